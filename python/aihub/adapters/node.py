@@ -1,0 +1,299 @@
+"""The node: `metal` planned and applied by a subprocess, the API token, and first contact."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import sys
+import tempfile
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any, Literal
+
+from aihub import access, process
+from aihub.adapters import ssh
+from aihub.adapters.lease import release_lease, take_lease
+from aihub.errors import Conflict, HubError, PreconditionFailed, TaskFailed, Unreachable
+from aihub.model.resolved import Hub
+from aihub.paths import ROOT, State
+from aihub.plan import Change, Difference
+from metal.desired import Desired, Flow, Record, Zone
+from metal.steps import parse_label
+
+__all__ = [
+    "apply", "desired", "ensure_token", "plan", "plan_removal", "release_lease", "remove", "take_lease",
+    "trust", "trust_lab",
+]  # fmt: skip
+
+IMAGES = "local"  # the storage of OS images
+_DEPLOY = ROOT / "python" / "metal" / "deploy.py"
+_UUID = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
+_KEYS = (
+    "/root/.ssh/authorized_keys2"  # PVE links authorized_keys into its cluster file system: not ours to edit
+)
+
+Target = Literal["lab", "pve"]
+Names = Mapping[str, str]
+
+
+def desired(hub: Hub, target: Target, names: Names | None = None, *, removed: bool = False) -> Desired:
+    """What the node should be like; `names` are outside names it answers itself (the lab's registry)."""
+    _refuse_later_kinds(hub)
+    ((node, spec),) = hub.nodes.items()
+    zones = tuple(
+        Zone(name, hub.bridge(name), str(zone.subnet), str(hub.gateway(name)), zone.internet == "outbound")
+        for name, zone in hub.zones.items()
+    )
+    cards = {guest.gpu for guest in hub.guests.values() if guest.gpu} if target == "pve" else set()
+    return Desired(
+        hub=hub.name,
+        hub_id=hub.id,
+        node=node,
+        domain=hub.domain,
+        zones=zones,
+        flows=tuple(Flow(f.source, f.destination, f.port, f.protocol, f.why) for f in hub.flows),
+        records=tuple(Record(guest.name, str(guest.address)) for guest in hub.guests.values()),
+        names=tuple(sorted((names or {}).items())),
+        storages=tuple(sorted({use.use for use in spec.storage.values()})),
+        images=IMAGES,
+        mappings=tuple(sorted(cards)),
+        removed=removed,
+    )
+
+
+def plan(hub: Hub, state: State, target: Target, names: Names | None = None) -> list[Change]:
+    """What `apply` would do to the node; changes nothing. Raises Conflict for what is not ours."""
+    wanted = desired(hub, target, names)
+    found = _changes(hub, _metal(state, wanted, dry=True)["plan"])
+    subject = f"token {wanted.token}"
+    if not state.token.exists() and not any(subject in change.summary for change in found):
+        why = (Difference("value", "not on this machine", "replaced"),)
+        found.append(Change(wanted.node, "update", "node", "root@node", subject, why))
+    return found
+
+
+def apply(hub: Hub, state: State, target: Target, names: Names | None = None) -> list[Change]:
+    """Makes the node what the hub needs, and puts the token into `State.token`; returns what was done."""
+    wanted = desired(hub, target, names)
+    answer = _metal(state, wanted, dry=False)
+    done = _changes(hub, answer["plan"], _succeeded(answer))
+    if ensure_token(hub, state):
+        # Proxmox made the token anew instead of renewing its value: its rights went with the old one.
+        _metal(state, wanted, dry=False)
+    return done
+
+
+def plan_removal(hub: Hub, state: State, target: Target) -> list[Change]:
+    """What `remove` would do."""
+    return _changes(hub, _metal(state, desired(hub, target, removed=True), dry=True)["plan"])
+
+
+def remove(hub: Hub, state: State, target: Target) -> list[Change]:
+    """Takes everything of this hub off the node: walls, DNS, time, bridges, token, user, roles, pool."""
+    answer = _metal(state, desired(hub, target, removed=True), dry=False)
+    state.token.unlink(missing_ok=True)
+    return _changes(hub, answer["plan"], _succeeded(answer))
+
+
+def ensure_token(hub: Hub, state: State, *, replace: bool = False) -> bool:
+    """Puts the API token `USER!hub=UUID` into `State.token`; tells whether the token had to be made anew.
+
+    Proxmox shows a value once, to whoever makes it: from the node's ssh it goes straight into the file.
+    """
+    if state.token.exists() and not replace:
+        return False
+    user = f"hub-{hub.name}@pve"
+    path = f"/access/users/{user}/token/hub"
+    renewed = ssh.run(
+        state,
+        access.NODE,
+        ["pvesh", "set", path, "--regenerate", "1", "--output-format", "json"],
+        check=False,
+    )
+    anew = renewed.returncode != 0
+    if anew:
+        # Before PVE 9 a value cannot be renewed.
+        ssh.run(state, access.NODE, ["pvesh", "delete", path], check=False)
+        options = ["--privsep", "1", "--comment", f"aihub:v1 hub={hub.id}", "--output-format", "json"]
+        renewed = ssh.run(state, access.NODE, ["pvesh", "create", path, *options])
+    _keep_token(state, f"{user}!hub", renewed.stdout)
+    return anew
+
+
+def trust_lab(hub: Hub, state: State, *, netns: str, host_key: str, certificate: Path) -> None:
+    """First contact with a lab, which says by itself what to trust."""
+    access.write(hub, state, access.Lab(netns))
+    address = access.node_address(hub)
+    if access.pinned(state, access.NODE) != " ".join(host_key.split()[:2]):
+        ssh.close_all(state)  # another lab of the same name
+        access.pin(state, access.NODE, address, host_key)
+    _write(state.certificate, certificate.read_bytes())
+
+
+def trust(hub: Hub, state: State, confirm: Callable[[str], bool]) -> None:
+    """First contact with a real node by the operator's own ssh: our key goes there, its key is pinned.
+
+    `confirm` is shown the fingerprint of the host key and decides.
+    """
+    access.write(hub, state, access.Pve())
+    address = access.node_address(hub)
+    key = access.scan(state, address)
+    if key is None:
+        raise Unreachable(
+            f"no ssh at {address}", where=access.NODE, hint="look at nodes.*.address in hub.yml"
+        )
+    known = access.pinned(state, access.NODE)
+    if known and known != key:
+        raise Conflict(
+            f"{address} answers with host key {access.fingerprint(key)}, not {access.fingerprint(known)}",
+            where=access.NODE,
+            hint=f"find out why; then remove its line from {state.known_hosts} and run `aihub trust` again",
+        )
+    if not known and not confirm(f"{address} has host key {access.fingerprint(key)}. Is that your node?"):
+        raise PreconditionFailed("the node's host key was not confirmed", where=access.NODE)
+    certificate = _introduce(state, address, key)
+    access.pin(state, access.NODE, address, key)
+    _write(state.certificate, certificate)
+    ssh.run(state, access.NODE, "true")  # the proof that our own key opens the door
+
+
+def _introduce(state: State, address: str, key: str) -> bytes:
+    """Adds our key on the node with the operator's own ssh; returns the API's certificate."""
+    script = (
+        "set -e; umask 077; mkdir -p /root/.ssh; read -r key; "
+        f'grep -qxF "$key" {_KEYS} 2>/dev/null || printf \'%s\\n\' "$key" >> {_KEYS}; '
+        "cd /etc/pve/local; cat pveproxy-ssl.pem 2>/dev/null || cat pve-ssl.pem"
+    )
+    with tempfile.NamedTemporaryFile("w", dir=state.ssh, suffix=".known") as known:
+        known.write(f"{address} {key}\n")
+        known.flush()
+        options = {"UserKnownHostsFile": known.name, "GlobalKnownHostsFile": "/dev/null"}
+        arguments = [item for k, v in options.items() for item in ("-o", f"{k}={v}")]
+        result = process.run(
+            ["ssh", "-T", "-o", "StrictHostKeyChecking=yes", *arguments, f"root@{address}", script],
+            stdin=access.ensure_key(state).encode() + b"\n",
+            check=False,
+            timeout=300,  # a person may have to type a password
+        )
+    if result.returncode != 0 or b"BEGIN CERTIFICATE" not in result.stdout:
+        told = (result.stderr or result.stdout).decode(errors="replace").strip()
+        last = told.splitlines()[-1] if told else "no answer"
+        raise PreconditionFailed(
+            f"your own ssh could not introduce the hub's key: {last}",
+            where=f"root@{address}",
+            hint=f"make `ssh root@{address}` work, then run `aihub trust` again",
+        )
+    return result.stdout
+
+
+def _metal(state: State, wanted: Desired, *, dry: bool) -> dict[str, Any]:
+    """Runs metal and returns what pyinfra answered."""
+    request = state.runs / "node.json"
+    _write(request, wanted.as_json().encode())
+    data = {
+        "desired": request,
+        "ssh_config_file": state.ssh_config,
+        "ssh_known_hosts_file": state.known_hosts,
+        "ssh_strict_host_key_checking": "yes",
+    }
+    options = [item for key, value in data.items() for item in ("--data", f"{key}={value}")]
+    result = process.run(
+        [
+            sys.executable,
+            "-m",
+            "metal",
+            f"@ssh/{access.NODE}",
+            str(_DEPLOY),
+            "--json",
+            "--dry" if dry else "-y",
+            *options,
+        ],
+        cwd=state.runs,  # where pyinfra looks for a config.py, and leaves its notes when it breaks
+        env={"PYTHONPATH": str(ROOT / "python")},
+        timeout=900,
+        check=False,
+    )
+    answer = _answer(result.stdout)
+    if refused := answer.get("refused"):
+        kind = Conflict if refused["kind"] == "conflict" else PreconditionFailed
+        raise kind(refused["what"], where=f"node {wanted.node}", hint=refused["hint"])
+    if result.returncode != 0 or not answer.get("plan"):
+        raise _explain(wanted.node, result.stderr.decode(errors="replace"), answer)
+    return answer
+
+
+def _answer(output: bytes) -> dict[str, Any]:
+    for line in reversed(output.decode(errors="replace").splitlines()):
+        if line.startswith("{"):
+            found: dict[str, Any] = json.loads(line)
+            return found
+    return {}
+
+
+def _explain(node: str, text: str, answer: dict[str, Any]) -> HubError:
+    plain = [line for line in re.sub(r"\x1b\[[0-9;]*m", "", text).splitlines() if line.strip()]
+    tail = "\n".join(plain[-12:])
+    failed = [
+        parse_label(op["names"][0])
+        for op in (answer.get("results") or {}).get("operations", [])
+        if op["error"]
+    ]
+    if failed:
+        step = failed[0]
+        return TaskFailed(
+            f"{step.action} {step.subject} failed\n{tail}", where=f"node {node}", hint="aihub up"
+        )
+    if "Could not connect" in text or "SSH error" in text or "Authentication error" in text:
+        return Unreachable(f"no ssh to the node\n{tail}", where=f"node {node}", hint="aihub trust")
+    return TaskFailed(f"metal failed\n{tail}", where=f"node {node}", hint="aihub plan")
+
+
+def _changes(hub: Hub, operations: list[dict[str, Any]], only: set[str] | None = None) -> list[Change]:
+    node = next(iter(hub.nodes))
+    found = []
+    for operation in operations:
+        (label,) = operation["names"]
+        if label in only if only is not None else operation["hosts_with_change"]:
+            step = parse_label(label)
+            differences = tuple(Difference(*d) for d in step.differences)
+            found.append(Change(node, step.action, "node", "root@node", step.subject, differences))
+    return found
+
+
+def _succeeded(answer: dict[str, Any]) -> set[str]:
+    return {name for op in answer["results"]["operations"] if op["success"] for name in op["names"]}
+
+
+def _keep_token(state: State, name: str, output: bytes) -> None:
+    try:
+        value = str(json.loads(output)["value"])
+    except (ValueError, KeyError, TypeError):
+        value = ""
+    if not _UUID.fullmatch(value):
+        raise TaskFailed(f"pvesh did not answer with the value of {name}", where=access.NODE, hint="aihub up")
+    _write(state.token, f"{name}={value}\n".encode())
+
+
+def _write(path: Path, content: bytes) -> None:
+    fresh = path.with_name(path.name + ".new")
+    with os.fdopen(os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "wb") as handle:
+        handle.write(content)
+        handle.flush()
+        os.fsync(handle.fileno())
+    fresh.replace(path)
+
+
+def _refuse_later_kinds(hub: Hub) -> None:
+    if len(hub.nodes) != 1:
+        raise PreconditionFailed(
+            f"hub.yml names {len(hub.nodes)} nodes; this version prepares one",
+            where=hub.path,
+            hint="name one node",
+        )
+    if hub.file.network.gateway != "node":
+        raise PreconditionFailed(
+            "network.gateway: external is not prepared by this version",
+            where=hub.path,
+            hint="use `gateway: node`",
+        )

@@ -1,0 +1,3 @@
+"""Loads the plugin for the checks of this folder."""
+
+pytest_plugins = ["aihub.checks.plugin"]

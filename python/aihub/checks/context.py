@@ -1,0 +1,149 @@
+"""What the checks run against: a hub, a target, a state directory, open shells and forwards."""
+
+from __future__ import annotations
+
+import os
+import socket
+from collections.abc import Callable
+from contextlib import ExitStack
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal, cast
+
+from aihub import access, paths, process
+from aihub.errors import PreconditionFailed, Unreachable
+from aihub.model.resolved import Hub
+
+from .shell import Shells
+
+if TYPE_CHECKING:
+    import docker
+
+Target = Literal["lab", "pve"]
+NODE = access.NODE  # the alias of the Proxmox host
+
+
+class Context:
+    """One verification of one hub; everything is made when it is first asked for."""
+
+    def __init__(self, path: Path, target: Target, state_directory: str = "", lab: str = "") -> None:
+        self.path = path
+        self.target: Target = target
+        self._state_directory = state_directory
+        self._lab = lab
+        self._ends = ExitStack()
+        self._ports: dict[tuple[str, str], int] = {}
+        self._dockers: dict[str, docker.DockerClient] = {}
+        self.handed_out: set[str] = set()
+
+    @classmethod
+    def of_environment(cls) -> Context:
+        """The context that `aihub verify` hands over; by hand, the default hub in the lab."""
+        target = os.environ.get("AIHUB_TARGET", "lab")
+        if target not in ("lab", "pve"):
+            raise PreconditionFailed(f"AIHUB_TARGET is {target!r}; it may be lab or pve")
+        return cls(
+            Path(os.environ.get("AIHUB_HUB") or paths.DEFAULT_HUB),
+            cast(Target, target),
+            os.environ.get("AIHUB_STATE_DIR", ""),
+            os.environ.get("AIHUB_LAB", ""),
+        )
+
+    @cached_property
+    def hub(self) -> Hub:
+        """The hub file, loaded and resolved."""
+        from aihub import load
+
+        return load.load(self.path, target=self.target)
+
+    @cached_property
+    def state(self) -> paths.State:
+        """The state of this hub on this target. Raises PreconditionFailed when it was never brought up."""
+        if self._state_directory:
+            state = paths.State(Path(self._state_directory))
+        else:
+            state = paths.State.of(self.hub.name, self.target, self._lab or self.hub.name)
+        if not state.ssh_config.exists():
+            raise PreconditionFailed(
+                f"there is no {state.ssh_config}: this hub was never brought up here",
+                hint=f"aihub up --target {self.target}",
+            )
+        return state
+
+    @cached_property
+    def shells(self) -> Shells:
+        """The open shells, closed with the context."""
+        shells = Shells(lambda alias: [*access.argv(self.state, alias, "-T"), "--", "sh"])
+        self._ends.callback(shells.close)
+        return shells
+
+    def secret(self, instance: str, name: str) -> str:
+        """A secret's value from the controller's store; reports blot it out from then on."""
+        from aihub.secretstore import SecretStore
+
+        value = SecretStore(self.state).get(instance, name)
+        self.handed_out.add(value)
+        return value
+
+    def forward(self, guest: str, address: str, port: int) -> int:
+        """A port on this machine's loopback that leads to `address:port` as the guest sees it."""
+        place = f"{address}:{port}"
+        if (guest, place) not in self._ports:
+            self.shells.shell(guest).run("true")  # the forward rides on the shared connection: it must be up
+            self._ports[guest, place] = self._listen(guest, place)
+        return self._ports[guest, place]
+
+    def docker(self, guest: str) -> docker.DockerClient:
+        """Docker of a guest, read over its forwarded socket."""
+        if guest not in self._dockers:
+            from aihub.adapters import containers, ssh
+
+            socket_path = self.state.control / f"check-{guest[:20]}-{os.getpid()}"
+            self._ends.enter_context(ssh.forward(self.state, guest, socket_path, "/var/run/docker.sock"))
+            self._dockers[guest] = containers.connect(socket_path)
+        return self._dockers[guest]
+
+    def close(self) -> None:
+        """Ends shells and forwards."""
+        for client in self._dockers.values():
+            client.close()
+        self._ends.close()
+
+    def _listen(self, guest: str, place: str) -> int:
+        problem = ""
+        for _ in range(3):  # somebody may take the free port before ssh does
+            port = _free_port()
+            spec = f"127.0.0.1:{port}:{place}"
+            made = process.run(access.argv(self.state, guest, "-O", "forward", "-L", spec), check=False, timeout=30)
+            if made.returncode == 0:
+                self._ends.callback(self._cancel, guest, spec)
+                return port
+            problem = made.stderr.decode(errors="replace").strip()
+        raise Unreachable(f"no forward to {place}: {problem}", where=guest)
+
+    def _cancel(self, guest: str, spec: str) -> None:
+        process.run(access.argv(self.state, guest, "-O", "cancel", "-L", spec), check=False, timeout=30)
+
+
+def _free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+def redactor(values: set[str]) -> Callable[[str], str]:
+    """A function that blots the given values out of a text."""
+    ordered = sorted((v for v in values if v), key=len, reverse=True)
+
+    def redact(text: str) -> str:
+        for value in ordered:
+            text = text.replace(value, "***")
+        return text
+
+    return redact
+
+
+def first_line(function: Any) -> str:
+    """What a test claims: the first line of its docstring, else its name in words."""
+    text = (getattr(function, "__doc__", None) or "").strip().splitlines()
+    return text[0].rstrip(".") if text else function.__name__.removeprefix("test_").replace("_", " ")

@@ -1,0 +1,134 @@
+"""pytest plugin: the fixtures of guest checks and of `stacks/X/test_X.py`."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from aihub import paths
+from aihub.model.resolved import Guest, Hub, Instance
+
+from . import probes
+from .context import Context, Target
+from .subjects import CONTEXT
+
+if TYPE_CHECKING:
+    from testinfra.host import Host
+
+
+@pytest.fixture(scope="session")
+def context(request: pytest.FixtureRequest) -> Context:
+    """Everything a check may need, made when first asked for."""
+    return request.config.stash[CONTEXT]
+
+
+@pytest.fixture(scope="session")
+def hub(context: Context) -> Hub:
+    """The hub, resolved."""
+    return context.hub
+
+
+@pytest.fixture(scope="session")
+def state(context: Context) -> paths.State:
+    """The files of this hub on this target."""
+    return context.state
+
+
+@pytest.fixture(scope="session")
+def target(context: Context) -> Target:
+    """`lab` or `pve`."""
+    return context.target
+
+
+@pytest.fixture(scope="session")
+def subject(request: pytest.FixtureRequest) -> Guest | Instance:
+    """The guest or instance that this run of the check is about."""
+    found: Guest | Instance = request.param
+    return found
+
+
+@pytest.fixture(scope="session")
+def instance(subject: Guest | Instance) -> Instance:
+    """The instance that this run of the check is about."""
+    assert isinstance(subject, Instance), "this check is about a guest, not about an instance"
+    return subject
+
+
+@pytest.fixture(scope="session")
+def guest(subject: Guest | Instance) -> Guest:
+    """The guest that this run of the check is about, or on which its instance runs."""
+    return subject.guest if isinstance(subject, Instance) else subject
+
+
+@pytest.fixture(scope="session")
+def host_of(context: Context) -> Callable[[str], Host]:
+    """testinfra on any guest, or on `node`."""
+    return context.shells.host
+
+
+@pytest.fixture(scope="session")
+def host(guest: Guest, context: Context) -> Host:
+    """testinfra on this guest."""
+    return context.shells.host(guest.name)
+
+
+@pytest.fixture(scope="session")
+def secret(subject: Guest | Instance, context: Context) -> Callable[..., str]:
+    """`secret(name)`: a value of this instance; `secret(name, instance="postgres@db")`: of another."""
+
+    def value(name: str, instance: str = "") -> str:
+        return context.secret(instance or subject.name, name)
+
+    return value
+
+
+@pytest.fixture(scope="session")
+def forward(guest: Guest, context: Context) -> Callable[..., int]:
+    """`forward(port)`: a port on this machine's loopback that leads to the guest's port."""
+
+    default = guest.name
+
+    def port_of(port: int, address: str = "", guest: str = default) -> int:
+        return context.forward(guest, address or str(context.hub.guests[guest].address), port)
+
+    return port_of
+
+
+@pytest.fixture
+def container(instance: Instance, context: Context) -> Callable[..., Any]:
+    """`container(service)`: Docker's view of a service of this instance; by default the stack's namesake."""
+
+    def find(service: str = "") -> Any:
+        labels = [f"com.docker.compose.project={instance.stack.name}"]
+        there = context.docker(instance.guest.name).containers.list(all=True, filters={"label": labels})
+        by_service = {c.labels.get("com.docker.compose.service", ""): c for c in there}
+        wanted = service or instance.stack.name
+        known = ", ".join(by_service) or "none"
+        assert wanted in by_service, f"{instance.name} has no container of {wanted}; there are: {known}"
+        return by_service[wanted]
+
+    return find
+
+
+@pytest.fixture(scope="session")
+def connects(context: Context) -> Callable[[str, str, int], bool]:
+    """`connects(guest, address, port)`: whether a real TCP connect from that guest succeeds."""
+
+    def attempt(name: str, address: str, port: int) -> bool:
+        place = probes.Place(address, port)
+        return probes.connect(context.shells.shell(name), [place])[place] == probes.OPEN
+
+    return attempt
+
+
+@pytest.fixture
+def simulated(request: pytest.FixtureRequest, context: Context) -> Callable[[str], None]:
+    """`simulated(text)`: says beside the result, in the lab, what stands in for the real thing."""
+
+    def note(text: str) -> None:
+        if context.target == "lab":
+            request.node.user_properties.append(("label", f"lab: {text}"))
+
+    return note

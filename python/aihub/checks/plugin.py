@@ -1,0 +1,104 @@
+"""pytest plugin: runs each check once for every guest or instance that it is about.
+
+A test that asks for `instance` (or, in `stacks/X/`, for anything of one) runs for each instance; one that
+asks for `guest` runs for each guest, or for those that `@pytest.mark.guests(attribute=value)` names.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from aihub.errors import HubError
+from aihub.model.resolved import Guest, Hub, Instance
+
+from .context import NODE, Context, Target
+from .subjects import CONTEXT, about, is_about_something, stack_of, subject_of
+
+pytest_plugins = ["aihub.checks.fixtures", "aihub.checks.results"]
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """`--subject NAME`: checks of these guests, instances, stacks, zones or the node only."""
+    parser.getgroup("aihub").addoption(
+        "--subject", action="append", default=[], help="a guest, instance, stack, zones or node"
+    )
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Knows the hub; contacts nothing yet."""
+    config.addinivalue_line("markers", "guests(attribute=value): the guests that a check is about")
+    config.addinivalue_line("markers", "about(subject): what a check without guest or instance is about")
+    try:
+        context = Context.of_environment()
+        _ = context.hub, context.state
+    except HubError as error:
+        raise pytest.UsageError(f"{error}\n{error.hint}".strip()) from error
+    config.stash[CONTEXT] = context
+
+
+def pytest_unconfigure(config: pytest.Config) -> None:
+    """Closes shells and forwards."""
+    if context := config.stash.get(CONTEXT, None):
+        context.close()
+
+
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    """One run of a check for each guest or instance that it is about."""
+    if "subject" not in metafunc.fixturenames:
+        return
+    context = metafunc.config.stash[CONTEXT]
+    subjects = [s for s in _subjects(metafunc, context.hub) if not _left_out(s, context.target)]
+    metafunc.parametrize("subject", subjects, indirect=True, ids=[s.name for s in subjects], scope="session")
+
+
+def _subjects(metafunc: pytest.Metafunc, hub: Hub) -> Iterator[Guest | Instance]:
+    stack = stack_of(Path(str(metafunc.definition.path)))
+    if stack:
+        yield from (i for i in hub.instances if i.stack.name == stack)
+    elif "instance" in metafunc.fixturenames:
+        yield from hub.instances
+    else:
+        marker = metafunc.definition.get_closest_marker("guests")
+        wanted = marker.kwargs if marker else {}
+        yield from (g for g in hub.guests.values() if all(getattr(g, k) == v for k, v in wanted.items()))
+
+
+def _left_out(subject: Guest | Instance, target: Target) -> bool:
+    """A stack that cannot run in the lab; `aihub verify` shows its reason in place of its checks."""
+    return target == "lab" and isinstance(subject, Instance) and subject.stack.lab.startswith("skipped: ")
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Leaves out checks about nothing (a hub without a private zone), and what `--subject` doesn't name."""
+    wanted = set(config.getoption("--subject"))
+    kept = [item for item in items if is_about_something(item) and (not wanted or wanted & _names(item))]
+    config.hook.pytest_deselected(items=[item for item in items if item not in kept])
+    items[:] = kept
+
+
+def pytest_collection_finish(session: pytest.Session) -> None:
+    """Starts to connect to every machine that a check will ask, all at the same time."""
+    if session.config.option.collectonly:
+        return
+    context = session.config.stash[CONTEXT]
+    context.shells.open(list(dict.fromkeys(_machine(item) for item in session.items)))
+
+
+def _machine(item: pytest.Item) -> str:
+    subject = subject_of(item)
+    if subject is None:
+        return NODE
+    return subject.guest.name if isinstance(subject, Instance) else subject.name
+
+
+def _names(item: pytest.Item) -> set[str]:
+    subject = subject_of(item)
+    names = {about(item)}
+    if isinstance(subject, Instance):
+        names |= {subject.guest.name, subject.stack.name}
+    if marker := item.get_closest_marker("about"):
+        names.add(str(marker.args[0]))
+    return names

@@ -1,0 +1,80 @@
+"""pytest plugin: what a check found, without secrets, as one line of JSON for each check."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from aihub.model.resolved import Guest, Instance
+
+from .context import Context, first_line, redactor
+from .subjects import CONTEXT, about, subject_of
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(item: pytest.Item, call: pytest.CallInfo[None]) -> Iterator[None]:
+    """Blots secrets out of what a failed check would print, and notes what the check is about."""
+    report: pytest.TestReport = yield  # type: ignore[assignment]  # a wrapper receives what it wraps
+    context = item.config.stash[CONTEXT]
+    redact = redactor(context.handed_out)
+    if report.failed:
+        crash = getattr(report.longrepr, "reprcrash", None)
+        message = redact(str(crash.message if crash else report.longrepr)).removeprefix("AssertionError: ")
+        report.user_properties.append(("message", message))
+        report.longrepr = redact(str(report.longrepr))
+    report.sections = [(title, redact(text)) for title, text in report.sections]
+    if call.when == "setup":
+        function = getattr(item, "function", None)
+        claim = first_line(function) if function else item.name
+        item.user_properties[:0] = [("subject", about(item)), ("claim", claim)]
+        if label := _label(context, subject_of(item)):
+            item.user_properties.append(("label", label))
+        report.user_properties[:0] = item.user_properties
+    return report  # type: ignore[return-value]
+
+
+def _label(context: Context, subject: Guest | Instance | None) -> str:
+    if context.target != "lab":
+        return ""
+    if isinstance(subject, Instance):
+        return "lab build" if subject.stack.lab == "build" else ""
+    return "lab: a container stands in for the VM" if subject and subject.kind == "vm" else ""
+
+
+def pytest_runtest_logreport(report: pytest.TestReport) -> None:
+    """Appends a check's outcome to the file that `aihub verify` reads while we run."""
+    path = os.environ.get("AIHUB_RESULTS")
+    if not path or not (report.when == "call" or report.failed or report.skipped):
+        return
+    with Path(path).open("a", encoding="utf-8") as out:
+        out.write(json.dumps(result_of(report)) + "\n")
+
+
+def _origin(nodeid: str) -> str:
+    """`stacks/postgres` for a stack's own test, else the name of the file of checks."""
+    path = Path(nodeid.partition("::")[0])
+    return "/".join(path.parts[:2]) if path.parts[0] == "stacks" else path.stem.removeprefix("test_")
+
+
+def result_of(report: pytest.TestReport) -> dict[str, object]:
+    """A check's outcome as one JSON object."""
+    known: dict[str, list[str]] = {}
+    for key, value in report.user_properties:
+        known.setdefault(key, []).append(str(value))
+    message = known.get("message", [""])[-1]
+    if report.skipped and isinstance(report.longrepr, tuple):
+        message = str(report.longrepr[2]).removeprefix("Skipped: ")
+    return {
+        "id": report.nodeid,
+        "subject": known.get("subject", ["hub"])[0],
+        "claim": known.get("claim", [report.nodeid])[0],
+        "origin": _origin(report.nodeid),
+        "outcome": "failed" if report.failed else "skipped" if report.skipped else "passed",
+        "seconds": round(report.duration, 3),
+        "message": message,
+        "label": "; ".join(dict.fromkeys(known.get("label", []))),
+    }

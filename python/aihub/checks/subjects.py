@@ -1,0 +1,44 @@
+"""What a collected check is about."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from aihub import paths
+from aihub.model.resolved import Guest, Instance
+
+from .context import Context
+
+CONTEXT = pytest.StashKey[Context]()
+
+
+def stack_of(path: Path) -> str:
+    """The stack whose folder a test file lies in, or nothing."""
+    inside = path.is_relative_to(paths.STACKS) and path.parent != paths.STACKS
+    return path.relative_to(paths.STACKS).parts[0] if inside else ""
+
+
+def subject_of(item: pytest.Item) -> Guest | Instance | None:
+    """The guest or instance that a collected check is about."""
+    found = _parameter(item)
+    return found if isinstance(found, Guest | Instance) else None
+
+
+def is_about_something(item: pytest.Item) -> bool:
+    """False for a check of guests or instances of which this hub has none."""
+    found = _parameter(item)
+    return found is None or isinstance(found, Guest | Instance)
+
+
+def _parameter(item: pytest.Item) -> object:
+    return item.callspec.params.get("subject") if hasattr(item, "callspec") else None
+
+
+def about(item: pytest.Item) -> str:
+    """The name of what a collected check is about."""
+    if subject := subject_of(item):
+        return subject.name
+    marker = item.get_closest_marker("about")
+    return str(marker.args[0]) if marker else stack_of(item.path) or "hub"

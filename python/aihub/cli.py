@@ -1,0 +1,196 @@
+"""The command line: reads options, calls one verb, prints errors, sets the exit code."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable
+from importlib import import_module
+from pathlib import Path
+from typing import Annotated, Literal
+
+import typer
+
+from . import errors, paths
+from .options import Options
+
+app = typer.Typer(
+    help="One declarative file becomes a private + public AI hub on Proxmox VE, rehearsed for real in a lab.",
+    no_args_is_help=True,
+    add_completion=False,
+    rich_markup_mode=None,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+
+HubFile = Annotated[Path, typer.Option("--hub", envvar="AIHUB_HUB", help="The hub file.")]
+TargetName = Annotated[Literal["lab", "pve"], typer.Option("--target", envvar="AIHUB_TARGET", help="Where the hub is.")]
+LabName = Annotated[str, typer.Option("--lab", envvar="AIHUB_LAB", help="The lab's name [default: the hub's name].")]
+Json = Annotated[bool, typer.Option("--json", help="Print JSON on standard output.")]
+Yes = Annotated[bool, typer.Option("--yes", "-y", help="Apply without asking.")]
+Debug = Annotated[bool, typer.Option("--debug", help="Show the whole trace of an error.")]
+Scope = Annotated[Literal["api", "all"], typer.Option(help="api: Proxmox only; all: inside guests too.")]
+AllowDestroy = Annotated[list[str] | None, typer.Option(metavar="NAME", help="Guest or instance whose data may go.")]
+
+
+def perform(verb: str, options: Options) -> None:
+    """Runs a verb, turns errors into messages and exit codes, and leaves."""
+    try:
+        run: Callable[[Options], int] = import_module(f"aihub.verbs.{verb}").run
+        code = run(options)
+    except KeyboardInterrupt:
+        sys.stderr.write("interrupted: nothing new was started; run the same command again to go on\n")
+        code = errors.INTERRUPTED
+    except errors.HubError as error:
+        if options.debug:
+            raise
+        from . import report
+
+        report.error(error)
+        code = error.exit_code
+    except Exception as error:
+        if options.debug:
+            raise
+        from . import report
+
+        report.unexpected(error, verb)
+        code = 1
+    raise typer.Exit(code)
+
+
+@app.command()
+def init(path: Annotated[Path, typer.Argument(help="The file to write.")] = Path("hub.yml")) -> None:
+    """Write a commented starter hub.yml with a new hub id."""
+    perform("init", Options(hub=path))
+
+
+@app.command()
+def validate(hub: HubFile = paths.DEFAULT_HUB, target: TargetName = "lab", as_json: Json = False, debug: Debug = False) -> None:
+    """Check the hub file and its stacks; nothing is contacted."""
+    perform("validate", Options(hub=hub, target=target, as_json=as_json, debug=debug))
+
+
+@app.command()
+def trust(hub: HubFile = paths.DEFAULT_HUB, yes: Yes = False, debug: Debug = False) -> None:
+    """Meet the node once with your own ssh: pin its keys, install the hub's key."""
+    perform("trust", Options(hub=hub, target="pve", yes=yes, debug=debug))
+
+
+@app.command()
+def plan(
+    hub: HubFile = paths.DEFAULT_HUB,
+    target: TargetName = "lab",
+    lab: LabName = "",
+    scope: Scope = "all",
+    as_json: Json = False,
+    debug: Debug = False,
+) -> None:
+    """Show what `up` would change. Exit code 3 when changes are pending."""
+    perform("plan", Options(hub=hub, target=target, lab=lab, scope=scope, as_json=as_json, debug=debug))
+
+
+@app.command()
+def up(
+    hub: HubFile = paths.DEFAULT_HUB,
+    target: TargetName = "lab",
+    lab: LabName = "",
+    scope: Scope = "all",
+    yes: Yes = False,
+    full: Annotated[bool, typer.Option("--full", help="Configure every guest, changed or not.")] = False,
+    allow_destroy: AllowDestroy = None,
+    as_json: Json = False,
+    debug: Debug = False,
+) -> None:
+    """Build the hub, or bring it back to what the file says, and verify it."""
+    allowed = frozenset(allow_destroy or ())
+    perform(
+        "up",
+        Options(
+            hub=hub, target=target, lab=lab, scope=scope, yes=yes, full=full, allow_destroy=allowed, as_json=as_json, debug=debug
+        ),
+    )
+
+
+@app.command()
+def verify(
+    hub: HubFile = paths.DEFAULT_HUB,
+    target: TargetName = "lab",
+    lab: LabName = "",
+    only: Annotated[list[str] | None, typer.Argument(help="Guests or instances; default all.")] = None,
+    as_json: Json = False,
+    debug: Debug = False,
+) -> None:
+    """Run every check. Exit code 7 when one fails."""
+    perform("verify", Options(hub=hub, target=target, lab=lab, only=tuple(only or ()), as_json=as_json, debug=debug))
+
+
+@app.command()
+def status(
+    hub: HubFile = paths.DEFAULT_HUB, target: TargetName = "lab", lab: LabName = "", as_json: Json = False, debug: Debug = False
+) -> None:
+    """What runs, where, and how to look around."""
+    perform("status", Options(hub=hub, target=target, lab=lab, as_json=as_json, debug=debug))
+
+
+@app.command()
+def down(
+    hub: HubFile = paths.DEFAULT_HUB,
+    target: TargetName = "lab",
+    lab: LabName = "",
+    yes: Yes = False,
+    allow_destroy: AllowDestroy = None,
+    debug: Debug = False,
+) -> None:
+    """Remove what is ours; in the lab everything the lab made."""
+    allowed = frozenset(allow_destroy or ())
+    perform("down", Options(hub=hub, target=target, lab=lab, yes=yes, allow_destroy=allowed, debug=debug))
+
+
+@app.command()
+def graph(hub: HubFile = paths.DEFAULT_HUB, target: TargetName = "lab", debug: Debug = False) -> None:
+    """Print the hub as a Mermaid diagram of zones, guests, stacks and flows."""
+    perform("graph", Options(hub=hub, target=target, debug=debug))
+
+
+@app.command()
+def inventory(hub: HubFile = paths.DEFAULT_HUB, target: TargetName = "lab", lab: LabName = "") -> None:
+    """Print the Ansible inventory of the hub as JSON."""
+    perform("inventory", Options(hub=hub, target=target, lab=lab))
+
+
+@app.command(context_settings={"ignore_unknown_options": True})
+def ssh(
+    guest: Annotated[str, typer.Argument(help="A guest's name, or node.")],
+    command: Annotated[list[str] | None, typer.Argument(help="A command to run there.")] = None,
+    hub: HubFile = paths.DEFAULT_HUB,
+    target: TargetName = "lab",
+    lab: LabName = "",
+) -> None:
+    """Open a shell on a guest, or run a command there."""
+    perform("ssh", Options(hub=hub, target=target, lab=lab, only=(guest, *(command or ()))))
+
+
+@app.command()
+def check() -> None:
+    """Lint, types, unit tests and cases of this checkout; no root, no network."""
+    perform("check", Options())
+
+
+@app.command()
+def test(long: Annotated[bool, typer.Option("--long", help="Also what does not fit into 40 minutes.")] = False) -> None:
+    """Every test of this checkout, the real lab included."""
+    perform("test", Options(full=long))
+
+
+@app.command()
+def bench(hub: HubFile = paths.DEFAULT_HUB, lab: LabName = "", as_json: Json = False, debug: Debug = False) -> None:
+    """Measure the running lab, with the goal beside each figure."""
+    perform("bench", Options(hub=hub, lab=lab, as_json=as_json, debug=debug))
+
+
+def main() -> None:
+    """The entry point of the `aihub` program."""
+    app()
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,134 @@
+"""Everything that follows from hub.yml and its stacks: addresses, names, consumers, secrets, flows."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterable, Iterator, Mapping
+from itertools import chain
+
+from .hub import GuestSpec, HubFile
+from .resolved import (
+    EGRESS,
+    LOGIN_STACKS,
+    VERIFY,
+    Consumer,
+    Flow,
+    Guest,
+    Instance,
+    SecretRef,
+    bridge_of,
+    gateway_of,
+    mac_of,
+)
+
+
+def hub_id(file: HubFile) -> str:
+    """The hub's id; where hub.yml has none, one that its name and domain always give."""
+    return file.hub.id or hashlib.sha256(f"{file.hub.name}\n{file.hub.domain}".encode()).hexdigest()[:16]
+
+
+def node_of(file: HubFile, spec: GuestSpec) -> str | None:
+    """The node that a guest runs on; None where hub.yml leaves it open or names one that is not there."""
+    if spec.node is None:
+        return next(iter(file.nodes)) if len(file.nodes) == 1 else None
+    return spec.node if spec.node in file.nodes else None
+
+
+def guest(file: HubFile, name: str, spec: GuestSpec) -> Guest | None:
+    """The guest with every derived value; None while its node, zone or storage is not there."""
+    node = node_of(file, spec)
+    zone = file.zones.get(spec.zone)
+    if node is None or zone is None or spec.storage not in file.nodes[node].storage:
+        return None
+    return Guest(
+        name=name,
+        vmid=spec.vmid,
+        kind=spec.kind,
+        zone=spec.zone,
+        node=node,
+        address=spec.address,
+        subnet=zone.subnet,
+        gateway=gateway_of(zone.subnet),
+        bridge=bridge_of(spec.zone),
+        mac=mac_of(spec.vmid),
+        fqdn=f"{name}.{file.hub.domain}",
+        cores=spec.cores,
+        memory=spec.memory,
+        disk=spec.disk,
+        storage=file.nodes[node].storage[spec.storage].use,
+        gpu=spec.gpu,
+        internet=zone.internet == "outbound",
+        stacks=tuple(placement.name for placement in spec.stacks),
+        vlan=zone.vlan,
+    )
+
+
+def consumers(instances: Iterable[Instance]) -> tuple[Consumer, ...]:
+    """Everyone who logs in at a provider; the checks log in at each."""
+    found: list[Consumer] = []
+    for instance in instances:
+        for provider, keys in instance.stack.logins.items():
+            for key in keys:
+                role = instance.object_name(key)
+                found.append(Consumer(instance.providers[provider], instance.name, key, role))
+        if instance.stack.name in LOGIN_STACKS:
+            found.append(Consumer(instance.name, VERIFY, VERIFY, VERIFY))
+    return tuple(found)
+
+
+def secrets(instances: Iterable[Instance], logins: Iterable[Consumer]) -> tuple[SecretRef, ...]:
+    """Every secret's place: the stacks' own, and a pair of passwords for each login."""
+    found = [
+        SecretRef(instance.name, name, spec.length)
+        for instance in instances
+        for name, spec in instance.stack.needs.secrets.items()
+    ]
+    for login in logins:
+        checks = login.consumer == VERIFY
+        owner = login.provider if checks else login.consumer
+        base = VERIFY if checks else f"{login.provider.partition('@')[0]}_{login.key}"
+        found.extend(SecretRef(owner, f"{base}_{half}", deliver=False) for half in "ab")
+    return tuple(found)
+
+
+def flows(file: HubFile, instances: Iterable[Instance]) -> tuple[Flow, ...]:
+    """Every connection that may be opened between guests, once each, sorted."""
+    every = {instance.name: instance for instance in instances}
+    found: dict[tuple[str, str, int], Flow] = {}
+    for instance in every.values():
+        for flow in chain(_to_providers(instance, every), _to_published(file, instance), _to_egress(file, instance)):
+            found.setdefault((flow.source, flow.destination, flow.port), flow)
+    return tuple(sorted(found.values()))
+
+
+def _to_providers(instance: Instance, every: Mapping[str, Instance]) -> Iterator[Flow]:
+    for name in instance.providers.values():
+        provider = every[name]
+        if provider.guest.name == instance.guest.name:
+            continue
+        ports = [provider.stack.main_port]
+        if provider.stack.name in instance.stack.needs.stacks:
+            ports += [port.port for port in provider.stack.gives.values() if port.publish != "none"]
+        for port in ports:
+            if port is not None:
+                source = f"{instance.guest.address}/32"
+                why = f"{instance.name} uses {provider.name}"
+                yield Flow(source, str(provider.guest.address), port, why=why)
+
+
+def _to_published(file: HubFile, instance: Instance) -> Iterator[Flow]:
+    for key, port in instance.stack.gives.items():
+        for name, zone in file.zones.items():
+            if port.publish == "hub" or (port.publish == "zone" and name == instance.guest.zone):
+                why = f"{instance.name} publishes {key} to {name}"
+                yield Flow(str(zone.subnet), str(instance.guest.address), port.port, why=why)
+
+
+def _to_egress(file: HubFile, instance: Instance) -> Iterator[Flow]:
+    port = instance.stack.main_port
+    if instance.stack.name != EGRESS or port is None:
+        return
+    for name, zone in file.zones.items():
+        if zone.internet == "none":
+            why = f"{name} reaches listed hosts through {instance.name}"
+            yield Flow(str(zone.subnet), str(instance.guest.address), port, why=why)

@@ -1,0 +1,247 @@
+"""hub.yml, key by key. The JSON Schema, the starter file and the messages are generated from these models."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Literal
+
+from pydantic import AfterValidator, BeforeValidator, Field, WithJsonSchema
+
+from .types import (
+    DOMAIN,
+    HUB_ID,
+    HUB_NAME,
+    NAME,
+    PCI_ID,
+    WEIGHTS,
+    Address,
+    ModelName,
+    Name,
+    Size,
+    SshKey,
+    StorageId,
+    Strict,
+    Subnet,
+    as_list,
+    format_size,
+)
+
+GIB = 1 << 30
+ZoneName = Literal["infra", "private", "public"]
+StorageClass = Literal["fast", "bulk"]
+
+
+class HubSettings(Strict):
+    """Who the hub is."""
+
+    name: str = Field(
+        pattern=HUB_NAME,
+        description="The hub's name: state directory, pool and token carry it.",
+        examples=["aihub"],
+    )
+    domain: str = Field(
+        pattern=DOMAIN,
+        max_length=180,
+        description="The domain under which every guest has its name; the node answers for it.",
+        examples=["hub.home.arpa"],
+    )
+    id: str | None = Field(
+        None,
+        pattern=HUB_ID,
+        description="Marks every object as this hub's own; never change it. Only the lab can do without.",
+    )
+
+
+class Operator(Strict):
+    """The people who may log in beside the controller."""
+
+    ssh_keys: list[SshKey] = Field(
+        default_factory=list,
+        max_length=50,
+        description="Public keys that may log in beside the controller's own: .pub files or key lines.",
+        examples=[["~/.ssh/id_ed25519.pub"]],
+    )
+
+
+class Network(Strict):
+    """Who routes between the zones."""
+
+    gateway: Literal["node", "external"] = Field(
+        default="node",
+        description="node: the Proxmox node routes, nothing else is needed. external: your router does.",
+    )
+
+
+class StorageUse(Strict):
+    """A storage that exists on the node."""
+
+    use: StorageId = Field(description="The storage's id in Proxmox.", examples=["local-zfs"])
+
+
+class GpuCard(Strict):
+    """A card in the node."""
+
+    id: str = Field(pattern=PCI_ID, description="Vendor and device as `lspci -nn` prints them.", examples=["10de:2b85"])
+    vram: Size = Field(description="The card's memory.", examples=["32GiB"])
+
+
+class LabNode(Strict):
+    """What the rehearsal's node reports; on a real node facts are read."""
+
+    cores: int = Field(ge=1, le=1024, description="Processor threads.", examples=[24])
+    memory: Size = Field(description="Main memory.", examples=["128GiB"])
+
+
+class Node(Strict):
+    """A Proxmox VE host."""
+
+    address: Address = Field(description="The node's address in your LAN.", examples=["192.168.1.10"])
+    storage: dict[StorageClass, StorageUse] = Field(
+        min_length=1, description="Which storage serves guests that ask for `fast` or `bulk`."
+    )
+    gpus: dict[Name, GpuCard] = Field(
+        default_factory=dict, description="Cards that guests may use, by a name of your choice."
+    )
+    lab: LabNode | None = Field(
+        None, description="The size that the node has in the lab, so that budgets are rehearsed too."
+    )
+
+
+class Zone(Strict):
+    """A trust zone: a bridge, a subnet and a policy."""
+
+    subnet: Subnet = Field(
+        description="The zone's own private IPv4 subnet; its first address is the gateway.",
+        examples=["10.10.10.0/24"],
+    )
+    internet: Literal["outbound", "none"] = Field(
+        description="outbound: guests reach the internet. none: only hosts that the egress stack lists.",
+        examples=["outbound"],
+    )
+    entry: Address | None = Field(
+        None, description="A free LAN address that leads to the zone's ingress.", examples=["192.168.1.20"]
+    )
+    vlan: int | None = Field(
+        None, ge=1, le=4094, description="The zone's VLAN; only with an external gateway.", examples=[10]
+    )
+
+
+class StackPlacement(Strict):
+    """A stack under a guest: its name and its options."""
+
+    name: Name
+    replicas: int = Field(1, ge=1, le=16, description="Copies of the stack's main container.")
+
+
+def _placement(value: Any) -> Any:
+    if isinstance(value, str):
+        return {"name": value}
+    if isinstance(value, dict) and len(value) == 1:
+        ((name, options),) = value.items()
+        if name != "name" and (options is None or (isinstance(options, dict) and "name" not in options)):
+            return {"name": name, **(options or {})}
+    return value
+
+
+Placement = Annotated[
+    StackPlacement,
+    BeforeValidator(_placement),
+    WithJsonSchema(
+        {
+            "anyOf": [
+                {"type": "string", "pattern": NAME},
+                {
+                    "type": "object",
+                    "maxProperties": 1,
+                    "minProperties": 1,
+                    "additionalProperties": {
+                        "type": "object",
+                        "additionalProperties": False,
+                        "properties": {"replicas": {"type": "integer", "minimum": 1, "maximum": 16}},
+                    },
+                },
+            ]
+        }
+    ),
+]
+
+
+def _whole_gib(size: int) -> int:
+    if size % GIB:
+        raise ValueError(f"a disk is a whole number of GiB, not {format_size(size)}")
+    return size
+
+
+def _between(least: int, most: int) -> AfterValidator:
+    def check(size: int) -> int:
+        if not least <= size <= most:
+            raise ValueError(f"{format_size(size)} is not between {format_size(least)} and {format_size(most)}")
+        return size
+
+    return AfterValidator(check)
+
+
+class GuestSpec(Strict):
+    """A container or a VM as hub.yml writes it."""
+
+    vmid: int = Field(
+        ge=100,
+        le=999_999_999,
+        description="The guest's number in Proxmox; fixed for its life.",
+        examples=[110],
+    )
+    kind: Literal["lxc", "vm"] = Field(description="lxc: a system container. vm: a virtual machine.", examples=["lxc"])
+    zone: ZoneName = Field(description="The zone it stands in.", examples=["infra"])
+    address: Address = Field(description="Its address in the zone's subnet.", examples=["10.10.10.11"])
+    cores: int = Field(ge=1, le=1024, description="Processor cores.", examples=[4])
+    memory: Annotated[Size, _between(256 << 20, 8192 * GIB)] = Field(description="Main memory.", examples=["8GiB"])
+    disk: Annotated[Size, AfterValidator(_whole_gib), _between(4 * GIB, 131072 * GIB)] = Field(
+        description="Size of its root disk.", examples=["64GiB"]
+    )
+    storage: StorageClass = Field("fast", description="Which of the node's storages holds the disk.")
+    node: Name | None = Field(
+        None, description="The node it runs on; needed only where there are several.", examples=["pve"]
+    )
+    gpu: Name | None = Field(None, description="A card of its node, passed to this VM alone.", examples=["rtx5090"])
+    stacks: Annotated[
+        list[Placement],
+        BeforeValidator(as_list, json_schema_input_type=list[Placement] | Placement),
+    ] = Field(
+        default_factory=list,
+        max_length=30,
+        description="What runs on it: folders of stacks/.",
+        examples=[["postgres"]],
+    )
+
+
+class LanguageModel(Strict):
+    """A language model that the hub serves."""
+
+    engine: Literal["ollama", "vllm"] = Field(description="The stack that serves it.", examples=["ollama"])
+    guest: Name = Field(description="The guest whose engine serves it.", examples=["private-ai"])
+    weights: str = Field(
+        pattern=WEIGHTS,
+        max_length=200,
+        description="The model as its engine names it.",
+        examples=["qwen2.5:7b"],
+    )
+    context: int = Field(4096, ge=256, le=1_048_576, description="Tokens of context that a request may use.")
+
+
+class HubFile(Strict):
+    """hub.yml: everything that one hub is."""
+
+    hub: HubSettings = Field(description="Who the hub is.")
+    operator: Operator = Field(default_factory=Operator, description="The people who may log in.")
+    network: Network = Field(default=Network(), description="Who routes between the zones.")
+    nodes: dict[Name, Node] = Field(
+        min_length=1, description="The Proxmox VE hosts, by their name in Proxmox. One is enough."
+    )
+    zones: dict[ZoneName, Zone] = Field(
+        min_length=1, description="Trust zones: nothing passes between them but what a stack declares."
+    )
+    guests: dict[Name, GuestSpec] = Field(
+        default_factory=dict, max_length=2000, description="Containers and VMs, by host name."
+    )
+    models: dict[ModelName, LanguageModel] = Field(
+        default_factory=dict, description="Language models, by the name that their users call."
+    )

@@ -1,0 +1,183 @@
+"""The hub resolved: guests, instances and flows with every derived value, as the rest of aihub uses them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from functools import cached_property
+from ipaddress import IPv4Address, IPv4Network
+from typing import Literal
+
+from .hub import HubFile, LanguageModel, Node, Zone
+from .stack import Stack
+
+EGRESS = "egress"
+"""The stack through which zones without internet reach listed hosts."""
+LOGIN_STACKS = ("postgres", "redis")
+"""Stacks that other stacks log in at."""
+VERIFY = "verify"
+"""The checks' own login at every provider."""
+
+
+def bridge_of(zone: str) -> str:
+    """The name of a zone's bridge."""
+    return f"hub{zone}"[:10]
+
+
+def gateway_of(subnet: IPv4Network) -> IPv4Address:
+    """The first address of a subnet."""
+    return subnet[1] if subnet.num_addresses > 2 else subnet[0]
+
+
+def mac_of(vmid: int) -> str:
+    """The network card's address: Proxmox's own prefix and the last three bytes of the VMID."""
+    return "BC:24:11:" + ":".join(f"{byte:02X}" for byte in (vmid & 0xFFFFFF).to_bytes(3, "big"))
+
+
+@dataclass(frozen=True)
+class Guest:
+    """A guest with everything that follows from hub.yml."""
+
+    name: str
+    vmid: int
+    kind: Literal["lxc", "vm"]
+    zone: str
+    node: str
+    address: IPv4Address
+    subnet: IPv4Network
+    gateway: IPv4Address
+    bridge: str
+    mac: str
+    fqdn: str
+    cores: int
+    memory: int  # bytes
+    disk: int  # bytes
+    storage: str  # the node's storage id
+    gpu: str | None
+    internet: bool
+    stacks: tuple[str, ...]
+    vlan: int | None = None
+
+
+@dataclass(frozen=True)
+class Instance:
+    """A stack on a guest. `providers` maps a needed stack's name to the instance that serves it."""
+
+    stack: Stack
+    guest: Guest
+    options: Mapping[str, object] = field(default_factory=dict)
+    providers: Mapping[str, str] = field(default_factory=dict)
+
+    @property
+    def name(self) -> str:
+        """`STACK@GUEST`."""
+        return f"{self.stack.name}@{self.guest.name}"
+
+    def object_name(self, key: str) -> str:
+        """The name of a database, an owner role or an ACL user that this instance owns elsewhere."""
+        return f"{self.stack.name}_{self.guest.name}_{key}".replace("-", "_")
+
+
+@dataclass(frozen=True, order=True)
+class Flow:
+    """Allowed traffic: from a guest's address (or a whole subnet) to a guest's port."""
+
+    source: str  # CIDR
+    destination: str  # address
+    port: int
+    protocol: str = "tcp"
+    why: str = ""
+
+
+@dataclass(frozen=True)
+class Consumer:
+    """One who logs in at a provider: `role` owns, `role_a` and `role_b` log in."""
+
+    provider: str  # instance name, like postgres@db
+    consumer: str  # instance name, or "verify"
+    key: str  # the database or ACL user as the consumer names it
+    role: str
+
+
+@dataclass(frozen=True)
+class SecretRef:
+    """A secret by its place, `INSTANCE/NAME`; delivered, it is the file NAME under /run/hub/STACK."""
+
+    instance: str
+    name: str
+    length: int = 40
+    deliver: bool = True
+
+
+@dataclass(frozen=True)
+class Hub:
+    """A hub file with its stacks, resolved and free of contradictions."""
+
+    file: HubFile
+    path: str
+    stacks: Mapping[str, Stack]
+    id: str  # 16 hex digits; derived from name and domain where hub.yml has none (lab only)
+    guests: Mapping[str, Guest]
+    instances: tuple[Instance, ...]  # in start order
+    flows: tuple[Flow, ...]
+    consumers: tuple[Consumer, ...]
+    secrets: tuple[SecretRef, ...]
+    warnings: tuple[str, ...] = ()
+    operator_keys: tuple[str, ...] = ()  # public key lines
+
+    @property
+    def name(self) -> str:
+        return self.file.hub.name
+
+    @property
+    def domain(self) -> str:
+        return self.file.hub.domain
+
+    @property
+    def zones(self) -> Mapping[str, Zone]:
+        return {str(name): zone for name, zone in self.file.zones.items()}
+
+    @property
+    def nodes(self) -> Mapping[str, Node]:
+        return self.file.nodes
+
+    @property
+    def models(self) -> Mapping[str, LanguageModel]:
+        return self.file.models
+
+    @cached_property
+    def egress_hosts(self) -> tuple[str, ...]:
+        """Every outside host that the egress proxy lets through, sorted (stacks' needs only)."""
+        return tuple(sorted({h for i in self.instances for h in i.stack.needs.internet}))
+
+    def bridge(self, zone: str) -> str:
+        """The node's bridge for a zone; at most 10 characters, as PVE takes."""
+        return bridge_of(zone)
+
+    def gateway(self, zone: str) -> IPv4Address:
+        """The first address of the zone's subnet; the node holds it."""
+        return gateway_of(self.zones[zone].subnet)
+
+    @cached_property
+    def egress(self) -> Instance | None:
+        """The proxy of the zones without internet; None where the hub has none."""
+        return next((i for i in self.instances if i.stack.name == EGRESS), None)
+
+    @cached_property
+    def _by_name(self) -> Mapping[str, Instance]:
+        return {i.name: i for i in self.instances}
+
+    @cached_property
+    def _by_guest(self) -> Mapping[str, tuple[Instance, ...]]:
+        found: dict[str, tuple[Instance, ...]] = {}
+        for instance in self.instances:
+            found[instance.guest.name] = (*found.get(instance.guest.name, ()), instance)
+        return found
+
+    def instance(self, name: str) -> Instance:
+        """The instance called `STACK@GUEST`. Raises KeyError."""
+        return self._by_name[name]
+
+    def on(self, guest: str) -> tuple[Instance, ...]:
+        """The instances of one guest, in start order."""
+        return self._by_guest.get(guest, ())

@@ -1,0 +1,35 @@
+"""The rules between objects of a hub: each finding names both sides and the place of the second.
+
+`check` needs only the file and the manifests, so it also runs on the sound part of a file with mistakes.
+`check_wired` runs once every instance has its providers.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Literal
+
+from ..findings import Finding
+from ..hub import HubFile
+from ..stack import Stack
+from . import guests, models, network, nodes, placements
+from .advice import warnings
+from .manifest import check_stack
+from .names import check_wired
+
+__all__ = ["check", "check_stack", "check_wired", "warnings"]
+
+Declared = Mapping[str, set[str]]
+
+
+def check(
+    file: HubFile, stacks: Mapping[str, Stack], declared: Declared, target: Literal["lab", "pve"]
+) -> list[Finding]:
+    """Everything between objects that is wrong; `declared` also names entries with mistakes of their own."""
+    return [
+        *network.check(file, target),
+        *nodes.check(file, target),
+        *guests.check(file, declared),
+        *placements.check(file, stacks, declared),
+        *models.check(file, declared),
+    ]

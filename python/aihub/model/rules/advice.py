@@ -1,0 +1,40 @@
+"""What is allowed and still worth a word."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+
+from ..derive import node_of
+from ..hub import HubFile
+from ..resolved import Instance
+from ..types import format_size
+
+NODE_ITSELF = 8 << 30
+"""What the node needs beside its guests: system, ZFS cache."""
+
+
+def warnings(file: HubFile, instances: Iterable[Instance], target: str) -> tuple[str, ...]:
+    """One sentence each."""
+    return (*_storages(file), *_memory(file, target), *_cards(instances))
+
+
+def _storages(file: HubFile) -> Iterator[str]:
+    for name, node in file.nodes.items():
+        used = {storage.use for storage in node.storage.values()}
+        if len(used) == 1:
+            yield f"node {name} has one storage, {used.pop()}: what fails takes data and copies with it"
+
+
+def _memory(file: HubFile, target: str) -> Iterator[str]:
+    for name, node in file.nodes.items():
+        if target != "lab" or node.lab is None:
+            continue
+        left = node.lab.memory - sum(spec.memory for spec in file.guests.values() if node_of(file, spec) == name)
+        if left < NODE_ITSELF:
+            yield f"node {name} keeps {format_size(left)} for itself, less than {format_size(NODE_ITSELF)}"
+
+
+def _cards(instances: Iterable[Instance]) -> Iterator[str]:
+    for instance in instances:
+        if instance.stack.gpu.need != "none" and instance.guest.gpu is None:
+            yield f"{instance.name} has no card: it computes on the processor, slowly"

@@ -1,0 +1,80 @@
+"""A stack manifest by itself."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+
+from ..findings import Finding
+from ..resolved import VERIFY
+from ..stack import Stack
+
+
+def check_stack(stack: Stack) -> list[Finding]:
+    """What is wrong inside one stack.yml that its schema can't tell."""
+    return [
+        *_repeated(stack),
+        *_ports(stack),
+        *_first(stack),
+        *_secrets(stack),
+        *_data(stack),
+        *_itself(stack),
+    ]
+
+
+def _repeated(stack: Stack) -> Iterator[Finding]:
+    lists: dict[tuple[str, ...], Sequence[str]] = {
+        ("zones",): stack.zones,
+        ("needs", "postgres"): stack.needs.postgres,
+        ("needs", "redis"): stack.needs.redis,
+        ("needs", "internet"): stack.needs.internet,
+        ("needs", "stacks"): stack.needs.stacks,
+    }
+    for place, names in lists.items():
+        for index, name in enumerate(names):
+            if name in names[:index]:
+                yield Finding((*place, index), f'"{name}" is in the list already')
+
+
+def _ports(stack: Stack) -> Iterator[Finding]:
+    seen: dict[int, str] = {}
+    for key, port in stack.gives.items():
+        first = seen.setdefault(port.port, key)
+        # Pages and metrics of one listener are two entries of one port.
+        if first != key and stack.gives[first].publish != port.publish:
+            other = stack.gives[first].publish
+            text = f"port {port.port} is {first}'s already, published to {other}, not {port.publish}"
+            yield Finding(("gives", key, "publish"), text)
+
+
+def _first(stack: Stack) -> Iterator[Finding]:
+    if not stack.start_first:
+        return
+    for key in ("postgres", "redis", "secrets", "stacks"):
+        if getattr(stack.needs, key):
+            text = "a stack that starts first waits for nothing: remove this or start_first"
+            yield Finding(("needs", key), text, at_key=True)
+
+
+def _secrets(stack: Stack) -> Iterator[Finding]:
+    derived = {f"{VERIFY}_a", f"{VERIFY}_b"}
+    for provider, keys in stack.logins.items():
+        derived |= {f"{provider}_{key}_{part}" for key in keys for part in ("a", "b", "user", "password")}
+    for name in stack.needs.secrets:
+        if name in derived:
+            text = f'"{name}" is a name that aihub gives to a login itself: name the secret otherwise'
+            yield Finding(("needs", "secrets", name), text, at_key=True)
+
+
+def _data(stack: Stack) -> Iterator[Finding]:
+    seen: set[str] = set()
+    for index, data in enumerate(stack.data):
+        if data.volume in seen:
+            yield Finding(("data", index, "volume"), f'volume "{data.volume}" is in the list already')
+        seen.add(data.volume)
+        if data.backup == "none" and (data.before or data.after or data.restore):
+            yield Finding(("data", index), "a volume that is not kept has no before, after or restore")
+
+
+def _itself(stack: Stack) -> Iterator[Finding]:
+    if stack.name in (*stack.needs.stacks, *stack.logins):
+        yield Finding(("needs",), f'stack "{stack.name}" needs itself', at_key=True)

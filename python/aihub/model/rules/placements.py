@@ -1,0 +1,78 @@
+"""Stacks on guests: where a stack may stand, and which stacks bear each other."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+
+from ..findings import Finding, Place
+from ..hub import GuestSpec, HubFile
+from ..resolved import EGRESS
+from ..stack import Stack
+
+SSH = 22
+
+
+def check(file: HubFile, stacks: Mapping[str, Stack], declared: Mapping[str, set[str]]) -> Iterator[Finding]:
+    """What is wrong with the stacks that guests run."""
+    for name, spec in file.guests.items():
+        seen: dict[str, Stack] = {}
+        for index, placement in enumerate(spec.stacks):
+            place = ("guests", name, "stacks", index)
+            stack = stacks.get(placement.name)
+            if placement.name in seen:
+                yield Finding(place, f'stack "{placement.name}" is on guest {name} already')
+            elif stack is not None:
+                yield from _may_stand(file, name, spec, stack, place)
+                yield from _beside(name, stack, seen, place)
+                seen[stack.name] = stack
+    yield from _egress(file, stacks, sound=len(file.guests) == len(declared.get("guests", ())))
+
+
+def _may_stand(file: HubFile, name: str, spec: GuestSpec, stack: Stack, place: Place) -> Iterator[Finding]:
+    if spec.zone not in stack.zones:
+        allowed = " or ".join(stack.zones)
+        text = f'stack "{stack.name}" may stand in zone {allowed} only, and guest {name} is in {spec.zone}'
+        yield Finding(place, text)
+    zone = file.zones.get(spec.zone)
+    if stack.start_first and zone is not None and zone.internet == "none":
+        text = f'stack "{stack.name}" is the way out for others and needs a zone with `internet: outbound`'
+        yield Finding(place, text)
+
+
+def _beside(name: str, stack: Stack, seen: Mapping[str, Stack], place: Place) -> Iterator[Finding]:
+    for key, port in stack.gives.items():
+        if port.port == SSH:
+            yield Finding(place, f"{stack.name}'s {key} takes port {SSH}, which is the guest's own ssh")
+        for other in seen.values():
+            taken = next((k for k, p in other.gives.items() if p.port == port.port), None)
+            if taken is not None:
+                both = f"{stack.name}'s {key} and {other.name}'s {taken}"
+                text = f"{both} both take port {port.port} of guest {name}"
+                yield Finding(place, text)
+    for other in seen.values():
+        needs = {stack.gpu.need, other.gpu.need}
+        if "whole" in needs and "none" not in needs:
+            text = f"{stack.name} and {other.name} can't share the card of guest {name}: one needs it whole"
+            yield Finding(place, text)
+
+
+def _egress(file: HubFile, stacks: Mapping[str, Stack], *, sound: bool) -> Iterator[Finding]:
+    places = [
+        (guest, index)
+        for guest, spec in file.guests.items()
+        for index, placement in enumerate(spec.stacks)
+        if placement.name == EGRESS
+    ]
+    for guest, index in places[1:]:
+        text = f"a hub has one way out, and {EGRESS} is on guest {places[0][0]} already"
+        yield Finding(("guests", guest, "stacks", index), text)
+    if places or not sound:
+        return
+    for zone, value in file.zones.items():
+        inside = [name for name, spec in file.guests.items() if spec.zone == zone]
+        if value.internet == "none" and inside:
+            text = (
+                f"{inside[0]} needs packages and images, and no guest runs the {EGRESS} stack: "
+                f"add {EGRESS} to a guest of a zone with `internet: outbound`"
+            )
+            yield Finding(("zones", zone, "internet"), text)

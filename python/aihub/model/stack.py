@@ -1,0 +1,109 @@
+"""stack.yml, key by key: what a service is, needs and gives."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from pydantic import Field, StringConstraints
+
+from .hub import ZoneName
+from .types import DAYS, HEALTH_PATH, HTTP_PATH, LAB_IMAGE, Command, Key, Name, OutsideHost, Sentence, Strict
+
+
+class SecretSpec(Strict):
+    """A secret that the stack needs; nobody types it."""
+
+    length: int = Field(40, ge=16, le=128, description="Characters of the generated value.")
+    rotate: str = Field(
+        "90d",
+        pattern=DAYS,
+        description="Longest age before `secrets rotate --due` replaces it.",
+    )
+    on_change: Literal["restart", "reload", "none"] = Field(
+        "restart", description="What a running service needs to take a new value."
+    )
+
+
+class Needs(Strict):
+    """What a stack asks of others."""
+
+    postgres: list[Key] = Field(
+        default_factory=list, description="Databases; each gets an owner role and a pair of logins."
+    )
+    redis: list[Key] = Field(default_factory=list, description="ACL users; each sees only keys under its own prefix.")
+    secrets: dict[Key, SecretSpec] = Field(default_factory=dict, description="Secrets of its own.")
+    internet: list[OutsideHost] = Field(
+        default_factory=list,
+        description="Hosts outside the hub that it must reach; `*.` stands for all below.",
+    )
+    stacks: list[Name] = Field(default_factory=list, description="Stacks that must run before this one starts.")
+
+
+class Port(Strict):
+    """A port that a stack serves."""
+
+    port: int = Field(ge=1, le=65535, description="The TCP port on the guest's address.")
+    path: str = Field("/", pattern=HTTP_PATH, max_length=200, description="Where its pages or metrics begin.")
+    health: str = Field(
+        "",
+        pattern=HEALTH_PATH,
+        max_length=200,
+        description="A path that answers 200 when it is well.",
+    )
+    publish: Literal["none", "zone", "hub", "ingress"] = Field(
+        "zone",
+        description="Who may connect: declared consumers only, its zone, every zone, or the ingress.",
+    )
+
+
+class Data(Strict):
+    """A volume whose content matters."""
+
+    volume: Key = Field(description="The volume's name in compose.yml.")
+    backup: Literal["restic", "none"] = Field("restic", description="restic: kept. none: can be made again.")
+    before: Command = Field("", description="What makes the copy consistent, run before it is taken.")
+    after: Command = Field("", description="What runs when the copy is taken, also after a failure.")
+    restore: Command = Field("", description="What puts a copy back.")
+
+
+class Gpu(Strict):
+    """How a stack uses the guest's GPU."""
+
+    need: Literal["none", "shared", "whole"] = Field(
+        default="none", description="none, shared with other stacks of the guest, or the whole card."
+    )
+
+
+class Stack(Strict):
+    """A Docker Compose project that hub.yml can place on a guest."""
+
+    name: Name = Field(description="The folder's name; not written in stack.yml.")
+    title: Annotated[Sentence, StringConstraints(max_length=60)] = Field(description="The service's own name.")
+    why: Sentence = Field(description="What the hub has it for, in one sentence.")
+    zones: list[ZoneName] = Field(min_length=1, description="Where it may stand; hub.yml decides where it does.")
+    uid: int = Field(ge=1, le=65533, description="The user that the service runs as and that owns its secret files.")
+    lab: str = Field(
+        pattern=LAB_IMAGE,
+        max_length=300,
+        description="How the lab gets the image: build (lab/Dockerfile), pull, or `skipped: reason`.",
+    )
+    needs: Needs = Field(default_factory=Needs, description="What it asks of others.")
+    gives: dict[Key, Port] = Field(default_factory=dict, description="What it serves.")
+    data: list[Data] = Field(default_factory=list, description="Its volumes whose content matters.")
+    gpu: Gpu = Field(default=Gpu(), description="How it uses the guest's GPU.")
+    start_first: bool = Field(False, description="Started before guests without internet converge (egress).")
+    waivers: dict[Key, Sentence] = Field(
+        default_factory=dict, description="Hardening that compose.yml can't keep, and why."
+    )
+
+    @property
+    def logins(self) -> dict[str, list[str]]:
+        """What it logs in to: the provider's stack and the databases or users there."""
+        return {n: k for n, k in (("postgres", self.needs.postgres), ("redis", self.needs.redis)) if k}
+
+    @property
+    def main_port(self) -> int | None:
+        """The port that consumers log in at: called like the stack, else the first that is not metrics."""
+        if self.name in self.gives:
+            return self.gives[self.name].port
+        return next((p.port for key, p in self.gives.items() if key != "metrics"), None)

@@ -1,0 +1,146 @@
+"""The small value types that every model shares: names, sizes, addresses, strict base class.
+
+Patterns are checked by pydantic's own engine, where `$` is the very end: no trailing newline slips through.
+`MEANING` says in words what a pattern asks for; messages and docs use it.
+"""
+
+from __future__ import annotations
+
+import re
+from ipaddress import AddressValueError, IPv4Address, IPv4Network
+from typing import Annotated, Any
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict, StringConstraints, WithJsonSchema
+
+UNITS = {"MiB": 1 << 20, "GiB": 1 << 30, "TiB": 1 << 40}
+
+NAME = r"^[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?$"
+HUB_NAME = r"^[a-z](?:[a-z0-9-]{0,30}[a-z0-9])?$"
+KEY = r"^[a-z][a-z0-9_]{0,62}$"
+STORAGE_ID = r"^[A-Za-z][A-Za-z0-9._-]{0,62}[A-Za-z0-9]$"
+DOMAIN = r"^[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?(?:\.[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?)+$"
+OUTSIDE_HOST = r"^(?:\*\.)?[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?(?:\.[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?)+$"
+MODEL_NAME = r"^[a-z0-9](?:[a-z0-9._-]{0,61}[a-z0-9])?$"
+_PART = r"[A-Za-z0-9]+(?:[._-][A-Za-z0-9]+)*"
+WEIGHTS = rf"^{_PART}(?:/{_PART}){{0,3}}(?::{_PART})?$"
+DOTTED = r"^[0-9]{1,3}(\.[0-9]{1,3}){3}$"
+PCI_ID = r"^[0-9a-f]{4}:[0-9a-f]{4}$"
+HUB_ID = r"^[0-9a-f]{16}$"
+_SEGMENT = r"\.?[A-Za-z0-9_@+](?:[A-Za-z0-9_@+-]|\.[A-Za-z0-9_@+-])*"
+KEY_LINE = (
+    r"(?:ssh-ed25519|ssh-rsa|ecdsa-sha2-nistp(?:256|384|521)"
+    r"|sk-ssh-ed25519@openssh\.com|sk-ecdsa-sha2-nistp256@openssh\.com)"
+    r" [A-Za-z0-9+/]{32,2000}={0,2}(?: [A-Za-z0-9._@+-]{1,100})?"
+)
+SSH_KEY = rf"^(?:(?:~/|/|\./)?(?:{_SEGMENT}/)*{_SEGMENT}\.pub|{KEY_LINE})$"
+# Written with plain ranges, so that every reader of the JSON Schema understands them.
+_WORDS = r"[A-Za-z0-9À-ɏ][A-Za-z0-9À-ɏ ,.:()'/+!?=_-]*"
+SENTENCE = rf"^{_WORDS}$"
+COMMAND = r'^(?:[ -z|}~]|\{[ !"$&-z|}~])*$'
+HTTP_PATH = r"^/[A-Za-z0-9/_.~-]*$"
+HEALTH_PATH = r"^(?:/[A-Za-z0-9/_.~-]*)?$"
+DAYS = r"^[1-9][0-9]{0,3}d$"
+LAB_IMAGE = rf"^(?:build|pull|skipped: {_WORDS})$"
+
+MEANING = {
+    NAME: "1 to 63 lower-case letters, digits and hyphens, no hyphen at an end",
+    HUB_NAME: "1 to 32 lower-case letters, digits and hyphens; a letter first, no hyphen at the end",
+    KEY: "lower-case letters, digits and _, a letter first, at most 63",
+    STORAGE_ID: "a storage id of Proxmox VE: letters, digits, . _ - and a letter first",
+    DOMAIN: "a lower-case domain of at least two labels, like hub.home.arpa",
+    OUTSIDE_HOST: "a lower-case host name like files.example.org, or *.example.org for all below it",
+    MODEL_NAME: "lower-case letters, digits and . _ -",
+    WEIGHTS: "a model as its engine names it, like qwen2.5:7b-instruct-q4_K_M",
+    PCI_ID: "vendor:device as `lspci -nn` prints it, like 10de:2b85",
+    HUB_ID: "16 hex digits",
+    SSH_KEY: "the path of a .pub file, or one public key line without options",
+    SENTENCE: "one line of letters, digits and plain punctuation",
+    COMMAND: "one line of printable ASCII without {{, {% or {#",
+    HEALTH_PATH: "empty or an absolute path of letters, digits and / _ . ~ -",
+    DAYS: "a number of days like 90d",
+    LAB_IMAGE: "build, pull, or `skipped: ` and the reason in plain words",
+    HTTP_PATH: "an absolute path of letters, digits and / _ . ~ -",
+}
+
+Name = Annotated[str, StringConstraints(pattern=NAME)]
+"""A DNS label: guests, stacks, zones, nodes."""
+
+Key = Annotated[str, StringConstraints(pattern=KEY)]
+"""The name of a secret, a database or a volume inside a stack."""
+
+StorageId = Annotated[str, StringConstraints(pattern=STORAGE_ID)]
+OutsideHost = Annotated[str, StringConstraints(pattern=OUTSIDE_HOST, max_length=253)]
+ModelName = Annotated[str, StringConstraints(pattern=MODEL_NAME)]
+SshKey = Annotated[str, StringConstraints(pattern=SSH_KEY, max_length=2200)]
+Sentence = Annotated[str, StringConstraints(pattern=SENTENCE, min_length=1, max_length=300)]
+Command = Annotated[str, StringConstraints(pattern=COMMAND, max_length=2000)]
+
+_SIZE = re.compile(r"([1-9][0-9]{0,6})(MiB|GiB|TiB)")
+
+
+def parse_size(value: object) -> int:
+    """Bytes of a size written as `16GiB`. Raises ValueError."""
+    if isinstance(value, str) and (found := _SIZE.fullmatch(value)):
+        return int(found[1]) * UNITS[found[2]]
+    raise ValueError("a size is a whole number with MiB, GiB or TiB right behind it, like 16GiB")
+
+
+def format_size(size: int) -> str:
+    """The shortest exact writing of a size in bytes."""
+    for unit, factor in reversed(UNITS.items()):
+        if size and size % factor == 0:
+            return f"{size // factor}{unit}"
+    return f"{size}B"
+
+
+def parse_address(value: object) -> IPv4Address:
+    """An IPv4 address in dotted form. Raises ValueError."""
+    if isinstance(value, IPv4Address):
+        return value
+    try:
+        return IPv4Address(value if isinstance(value, str) else "")
+    except AddressValueError as error:
+        raise ValueError("an address is written like 10.10.10.11") from error
+
+
+def parse_network(value: object) -> IPv4Network:
+    """An IPv4 subnet as first address and prefix length. Raises ValueError."""
+    if isinstance(value, IPv4Network):
+        return value
+    if not isinstance(value, str) or not re.fullmatch(r"[0-9.]{7,15}/[0-9]{1,2}", value):
+        raise ValueError("a subnet is written like 10.10.10.0/24")
+    try:
+        network = IPv4Network(value, strict=False)
+    except ValueError as error:
+        raise ValueError("a subnet is written like 10.10.10.0/24") from error
+    if str(network) != value:
+        raise ValueError(f"a subnet begins with its first address: write {network}")
+    return network
+
+
+Size = Annotated[
+    int,
+    BeforeValidator(parse_size),
+    WithJsonSchema({"type": "string", "pattern": "^[1-9][0-9]{0,6}(MiB|GiB|TiB)$"}),
+]
+Address = Annotated[
+    IPv4Address,
+    BeforeValidator(parse_address),
+    WithJsonSchema({"type": "string", "pattern": DOTTED}),
+]
+Subnet = Annotated[
+    IPv4Network,
+    BeforeValidator(parse_network),
+    WithJsonSchema({"type": "string", "pattern": r"^[0-9.]{7,15}/[0-9]{1,2}$"}),
+]
+
+
+class Strict(BaseModel):
+    """Unknown keys and silent conversions are errors; instances never change."""
+
+    model_config = ConfigDict(extra="forbid", strict=True, frozen=True, arbitrary_types_allowed=True)
+
+
+def as_list(value: Any) -> Any:
+    """One item written without brackets is a list of one."""
+    return value if isinstance(value, list) else [value]

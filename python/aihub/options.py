@@ -1,0 +1,32 @@
+"""What a person asked for on the command line."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Literal
+
+from . import paths
+
+Target = Literal["lab", "pve"]
+
+
+@dataclass(frozen=True)
+class Options:
+    """The options of one call; verbs use the ones they name in the CLI."""
+
+    hub: Path = paths.DEFAULT_HUB
+    target: Target = "lab"
+    lab: str = ""
+    as_json: bool = False
+    yes: bool = False
+    scope: Literal["api", "all"] = "all"
+    full: bool = False
+    allow_destroy: frozenset[str] = field(default_factory=frozenset)
+    debug: bool = False
+    only: tuple[str, ...] = ()
+
+    def lab_name(self, hub: str) -> str:
+        """The lab's name: the option, else $AIHUB_LAB, else the hub's own name."""
+        return self.lab or os.environ.get("AIHUB_LAB", "") or hub

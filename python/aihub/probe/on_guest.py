@@ -1,0 +1,238 @@
+"""Runs on a guest, sent over stdin: looks at what is managed there, places files, writes the manifest.
+
+Standard library and ASCII only. The request follows the program on stdin, as JSON, so that no value is ever
+on a command line or in a traceback:
+{"action": "probe", "secrets": [PATH]}
+{"action": "record", "desired": {KEY: HASH}, "entries": {KEY: MANAGED}}
+    with MANAGED = {"files": [], "units": [], "tables": [], "stacks": []}
+{"action": "place", "wanted": [FILE]}
+    with FILE = {"path": PATH, "content": TEXT, "mode": "0644", "owner": "0:0", "validate": ARGV}
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import re
+import stat
+import subprocess
+import sys
+from typing import Any
+
+FORMAT = 1
+MANIFEST = "/etc/hub/manifest.json"
+DOCKER_SOCKET = "/var/run/docker.sock"
+
+
+def file_state(path: str) -> dict[str, str] | None:
+    """Content, mode and owner of a file; None when there is none."""
+    try:
+        found = os.lstat(path)
+        content = "directory" if stat.S_ISDIR(found.st_mode) else "special"
+        if stat.S_ISREG(found.st_mode):
+            with open(path, "rb") as handle:
+                content = hashlib.sha256(handle.read()).hexdigest()
+        elif stat.S_ISLNK(found.st_mode):
+            content = "link to " + os.readlink(path)
+    except (FileNotFoundError, NotADirectoryError):
+        return None
+    return {"content": content, **_rights(found)}
+
+
+def secret_state(path: str) -> dict[str, str] | None:
+    """Mode and owner of a secret file, never anything of its content; None when there is none."""
+    try:
+        return _rights(os.lstat(path))
+    except (FileNotFoundError, NotADirectoryError):
+        return None
+
+
+def _rights(found: os.stat_result) -> dict[str, str]:
+    return {"mode": f"{stat.S_IMODE(found.st_mode):04o}", "owner": f"{found.st_uid}:{found.st_gid}"}
+
+
+def unit_states(names: list[str]) -> dict[str, dict[str, str]]:
+    """Whether units start at boot and run."""
+    command = ["systemctl", "show", "--property=Id,UnitFileState,ActiveState", "--", *names]
+    text = subprocess.run(command, stdout=subprocess.PIPE, check=True).stdout.decode()
+    states = {}
+    for name, block in zip(names, text.strip().split("\n\n"), strict=True):
+        values = dict(line.split("=", 1) for line in block.splitlines())
+        states[name] = {"boot": values["UnitFileState"] or "none", "active": values["ActiveState"]}
+    return states
+
+
+def table_state(name: str) -> str | None:
+    """The hash of an nft table's rules without counters; None when there is no such table."""
+    found = subprocess.run(["nft", "--stateless", "list", "table", *name.split()], capture_output=True, check=False)
+    return hashlib.sha256(found.stdout).hexdigest() if found.returncode == 0 else None
+
+
+def containers() -> dict[str, dict[str, dict[str, str]]]:
+    """Every container of every Compose project, by project and service. Raises OSError."""
+    import http.client
+    import socket
+
+    connection = http.client.HTTPConnection("docker", timeout=10)
+    connection.sock = socket.socket(socket.AF_UNIX)
+    connection.sock.settimeout(10)
+    connection.sock.connect(DOCKER_SOCKET)
+    connection.request("GET", '/containers/json?all=1&filters={"label":["com.docker.compose.project"]}')
+    found = json.loads(connection.getresponse().read())
+    projects: dict[str, dict[str, dict[str, str]]] = {}
+    for one in found:
+        labels = one["Labels"]
+        service, number = (labels.get(f"com.docker.compose.{key}", "?") for key in ("service", "container-number"))
+        health = re.search(r"\((?:health: )?(healthy|unhealthy|starting)\)", one["Status"])
+        projects.setdefault(labels["com.docker.compose.project"], {})[f"{service}-{number}"] = {
+            "image": one["ImageID"],
+            "configuration": labels.get("com.docker.compose.config-hash", ""),
+            "state": one["State"],
+            "health": health.group(1) if health else "none",
+        }
+    return projects
+
+
+def states(entries: dict[str, dict[str, Any]]) -> dict[str, dict[str, Any]]:
+    """The state of everything managed, in the shape of the entries; with Docker away, no containers."""
+    names = sorted({name for entry in entries.values() for name in entry.get("units", ())})
+    units = unit_states(names) if names else {}
+    try:
+        projects = containers() if any(entry.get("stacks") for entry in entries.values()) else {}
+    except OSError:
+        projects = {}
+    return {
+        key: {
+            "files": {path: file_state(path) for path in entry.get("files", ())},
+            "units": {name: units[name] for name in entry.get("units", ())},
+            "tables": {name: table_state(name) for name in entry.get("tables", ())},
+            "stacks": {name: projects.get(name, {}) for name in entry.get("stacks", ())},
+        }
+        for key, entry in entries.items()
+    }
+
+
+def package_hosts() -> list[str]:
+    """The hosts that apt takes packages from."""
+    found: set[str] = set()
+    paths = ["/etc/apt/sources.list"]
+    for folder in ("/etc/apt/sources.list.d", "/etc/apt/mirrors"):
+        paths += [f"{folder}/{name}" for name in (os.listdir(folder) if os.path.isdir(folder) else ())]
+    for path in paths:
+        if path.endswith((".list", ".sources")) and os.path.isfile(path):
+            with open(path, errors="replace") as handle:
+                lines = [line for line in handle if not line.lstrip().startswith("#")]
+            found.update(re.findall(r"https?://([A-Za-z0-9.-]+)", "".join(lines)))
+    return sorted(found)
+
+
+def read_manifest() -> dict[str, Any]:
+    """The manifest, or an empty one when there is none that this program understands."""
+    try:
+        with open(MANIFEST) as handle:
+            found: dict[str, Any] = json.load(handle)
+        if found["format"] == FORMAT:
+            return found
+    except (OSError, ValueError, KeyError, TypeError):
+        pass
+    return {"format": FORMAT, "desired": {}, "entries": {}}
+
+
+def probe(request: dict[str, Any]) -> dict[str, Any]:
+    """The manifest, what it lists as it is now, and the asked secret files."""
+    manifest = read_manifest()
+    return {
+        "manifest": manifest,
+        "actual": states(manifest["entries"]),
+        "secrets": {path: secret_state(path) for path in request.get("secrets", ())},
+        "package_hosts": package_hosts(),
+    }
+
+
+def record(request: dict[str, Any]) -> dict[str, Any]:
+    """Writes the manifest anew for the given entries; forgets those that nobody wants any more."""
+    old = read_manifest()
+    wanted = request["desired"]
+    now = states(request["entries"])
+    entries = {key: value for key, value in old["entries"].items() if key in wanted} | now
+    desired = {key: wanted[key] if key in now else old["desired"].get(key, "") for key in entries}
+    new = {"format": FORMAT, "desired": desired, "entries": entries}
+    if new != old:
+        write(MANIFEST, json.dumps(new, indent=1, sort_keys=True).encode(), "0600", "0:0", [])
+    return {"changed": new != old}
+
+
+def place(request: dict[str, Any]) -> dict[str, Any]:
+    """Makes files and directories as wanted; answers with the paths of those that were not.
+
+    `memory` names a directory that must be in a file system that never reaches a disk.
+    """
+    if request.get("memory"):
+        require_memory(request["memory"])
+    changed = [wanted["path"] for wanted in request["wanted"] if place_one(wanted, bool(request.get("check")))]
+    return {"changed": changed}
+
+
+def place_one(wanted: dict[str, Any], check: bool) -> bool:
+    """Makes one file, or a directory where there is no content; `only` lists what may lie in a directory."""
+    path, mode, owner = wanted["path"], wanted.get("mode", "0644"), wanted.get("owner", "0:0")
+    found = file_state(path)
+    if "content" in wanted:
+        data = wanted["content"].encode()
+        changed = found != {"content": hashlib.sha256(data).hexdigest(), "mode": mode, "owner": owner}
+        if changed and not check:
+            write(path, data, mode, owner, wanted.get("validate", []))
+        return changed
+    changed = found != {"content": "directory", "mode": mode, "owner": owner}
+    if changed and not check:
+        os.makedirs(path, exist_ok=True)
+        adopt(path, mode, owner)
+    surplus = set(os.listdir(path)) - set(wanted["only"]) if "only" in wanted and os.path.isdir(path) else set()
+    for name in surplus if not check else ():
+        os.unlink(os.path.join(path, name))
+    return changed or bool(surplus)
+
+
+def write(path: str, data: bytes, mode: str, owner: str, validate: list[str]) -> None:
+    """Replaces a file in one step, after `validate` with the new file's path has agreed."""
+    os.makedirs(os.path.dirname(path), exist_ok=True)
+    fresh = os.path.join(os.path.dirname(path), f".{os.path.basename(path)}.hub-new")
+    try:
+        with os.fdopen(os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "wb") as handle:
+            handle.write(data)
+            handle.flush()
+            os.fsync(handle.fileno())
+        adopt(fresh, mode, owner)
+        if validate and subprocess.run([*validate, fresh], stdout=sys.stderr, check=False).returncode != 0:
+            sys.exit(f"{path}: {validate[0]} refuses the new text; the old one stays")
+        os.rename(fresh, path)
+    finally:
+        if os.path.lexists(fresh):
+            os.unlink(fresh)
+
+
+def adopt(path: str, mode: str, owner: str) -> None:
+    """Sets owner and mode."""
+    uid, gid = owner.split(":")
+    os.chown(path, int(uid), int(gid))
+    os.chmod(path, int(mode, 8))
+
+
+def require_memory(path: str) -> None:
+    """Ends the program when a directory is on a disk."""
+    with open("/proc/mounts") as handle:
+        mounts = [line.split()[1:3] for line in handle]
+    inside = [(point, kind) for point, kind in mounts if f"{path}/".startswith(point.rstrip("/") + "/")]
+    if max(inside, key=lambda one: len(one[0]))[1] not in ("tmpfs", "ramfs"):
+        sys.exit(f"{path} is not in memory: secrets are not written to disks")
+
+
+def main() -> None:
+    request = json.loads(sys.stdin.buffer.read())
+    actions = {"probe": probe, "record": record, "place": place}
+    json.dump(actions[request["action"]](request), sys.stdout, separators=(",", ":"))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,18 @@
+"""What guests are given, rendered from the hub: Ansible's inventory and each instance's files."""
+
+from __future__ import annotations
+
+from .sources import packages
+from .stacks import secret_files, stack_files
+from .variables import LAB_CA, PACKAGE_HOSTS, desired, hostvars, inventory
+
+__all__ = [
+    "LAB_CA",
+    "PACKAGE_HOSTS",
+    "desired",
+    "hostvars",
+    "inventory",
+    "packages",
+    "secret_files",
+    "stack_files",
+]

@@ -1,0 +1,47 @@
+"""The roles as files: what they install, and a hash of what they are."""
+
+from __future__ import annotations
+
+import hashlib
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+from aihub import document
+from aihub.paths import ROOT
+
+ROLES = ROOT / "roles"
+
+
+def packages(role: str = "*") -> list[str]:
+    """Debian packages that roles install: the lists ROLE_packages and ROLE_packages_vm of their defaults."""
+    found: set[str] = set()
+    for path in sorted(ROLES.glob(f"{role}/defaults/main.yml")):
+        name = path.parents[1].name
+        values: dict[str, Any] = document.read(path).data
+        for key in (f"{name}_packages", f"{name}_packages_vm"):
+            found.update(values.get(key, ()))
+    return sorted(found)
+
+
+@cache
+def role_hash(role: str) -> str:
+    """The hash of everything in a role that can change what it does."""
+    digest = hashlib.sha256()
+    base = ROLES / role
+    for path in sorted(p for p in base.rglob("*") if p.is_file() and p.suffix != ".md"):
+        _add(digest, str(path.relative_to(base)).encode())
+        _add(digest, path.read_bytes())
+    return digest.hexdigest()
+
+
+def tree(folder: Path) -> dict[str, bytes]:
+    """Every file below a folder, by its relative path; nothing when there is no such folder."""
+    if not folder.is_dir():
+        return {}
+    return {str(p.relative_to(folder)): p.read_bytes() for p in sorted(folder.rglob("*")) if p.is_file()}
+
+
+def _add(digest: Any, part: bytes) -> None:
+    # The length keeps two parts from being read as one.
+    digest.update(len(part).to_bytes(8, "big") + part)

@@ -1,0 +1,142 @@
+"""The files of one instance under /opt/hub/STACK; the only user of Jinja2 outside Ansible."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping, Sequence
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+from aihub import document
+from aihub.errors import InvalidInput
+from aihub.model.resolved import VERIFY, Guest, Hub, Instance
+from aihub.paths import ROOT, STACKS
+
+from .sources import tree
+
+
+def stack_files(hub: Hub, instance: Instance, package_hosts: Sequence[str] = ()) -> dict[str, bytes]:
+    """Every file of an instance by its path below /opt/hub/STACK.
+
+    `package_hosts` are the hosts of the machines' own package sources; the egress proxy lets them through.
+    """
+    folder = STACKS / instance.stack.name
+    context = _context(hub, instance, package_hosts)
+    config = {
+        name.removesuffix(".j2"): _config(folder / "config" / name, content, context)
+        for name, content in tree(folder / "config").items()
+    }
+    compose = (folder / "compose.yml").read_bytes()
+    files = {
+        "compose.yml": compose,
+        ".env": _environment(hub, instance).encode(),
+        **{f"config/{name}": content for name, content in config.items()},
+    }
+    if config:
+        # Compose doesn't look into mounted files: a label with their revision makes it replace the container.
+        files["compose.override.yml"] = _override(_services(folder / "compose.yml"), _revision(config))
+    return dict(sorted(files.items()))
+
+
+def unit_file(hub: Hub, instance: Instance) -> str:
+    """The systemd unit of an instance."""
+    template = ROOT / "templates" / "stack.service.j2"
+    context = {"instance": instance, "secrets": list(secret_files(hub, instance))}
+    return _render(template, template.read_bytes(), context).decode()
+
+
+def secret_files(hub: Hub, instance: Instance) -> dict[str, tuple[str, str]]:
+    """Where each file under /run/hub/STACK comes from: its name -> ("secret" | "text", secret's name | text).
+
+    Beside its own secrets an instance gets user and password of every login that it has elsewhere.
+    """
+    files = {ref.name: ("secret", ref.name) for ref in hub.secrets if ref.instance == instance.name and ref.deliver}
+    for consumer in hub.consumers:
+        if consumer.consumer == instance.name and consumer.consumer != VERIFY:
+            login = f"{hub.instance(consumer.provider).stack.name}_{consumer.key}"
+            # The first of the pair is the one in use until a rotation publishes the other.
+            files[f"{login}_user"] = ("text", f"{consumer.role}_a")
+            files[f"{login}_password"] = ("secret", f"{login}_a")
+    return dict(sorted(files.items()))
+
+
+def proxy(hub: Hub, guest: Guest) -> str:
+    """The egress proxy's address for a guest whose zone has no way out; empty for the others."""
+    egress = hub.egress
+    if guest.internet or egress is None:
+        return ""
+    port = next((p.port for key, p in egress.stack.gives.items() if key == "proxy"), 3128)
+    return f"http://{egress.guest.address}:{port}"
+
+
+def no_proxy(hub: Hub) -> str:
+    """What is reached without the proxy: the hub itself."""
+    subnets = sorted(str(zone.subnet) for zone in hub.zones.values())
+    return ",".join(["localhost", "127.0.0.1", f".{hub.domain}", *subnets])
+
+
+def _environment(hub: Hub, instance: Instance) -> str:
+    guest = instance.guest
+    values = {
+        "HUB_ADDRESS": str(guest.address),
+        "HUB_DOMAIN": hub.domain,
+        "HUB_GUEST": guest.name,
+        "HUB_HTTP_PROXY": proxy(hub, guest),
+        "HUB_NO_PROXY": no_proxy(hub),
+        "HUB_SECRETS": f"/run/hub/{instance.stack.name}",
+        "HUB_ZONE": guest.zone,
+    }
+    return "".join(f"{key}={value}\n" for key, value in values.items())
+
+
+def _context(hub: Hub, instance: Instance, package_hosts: Sequence[str]) -> dict[str, Any]:
+    return {
+        "hub": hub,
+        "instance": instance,
+        "guest": instance.guest,
+        "zones": hub.zones,
+        "consumers": [c for c in hub.consumers if c.provider == instance.name],
+        "egress_hosts": sorted({*hub.egress_hosts, *package_hosts}),
+        "client_subnets": sorted(str(z.subnet) for z in hub.zones.values() if z.internet == "none"),
+    }
+
+
+def _config(path: Path, content: bytes, context: Mapping[str, Any]) -> bytes:
+    return _render(path, content, context) if path.suffix == ".j2" else content
+
+
+def _render(path: Path, template: bytes, context: Mapping[str, Any]) -> bytes:
+    import jinja2
+
+    try:
+        return bytes(_templates().from_string(template.decode()).render(context).encode())
+    except jinja2.TemplateError as error:
+        where = f"{path}:{getattr(error, 'lineno', None) or 0}:0"
+        raise InvalidInput(error.message or type(error).__name__, where=where) from error
+
+
+@cache
+def _templates() -> Any:
+    import jinja2
+
+    # Not HTML: escaping would corrupt configuration files.
+    return jinja2.Environment(
+        undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True, keep_trailing_newline=True
+    )
+
+
+def _revision(config: Mapping[str, bytes]) -> str:
+    parts = [[name, hashlib.sha256(content).hexdigest()] for name, content in sorted(config.items())]
+    return hashlib.sha256(json.dumps(parts).encode()).hexdigest()[:16]
+
+
+@cache
+def _services(compose: Path) -> tuple[str, ...]:
+    return tuple(document.read(compose).data["services"])
+
+
+def _override(services: Sequence[str], revision: str) -> bytes:
+    labels = {"labels": {"hub.revision": revision}}
+    return (json.dumps({"services": dict.fromkeys(services, labels)}, indent=1) + "\n").encode()

@@ -1,0 +1,150 @@
+"""Ansible's dynamic inventory: every guest with its variables, as data that is never taken for a template."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import shlex
+from collections.abc import Mapping, Sequence
+from ipaddress import IPv4Network
+from typing import Any
+
+from aihub.errors import PreconditionFailed
+from aihub.model.resolved import Guest, Hub, Instance
+from aihub.paths import State
+
+from .sources import packages, role_hash
+from .stacks import no_proxy, proxy, stack_files, unit_file
+
+LAB_CA = "lab-ca.pem"  # in the state directory: the CA of the lab's registry
+PACKAGE_HOSTS = "package-hosts"  # in the state directory: what the probe read from the guests' apt sources
+_POOLS = ("172.30.0.0/16", "172.29.0.0/16", "10.199.0.0/16", "192.168.224.0/19")
+_MACHINE = ("base", "ssh", "firewall")
+
+
+def inventory(hub: Hub, state: State, target: str) -> dict[str, Any]:
+    """The inventory as `ansible-inventory --list` understands it."""
+    groups: dict[str, list[str]] = {"guests": list(hub.guests), "containers": []}
+    for guest in hub.guests.values():
+        groups.setdefault(f"zone_{guest.zone}", []).append(guest.name)
+        if hub.on(guest.name):
+            groups["containers"].append(guest.name)
+    found = {name: _as_data(values) for name, values in hostvars(hub, state, target).items()}
+    return {"_meta": {"hostvars": found}, **{name: {"hosts": hosts} for name, hosts in groups.items()}}
+
+
+def hostvars(hub: Hub, state: State, target: str) -> dict[str, dict[str, Any]]:
+    """The variables of each guest; `manifest_desired` holds one hash for each role and instance."""
+    keys = _authorized_keys(hub, state)
+    ca = _text(state, LAB_CA) if target == "lab" else ""
+    hosts = _text(state, PACKAGE_HOSTS).split()
+    found: dict[str, dict[str, Any]] = {}
+    for guest in hub.guests.values():
+        values: dict[str, Any] = {
+            **_machine(hub, guest, target),
+            "ssh_authorized_keys": keys,
+            "docker_ca": ca,
+            "stack_instances": [_instance(hub, one, hosts) for one in hub.on(guest.name)],
+        }
+        connection = {
+            "ansible_ssh_common_args": f"-F {shlex.quote(str(state.ssh_config))}",
+            "ansible_python_interpreter": "/usr/bin/python3",
+        }
+        found[guest.name] = {**connection, **values, "manifest_desired": _desired(values)}
+    return found
+
+
+def desired(hub: Hub, state: State, target: str) -> dict[str, dict[str, str]]:
+    """For each guest, by role (`ssh`) and instance (`stack/postgres`), the hash of what it is made from."""
+    return {name: values["manifest_desired"] for name, values in hostvars(hub, state, target).items()}
+
+
+def _machine(hub: Hub, guest: Guest, target: str) -> dict[str, Any]:
+    through = proxy(hub, guest)
+    pool = _pool(hub)
+    *_, last = pool.subnets(new_prefix=24)
+    return {
+        "base_kind": guest.kind,
+        "base_gateway": str(guest.gateway),
+        # A VM of the lab is a container: its kernel is that of the operator's machine.
+        "base_owns_kernel": guest.kind == "vm" and target == "pve",
+        "base_proxy": through,
+        "base_upcoming_packages": packages("docker") if hub.on(guest.name) else [],
+        "firewall_address": str(guest.address),
+        "firewall_gateway": str(guest.gateway),
+        "firewall_flows": _flows(hub, guest),
+        "docker_pool": str(pool),
+        "docker_bridge": f"{next(last.hosts())}/{last.prefixlen}",
+        "docker_proxy": through,
+        "docker_no_proxy": no_proxy(hub),
+    }
+
+
+def _flows(hub: Hub, guest: Guest) -> list[dict[str, Any]]:
+    found = {(f.source, f.port, f.protocol) for f in hub.flows if f.destination == str(guest.address)}
+    return [{"source": source, "port": port, "protocol": protocol} for source, port, protocol in sorted(found)]
+
+
+def _pool(hub: Hub) -> IPv4Network:
+    taken = [zone.subnet for zone in hub.zones.values()]
+    taken += [IPv4Network(f"{node.address}/24", strict=False) for node in hub.nodes.values()]
+    for pool in map(IPv4Network, _POOLS):
+        if not any(pool.overlaps(network) for network in taken):
+            return pool
+    raise PreconditionFailed(
+        "the zones and the nodes' networks leave none of Docker's networks free: " + ", ".join(_POOLS),
+        where=hub.path,
+        hint="give a zone another subnet",
+    )
+
+
+def _instance(hub: Hub, instance: Instance, package_hosts: Sequence[str]) -> dict[str, Any]:
+    stack = instance.stack
+    home, data, unit = f"/opt/hub/{stack.name}", f"/var/lib/hub/{stack.name}", f"hub-{stack.name}.service"
+    files = {f"{home}/{name}": content.decode() for name, content in stack_files(hub, instance, package_hosts).items()}
+    files[f"/etc/systemd/system/{unit}"] = unit_file(hub, instance)
+    owner = f"{stack.uid}:{stack.uid}"
+    return {
+        "name": stack.name,
+        "files": [
+            *({"path": f"{data}/{one.volume}", "mode": "0700", "owner": owner} for one in stack.data),
+            *({"path": path, "content": content} for path, content in files.items()),
+        ],
+        "manages": {"files": list(files), "units": [unit], "stacks": [stack.name]},
+    }
+
+
+def _desired(values: Mapping[str, Any]) -> dict[str, str]:
+    roles = [*_MACHINE, "docker"] if values["stack_instances"] else list(_MACHINE)
+    found = {role: _hash(role, {k: v for k, v in values.items() if k.startswith(f"{role}_")}) for role in roles}
+    for one in values["stack_instances"]:
+        found[f"stack/{one['name']}"] = _hash("stack", one)
+    return found
+
+
+def _hash(role: str, inputs: Mapping[str, Any]) -> str:
+    text = json.dumps([role_hash(role), inputs], sort_keys=True)
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+def _authorized_keys(hub: Hub, state: State) -> list[str]:
+    public = state.key.with_suffix(".pub")
+    if not public.exists():
+        raise PreconditionFailed(f"{public}: the controller has no key yet", hint="aihub up")
+    return [public.read_text().strip(), *hub.operator_keys]
+
+
+def _text(state: State, name: str) -> str:
+    path = state.directory / name
+    return path.read_text() if path.exists() else ""
+
+
+def _as_data(value: Any) -> Any:
+    """The value with every text marked as data: by default Ansible takes an inventory's for templates."""
+    if isinstance(value, str):
+        return {"__ansible_unsafe": value}
+    if isinstance(value, dict):
+        return {key: _as_data(one) for key, one in value.items()}
+    if isinstance(value, list):
+        return [_as_data(one) for one in value]
+    return value

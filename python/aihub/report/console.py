@@ -1,0 +1,93 @@
+"""The two consoles, and how foreign text gets onto them: never as markup, never with control characters."""
+
+from __future__ import annotations
+
+import json
+import sys
+import unicodedata
+from collections.abc import Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+from rich.style import Style
+from rich.table import Table
+from rich.text import Text
+
+WIDTH_OF_LOGS = 120
+
+GOOD, CHANGED, BAD, FAINT, NAME = "green", "yellow", "bold red", "dim", "bold"
+
+_recorded: ContextVar[Console | None] = ContextVar("recorded", default=None)
+
+
+def out() -> Console:
+    """Standard output, or the recording of it."""
+    return _recorded.get() or _console(stderr=False)
+
+
+def err() -> Console:
+    """Standard error."""
+    return _console(stderr=True)
+
+
+def _console(stderr: bool, record: bool = False) -> Console:
+    stream = sys.stderr if stderr else sys.stdout
+    width = None if stream.isatty() else WIDTH_OF_LOGS
+    return Console(stderr=stderr, width=width, highlight=False, markup=False, emoji=False, record=record)
+
+
+def clean(value: object) -> str:
+    """A text without control characters: a guest's name or a log line must not steer the terminal."""
+    return "".join(c if c == "\n" or unicodedata.category(c)[0] != "C" else "\ufffd" for c in str(value))
+
+
+def text(*parts: str | tuple[object, str]) -> Text:
+    """A line of cleaned parts, each plain or with a style."""
+    line = Text()
+    for part in parts:
+        value, style = part if isinstance(part, tuple) else (part, "")
+        line.append(clean(value), Style.parse(style) if style else None)
+    return line
+
+
+def table(*columns: str, right: tuple[str, ...] = ()) -> Table:
+    """An empty table in the one look that all tables have."""
+    made = Table(box=None, pad_edge=False, header_style=FAINT, padding=(0, 2, 0, 0))
+    for column in columns:
+        made.add_column(column, justify="right" if column in right else "left", overflow="fold")
+    return made
+
+
+def say(line: str) -> None:
+    """One plain line on standard error."""
+    err().print(text(line))
+
+
+def as_json(value: Any) -> None:
+    """One JSON document on standard output, nothing else."""
+    sys.stdout.write(json.dumps(value, indent=2, default=str) + "\n")
+
+
+def confirm(question: str) -> bool:
+    """Asks a person; without a terminal the answer is no."""
+    if not sys.stdin.isatty():
+        return False
+    sys.stderr.write(f"{clean(question)} [y/N] ")
+    sys.stderr.flush()
+    return sys.stdin.readline().strip().lower() in ("y", "yes")
+
+
+@contextmanager
+def recording(path: Path, title: str) -> Iterator[None]:
+    """Also draws what is printed to standard output meanwhile as an SVG picture of a terminal."""
+    console = Console(width=WIDTH_OF_LOGS, highlight=False, markup=False, emoji=False, record=True)
+    token = _recorded.set(console)
+    try:
+        yield
+    finally:
+        _recorded.reset(token)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(console.export_svg(title=title, unique_id="aihub"), encoding="utf-8")

@@ -1,0 +1,74 @@
+"""A plan that reads like a diff: what changes, as whom, what restarts, which data is at risk."""
+
+from __future__ import annotations
+
+from collections import Counter
+from typing import Literal
+
+from ..plan import Change, Plan
+from .console import BAD, CHANGED, FAINT, GOOD, NAME, out, text
+
+Action = Literal["create", "update", "delete", "start", "stop", "configure", "deliver", "reconcile"]
+
+SIGNS = {"create": "+", "start": "+", "deliver": "+", "delete": "-", "stop": "-"}
+STYLES = {"+": GOOD, "-": BAD, "~": CHANGED}
+VERBS: dict[Action, str] = {
+    "create": "to create",
+    "update": "to update",
+    "delete": "to delete",
+    "start": "to start",
+    "stop": "to stop",
+    "configure": "to configure",
+    "deliver": "to deliver",
+    "reconcile": "to reconcile",
+}
+
+
+def plan(found: Plan) -> None:
+    """Prints a plan, its order kept."""
+    console = out()
+    for warning in found.warnings:
+        console.print(text(("warning: ", CHANGED), warning))
+    if found.is_empty:
+        console.print(text(("nothing to change", GOOD)))
+        return
+    width = max((len(c.subject) for c in found.changes), default=0)
+    for change in found.changes:
+        _change(change, width)
+    for name in found.unknown:
+        console.print(text(("? ", BAD), (name, NAME), ("  unknown: it runs but could not be looked into", BAD)))
+    console.print(text((summary(found), NAME)))
+
+
+def summary(found: Plan) -> str:
+    """The plan in one line."""
+    counts = Counter(change.action for change in found.changes)
+    parts = [f"{counts[action]} {words}" for action, words in VERBS.items() if counts[action]]
+    if restarts := sum(change.restart for change in found.changes):
+        parts.append(f"{restarts} with a restart")
+    if risks := sum(bool(change.data_at_risk) for change in found.changes):
+        parts.append(f"{risks} with data at risk")
+    if found.unknown:
+        parts.append(f"{len(found.unknown)} unknown")
+    return "plan: " + ", ".join(parts)
+
+
+def _change(change: Change, width: int) -> None:
+    console = out()
+    sign = SIGNS.get(change.action, "~")
+    line = text(
+        (f"{sign} ", STYLES[sign]),
+        (change.subject.ljust(width), NAME),
+        f"  {change.action}: {change.summary}",
+    )
+    line.append_text(text((f"  as {change.identity}", FAINT)))
+    if change.restart:
+        line.append_text(text(("  restarts", CHANGED)))
+    console.print(line)
+    indent = " " * (width + 6)
+    for difference in change.differences:
+        old, new = (("none" if v is None else v) for v in (difference.actual, difference.wanted))
+        parts = (f"{indent}{difference.field}: ", (old, BAD), " -> ", (new, GOOD))
+        console.print(text(*parts))
+    if change.data_at_risk:
+        console.print(text(f"{indent}", (f"data at risk: {change.data_at_risk}", BAD)))

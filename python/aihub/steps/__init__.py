@@ -1,0 +1,1 @@
+"""The steps that verbs are made of: each does one thing to a `Run`."""

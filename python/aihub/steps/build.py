@@ -1,0 +1,138 @@
+"""Steps that change: node, guests, their insides, secrets, stacks, objects inside services."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping
+
+from .. import access, lab, probe, provision, render, report
+from ..adapters import guests, images, node, services
+from ..deliver import deliver
+from ..errors import PreconditionFailed, Unreachable
+from ..model.resolved import Instance
+from .look import running
+from .run import Background, Run
+
+Roles = Mapping[str, "Collection[str] | None"]
+
+
+def begin_images(run: Run) -> None:
+    """In the lab, OS images and stack images are made beside the next steps."""
+    if run.world is None or not run.plan.changes:
+        return
+    name, hub = run.world.name, run.hub
+    progress = run.stack.enter_context(report.progress("images"))
+    if any(c.action == "create" for c in run.plan.changes):
+        run.templates = Background(lambda: lab.templates(name, render.packages(), lambda text: progress("OS images", text)))
+    if any(c.owner in ("guest", "service", "secrets") for c in run.plan.changes):
+        run.images = Background(lambda: images.ensure(name, hub, progress))
+
+
+def prepare_node(run: Run) -> None:
+    """The node is what the hub needs, and the API token lies in the state directory."""
+    pending = [c for c in run.plan.changes if c.owner == "node"]
+    if pending or not run.state.token.exists():
+        with report.progress("node") as progress:
+            progress("node", f"{len(pending)} changes")
+            node.apply(run.hub, run.state, run.options.target, run.names)
+
+
+def make_guests(run: Run) -> None:
+    """The guests exist and run, and their host keys are pinned."""
+    if run.templates:
+        run.templates.join()
+    px = run.proxmox()
+    with report.progress("guests") as progress:
+        provision.recover(px, run.hub, run.journal, progress)
+        wanted = provision.plan(
+            run.hub, px.read(run.hub), run.keys, journal=run.journal.entries(), allow_destroy=run.options.allow_destroy
+        )
+        created = provision.apply(
+            px, run.hub, wanted, run.journal, progress, keys=run.keys, allow_destroy=run.options.allow_destroy
+        )
+        for guest in created:
+            progress(guest.name, "first contact")
+            address = str(run.hub.guests[guest.name].address)
+            access.scan_and_pin(run.state, guest.name, address, guest.fingerprints)
+            provision.contacted(run.journal, run.hub, guest.name)
+            progress.done(guest.name, "runs, host key pinned")
+
+
+def configure(run: Run) -> None:
+    """The insides of the guests are as declared, zone by zone: a zone without internet needs the proxy first."""
+    on = running(run, run.proxmox().read(run.hub))
+    if missing := sorted(set(run.hub.guests) - set(on)):
+        raise PreconditionFailed(f"not running: {', '.join(missing)}", hint="aihub up")
+    changes, unknown = probe.plan(run.hub, run.state, run.options.target, probe.read(run.hub, run.state, on))
+    if unknown:
+        raise Unreachable(f"no ssh: {', '.join(unknown)}", hint="aihub ssh GUEST, then aihub up")
+    roles = _roles(run, changes)
+    secrets = {c.subject.split("@")[-1] for c in changes if c.owner == "secrets"}
+    outside = [name for name in run.hub.guests if run.hub.guests[name].internet]
+    inside = [name for name in run.hub.guests if name not in outside]
+    first = [i for i in run.hub.instances if i.stack.start_first]
+    with report.progress("guests configured") as progress:
+        _machines(run, roles, outside, progress)
+        _deliver(run, secrets, outside, progress)
+        if inside and any(name in roles for name in [i.guest.name for i in first] + inside):
+            _stacks(run, roles, first, progress)
+        _machines(run, roles, inside, progress)
+        _deliver(run, secrets, inside, progress)
+        _stacks(run, roles, [i for i in run.hub.instances if i not in first or not inside], progress)
+
+
+def _roles(run: Run, changes: Collection[object]) -> dict[str, list[str] | None]:
+    """The roles that each guest needs; None is all of them."""
+    if run.options.full:
+        return dict.fromkeys(run.hub.guests)
+    found: dict[str, list[str] | None] = {}
+    for change in changes:
+        owner, details = getattr(change, "owner", ""), getattr(change, "details", {})
+        if owner == "guest":
+            found[getattr(change, "subject", "")] = details.get("roles")
+        elif owner == "secrets":
+            stack, _, guest = getattr(change, "subject", "").partition("@")
+            if (have := found.setdefault(guest, [])) is not None and f"stack/{stack}" not in have:
+                have.append(f"stack/{stack}")
+    return found
+
+
+def _machines(run: Run, roles: Roles, names: list[str], progress: report.Progress) -> None:
+    if chosen := {name: roles[name] for name in names if name in roles}:
+        guests.converge(run.hub, run.state, run.options.target, chosen, phase="machine", progress=progress)
+
+
+def _deliver(run: Run, wanted: Collection[str], names: list[str], progress: report.Progress) -> None:
+    """Secrets lie in the tmpfs of the guests that need them."""
+    for ref in run.hub.secrets:
+        run.store.ensure(ref)
+    for name in names:
+        if name in wanted or run.hub.on(name):
+            progress(name, "secrets are delivered")
+            deliver(run.hub, run.state, name, run.store)
+
+
+def _stacks(run: Run, roles: Roles, instances: list[Instance], progress: report.Progress) -> None:
+    """The stacks run; images that are still being made are waited for."""
+    chosen = {i.guest.name: roles[i.guest.name] for i in instances if i.guest.name in roles}
+    if not chosen:
+        return
+    if run.images:
+        progress("images", "waited for")
+        run.images.join()
+        progress.done("images", "ready")
+    guests.converge(
+        run.hub,
+        run.state,
+        run.options.target,
+        chosen,
+        phase="stacks",
+        instances=[i.name for i in instances],
+        progress=progress,
+    )
+
+
+def reconcile(run: Run) -> None:
+    """Databases, users and models inside the services are as declared."""
+    if any(c.owner in ("guest", "service", "secrets", "api") for c in run.plan.changes) or run.options.full:
+        with report.progress("services") as progress:
+            services.apply(run.hub, run.state, run.store, [i.name for i in run.hub.instances], progress)

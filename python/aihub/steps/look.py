@@ -1,0 +1,95 @@
+"""Steps that look and change nothing: the plan over node, Proxmox objects, insides of guests, and services."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+
+from .. import probe, provision, report
+from ..adapters import node, services
+from ..adapters.proxmox_state import Actual
+from ..errors import PreconditionFailed
+from ..plan import Change, Plan
+from .run import Run
+
+
+def plan(run: Run) -> None:
+    """The whole plan, in the order in which it would be applied."""
+    inside = run.options.scope == "all"
+    with ThreadPoolExecutor(1) as pool:
+        # The node is looked at by a process of its own, so guests are looked at meanwhile.
+        on_node = pool.submit(_node, run) if inside else None
+        guests, actual = _guests(run)
+        parts = [guests]
+        if inside:
+            parts += _insides(run, actual, guests)
+        if on_node:
+            parts.insert(0, on_node.result())
+    run.plan = _joined(run.hub.warnings, parts)
+
+
+def _node(run: Run) -> Plan:
+    return Plan(tuple(node.plan(run.hub, run.state, run.options.target, run.names)))
+
+
+def _guests(run: Run) -> tuple[Plan, Actual]:
+    """Proxmox objects; before there is a token only root could look, and none of ours can be there yet."""
+    actual = run.proxmox().read(run.hub) if run.state.token.exists() else Actual({})
+    found = provision.plan(
+        run.hub,
+        actual,
+        run.keys,
+        journal=run.journal.entries(),
+        allow_destroy=run.options.allow_destroy,
+    )
+    return found, actual
+
+
+def running(run: Run, actual: Actual) -> list[str]:
+    """The hub's guests that run now and are ours."""
+    return [
+        g.name
+        for g in run.hub.guests.values()
+        if (have := actual.guests.get(g.vmid)) and have.running and have.belongs_to(run.hub.id)
+    ]
+
+
+def _insides(run: Run, actual: Actual, guests: Plan) -> list[Plan]:
+    """What differs inside guests that run; those that are new or stopped need everything."""
+    on = running(run, actual)
+    changes, unknown = probe.plan(run.hub, run.state, run.options.target, probe.read(run.hub, run.state, on))
+    named = {c.subject for c in guests.changes if c.action in ("create", "start")}
+    new = [
+        Change(name, "configure", "guest", "guest", "all roles, once it runs")
+        for name in run.hub.guests
+        if name not in on and name in named
+    ]
+    whole = [i.name for i in run.hub.instances if i.guest.name in on and not _differs(i.name, i.guest.name, changes, unknown)]
+    return [Plan((*new, *changes), tuple(unknown)), Plan(tuple(services.plan(run.hub, run.state, run.store, whole)))]
+
+
+def _differs(instance: str, guest: str, changes: Sequence[Change], unknown: Sequence[str]) -> bool:
+    """Whether an instance can't be asked now, since it or its guest is not as it should be."""
+    return guest in unknown or any(c.subject in (instance, guest) for c in changes)
+
+
+def _joined(warnings: Sequence[str], parts: Sequence[Plan]) -> Plan:
+    return Plan(
+        tuple(c for part in parts for c in part.changes),
+        tuple(u for part in parts for u in part.unknown),
+        tuple(dict.fromkeys([*warnings, *(w for part in parts for w in part.warnings)])),
+    )
+
+
+def show_plan(run: Run) -> None:
+    """The plan on the screen."""
+    if not run.options.as_json:
+        report.plan(run.plan)
+
+
+def confirm(run: Run) -> None:
+    """A person agreed to the plan; a rehearsal needs no question."""
+    if run.options.target == "lab" or run.options.yes or not run.plan.changes:
+        return
+    if not report.confirm("Apply this plan?"):
+        raise PreconditionFailed("not confirmed: nothing was changed")

@@ -1,0 +1,117 @@
+"""One call of a verb: what was asked for, and what its steps found out so far."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, field
+
+from .. import access, lab, load, lock
+from ..adapters import ssh
+from ..adapters.checks import CheckResult
+from ..adapters.proxmox import Proxmox
+from ..errors import PreconditionFailed
+from ..journal import Journal
+from ..model.resolved import Hub
+from ..options import Options
+from ..paths import State
+from ..plan import Plan
+from ..secretstore import SecretStore
+
+API_PORT = 8006
+
+
+class Background:
+    """Work that goes on beside the steps."""
+
+    def __init__(self, job: Callable[[], None]) -> None:
+        self._error: BaseException | None = None
+        self._job = job
+        self._thread = threading.Thread(target=self._run, daemon=True)
+        self._thread.start()
+
+    def _run(self) -> None:
+        try:
+            self._job()
+        except BaseException as error:
+            self._error = error
+
+    def join(self) -> None:
+        """Returns when the work is done; raises its error."""
+        self._thread.join()
+        if self._error is not None:
+            raise self._error
+
+
+@dataclass
+class Run:
+    """A verb on its way: each step takes it and adds to it."""
+
+    options: Options
+    hub: Hub
+    state: State
+    stack: ExitStack
+    world: lab.World | None = None
+    plan: Plan = field(default_factory=Plan)
+    checks: list[CheckResult] = field(default_factory=list)
+    templates: Background | None = None
+    images: Background | None = None
+
+    @property
+    def names(self) -> dict[str, str]:
+        """Outside names that the node answers itself: the lab's registry."""
+        if self.world is None or not self.world.registry_address:
+            return {}
+        return dict.fromkeys(self.world.registry_names, self.world.registry_address)
+
+    @property
+    def store(self) -> SecretStore:
+        """Where the hub's secrets are."""
+        return SecretStore(self.state)
+
+    @property
+    def journal(self) -> Journal:
+        """What was in flight when a run ended early."""
+        return Journal(self.state.journal)
+
+    @property
+    def keys(self) -> tuple[str, ...]:
+        """The public keys that get into a new guest: ours, then the operators'."""
+        return (access.ensure_key(self.state), *self.hub.operator_keys)
+
+    def proxmox(self) -> Proxmox:
+        """The API with the hub's token. Raises PreconditionFailed when there is none yet."""
+        if not self.state.token.exists():
+            raise PreconditionFailed("there is no API token yet", where=str(self.state.directory), hint="aihub up")
+        host, port = access.node_address(self.hub), API_PORT
+        if self.world:
+            host, port = self.world.api_host, self.world.api_port
+        return Proxmox(host, port, self.state.token.read_text(), self.state.certificate)
+
+
+Step = Callable[[Run], None]
+
+
+@contextmanager
+def opened(options: Options, verb: str, *, locked: bool = False) -> Iterator[Run]:
+    """A run on the hub of the hub file; with `locked` the only one on this machine and target."""
+    hub = load.load(options.hub, target=options.target)
+    state = State.of(hub.name, options.target, options.lab_name(hub.name))
+    with ExitStack() as stack:
+        if locked:
+            state.make()
+            stack.enter_context(lock.held(state.lock, verb))
+        yield Run(options, hub, state, stack)
+
+
+def perform(run: Run, steps: tuple[Step, ...]) -> None:
+    """The steps, one after the other."""
+    for step in steps:
+        step(run)
+
+
+def close_connections(run: Run) -> None:
+    """Shared ssh connections end: they would hold a lab's namespace, or outlive a removed guest."""
+    if run.state.ssh_config.exists():
+        ssh.close_all(run.state)

@@ -1,0 +1,54 @@
+"""`aihub down`: removes what is ours."""
+
+from __future__ import annotations
+
+import shutil
+
+from .. import lab, provision, report
+from ..adapters import node
+from ..errors import DONE, PreconditionFailed
+from ..options import Options
+from ..steps import reach
+from ..steps.run import Run, close_connections, opened, perform
+
+
+def run(options: Options) -> int:
+    """In the lab the whole lab and its state; on a real node our guests, then everything of ours on the node."""
+    with opened(options, "down", locked=True) as found:
+        if options.target == "lab":
+            _lab(found)
+        else:
+            _pve(found)
+    return DONE
+
+
+def _lab(run: Run) -> None:
+    """Everything that the lab made; nothing in it outlives a rehearsal."""
+    name = run.options.lab_name(run.hub.name)
+    with report.progress(f"lab {name}") as progress:
+        progress("lab", "is removed")
+        close_connections(run)
+        lab.down(name)
+        shutil.rmtree(run.state.control, ignore_errors=True)
+        shutil.rmtree(run.state.directory)
+
+
+def _pve(run: Run) -> None:
+    """Guests with our marker, then walls, names, bridges, token, user, roles and pool."""
+    perform(run, (reach.be_trusted, reach.take_lease))
+    px = run.proxmox()
+    plan = provision.down_plan(run.hub, px.read(run.hub))
+    report.plan(plan)
+    names = sorted(c.subject for c in plan.changes)
+    if missing := [n for n in names if n not in run.options.allow_destroy]:
+        raise PreconditionFailed(
+            f"the data of {', '.join(missing)} would be lost",
+            hint=f"aihub down --target pve {' '.join(f'--allow-destroy {n}' for n in names)}",
+        )
+    if not run.options.yes and not report.confirm("Remove all this?"):
+        raise PreconditionFailed("not confirmed: nothing was changed")
+    with report.progress("down") as progress:
+        provision.down(px, run.hub, plan, run.journal, progress)
+        progress("node", "is cleared")
+        node.remove(run.hub, run.state, run.options.target)
+    close_connections(run)

@@ -1,0 +1,18 @@
+"""`aihub inventory`: the Ansible inventory of the hub."""
+
+from __future__ import annotations
+
+import json
+import sys
+
+from .. import load, render
+from ..options import Options
+from ..paths import State
+
+
+def run(options: Options) -> int:
+    """Prints it as JSON; `inventory/hosts` is how Ansible asks."""
+    hub = load.load(options.hub, target=options.target)
+    state = State.of(hub.name, options.target, options.lab_name(hub.name))
+    sys.stdout.write(json.dumps(render.inventory(hub, state, options.target)) + "\n")
+    return 0

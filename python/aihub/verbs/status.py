@@ -1,0 +1,39 @@
+"""`aihub status`: what runs, where, and how to look around."""
+
+from __future__ import annotations
+
+from .. import access, report
+from ..adapters.proxmox_state import Actual
+from ..errors import DONE
+from ..options import Options
+from ..steps import proof, reach
+from ..steps.run import Run, opened, perform
+
+
+def run(options: Options) -> int:
+    """Prints node and guests with their state, and in the lab what is simulated."""
+    with opened(options, "status") as found:
+        perform(found, (reach.find_lab, reach.be_trusted))
+        rows = _rows(found, found.proxmox().read(found.hub))
+        notes = [*found.world.simulated, found.world.why] if found.world else []
+        if options.as_json:
+            report.as_json({"machines": [r.as_json() for r in rows], "notes": notes})
+        else:
+            report.status(rows, [f"lab: {note}" for note in notes])
+            report.addresses(found.hub, options.target, proof.labels(found))
+    return DONE
+
+
+def _rows(run: Run, actual: Actual) -> list[report.StatusRow]:
+    ((node, spec),) = run.hub.nodes.items()
+    rows = [report.StatusRow(node, "node", "", str(spec.address), "running", note=access.NODE)]
+    for guest in run.hub.guests.values():
+        have = actual.guests.get(guest.vmid)
+        state = have.status if have and have.belongs_to(run.hub.id) else "absent"
+        note = "a privileged container stands in for the VM" if run.world and guest.kind == "vm" else ""
+        rows.append(
+            report.StatusRow(
+                guest.name, guest.kind, guest.zone, str(guest.address), state, guest.vmid, guest.stacks, note
+            )
+        )
+    return rows

@@ -1,0 +1,17 @@
+"""`aihub trust`: meets a real node once."""
+
+from __future__ import annotations
+
+from .. import report
+from ..adapters import node
+from ..errors import DONE
+from ..options import Options
+from ..steps.run import opened
+
+
+def run(options: Options) -> int:
+    """Shows the node's host key, adds our key there, pins host key and certificate."""
+    with opened(options, "trust", locked=True) as found:
+        node.trust(found.hub, found.state, (lambda _: True) if options.yes else report.confirm)
+        report.say("the node is trusted. Next: aihub plan --target pve")
+    return DONE

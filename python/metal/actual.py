@@ -1,0 +1,147 @@
+"""What is on a node: read by one shell script in one round trip, and parsed.
+
+The script prints lines of tab-separated fields, the first of which says what the line is about. `pvesh` takes
+about a second per call on a real node, so the calls run side by side.
+"""
+
+from __future__ import annotations
+
+import json
+import shlex
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+from .desired import Desired
+from .layout import Layout
+from .refusal import Refused
+
+PACKAGES = ("unbound", "chrony", "nftables")
+
+
+@dataclass(frozen=True)
+class File:
+    """A file: `MODE OWNER GROUP`, its SHA-256, and when it last changed (epoch)."""
+
+    access: str
+    sha256: str
+    changed: int
+
+
+@dataclass(frozen=True)
+class Unit:
+    """A systemd unit: as systemctl's is-enabled and is-active say, and since when it is active (epoch)."""
+
+    enabled: str
+    active: str
+    since: int
+
+
+@dataclass
+class Actual:
+    """The node as it is."""
+
+    files: dict[str, File] = field(default_factory=dict)
+    units: dict[str, Unit] = field(default_factory=dict)
+    api: dict[str, list[dict[str, Any]]] = field(default_factory=dict)
+    addresses: dict[str, list[str]] = field(default_factory=dict)
+    ports: dict[str, list[str]] = field(default_factory=dict)
+    values: dict[str, str] = field(default_factory=dict)
+    packages: set[str] = field(default_factory=set)
+    resolvers: list[str] = field(default_factory=list)
+    interfaces: dict[str, list[str]] = field(default_factory=lambda: {"old": [], "new": []})
+
+
+def script(desired: Desired) -> str:
+    """The shell script that reads everything that `compare` looks at."""
+    layout = Layout(desired.hub)
+    queries = {
+        "network": [f"/nodes/{desired.node}/network"],
+        "pools": ["/pools"],
+        "roles": ["/access/roles"],
+        "users": ["/access/users", "--full", "1"],
+        "acl": ["/access/acl"],
+    }
+    if not desired.removed:
+        queries["storage"] = ["/storage"]
+    if desired.mappings:
+        queries["mappings"] = ["/cluster/mapping/pci"]
+    calls = "\n".join(f"ask {name} {shlex.join(path)} &" for name, path in queries.items())
+    return _SCRIPT.format(
+        calls=calls,
+        names=" ".join(queries),
+        files=shlex.join(layout.files),
+        units=shlex.join(layout.units),
+        packages=" ".join(PACKAGES),
+        table=desired.table,
+        walls=shlex.quote(layout.walls),
+    )
+
+
+# CapBnd's bit 25 is CAP_SYS_TIME. The walls are compared as nft itself prints them: the loaded ones, and
+# those of the file in a network namespace that lives only for that.
+_SCRIPT = r"""
+command -v pvesh >/dev/null || {{ printf 'fail\tpvesh\tthere is no pvesh: not a Proxmox VE node\n'; exit 0; }}
+d=$(mktemp -d) || exit 1
+trap 'rm -rf "$d"' EXIT
+ask() {{ n=$1; shift; pvesh get "$@" --output-format json >"$d/$n" 2>"$d/$n.err" || : >"$d/$n.bad"; }}
+{calls}
+stat --printf 'file\001%n\001%a %U %G\001%Z\n' {files} 2>/dev/null | tr '\001' '\t'
+sha256sum {files} 2>/dev/null | sed 's/^\([^ ]*\) [ *]/sum\t\1\t/'
+systemctl show --timestamp=unix -p Id,UnitFileState,ActiveState,ActiveEnterTimestamp {units} | awk -F= '
+ function out() {{ if (id) print "unit\t" id "\t" file "\t" active "\t" since; id = "" }}
+ $1 == "Id" {{ id = $2 }} $1 == "UnitFileState" {{ file = $2 }} $1 == "ActiveState" {{ active = $2 }}
+ $1 == "ActiveEnterTimestamp" {{ since = $2 == "" ? 0 : substr($2, 2) }} /^$/ {{ out() }} END {{ out() }}'
+ip -4 -o addr show | awk '{{print "addr\t" $2 "\t" $4}}'
+for b in /sys/class/net/*/brif; do
+ [ -d "$b" ] && i=${{b%/brif}} && printf 'ports\t%s\t%s\n' "${{i##*/}}" "$(ls "$b" | tr '\n' ' ')"
+done
+printf 'value\tip_forward\t%s\n' "$(cat /proc/sys/net/ipv4/ip_forward)"
+c=$(sed -n 's/^CapBnd:[^0-9a-f]*//p' /proc/1/status)
+printf 'value\tclock\t%s\n' "$((0x$c >> 25 & 1))"
+dpkg-query -W -f 'package\t${{Package}}\t${{db:Status-Status}}\n' {packages} 2>/dev/null
+printf 'value\tloaded\t%s\n' "$(nft -s list table inet {table} 2>/dev/null | sha256sum | cut -c1-64)"
+[ -f {walls} ] && printf 'value\texpected\t%s\n' "$(unshare --net sh -c \
+ 'nft -f "$1" && nft -s list table inet {table}' - {walls} 2>/dev/null | sha256sum | cut -c1-64)"
+sed -n 's/^nameserver[[:space:]]*\([^[:space:]]*\).*/resolver\t\1/p' /etc/resolv.conf
+if [ -f /etc/network/interfaces.new ]; then
+ sed 's/^/interfaces\told\t/' /etc/network/interfaces 2>/dev/null
+ sed 's/^/interfaces\tnew\t/' /etc/network/interfaces.new
+fi
+wait
+for n in {names}; do
+ if [ -e "$d/$n.bad" ]; then printf 'fail\t%s\t%s\n' "$n" "$(tr '\n\t' '  ' <"$d/$n.err")"
+ else printf 'api\t%s\t%s\n' "$n" "$(tr -d '\n' <"$d/$n")"; fi
+done
+"""
+
+
+def parse(lines: list[str]) -> Actual:
+    """What the script printed."""
+    found = Actual()
+    for line in lines:
+        kind, *rest = line.split("\t")
+        if kind == "file":
+            found.files[rest[0]] = File(rest[1], "", int(rest[2]))
+        elif kind == "sum" and rest[1] in found.files:
+            found.files[rest[1]] = replace(found.files[rest[1]], sha256=rest[0])
+        elif kind == "package" and rest[1] == "installed":
+            found.packages.add(rest[0])
+        elif kind == "unit":
+            found.units[rest[0]] = Unit(rest[1], rest[2], int(rest[3]))
+        elif kind == "api":
+            found.api[rest[0]] = json.loads("\t".join(rest[1:]))
+        elif kind == "addr":
+            found.addresses.setdefault(rest[0], []).append(rest[1])
+        elif kind == "ports":
+            found.ports[rest[0]] = rest[1].split()
+        elif kind == "value":
+            found.values[rest[0]] = rest[1].strip()
+        elif kind == "resolver":
+            found.resolvers.append(rest[0])
+        elif kind == "interfaces":
+            found.interfaces[rest[0]].append("\t".join(rest[1:]))
+        elif kind == "fail":
+            raise Refused(
+                "precondition", f"reading the node: {rest[0]}: {rest[1]}", "run it on the node to see why"
+            )
+    return found

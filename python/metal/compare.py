@@ -1,0 +1,51 @@
+"""From what a node is to what it should be: every object as one step, in the order they are taken."""
+
+from __future__ import annotations
+
+from . import network, objects, services
+from .actual import Actual
+from .desired import Desired
+from .refusal import Refused
+from .steps import Step
+
+
+def steps(desired: Desired, actual: Actual) -> list[Step]:
+    """Every step, also those with nothing to do; or Refused, before anything is changed."""
+    network.refuse_foreign(desired, actual)
+    objects.refuse_foreign(desired, actual)
+    if desired.removed:
+        # The walls go after the bridges that they guard.
+        gone = network.removal(desired, actual)
+        return [*gone, *services.removal(desired, actual), *objects.removal(desired, actual)]
+    _refuse_lacking(desired, actual)
+    return [
+        services.packages(desired, actual),
+        services.forwarding(desired, actual),
+        # The walls stand before there is anything to wall: no moment is open.
+        services.walls(desired, actual),
+        *network.bridges(desired, actual),
+        network.reload(desired, actual),
+        services.dns(desired, actual),
+        services.time(desired, actual),
+        *objects.pve(desired, actual),
+    ]
+
+
+def _refuse_lacking(desired: Desired, actual: Actual) -> None:
+    storages = {entry["storage"] for entry in actual.api["storage"]}
+    lacking = [name for name in (*desired.storages, desired.images) if name not in storages]
+    if lacking:
+        raise Refused(
+            "precondition",
+            f"node {desired.node} has no storage {', '.join(lacking)} (it has {', '.join(sorted(storages))})",
+            "create it on the node (Datacenter > Storage), or name another under nodes.*.storage in hub.yml",
+        )
+    mappings = {entry["id"] for entry in actual.api.get("mappings", [])}
+    unmapped = [name for name in desired.mappings if name not in mappings]
+    if unmapped:
+        raise Refused(
+            "precondition",
+            f"node {desired.node} has no PCI mapping {', '.join(unmapped)}",
+            "this version does not prepare GPUs: enable IOMMU and create the mapping (Datacenter > Resource "
+            "Mappings), or take `gpu:` off the guests",
+        )

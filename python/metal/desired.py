@@ -1,0 +1,116 @@
+"""What a node should be like for a hub: the one input of metal, written as JSON by the controller."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict, dataclass, field
+from ipaddress import ip_address, ip_network
+from typing import Any
+
+
+@dataclass(frozen=True)
+class Zone:
+    """A zone: a bridge without ports that holds the gateway's address."""
+
+    name: str
+    bridge: str
+    subnet: str
+    gateway: str
+    internet: bool
+
+    @property
+    def cidr(self) -> str:
+        """The gateway's address with the subnet's prefix length."""
+        return f"{self.gateway}/{ip_network(self.subnet).prefixlen}"
+
+
+@dataclass(frozen=True)
+class Flow:
+    """Traffic that may pass from one zone into another: a CIDR to an address and port."""
+
+    source: str
+    destination: str
+    port: int
+    protocol: str
+    why: str
+
+
+@dataclass(frozen=True)
+class Record:
+    """A guest's name, without the domain, and its address."""
+
+    name: str
+    address: str
+
+
+@dataclass(frozen=True)
+class Desired:
+    """The node of one hub.
+
+    `names` are outside names that the node answers itself (the lab's registry). `storages` hold guests,
+    `images` holds templates. `mappings` are PCI mappings that must exist. With `removed` all of ours goes.
+    """
+
+    hub: str
+    hub_id: str
+    node: str
+    domain: str
+    zones: tuple[Zone, ...]
+    flows: tuple[Flow, ...]
+    records: tuple[Record, ...]
+    names: tuple[tuple[str, str], ...]
+    storages: tuple[str, ...]
+    images: str
+    mappings: tuple[str, ...] = ()
+    removed: bool = False
+    version: int = field(default=1)
+
+    @property
+    def marker(self) -> str:
+        """The text by which an object on the node is known as this hub's."""
+        return f"aihub:v1 hub={self.hub_id}"
+
+    @property
+    def table(self) -> str:
+        """The nft table of the walls; nft takes no hyphen everywhere."""
+        return "hub_" + self.hub.replace("-", "_")
+
+    @property
+    def pool(self) -> str:
+        """The Proxmox pool of the hub's guests."""
+        return f"hub-{self.hub}"
+
+    @property
+    def user(self) -> str:
+        """The Proxmox user of the hub: one per hub, so that two hubs on a node share no rights."""
+        return f"hub-{self.hub}@pve"
+
+    @property
+    def token(self) -> str:
+        """The API token's full name."""
+        return f"{self.user}!hub"
+
+    def zone_of(self, address: str) -> Zone | None:
+        """The zone that an address or a CIDR lies in."""
+        first = ip_address(address.partition("/")[0])
+        return next((z for z in self.zones if first in ip_network(z.subnet)), None)
+
+    def as_json(self) -> str:
+        """The JSON that `from_json` reads."""
+        return json.dumps(asdict(self), indent=1) + "\n"
+
+
+def from_json(text: str) -> Desired:
+    """Reads what `as_json` wrote."""
+    data: dict[str, Any] = json.loads(text)
+    if data.get("version") != 1:
+        raise ValueError(f"desired node state of version {data.get('version')}; this metal reads version 1")
+    parts = {
+        "zones": tuple(Zone(**z) for z in data["zones"]),
+        "flows": tuple(Flow(**f) for f in data["flows"]),
+        "records": tuple(Record(**r) for r in data["records"]),
+        "names": tuple((name, address) for name, address in data["names"]),
+        "storages": tuple(data["storages"]),
+        "mappings": tuple(data["mappings"]),
+    }
+    return Desired(**{**data, **parts})

@@ -1,0 +1,156 @@
+"""The bridges of the zones, made through pvesh: the interfaces file of the node stays Proxmox's."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from .actual import Actual
+from .desired import Desired, Zone
+from .refusal import Refused
+from .steps import Step, command
+
+_PENDING = ("configuration", "pending", "applied")
+
+
+def refuse_foreign(desired: Desired, actual: Actual) -> None:
+    """Raises Refused for a bridge of our name that is not ours, and for pending changes that are not ours."""
+    configured = _configured(actual)
+    wanted = set() if desired.removed else {zone.bridge for zone in desired.zones}
+    for name in sorted(wanted & configured.keys()):
+        if not _is_ours(desired, configured[name]):
+            raise Refused(
+                "conflict",
+                f"the node has an interface {name} that is not ours: its comment lacks {desired.marker!r}",
+                "rename the zone, or remove that interface if nothing uses it",
+            )
+    ours = wanted | _ours(desired, actual)
+    for name in sorted(wanted - configured.keys()):
+        if name in actual.addresses or name in actual.ports:
+            what = f"the node has an interface {name} that Proxmox does not know"
+            raise Refused("conflict", what, f"look at it on the node: ip addr show {name}")
+    if foreign := _pending(actual) - ours:
+        raise Refused(
+            "conflict",
+            f"the node has pending network changes that are not ours: {', '.join(sorted(foreign))}",
+            "apply or revert them first (node > System > Network): our reload would apply them too",
+        )
+
+
+def bridges(desired: Desired, actual: Actual) -> list[Step]:
+    """One step per zone's bridge, and one per bridge of ours that no zone has any more."""
+    configured = _configured(actual)
+    found = [_bridge(desired, zone, configured.get(zone.bridge)) for zone in desired.zones]
+    for name in sorted(_ours(desired, actual) - {zone.bridge for zone in desired.zones}):
+        if not actual.ports.get(name):  # one that guests are still on goes with the run after they went
+            found.append(_delete(desired, name))
+    return found
+
+
+def reload(desired: Desired, actual: Actual) -> Step:
+    """Makes the kernel's interfaces what Proxmox has configured."""
+    configured = _configured(actual)
+    wanted = {zone.bridge: zone.cidr for zone in desired.zones}
+    missing = [name for name, cidr in wanted.items() if cidr not in actual.addresses.get(name, [])]
+    changed = [z.bridge for z in desired.zones if _bridge(desired, z, configured.get(z.bridge)).commands]
+    stale = [n for n in _ours(desired, actual) - wanted.keys() if not actual.ports.get(n)]
+    if not (missing or changed or stale or _pending(actual)):
+        return Step("network of the node")
+    waits = [
+        _wait(f"ip -4 -o addr show dev {name} 2>/dev/null | grep -qF {cidr}") for name, cidr in wanted.items()
+    ]
+    differences = tuple((name, "not there", wanted[name]) for name in missing) or (_PENDING,)
+    return Step("network of the node", "configure", differences, (_reload(desired), *waits))
+
+
+def removal(desired: Desired, actual: Actual) -> list[Step]:
+    """The steps that remove our bridges."""
+    names = sorted(_ours(desired, actual))
+    for name in names:
+        if ports := actual.ports.get(name):
+            raise Refused(
+                "conflict",
+                f"bridge {name} cannot be removed: {', '.join(ports)} is on it",
+                "a guest that is not this hub's uses our bridge: move it to another",
+            )
+    if not names:
+        return []
+    gone = [_wait(f"! ip link show dev {name} >/dev/null 2>&1") for name in names]
+    return [
+        *(_delete(desired, name) for name in names),
+        Step("network of the node", "configure", (_PENDING,), (_reload(desired), *gone)),
+    ]
+
+
+def _bridge(desired: Desired, zone: Zone, entry: dict[str, Any] | None) -> Step:
+    path = f"/nodes/{desired.node}/network"
+    options = ["--type", "bridge", "--autostart", "1", "--cidr", zone.cidr, "--comments", desired.marker]
+    subject = f"bridge {zone.bridge}"
+    if entry is None:
+        made = command("pvesh", "create", path, "--iface", zone.bridge, *options)
+        return Step(subject, "create", (("address", "none", zone.cidr),), (made,))
+    actual = {
+        "type": str(entry.get("type", "")),
+        "address": str(entry.get("cidr", "none")),
+        "autostart": str(int(bool(entry.get("autostart")))),
+        "ports": str(entry.get("bridge_ports", "")).strip() or "none",
+    }
+    wanted = {"type": "bridge", "address": zone.cidr, "autostart": "1", "ports": "none"}
+    differences = tuple((key, actual[key], wanted[key]) for key in wanted if actual[key] != wanted[key])
+    commands = (command("pvesh", "set", f"{path}/{zone.bridge}", *options),) if differences else ()
+    return Step(subject, "update", differences, commands)
+
+
+def _delete(desired: Desired, name: str) -> Step:
+    done = command("pvesh", "delete", f"/nodes/{desired.node}/network/{name}")
+    return Step(f"bridge {name}", "delete", (), (done,))
+
+
+def _reload(desired: Desired) -> str:
+    return command("pvesh", "set", f"/nodes/{desired.node}/network")
+
+
+def _wait(condition: str) -> str:
+    # A reload is a task of its own; what counts is what the kernel has.
+    late = "echo 'the network is not as configured 30 s after its reload' >&2"
+    return f"for i in $(seq 150); do {condition} && exit 0; sleep 0.2; done; {late}; exit 1"
+
+
+def _configured(actual: Actual) -> dict[str, dict[str, Any]]:
+    return {entry["iface"]: entry for entry in actual.api["network"]}
+
+
+def _is_ours(desired: Desired, entry: dict[str, Any]) -> bool:
+    return desired.marker in str(entry.get("comments", "")).splitlines()
+
+
+def _ours(desired: Desired, actual: Actual) -> set[str]:
+    return {name for name, entry in _configured(actual).items() if _is_ours(desired, entry)}
+
+
+def _pending(actual: Actual) -> set[str]:
+    """The interfaces that differ between what is applied and what is pending."""
+    if not actual.interfaces["new"]:
+        return set()
+    old, new = _stanzas(actual.interfaces["old"]), _stanzas(actual.interfaces["new"])
+    # Proxmox writes the whole file anew, with options in an order of its own.
+    return {n for n in old.keys() | new.keys() if sorted(old.get(n, [])) != sorted(new.get(n, []))}
+
+
+def _stanzas(lines: list[str]) -> dict[str, list[str]]:
+    """The lines of an interfaces file by the interface they are about."""
+    found: dict[str, list[str]] = {}
+    current = "(head)"
+    for line in lines:
+        words = line.split()
+        if not words or (words[0].startswith("#") and not line[0].isspace() and current == "(head)"):
+            continue
+        if words[0] in ("auto", "allow-hotplug"):
+            for name in words[1:]:
+                found.setdefault(name, []).append(words[0])
+            continue
+        if words[0] == "iface":
+            current = words[1]
+        elif words[0] in ("source", "source-directory", "mapping"):
+            current = " ".join(words)
+        found.setdefault(current, []).append(" ".join(words))
+    return found

@@ -1,0 +1,164 @@
+"""Proxmox objects that only root may make: pool, roles, user, token and their rights."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from .actual import Actual
+from .desired import Desired
+from .refusal import Refused
+from .rights import ROLES, Grant, grants
+from .steps import Step, command
+
+
+def refuse_foreign(desired: Desired, actual: Actual) -> None:
+    """Raises Refused for a pool, user or role of our name that somebody else uses."""
+    for kind, name, entry in (
+        ("pool", desired.pool, _find(actual, "pools", "poolid", desired.pool)),
+        ("user", desired.user, _find(actual, "users", "userid", desired.user)),
+    ):
+        if entry and str(entry.get("comment", "")).strip() != desired.marker:
+            raise Refused(
+                "conflict",
+                f"the node has a {kind} {name} that is not this hub's: its comment is not {desired.marker!r}",
+                "give the hub another name, or remove that object",
+            )
+    if desired.removed:
+        return
+    for role, wanted in ROLES.items():
+        entry = _find(actual, "roles", "roleid", role)
+        users = _users_of(desired, actual, role)
+        if entry and _privileges(entry) != set(wanted) and users:
+            raise Refused(
+                "conflict",
+                f"role {role} holds other privileges than ours, and {', '.join(sorted(users))} depends on it",
+                "update every hub on this node with the same version of aihub, or rename that role",
+            )
+
+
+def pve(desired: Desired, actual: Actual) -> list[Step]:
+    """One step per object, in the order in which they need each other."""
+    steps = [_pool(desired, actual)]
+    steps += [_role(actual, role, wanted) for role, wanted in ROLES.items()]
+    steps += [_user(desired, actual), _token(desired, actual)]
+    return [*steps, _rights(desired, actual)]
+
+
+def removal(desired: Desired, actual: Actual) -> list[Step]:
+    """The steps that remove our objects; a role stays while somebody else holds it."""
+    steps = []
+    if _find(actual, "users", "userid", desired.user):
+        # Proxmox drops a user's tokens and rights with it.
+        done = command("pvesh", "delete", f"/access/users/{desired.user}")
+        steps.append(Step(f"user {desired.user}", "delete", (), (done,)))
+    for role in ROLES:
+        if _find(actual, "roles", "roleid", role) and not _users_of(desired, actual, role):
+            done = command("pvesh", "delete", f"/access/roles/{role}")
+            steps.append(Step(f"role {role}", "delete", (), (done,)))
+    if _find(actual, "pools", "poolid", desired.pool):
+        done = command("pvesh", "delete", "/pools", "--poolid", desired.pool)
+        steps.append(Step(f"pool {desired.pool}", "delete", (), (done,)))
+    return steps
+
+
+def _pool(desired: Desired, actual: Actual) -> Step:
+    subject = f"pool {desired.pool}"
+    if _find(actual, "pools", "poolid", desired.pool):
+        return Step(subject)
+    made = command("pvesh", "create", "/pools", "--poolid", desired.pool, "--comment", desired.marker)
+    return Step(subject, "create", (), (made,))
+
+
+def _role(actual: Actual, role: str, wanted: tuple[str, ...]) -> Step:
+    entry = _find(actual, "roles", "roleid", role)
+    privileges = ",".join(wanted)
+    if entry is None:
+        made = command("pvesh", "create", "/access/roles", "--roleid", role, "--privs", privileges)
+        return Step(f"role {role}", "create", (("privileges", "none", " ".join(wanted)),), (made,))
+    found = _privileges(entry)
+    if found == set(wanted):
+        return Step(f"role {role}")
+    differences = (("privileges", " ".join(sorted(found)), " ".join(wanted)),)
+    made = command("pvesh", "set", f"/access/roles/{role}", "--privs", privileges)
+    return Step(f"role {role}", "update", differences, (made,))
+
+
+def _user(desired: Desired, actual: Actual) -> Step:
+    entry = _find(actual, "users", "userid", desired.user)
+    subject, path = f"user {desired.user}", f"/access/users/{desired.user}"
+    if entry is None:
+        made = command(
+            "pvesh", "create", "/access/users", "--userid", desired.user, "--comment", desired.marker
+        )
+        return Step(subject, "create", (), (made,))
+    differences = []
+    if not int(entry.get("enable", 1)):
+        differences.append(("enabled", "no", "yes"))
+    if int(entry.get("expire", 0) or 0):
+        differences.append(("expires", str(entry["expire"]), "never"))
+    commands = (command("pvesh", "set", path, "--enable", "1", "--expire", "0"),) if differences else ()
+    return Step(subject, "update", tuple(differences), commands)
+
+
+def _token(desired: Desired, actual: Actual) -> Step:
+    subject, path = f"token {desired.token}", f"/access/users/{desired.user}/token/hub"
+    found = token(desired, actual)
+    if found is None:
+        # Nobody sees this value: the controller replaces a token that it has no value of.
+        made = command("pvesh", "create", path, "--privsep", "1", "--comment", desired.marker) + " >/dev/null"
+        return Step(subject, "create", (("separated privileges", "none", "yes"),), (made,))
+    if not int(found.get("privsep", 1)):
+        made = command("pvesh", "set", path, "--privsep", "1") + " >/dev/null"
+        return Step(subject, "update", (("separated privileges", "no", "yes"),), (made,))
+    return Step(subject)
+
+
+def token(desired: Desired, actual: Actual) -> dict[str, Any] | None:
+    """The hub's API token as Proxmox lists it."""
+    entry = _find(actual, "users", "userid", desired.user) or {}
+    return next((t for t in entry.get("tokens") or [] if t["tokenid"] == "hub"), None)
+
+
+def _rights(desired: Desired, actual: Actual) -> Step:
+    wanted = {(who, grant) for who in (desired.user, desired.token) for grant in grants(desired)}
+    held = _held(desired, actual)
+    places = {(who, grant.path, grant.role) for who, grant in wanted}
+    extra = sorted(e for e in held - wanted if (e[0], e[1].path, e[1].role) not in places)
+    lacking = sorted(wanted - held)
+    differences = [(f"{who} at {grant.path}", grant.role, "none") for who, grant in extra]
+    differences += [(f"{who} at {grant.path}", "none", grant.role) for who, grant in lacking]
+    calls = [_acl(grant, [who], "--delete", "1") for who, grant in extra]
+    # A call takes about a second on a real node: user and token share one.
+    calls += [_acl(g, [who for who, grant in lacking if grant == g]) for g in sorted({g for _, g in lacking})]
+    return Step("rights", "configure", tuple(differences), (" && ".join(calls),) if calls else ())
+
+
+def _acl(grant: Grant, holders: list[str], *more: str) -> str:
+    words = ["pvesh", "set", "/access/acl", "--path", grant.path, "--roles", grant.role]
+    for option, names in (
+        ("--users", [h for h in holders if "!" not in h]),
+        ("--tokens", [h for h in holders if "!" in h]),
+    ):
+        words += [option, ",".join(names)] if names else []
+    return command(*words, "--propagate", str(int(grant.propagate)), *more)
+
+
+def _held(desired: Desired, actual: Actual) -> set[tuple[str, Grant]]:
+    return {
+        (entry["ugid"], Grant(entry["path"], entry["roleid"], bool(int(entry.get("propagate", 1)))))
+        for entry in actual.api["acl"]
+        if entry["ugid"] in (desired.user, desired.token)
+    }
+
+
+def _users_of(desired: Desired, actual: Actual, role: str) -> set[str]:
+    ours = (desired.user, desired.token)
+    return {e["ugid"] for e in actual.api["acl"] if e["roleid"] == role and e["ugid"] not in ours}
+
+
+def _privileges(entry: dict[str, Any]) -> set[str]:
+    return {p.strip() for p in str(entry.get("privs") or "").split(",") if p.strip()}
+
+
+def _find(actual: Actual, kind: str, key: str, name: str) -> dict[str, Any] | None:
+    return next((e for e in actual.api[kind] if e.get(key) == name), None)

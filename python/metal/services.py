@@ -1,0 +1,164 @@
+"""What runs on the node for the zones: routing, walls, DNS and time, each in files and units of our own."""
+
+from __future__ import annotations
+
+import hashlib
+from ipaddress import ip_address
+
+from .actual import PACKAGES, Actual
+from .desired import Desired
+from .layout import Layout, render
+from .refusal import Refused
+from .steps import Step, Upload, command
+
+Differences = list[tuple[str, str, str]]
+
+
+def packages(desired: Desired, actual: Actual) -> Step:
+    """The Debian packages; unbound's own service stays off, since ours listens on the gateways only."""
+    missing = [name for name in PACKAGES if name not in actual.packages]
+    if not missing:
+        return Step("packages")
+    install = "DEBIAN_FRONTEND=noninteractive apt-get install -y --no-install-recommends " + " ".join(missing)
+    commands = ["apt-get update", install]
+    if "unbound" in missing:
+        commands[1] = (
+            f"systemctl mask --runtime unbound.service && {install}"
+            " && systemctl disable unbound.service && systemctl unmask --runtime unbound.service"
+        )
+    return Step("packages", "create", (("installed", "no", " ".join(missing)),), tuple(commands))
+
+
+def forwarding(desired: Desired, actual: Actual) -> Step:
+    """Routing between interfaces, now and after a reboot."""
+    layout = Layout(desired.hub)
+    upload, differences = _file(actual, layout.sysctl, render("sysctl.conf.j2", desired))
+    if actual.values["ip_forward"] != "1":
+        differences.append(("ip_forward", actual.values["ip_forward"], "1"))
+    return _step("routing", differences, [*upload, command("sysctl", "-q", "-p", layout.sysctl)])
+
+
+def walls(desired: Desired, actual: Actual) -> Step:
+    """The nft table of the hub, its unit, and what the kernel has of it."""
+    layout = Layout(desired.hub)
+    rules, differences = _file(actual, layout.walls, render("walls.nft.j2", desired), mode="600")
+    unit, more = _unit_file(actual, layout.walls_unit, render("walls.service.j2", desired))
+    differences += more
+    if not rules and actual.values.get("loaded") != actual.values.get("expected"):
+        differences.append(("loaded rules", "not those of the file", "those of the file"))
+    # Checked before it replaces anything: a rule that this kernel cannot hold leaves the old walls standing.
+    commands = [f"mkdir -p {layout.walls.rpartition('/')[0]}", *rules, *unit, f"nft -c -f {layout.walls}"]
+    return _step(
+        "walls", [*differences, *_running(actual, layout.walls_unit)], [*commands, *_start(layout.walls_unit)]
+    )
+
+
+def dns(desired: Desired, actual: Actual) -> Step:
+    """The resolver on the gateways."""
+    layout = Layout(desired.hub)
+    config, differences = _file(
+        actual, layout.dns, render("unbound.conf.j2", desired, _upstream(desired, actual))
+    )
+    unit, more = _unit_file(actual, layout.dns_unit, render("dns.service.j2", desired))
+    differences += [*more, *_running(actual, layout.dns_unit), *_stale(actual, layout.dns_unit, layout.dns)]
+    return _step("DNS", differences, [*config, *unit, *_start(layout.dns_unit)])
+
+
+def time(desired: Desired, actual: Actual) -> Step:
+    """The node's chrony, answering the zones too."""
+    layout = Layout(desired.hub)
+    config, differences = _file(actual, layout.chrony, render("chrony.conf.j2", desired))
+    commands = list(config)
+    if actual.values["clock"] != "1":
+        override, more = _file(actual, layout.chrony_override, render("chrony-container.conf.j2", desired))
+        differences += more
+        if override:
+            commands += [
+                f"mkdir -p {layout.chrony_override.rpartition('/')[0]}",
+                *override,
+                "systemctl daemon-reload",
+            ]
+    differences += [
+        *_running(actual, "chrony.service"),
+        *_stale(actual, "chrony.service", layout.chrony, layout.chrony_override),
+    ]
+    return _step("time", differences, [*commands, *_start("chrony.service")])
+
+
+def removal(desired: Desired, actual: Actual) -> list[Step]:
+    """The steps that stop and remove our services; routing stays on, others may need it by now."""
+    layout = Layout(desired.hub)
+    found = []
+    for subject, unit, files in (
+        ("DNS", layout.dns_unit, [layout.dns]),
+        ("walls", layout.walls_unit, [layout.walls]),
+    ):
+        paths = [p for p in (*files, layout.unit_file(unit)) if p in actual.files]
+        if paths:
+            stop = f"systemctl disable --now {unit} 2>/dev/null || :"
+            after = [f"nft delete table inet {desired.table} 2>/dev/null || :"] if subject == "walls" else []
+            remove = [command("rm", "-f", *paths), "systemctl daemon-reload"]
+            tidy = [f"rmdir /etc/hub-node/{desired.hub} /etc/hub-node 2>/dev/null || :"]
+            found.append(Step(subject, "delete", (), (stop, *after, *remove, *tidy)))
+    paths = [p for p in (layout.chrony, layout.chrony_override) if p in actual.files]
+    if paths:
+        restart = ["systemctl daemon-reload", "systemctl try-restart chrony.service"]
+        found.append(Step("time", "delete", (), (command("rm", "-f", *paths), *restart)))
+    if layout.sysctl in actual.files:
+        found.append(Step("routing", "delete", (), (command("rm", "-f", layout.sysctl),)))
+    return found
+
+
+def _step(subject: str, differences: Differences, commands: list[str | Upload]) -> Step:
+    return Step(subject, "configure", tuple(differences), tuple(commands) if differences else ())
+
+
+def _file(actual: Actual, path: str, text: str, mode: str = "644") -> tuple[list[str | Upload], Differences]:
+    found, wanted = actual.files.get(path), hashlib.sha256(text.encode()).hexdigest()
+    if found and found.sha256 == wanted and found.access == f"{mode} root root":
+        return [], []
+    was = "none" if not found else found.access if found.sha256 == wanted else "other content"
+    return [Upload(path, text, mode)], [(path, was, "ours")]
+
+
+def _unit_file(actual: Actual, unit: str, text: str) -> tuple[list[str | Upload], Differences]:
+    upload, differences = _file(actual, f"/etc/systemd/system/{unit}", text)
+    return [*upload, "systemctl daemon-reload"] if upload else [], differences
+
+
+def _running(actual: Actual, unit: str) -> Differences:
+    found = actual.units[unit]
+    differences = []
+    if found.enabled != "enabled":
+        differences.append((f"{unit} at boot", found.enabled or "not found", "enabled"))
+    if found.active != "active":
+        differences.append((unit, found.active, "active"))
+    return differences
+
+
+def _stale(actual: Actual, unit: str, *paths: str) -> Differences:
+    """A unit that was started before its file was written: a run was killed between the two."""
+    since = actual.units[unit].since
+    late = [p for p in paths if p in actual.files and actual.files[p].changed > since]
+    return (
+        [(unit, "runs with an older file", "restarted")]
+        if late and actual.units[unit].active == "active"
+        else []
+    )
+
+
+def _start(unit: str) -> list[str]:
+    return [f"systemctl enable --quiet {unit}", f"systemctl restart {unit}"]
+
+
+def _upstream(desired: Desired, actual: Actual) -> tuple[str, ...]:
+    ours = {zone.gateway for zone in desired.zones}
+    # An address with a scope (fe80::1%vmbr0) means nothing to unbound.
+    found = tuple(a for a in actual.resolvers if a not in ours and "%" not in a and ip_address(a))
+    if not found:
+        raise Refused(
+            "precondition",
+            f"node {desired.node} names no resolver in /etc/resolv.conf",
+            "give the node one (node > System > DNS): the zones' DNS asks it for outside names",
+        )
+    return found

@@ -1,0 +1,207 @@
+"""What containers and virtual machines have in common: names, tags, bridges, listing, pending."""
+
+from __future__ import annotations
+
+import secrets
+from typing import Any
+
+from .errors import failure
+from .guestconf import GuestConf
+from .pve import Pve
+from .registry import Call
+from .surface import parameters
+from .words import split_list, truth
+
+FOLDER = {"lxc": "lxc", "qemu": "qemu-server"}
+WORD = {"lxc": "CT", "qemu": "VM"}
+
+
+def new_mac(pve: Pve) -> str:
+    """A random address below the datacenter's prefix."""
+    prefix = str(pve.table("options").get("mac_prefix", "BC:24:11")).upper()
+    octets = prefix.split(":")
+    tail = secrets.token_bytes(6 - len(octets))
+    return ":".join([*octets, *(f"{b:02X}" for b in tail)])
+
+
+def unique_tags(pve: Pve, text: str) -> str:
+    """Tags as PVE keeps them: lower case, sorted, each once."""
+    style = str(pve.table("options").get("tag-style", ""))
+    sensitive = "case-sensitive=1" in style
+    tags = split_list(text)
+    if "ordering=config" not in style:
+        tags.sort(key=lambda t: t if sensitive else t.lower())
+    return ";".join(dict.fromkeys(t if sensitive else t.lower() for t in tags))
+
+
+def check_tags(call: Call, vmid: int, old: str | None, new: str | None) -> None:
+    """Whether the caller may change a guest's tags from old to new."""
+    call.check(f"/vms/{vmid}", "VM.Config.Options")
+    if call.allowed("/", "Sys.Modify"):
+        return
+    options = call.pve.table("options")
+    registered = set(split_list(str(options.get("registered-tags", ""))))
+    access = dict(p.partition("=")[::2] for p in str(options.get("user-tag-access", "")).split(",") if "=" in p)
+    mode = access.get("user-allow", "free")
+    listed = set(access.get("user-allow-list", "").split(";")) if mode in ("list", "existing") else set()
+    for tag in sorted(set(split_list(old or "")) ^ set(split_list(new or ""))):
+        if (tag not in listed and mode != "free") or tag in registered:
+            from .errors import denied
+
+            raise denied(f"/, Sys.Modify for modifying tag '{tag}'")
+
+
+def check_vm(call: Call, vmid: int, pool: str | None, *privs: str) -> None:
+    """Whether the caller has privileges on a guest, or on the pool that it will be in."""
+    if pool and call.allowed(f"/pool/{pool}", *privs):
+        return
+    call.check(f"/vms/{vmid}", *privs)
+
+
+def check_bridge(call: Call, bridge: str | None, tag: str | None, trunks: str | None) -> None:
+    """Whether the caller may connect a guest to a bridge (and VLAN)."""
+    if call.is_root or not bridge:
+        return
+    base = f"/sdn/zones/localnetwork/{bridge}"
+    if tag:
+        call.check(f"{base}/{tag}", "SDN.Use")
+    for item in sorted(_tags_of(trunks)):
+        call.check(f"{base}/{item}", "SDN.Use")
+    if not tag and not trunks:
+        call.check(base, "SDN.Use")
+
+
+def _tags_of(trunks: str | None) -> set[int]:
+    found: set[int] = set()
+    for part in (trunks or "").split(";"):
+        first, _, last = part.partition("-")
+        if first.isdigit():
+            found |= set(range(int(first), int(last or first) + 1))
+    return found
+
+
+def bridges(pve: Pve) -> set[str]:
+    """The names of the node's active bridges."""
+    return {n for n, v in pve.network.data["active"].items() if v["type"] in ("bridge", "OVSBridge")}
+
+
+def typed(kind: str, key: str, value: str) -> Any:
+    """A config value as the API returns it: integers and booleans as numbers, all else as text."""
+    schema = parameters("PUT", f"/nodes/{{node}}/{kind}/{{vmid}}/config").get(key)
+    wanted = schema.get("type") if schema else None
+    if key in ("template", "creation", "snaptime", "running-nets") or wanted in ("integer", "boolean"):
+        return int(value) if value.lstrip("-").isdigit() else value
+    return value
+
+
+def typed_all(kind: str, values: dict[str, str]) -> dict[str, Any]:
+    """A whole config as the API returns it."""
+    return {key: typed(kind, key, value) for key, value in values.items()}
+
+
+def config_result(call: Call, conf: GuestConf) -> dict[str, Any]:
+    """GET config: pending merged, or the current values, or those of a snapshot."""
+    if call.has("snapshot"):
+        if call.flag("current"):
+            from .errors import bad
+
+            raise bad(snapshot="cannot use 'snapshot' parameter with 'current'")
+        values = conf.snapshots.get(call["snapshot"])
+        if values is None:
+            raise failure(f"snapshot '{call['snapshot']}' does not exist")
+    else:
+        values = conf.values if call.flag("current") else conf.merged
+    found = typed_all(conf.kind, values)
+    if conf.kind == "qemu" and "cipassword" in found:
+        found["cipassword"] = "*" * 10
+    found["digest"] = conf.digest
+    return found
+
+
+def pending_result(conf: GuestConf) -> list[dict[str, Any]]:
+    """GET pending: one item per key."""
+    current = dict(conf.values)
+    waiting = dict(conf.pending)
+    for values in (current, waiting):
+        if "cipassword" in values:
+            values["cipassword"] = "*" * 10
+    found: list[dict[str, Any]] = []
+    for key, value in current.items():
+        item: dict[str, Any] = {"key": key, "value": typed(conf.kind, key, value)}
+        if key in waiting:
+            item["pending"] = typed(conf.kind, key, waiting.pop(key))
+        if key in conf.deleted:
+            item["delete"] = 2 if conf.deleted[key] else 1
+        found.append(item)
+    found.append({"key": "digest", "value": conf.digest})
+    found += [{"key": k, "pending": typed(conf.kind, k, v)} for k, v in waiting.items()]
+    found += [{"key": k, "delete": 2 if f else 1} for k, f in conf.deleted.items() if k not in current]
+    return found
+
+
+def is_template(conf: GuestConf) -> bool:
+    """Whether the guest was turned into a template."""
+    return truth(conf.values.get("template"))
+
+
+def check_lock(conf: GuestConf) -> None:
+    """Raises when the guest's config holds a lock."""
+    if conf.values.get("lock"):
+        raise failure(f"{WORD[conf.kind]} is locked ({conf.values['lock']})")
+
+
+def check_protection(conf: GuestConf, what: str) -> None:
+    """Raises when the guest is protected."""
+    if truth(conf.values.get("protection")):
+        raise failure(f"{what} - protection mode enabled")
+
+
+def check_unused_vmid(pve: Pve, vmid: int) -> None:
+    """Raises when a VMID is taken."""
+    found = pve.guests.get(vmid)
+    if found:
+        raise failure(f"{WORD[found.kind]} {vmid} already exists on node '{pve.node.name}'")
+
+
+def check_pool(pve: Pve, pool: str | None) -> None:
+    """Raises the 403 that PVE gives for a missing pool."""
+    if pool is not None and pool not in pve.users.data["pools"]:
+        from .errors import denied
+
+        raise denied(f"pool '{pool}' does not exist")
+
+
+def add_to_pool(pve: Pve, vmid: int, pool: str | None) -> None:
+    """Puts a guest into a pool."""
+    if not pool:
+        return
+    with pve.users.lock:
+        for entry in pve.users.data["pools"].values():
+            entry["vms"] = [v for v in entry["vms"] if v != vmid]
+        if pool in pve.users.data["pools"]:
+            pve.users.data["pools"][pool]["vms"].append(vmid)
+        pve.users.save()
+
+
+def forget_access(pve: Pve, vmid: int) -> None:
+    """Removes a destroyed guest from pools and its path from the access control list."""
+    with pve.users.lock:
+        before = f"/vms/{vmid}" in pve.users.data["acl"]
+        pve.users.data["acl"].pop(f"/vms/{vmid}", None)
+        for entry in pve.users.data["pools"].values():
+            if vmid in entry["vms"]:
+                entry["vms"].remove(vmid)
+                before = True
+        if before:
+            pve.users.save()
+    with pve.firewall.lock:
+        if pve.firewall.data.pop(f"guest/{vmid}", None) is not None:
+            pve.firewall.save()
+
+
+def size_field(text: str | None) -> str | None:
+    """The size=... part of a disk's property string."""
+    for part in (text or "").split(","):
+        if part.startswith("size="):
+            return part[5:]
+    return None

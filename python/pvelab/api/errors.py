@@ -1,0 +1,47 @@
+"""Errors as Proxmox VE words them: status, message (also the HTTP reason phrase) and errors by field."""
+
+from __future__ import annotations
+
+VERIFICATION = "Parameter verification failed.\n"
+
+
+class ApiError(Exception):
+    """An answer that is not 200."""
+
+    def __init__(self, status: int, message: str, errors: dict[str, str] | None = None) -> None:
+        super().__init__(message)
+        self.status = status
+        self.message = message
+        self.errors = errors
+
+    @property
+    def text(self) -> str:
+        """The message with its status and errors, as a task log or a nested message shows it."""
+        lines = self.message if self.status == 500 else f"{self.status} {self.message}"
+        for name, found in (self.errors or {}).items():
+            lines += f"{name}: {found}\n"
+        return lines.strip()
+
+
+class TaskError(Exception):
+    """What a task ends with when it fails."""
+
+
+def failure(text: str) -> ApiError:
+    """A 500 with PVE's text."""
+    return ApiError(500, text + "\n")
+
+
+def bad(**fields: str) -> ApiError:
+    """A 400 that names fields; a double underscore in a name stands for a dash."""
+    return ApiError(400, VERIFICATION, {name.replace("__", "-"): text for name, text in fields.items()})
+
+
+def bad_field(name: str, text: str) -> ApiError:
+    """A 400 for one field, whatever its name."""
+    return ApiError(400, VERIFICATION, {name: text})
+
+
+def denied(what: str = "") -> ApiError:
+    """A 403 as every failed permission check gives it."""
+    return ApiError(403, f"Permission check failed ({what})\n" if what else "Permission check failed\n")

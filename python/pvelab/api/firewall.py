@@ -1,0 +1,148 @@
+"""Firewall objects: where they are kept, digests, and what a rule must satisfy."""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from collections.abc import Iterable
+from typing import Any
+
+from .errors import bad_field, failure
+from .fw_formats import ICMP, ICMPV6, WITH_PORTS, addresses, ports
+from .pve import Pve
+from .registry import Call
+
+ALIAS = re.compile(r"(guest/|dc/)?([A-Za-z][A-Za-z0-9\-_]+)")
+SET = re.compile(r"\+(guest/|dc/|sdn/)?([A-Za-z][A-Za-z0-9\-_]+)")
+IS_ICMP = {"icmp", "icmpv6", "ipv6-icmp"}
+FIELDS = (
+    "action", "type", "comment", "dest", "dport", "enable", "icmp-type", "iface", "log", "macro", "pos", "proto",
+    "source", "sport",
+)  # fmt: skip
+DIRECTIONS = {"cluster": ("in", "out", "forward", "group"), "host": ("in", "out", "forward", "group")}
+Item = dict[str, Any]
+
+
+def section(pve: Pve, name: str) -> dict[str, Any]:
+    """The objects of the cluster, the node or a guest."""
+    found: dict[str, Any] = pve.firewall.data.setdefault(name, {})
+    for key, empty in (("rules", list), ("aliases", dict), ("ipset", dict), ("options", dict), ("groups", dict)):
+        found.setdefault(key, empty())
+    return found
+
+
+def section_name(call: Call) -> str:
+    """Which section a path means."""
+    if call.path.startswith("/cluster"):
+        return "cluster"
+    return f"guest/{call['vmid']}" if "vmid" in call.params else "host"
+
+
+def digest_of(items: Iterable[Item]) -> str:
+    """The digest of a list of objects."""
+    text = "".join(f"{k}:{item[k]}\n" for item in items for k in sorted(item) if item[k] is not None)
+    return hashlib.sha1(text.encode(), usedforsecurity=False).hexdigest()
+
+
+def with_digest(items: list[Item]) -> list[Item]:
+    """Copies of the objects, each with the digest of the whole list."""
+    digest = digest_of(items)
+    return [{**item, "digest": digest} for item in items]
+
+
+def check_digest(call: Call, items: Iterable[Item]) -> None:
+    """Raises when the caller's digest is not that of the list."""
+    if call.has("digest") and call["digest"] != digest_of(items):
+        raise failure("detected modified configuration - file changed by other user? Try again.")
+
+
+def environment(call: Call) -> str:
+    """cluster, host, group, vm or ct: what a rule is for."""
+    if "/groups/" in call.path:
+        return "group"
+    if call.path.startswith("/cluster"):
+        return "cluster"
+    if "vmid" in call.params:
+        return "vm" if "/qemu/" in call.path else "ct"
+    return "host"
+
+
+def check_rule(call: Call, rule: Item) -> None:
+    """Raises a 400 for the first thing that is wrong with a rule."""
+    where = environment(call)
+    kind, action = rule.get("type"), rule.get("action")
+    if not kind or not action:
+        raise bad_field("type" if not kind else "action", "missing property")
+    valid = DIRECTIONS.get(where, ("in", "out", "forward") if where == "group" else ("in", "out", "group"))
+    if kind not in valid:
+        raise bad_field("type", f"invalid rule type '{kind}' for rule_env '{where}'")
+    if kind == "group":
+        if not re.fullmatch(r"[A-Za-z][A-Za-z0-9\-_]+", action):
+            raise bad_field("action", "invalid characters in security group name")
+    elif action not in ("ACCEPT", "DROP", "REJECT"):
+        raise bad_field("action", f"unknown action '{action}'")
+    elif kind == "forward" and action == "REJECT":
+        raise bad_field("action", "cannot define REJECT rules on forward chain")
+    if rule.get("iface") and where in ("vm", "ct") and not re.fullmatch(r"net\d+", rule["iface"]):
+        raise bad_field("iface", "value does not match the regex pattern 'net\\d+'")
+    if rule.get("macro"):
+        _check_macro(rule)
+    _check_ports(rule)
+    _check_addresses(call, rule)
+
+
+def _check_macro(rule: Item) -> None:
+    from .fw_macros import MACROS
+
+    name = next((m for m in MACROS if m.lower() == str(rule["macro"]).lower()), None)
+    if name is None:
+        raise bad_field("macro", f"unknown macro '{rule['macro']}'")
+    rule["macro"] = name
+
+
+def _check_ports(rule: Item) -> None:
+    proto = rule.get("proto")
+    icmp = proto in IS_ICMP
+    for key in ("dport", "sport"):
+        if not rule.get(key):
+            continue
+        try:
+            ports(rule[key], icmp and key == "dport")
+        except ValueError as error:
+            raise bad_field(key, str(error)) from None
+        if not proto:
+            raise bad_field("proto", f"missing property - '{key}' requires this property")
+        if proto not in WITH_PORTS and not (icmp and key == "dport"):
+            raise bad_field(key, f"protocol '{proto}' does not support ports")
+    kind = rule.get("icmp-type")
+    if kind:
+        if not icmp:
+            raise bad_field("proto", "missing property - 'icmp-type' requires this property")
+        if rule.get("dport"):
+            raise bad_field("icmp-type", "'icmp-type' cannot be specified together with 'dport'")
+        if kind not in (ICMP if proto == "icmp" else ICMPV6):
+            raise bad_field("icmp-type", f"invalid icmp-type '{kind}' for proto '{proto}'")
+
+
+def _check_addresses(call: Call, rule: Item) -> None:
+    own, cluster = section(call.pve, section_name(call)), section(call.pve, "cluster")
+    versions = {4} if rule.get("proto") == "icmp" else {6} if rule.get("proto") in IS_ICMP else set()
+    for key in ("source", "dest"):
+        value = str(rule.get(key) or "")
+        if not value:
+            continue
+        try:
+            versions |= {addresses(value)} - {None}  # type: ignore[arg-type]
+        except ValueError as error:
+            raise bad_field(key, str(error)) from None
+        if len(versions) > 1:
+            raise failure("detected mixed ipv4/ipv6 addresses in rule")
+        if value.startswith("+"):
+            named = SET.fullmatch(value)
+            if not named:
+                raise bad_field(key, f"invalid ipset name '{value}'")
+            if named[2] not in own["ipset"] and named[2] not in cluster["ipset"]:
+                raise bad_field(key, f"no such ipset '{named[2]}'")
+        alias = ALIAS.fullmatch(value)
+        if alias and alias[2].lower() not in {**own["aliases"], **cluster["aliases"]}:
+            raise bad_field(key, f"no such alias '{value}'")

@@ -1,0 +1,332 @@
+"""The named formats of the schema: each raises ValueError with PVE's text, or returns nothing."""
+
+from __future__ import annotations
+
+import ipaddress
+import re
+from collections.abc import Callable
+
+from .privileges import PRIVILEGES
+from .words import parse_size, split_list
+
+Check = Callable[[str], None]
+DRIVES = re.compile(r"(ide[0-3]|sata[0-5]|scsi([0-9]|[12][0-9]|30)|virtio([0-9]|1[0-5])|efidisk0|tpmstate0)")
+CONTENT_TYPES = {"images", "rootdir", "vztmpl", "iso", "backup", "snippets", "none", "import"}
+OCTET = "(?:25[0-5]|(?:2[0-4]|1[0-9]|[1-9])?[0-9])"
+IPV4 = re.compile(rf"(?:{OCTET}\.){{3}}{OCTET}")
+REALM = r"[A-Za-z][A-Za-z0-9.\-_]+"
+TOKEN = re.compile(rf"([^\s:/]+@{REALM})!([A-Za-z][A-Za-z0-9.\-_]+)")
+
+
+def matching(pattern: str, text: str, flags: int = 0) -> Check:
+    """A check against a pattern; `{}` in the text stands for the value."""
+    compiled = re.compile(pattern, flags)
+
+    def check(value: str) -> None:
+        if not compiled.fullmatch(value):
+            raise ValueError(text.replace("{}", value))
+
+    return check
+
+
+def is_ipv4(text: str) -> bool:
+    """Whether a text is a dotted IPv4 address."""
+    return bool(IPV4.fullmatch(text))
+
+
+def is_ipv6(text: str) -> bool:
+    """Whether a text is an IPv6 address."""
+    try:
+        ipaddress.IPv6Address(text)
+    except ValueError:
+        return False
+    return "%" not in text
+
+
+def is_cidr(text: str, version: int) -> bool:
+    """Whether a text is ADDRESS/LENGTH with a length that PVE allows."""
+    address, slash, length = text.partition("/")
+    if not slash or not length.isdigit() or not 7 < int(length) <= (32 if version == 4 else 128):
+        return False
+    return is_ipv4(address) if version == 4 else is_ipv6(address)
+
+
+def demand(test: Callable[[str], bool], text: str) -> Check:
+    """A check by a predicate."""
+
+    def check(value: str) -> None:
+        if not test(value):
+            raise ValueError(text.replace("{}", value))
+
+    return check
+
+
+def identifier(kind: str) -> Check:
+    """An id of at least two characters that starts with a letter."""
+
+    def check(value: str) -> None:
+        if len(value) < 2:
+            raise ValueError(f"{kind} ID '{value}' cannot be shorter than 2 characters")
+        if not re.fullmatch(r"[a-z][a-z0-9\-_.]*[a-z0-9]", value, re.I):
+            raise ValueError(f"{kind} ID '{value}' contains illegal characters")
+
+    return check
+
+
+def pool_id(value: str) -> None:
+    """A pool name of at most three levels."""
+    if len([part for part in value.split("/") if part]) > 3:
+        raise ValueError(f"pool name '{value}' nested too deeply (max levels = 3)")
+    if not re.fullmatch(r"[A-Za-z0-9.\-_]+(?:/[A-Za-z0-9.\-_]+){0,2}", value):
+        raise ValueError(f"pool name '{value}' contains invalid characters")
+
+
+def user_id(value: str) -> None:
+    """NAME@REALM."""
+    if len(value) < 3:
+        raise ValueError(f"user name '{value}' is too short")
+    if len(value) > 64:
+        raise ValueError(f"user name '{value}' is too long ({len(value)} > 64)")
+    if not re.fullmatch(rf"[^\s:/]+@{REALM}", value):
+        raise ValueError(f"value '{value}' does not look like a valid user name")
+
+
+def lxc_path(value: str) -> None:
+    """A mount point path or volume without dot segments."""
+    if re.search(r"/\.\.?/|/\.\.?$|^\.\./", value):
+        raise ValueError(f"{value} contains illegal character sequences")
+
+
+def startup_order(value: str) -> None:
+    """order=N,up=N,down=N."""
+    parts = [part for part in value.split(",") if part.strip()]
+    if not value or not all(re.fullmatch(r"(order=)?\d+|up=\d+|down=\d+", part) for part in parts):
+        raise ValueError("unable to parse startup options")
+
+
+def boot_device(value: str) -> None:
+    """A device that a VM can boot from."""
+    if DRIVES.fullmatch(value) and not value.startswith(("efidisk", "tpmstate")):
+        return
+    if not re.fullmatch(r"net([0-9]|[12][0-9]|3[01])|usb([0-9]|1[0-3])|hostpci([0-9]|1[0-5])", value):
+        raise ValueError(f"invalid boot device '{value}'")
+
+
+def hotplug(value: str) -> None:
+    """A list of hotplug features, 0 or 1."""
+    if value in ("0", "1"):
+        return
+    for feature in split_list(value):
+        if feature not in ("network", "disk", "cpu", "memory", "usb", "cloudinit"):
+            raise ValueError(f"invalid hotplug feature '{feature}'")
+
+
+def volume_or_path(value: str) -> None:
+    """STORAGE:VOLUME or an absolute path."""
+    if not value.startswith("/"):
+        volume(value)
+
+
+def volume_or_qm_path(value: str) -> None:
+    """As before, or `none` or `cdrom`."""
+    if value not in ("none", "cdrom"):
+        volume_or_path(value)
+
+
+def vlan(value: str) -> None:
+    """A VLAN tag or a range of them."""
+    found = re.fullmatch(r"(\d+)(?:-(\d+))?", value)
+    if not found:
+        raise ValueError(f"invalid VLAN configuration '{value}'")
+    for tag in (found[1], found[2]):
+        if tag and not 2 <= int(tag) <= 4094:
+            raise ValueError(f"invalid VLAN tag '{tag}'")
+    if found[2] and int(found[1]) >= int(found[2]):
+        raise ValueError(f"VLAN range must go from lower to higher tag '{value}'")
+
+
+def privilege(value: str) -> None:
+    """A privilege that exists."""
+    if value not in PRIVILEGES:
+        raise ValueError(f"invalid privilege '{value}'")
+
+
+def dir_override(value: str) -> None:
+    """CONTENT=RELATIVE PATH."""
+    found = re.fullmatch(r"([a-z]+)=([^.]*(?:\.?[^.]+)+)", value)
+    if not found:
+        raise ValueError(f"invalid override '{value}'")
+    content_type(found[1])
+
+
+def ip_or_cidr(value: str) -> None:
+    """An address, with or without a length."""
+    address, slash, length = value.partition("/")
+    if not (is_ipv4(address) or is_ipv6(address)) or (slash and not length.isdigit()):
+        raise ValueError("value does not look like a valid IP address or CIDR network")
+    if slash and int(length) > (32 if is_ipv4(address) else 128):
+        raise ValueError(f"Invalid prefix length /{length}")
+
+
+def ip_cidr_or_alias(value: str) -> None:
+    """An address, a network, or the name of an alias."""
+    if not re.fullmatch(r"(dc/|guest/)?[A-Za-z][A-Za-z0-9\-_]+", value):
+        ip_or_cidr(value)
+
+
+def pair(check: Check) -> Check:
+    """SOURCE:TARGET, one id, or 1."""
+
+    def verify(value: str) -> None:
+        for part in value.split(":") if value != "1" else []:
+            try:
+                check(part)
+            except ValueError as error:
+                raise ValueError(f"entry '{value}' contains invalid ID - {error}\n") from None
+
+    return verify
+
+
+def calendar_event(value: str) -> None:
+    """A systemd-like calendar event (the common forms)."""
+    days = r"(?:(?:mon|tue|wed|thu|fri|sat|sun)[a-z]*(?:(?:\.\.|-|,)(?:mon|tue|wed|thu|fri|sat|sun)[a-z]*)*)"
+    part = r"(?:\*|\d+(?:(?:\.\.|-)\d+)?)(?:/\d+)?(?:,(?:\*|\d+(?:(?:\.\.|-)\d+)?)(?:/\d+)?)*"
+    time = rf"{part}(?::{part}){{0,2}}"
+    date = rf"(?:(?:{part}-)?{part}-{part})"
+    names = r"minutely|hourly|daily|weekly|monthly|yearly|quarterly|semiannually|annually"
+    pattern = rf"(?:{names}|(?:{days})?\s*(?:{date})?\s*(?:{time})?)"
+    if not value.strip() or not re.fullmatch(pattern, value.strip(), re.I):
+        raise ValueError(f"unable to parse calendar event '{value}'")
+
+
+volume = matching(r"[a-z][a-z0-9\-_.]*[a-z0-9]:.+", "unable to parse volume ID '{}'", re.I | re.S)
+content_type = demand(CONTENT_TYPES.__contains__, "invalid content type '{}'")
+dns_name = matching(
+    r"([a-zA-Z0-9]([a-zA-Z0-9\-]*[a-zA-Z0-9])?\.)*[a-zA-Z0-9]([a-zA-Z0-9\-]*[a-zA-Z0-9])?",
+    "value does not look like a valid DNS name",
+)
+iface = matching(r"[a-z][a-z0-9_]{1,20}([:.]\d+)?", "invalid network interface name '{}'", re.I)
+ip_address = demand(lambda v: is_ipv4(v) or is_ipv6(v), "value does not look like a valid IP address")
+storage_id = identifier("storage")
+bridge_id = matching(r"[-_.\w\d]+", "invalid bridge ID '{}'")
+
+
+def address(value: str) -> None:
+    """An IP address or a DNS name."""
+    try:
+        ip_address(value)
+    except ValueError:
+        try:
+            dns_name(value)
+        except ValueError:
+            raise ValueError(f"value does not look like a valid address: {value}") from None
+
+
+def server(value: str) -> None:
+    """A server of a storage: an IP address or a DNS name."""
+    try:
+        address(value)
+    except ValueError:
+        raise ValueError("value does not look like a valid server name or IP address") from None
+
+
+def link_local_or_ip(value: str) -> None:
+    """An address; a link-local one may name its interface."""
+    ip_address(value.split("%")[0] if value.startswith("fe80:") else value)
+
+
+FORMATS: dict[str, Check] = {
+    "string": lambda value: None,
+    "urlencoded": matching(r"[-%a-zA-Z0-9_.!~*'()]*", "invalid urlencoded string: {}"),
+    "pve-configid": matching(r"[a-z][a-z0-9_-]+", "invalid configuration ID '{}'", re.I),
+    "pve-storage-id": storage_id,
+    "pve-bridge-id": bridge_id,
+    "acme-plugin-id": identifier("ACME plugin"),
+    "pve-vmid": matching(r"[1-9][0-9]{2,8}", "value does not look like a valid VM ID"),
+    "pve-node": matching(r"[a-zA-Z0-9]([a-zA-Z0-9\-]*[a-zA-Z0-9])?", "value does not look like a valid node name"),
+    "pve-ha-node": matching(
+        r"[a-zA-Z0-9]([a-zA-Z0-9\-]*[a-zA-Z0-9])?(:\d+)?", "value does not look like a valid ha node"
+    ),
+    "storage-pair": pair(storage_id),
+    "bridge-pair": pair(bridge_id),
+    "mac-addr": matching(
+        r"[a-f0-9][02468ace](?::[a-f0-9]{2}){5}",
+        "value does not look like a valid unicast MAC address",
+        re.I,
+    ),
+    "mac-prefix": matching(
+        r"[a-f0-9][02468ace](?::[a-f0-9]{2}){0,2}(?::[a-f0-9]?)?",
+        "value is not a valid unicast MAC address prefix",
+        re.I,
+    ),
+    "ipv4": demand(is_ipv4, "value does not look like a valid IPv4 address"),
+    "ipv6": demand(is_ipv6, "value does not look like a valid IPv6 address"),
+    "ip": ip_address,
+    "ipv4mask": demand(
+        lambda v: is_ipv4(v) and "01" not in f"{int(ipaddress.IPv4Address(v)):032b}",
+        "value does not look like a valid IP netmask",
+    ),
+    "CIDRv4": demand(lambda v: is_cidr(v, 4), "value does not look like a valid IPv4 CIDR network"),
+    "CIDRv6": demand(lambda v: is_cidr(v, 6), "value does not look like a valid IPv6 CIDR network"),
+    "CIDR": demand(lambda v: is_cidr(v, 4) or is_cidr(v, 6), "value does not look like a valid CIDR network"),
+    "IPorCIDR": ip_or_cidr,
+    "IPorCIDRorAlias": ip_cidr_or_alias,
+    "pve-ipv4-config": demand(
+        lambda v: v in ("dhcp", "manual") or is_cidr(v, 4),
+        "value does not look like a valid ipv4 network configuration",
+    ),
+    "pve-ipv6-config": demand(
+        lambda v: v in ("auto", "dhcp", "manual") or is_cidr(v, 6),
+        "value does not look like a valid ipv6 network configuration",
+    ),
+    "lxc-ip-with-ll-iface": link_local_or_ip,
+    "email": matching(r"[^\s@]+@[^\s@]+", "value does not look like a valid email address"),
+    "email-or-username": matching(r"[^\s@]+(@[^\s@]+)?", "value does not look like a valid email address or user name"),
+    "dns-name": dns_name,
+    "timezone": matching(r"[A-Za-z_+\-0-9]+(/[A-Za-z_+\-0-9]+)*", "invalid time zone '{}'"),
+    "pve-ct-timezone": matching(r"[A-Za-z_+\-0-9]+(/[A-Za-z_+\-0-9]+)*", "invalid time zone '{}'"),
+    "pve-iface": iface,
+    "pve-vlan-id-or-range": vlan,
+    "address": address,
+    "disk-size": demand(lambda v: parse_size(v) is not None, "value does not look like a valid disk size: {}"),
+    "pve-startup-order": startup_order,
+    "pve-tag": matching(r"[a-z0-9_][a-z0-9_\-+.]*", "invalid characters in tag", re.I),
+    "pve-task-status-type": matching(r"ok|error|warning|unknown", "invalid status '{}'", re.I),
+    "pve-lxc-mp-string": lxc_path,
+    "pve-lxc-dev-string": matching(r"(?!.*/\.\.?(?:/|$))/dev/.+", "{} is not a valid device path", re.S),
+    "pve-storage-path": matching(r"/[^;()]+.*", "value does not look like a valid absolute path", re.S),
+    "pve-storage-path-in-property-string": matching(
+        r"/[^;(),]+", "value does not look like a valid absolute path", re.S
+    ),
+    "pve-storage-server": server,
+    "pve-storage-portal-dns": server,
+    "pve-storage-vgname": matching(r"[a-z0-9][a-z0-9\-_.]*[a-z0-9]", "lvm name '{}' contains illegal characters", re.I),
+    "pve-storage-content": content_type,
+    "pve-storage-options": matching(r"\S+", "invalid options '{}'"),
+    "pve-storage-zfs-blocksize": matching(r"\d+(\.\d+)?[KMGT]?|\d+", "value does not look like a valid blocksize"),
+    "pve-volume-id": volume,
+    "pve-volume-id-or-absolute-path": volume_or_path,
+    "pve-volume-id-or-qm-path": volume_or_qm_path,
+    "pve-dir-override": dir_override,
+    "pve-cpuset": matching(r"\d+(-\d+)?(,\d+(-\d+)?)*", "unable to parse cpuset option"),
+    "pve-hotplug-features": hotplug,
+    "pve-qm-bootdisk": demand(lambda v: bool(DRIVES.fullmatch(v)), "invalid boot disk '{}'"),
+    "pve-qm-bootdev": boot_device,
+    "pve-phys-bits": matching(r"host|\d+", "value must be an integer between 8 and 64 or 'host'"),
+    "pve-groupid": matching(r"[A-Za-z0-9.\-_]+", "group name '{}' contains invalid characters"),
+    "pve-roleid": matching(r"[A-Za-z0-9.\-_]+", "role name '{}' contains invalid characters"),
+    "pve-poolid": pool_id,
+    "pve-priv": privilege,
+    "pve-realm": matching(REALM, "value does not look like a valid realm"),
+    "pve-userid": user_id,
+    "pve-tokenid": demand(lambda v: bool(TOKEN.fullmatch(v)), "value '{}' does not look like a valid token ID"),
+    "pve-calendar-event": calendar_event,
+    "pve-day-of-week": matching(r"mon|tue|wed|thu|fri|sat|sun", "invalid day '{}'"),
+    "pve-ha-resource-id": matching(r"[a-z]+:\S+", "value does not look like a valid ha resource id"),
+    "pve-ha-resource-or-vm-id": matching(r"[a-z]+:\S+|\d+", "value does not look like a valid ha resource id"),
+    "pve-acme-domain": dns_name,
+    "pve-acme-alias": dns_name,
+    "pve-command-batch": lambda value: None,
+    "ldap-simple-attr": matching(r"[a-zA-Z0-9]+", "value '{}' does not look like a simple ldap attribute name"),
+    "pve-replication-job-id": matching(r"[1-9][0-9]{2,8}-\d{1,9}", "invalid replication job id '{}'"),
+}

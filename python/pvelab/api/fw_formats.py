@@ -1,0 +1,139 @@
+"""Formats of firewall rules: ports, protocols, addresses."""
+
+from __future__ import annotations
+
+import ipaddress
+import re
+import socket
+from collections.abc import Callable
+
+ALIAS = r"(dc/|guest/)?[A-Za-z][A-Za-z0-9\-_]+"
+ICMP = {
+    "any", "echo-reply", "destination-unreachable", "network-unreachable", "host-unreachable", "protocol-unreachable",
+    "port-unreachable", "fragmentation-needed", "source-quench", "redirect", "echo-request", "router-advertisement",
+    "router-solicitation", "time-exceeded", "parameter-problem", "timestamp-request", "timestamp-reply",
+    "address-mask-request", "address-mask-reply",
+}  # fmt: skip
+ICMPV6 = {
+    "destination-unreachable", "no-route", "communication-prohibited", "beyond-scope", "address-unreachable",
+    "port-unreachable", "failed-policy", "reject-route", "packet-too-big", "time-exceeded", "parameter-problem",
+    "bad-header", "unknown-header-type", "unknown-option", "echo-request", "echo-reply", "router-solicitation",
+    "router-advertisement", "neighbor-solicitation", "neighbour-solicitation", "neighbor-advertisement",
+    "neighbour-advertisement", "redirect",
+}  # fmt: skip
+WITH_PORTS = {"udp", "17", "udplite", "136", "tcp", "6", "dccp", "33", "sctp", "132"}
+PROTOCOLS = WITH_PORTS | {
+    "icmp", "1", "igmp", "2", "ggp", "3", "ipencap", "4", "st", "5", "egp", "8", "igp", "9", "pup", "12", "hmp", "20",
+    "xns-idp", "22", "rdp", "27", "iso-tp4", "29", "xtp", "36", "ddp", "37", "idpr-cmtp", "38", "ipv6", "41",
+    "ipv6-route", "43", "ipv6-frag", "44", "idrp", "45", "rsvp", "46", "gre", "47", "esp", "50", "ah", "51", "skip",
+    "57", "ipv6-icmp", "58", "icmpv6", "ipv6-nonxt", "59", "ipv6-opts", "60", "vmtp", "81", "eigrp", "88", "ospf",
+    "89", "ax.25", "93", "ipip", "94", "etherip", "97", "encap", "98", "pim", "103", "ipcomp", "108", "vrrp", "112",
+    "l2tp", "115", "isis", "124", "fc", "133", "mobility-header", "135", "mpls-in-ip", "137", "manet", "138", "hip",
+    "139", "shim6", "140", "wesp", "141", "rohc", "142",
+}  # fmt: skip
+
+
+def _parts(text: str) -> list[str]:
+    found = text.split(",")
+    while found and not found[-1]:
+        found.pop()
+    if ",".join(found) != text:
+        raise ValueError("extraneous commas in list")
+    return found
+
+
+def ports(text: str, icmp: bool = False) -> None:
+    """A list of ports, ranges and service names."""
+    count, icmp_seen = 0, False
+    for item in _parts(text):
+        span = re.fullmatch(r"(\d+):(\d+)", item)
+        if span:
+            count += 2
+            first, last = int(span[1]), int(span[2])
+            for port in (first, last):
+                if port > 65535:
+                    raise ValueError(f"invalid port '{port}'")
+            if first > last:
+                raise ValueError(f"backwards range '{first}:{last}' not allowed, did you mean '{last}:{first}'?")
+        elif item.isdigit():
+            count += 1
+            if int(item) > 65535:
+                raise ValueError(f"invalid port '{item}'")
+        elif icmp and item in ICMP | ICMPV6:
+            icmp_seen = True
+        elif not _service(item):
+            raise ValueError(f"invalid port '{item}'")
+    if icmp_seen and count:
+        raise ValueError("ICMP ports not allowed in port range")
+    if count > 15:
+        raise ValueError("too many entries in port list (> 15 numbers)")
+
+
+def _service(name: str) -> bool:
+    try:
+        socket.getservbyname(name)
+    except OSError:
+        return False
+    return True
+
+
+def addresses(text: str) -> int | None:
+    """A list of addresses, networks or one range; the IP version, None for a set or alias."""
+    if text.startswith("+"):
+        if len(text) > 65:
+            raise ValueError("ipset name too long")
+        return None
+    if re.fullmatch(ALIAS, text):
+        if len(text) > 64:
+            raise ValueError("alias name too long")
+        return None
+    version: int | None = None
+    parts = _parts(text)
+    for item in parts:
+        found = _version(item)
+        if version and found != version:
+            raise ValueError(f"detected mixed ipv4/ipv6 addresses in address list '{text}'")
+        version = found
+    if len(parts) > 1 and "-" in text:
+        raise ValueError("you can't use a range in a list")
+    return version
+
+
+def _version(item: str) -> int:
+    try:
+        if "-" in item:
+            first, _, last = item.partition("-")
+            ipaddress.ip_address(last)
+            return ipaddress.ip_address(first).version
+        return ipaddress.ip_network(item, strict=False).version
+    except ValueError:
+        raise ValueError(f"invalid IP address: Cannot determine IP version for {item}") from None
+
+
+def protocol(text: str) -> None:
+    """A protocol by name or number."""
+    if text and text not in PROTOCOLS:
+        raise ValueError(f"unknown protocol '{text}'")
+
+
+def icmp_type(text: str) -> None:
+    """The name of an ICMP type."""
+    if text and text not in ICMP | ICMPV6:
+        raise ValueError(f"invalid icmp-type value '{text}'")
+
+
+def helpers(text: str) -> None:
+    """Names of connection tracking helpers."""
+    for item in _parts(text):
+        if item not in ("amanda", "ftp", "irc", "netbios-ns", "pptp", "sane", "sip", "snmp", "tftp"):
+            raise ValueError(f"unknown helper {item}")
+
+
+FIREWALL_FORMATS: dict[str, Callable[[str], object]] = {
+    "pve-fw-dport-spec": lambda text: ports(text, icmp=True),
+    "pve-fw-sport-spec": ports,
+    "pve-fw-addr-spec": addresses,
+    "pve-fw-protocol-spec": protocol,
+    "pve-fw-icmp-type-spec": icmp_type,
+    "pve-fw-conntrack-helper": helpers,
+}

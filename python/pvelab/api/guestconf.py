@@ -1,0 +1,138 @@
+"""A guest's stored configuration: the text PVE would keep, its pending changes and its snapshots."""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass, field
+from pathlib import Path
+from urllib.parse import quote, unquote
+
+from . import store
+
+Values = dict[str, str]
+
+
+@dataclass
+class GuestConf:
+    """One guest. Never changed in place once stored: `copy`, change the copy, `Guests.save` it."""
+
+    vmid: int
+    kind: str  # lxc or qemu
+    values: Values = field(default_factory=dict)
+    pending: Values = field(default_factory=dict)
+    deleted: dict[str, bool] = field(default_factory=dict)  # option -> forced
+    snapshots: dict[str, Values] = field(default_factory=dict)
+    digest: str = ""
+
+    def copy(self) -> GuestConf:
+        """A copy to change."""
+        return GuestConf(
+            self.vmid,
+            self.kind,
+            dict(self.values),
+            dict(self.pending),
+            dict(self.deleted),
+            {name: dict(values) for name, values in self.snapshots.items()},
+            self.digest,
+        )
+
+    @property
+    def merged(self) -> Values:
+        """The values as they will be once what is pending is applied."""
+        found = {k: v for k, v in self.values.items() if k not in self.deleted}
+        return {**found, **self.pending}
+
+    @property
+    def name(self) -> str:
+        """The guest's display name."""
+        if self.kind == "lxc":
+            return self.values.get("hostname") or f"CT{self.vmid}"
+        return self.values.get("name") or f"VM {self.vmid}"
+
+    def to_text(self) -> str:
+        """The file's text."""
+        lines = _section(self.values)
+        if self.pending or self.deleted:
+            lines += ["", "[pve:pending]" if self.kind == "lxc" else "[PENDING]"]
+            if self.deleted:
+                marks = [f"!{name}" if forced else name for name, forced in sorted(self.deleted.items())]
+                lines.append(f"delete: {','.join(marks)}")
+            lines += _section(self.pending)
+        for name, values in sorted(self.snapshots.items()):
+            lines += ["", f"[{name}]", *_section(values)]
+        return "\n".join(lines) + "\n"
+
+
+def _section(values: Values) -> list[str]:
+    lines = [f"#{quote(line, safe=' !$&()*+,/:;=?@[]<>|~')}" for line in description_lines(values)]
+    return lines + [f"{key}: {values[key]}" for key in sorted(values) if key != "description"]
+
+
+def description_lines(values: Values) -> list[str]:
+    """The description's lines, without the end of the last one."""
+    text = values.get("description")
+    return text.removesuffix("\n").split("\n") if text else []
+
+
+def from_text(vmid: int, kind: str, text: str) -> GuestConf:
+    """Reads a file's text."""
+    conf = GuestConf(vmid, kind)
+    values = conf.values
+    notes: list[str] = []
+
+    def close() -> None:
+        if notes:
+            end = "\n" if kind == "lxc" else ""
+            values["description"] = "\n".join(notes) + end
+            notes.clear()
+
+    for line in text.splitlines():
+        if line.startswith("[") and line.endswith("]"):
+            close()
+            section = line[1:-1]
+            pending = section.lower() in ("pve:pending", "pending")
+            values = conf.pending if pending else conf.snapshots.setdefault(section, {})
+        elif line.startswith("#"):
+            notes.append(unquote(line[1:]))
+        elif ": " in line:
+            key, _, value = line.partition(": ")
+            if key == "delete" and values is conf.pending:
+                conf.deleted = {m.lstrip("!"): m.startswith("!") for m in value.split(",")}
+            else:
+                values[key] = value
+    close()
+    conf.digest = hashlib.sha1(text.encode(), usedforsecurity=False).hexdigest()
+    return conf
+
+
+class Guests:
+    """All guests of the node, on disk as PVE keeps them."""
+
+    def __init__(self, root: Path) -> None:
+        self.folders = {"lxc": root / "lxc", "qemu": root / "qemu-server"}
+        self._all: dict[int, GuestConf] = {}
+        for kind, folder in self.folders.items():
+            folder.mkdir(parents=True, exist_ok=True)
+            for file in folder.glob("*.conf"):
+                self._all[int(file.stem)] = from_text(int(file.stem), kind, file.read_text())
+
+    def get(self, vmid: int) -> GuestConf | None:
+        """The stored configuration of a guest."""
+        return self._all.get(vmid)
+
+    def all(self) -> list[GuestConf]:
+        """All guests by VMID."""
+        return [conf for _, conf in sorted(self._all.copy().items())]
+
+    def save(self, conf: GuestConf) -> GuestConf:
+        """Stores a configuration; its digest is that of the text on disk."""
+        text = conf.to_text()
+        store.write(self.folders[conf.kind] / f"{conf.vmid}.conf", text.encode())
+        stored = from_text(conf.vmid, conf.kind, text)
+        self._all[conf.vmid] = stored
+        return stored
+
+    def remove(self, conf: GuestConf) -> None:
+        """Forgets a guest."""
+        store.remove(self.folders[conf.kind] / f"{conf.vmid}.conf")
+        self._all.pop(conf.vmid, None)

@@ -1,0 +1,262 @@
+"""The HTTP side: formats, order of checks, errors in the reason phrase and the body."""
+
+from __future__ import annotations
+
+import asyncio
+import gzip
+import json
+import logging
+import re
+import time
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from http import HTTPStatus
+from typing import Any
+from urllib.parse import unquote
+
+from aiohttp import hdrs, web
+
+from . import body, permissions, registry
+from .auth import AuthFailed
+from .errors import ApiError, TaskError, bad, denied
+from .pve import Pve
+from .registry import Call
+from .schema import validate
+from .surface import entry
+
+LOG = logging.getLogger("pvelab")
+BASE = re.compile(r"/api2/(json|extjs|htmljs|html|png|spiceconfig)(/.*|$)")
+SERVER = "pve-api-daemon/3.0"
+UPLOAD = re.compile(r"/nodes/[^/]+/storage/([^/]+)/upload")
+JSON_TYPE = "application/json;charset=UTF-8"
+PENALTY = 3.0
+
+
+class BareResponse(web.Response):
+    """A response without a content type, as PVE answers before it knows a formatter."""
+
+    async def _prepare_headers(self) -> None:
+        await super()._prepare_headers()
+        self.headers.popall(hdrs.CONTENT_TYPE, None)
+
+
+class Dropped(Exception):
+    """A fault asks for the connection to be cut."""
+
+
+@dataclass
+class Answer:
+    """What the API found: kept apart from how a format prints it."""
+
+    status: int = 200
+    data: Any = None
+    message: str = ""
+    errors: dict[str, str] | None = None
+    attributes: dict[str, Any] = field(default_factory=dict)
+
+
+class Server:
+    """Answers every request of one emulated Proxmox VE."""
+
+    def __init__(self, pve: Pve) -> None:
+        self.pve = pve
+        self.pool = ThreadPoolExecutor(64, thread_name_prefix="call")
+
+    async def handle(self, request: web.Request) -> web.StreamResponse:
+        """Entry point of aiohttp."""
+        started = time.monotonic()
+        try:
+            response, user = await self._respond(request, started)
+        except Dropped:
+            if request.transport:
+                request.transport.abort()
+            self.pve.faults.record(request.method, _path(request), "", 0)
+            raise asyncio.CancelledError from None
+        response.headers[hdrs.SERVER] = SERVER
+        if response.status >= 400:
+            response.force_close()
+        if "/pvelab/" not in request.path:
+            self.pve.faults.record(request.method, _path(request), user, response.status)
+        return response
+
+    async def _respond(self, request: web.Request, started: float) -> tuple[web.Response, str]:
+        refused = _refused_head(request)
+        if refused:
+            return refused, ""
+        matched = BASE.fullmatch(_path(request))
+        if not matched:
+            if _path(request).startswith("/api2"):
+                return _plain(501, "no such uri"), ""
+            return _plain(500, f"no such file '{_path(request)}'"), ""
+        form, path = matched.group(1), matched.group(2) or "/"
+        method = request.method
+        faults = self.pve.faults.strike(method, path)
+        await _early_faults(faults)
+        upload = method == "POST" and UPLOAD.fullmatch(path)
+        try:
+            user = self._identify(request, method, path, bool(upload), "token-revoked" in faults)
+        except AuthFailed as error:
+            await asyncio.sleep(PENALTY)
+            return BareResponse(status=401, reason=str(error)), ""
+        except ApiError as error:
+            await asyncio.sleep(PENALTY)
+            return BareResponse(status=error.status, reason=_reason(error.status, error.message)), ""
+        wrong = _refused_body(request, bool(upload))
+        if wrong:
+            return wrong, user or ""
+        if "status" in faults:
+            rule = faults["status"]
+            return _plain(int(rule.get("status", 500)), str(rule.get("message", "pvelab fault"))), user or ""
+        answer = await self._answer(request, Call(self.pve, user or "", {}, method, path, faults=faults))
+        if "drop-after" in faults:
+            raise Dropped
+        if answer.status == 401:
+            await asyncio.sleep(max(0.0, PENALTY - (time.monotonic() - started)))
+        return _printed(answer, form, request), user or str((answer.data or {}).get("username", ""))
+
+    def _identify(self, request: web.Request, method: str, path: str, upload: bool, revoked: bool) -> str | None:
+        headers: dict[str, str | None] = {
+            "cookie": request.headers.get("Cookie"),
+            "authorization": request.headers.get("Authorization"),
+            "csrf": request.headers.get("CSRFPreventionToken"),
+        }
+        user = self.pve.auth.identify(method, path, headers, upload)
+        if user and revoked:
+            raise AuthFailed("Authentication failed!")
+        found = UPLOAD.fullmatch(path)
+        if user and upload and found:
+            self.pve.users.check(user, f"/storage/{found[1]}", ["Datastore.AllocateTemplate"])
+        return user
+
+    async def _answer(self, request: web.Request, call: Call) -> Answer:
+        try:
+            if call.method == "POST" and UPLOAD.fullmatch(call.path):
+                from .upload import receive
+
+                sent = await receive(request, self.pve)
+            else:
+                data = await request.read() if request.can_read_body else b""
+                kind = body.content_type(request.headers.get("Content-Type"))
+                sent = body.parameters(call.method, request.rel_url.raw_query_string, kind, data)
+            found, extra = self._prepare(call, sent)
+            if extra is not None:
+                return extra
+            data = await self._run(found, call)
+            return Answer(200, data, attributes=call.attributes)
+        except ApiError as error:
+            return Answer(error.status, None, error.message, error.errors)
+        except TaskError as error:
+            return Answer(500, None, f"{error}\n")
+        except asyncio.CancelledError:
+            raise
+        except Exception as error:
+            LOG.exception("%s %s failed", call.method, call.path)
+            return Answer(500, None, f"pvelab: {type(error).__name__}: {error}\n")
+
+    def _prepare(self, call: Call, sent: dict[str, Any]) -> tuple[registry.Route, Answer | None]:
+        matched = registry.find(call.method, call.path)
+        if matched is None:
+            LOG.warning("not implemented: %s %s", call.method, call.path)
+            raise registry.not_implemented(call.method, call.path)
+        route, values = matched
+        known = entry(call.method, route.template) or {}
+        call.params = registry.merge(values, sent)
+        if "!" in call.user and known.get("token") == 0:
+            raise denied(f"URI '{call.path}' not available with API token, need proper ticket.\n")
+        if route.root_only and not call.is_root:
+            raise denied("user != root@pam")
+        if known:
+            permissions.check_endpoint(call, known.get("perm"))
+            self._check_node(call.params.get(known.get("proxyto", "")))
+            schema = route.schema
+            body.normalize(call.params, schema)
+            validate(call.params, schema, bool(known.get("open")))
+        call.params = body.settle(call.params)
+        return route, None
+
+    def _check_node(self, node: Any) -> None:
+        if node is None or node in (self.pve.node.name, "localhost"):
+            return
+        if isinstance(node, str) and re.fullmatch(r"[a-zA-Z0-9]([a-zA-Z0-9\-]*[a-zA-Z0-9])?", node):
+            text = f"hostname lookup '{node}' failed - failed to get address info for: {node}: "
+            raise ApiError(500, f"{text}Name or service not known\n")
+        raise bad(node="invalid format - value does not look like a valid node name\n")
+
+    async def _run(self, route: registry.Route, call: Call) -> Any:
+        if call.method == "GET" and not route.slow and self.pve.runtime.fresh:
+            return route.handler(call)
+        return await asyncio.get_running_loop().run_in_executor(self.pool, route.handler, call)
+
+
+def _path(request: web.Request) -> str:
+    return unquote(request.rel_url.raw_path)
+
+
+def _refused_head(request: web.Request) -> web.Response | None:
+    if request.method not in ("GET", "PUT", "POST", "DELETE"):
+        return BareResponse(status=501, reason=f"method '{request.method}' not available")
+    coding = request.headers.get("Transfer-Encoding")
+    if coding:
+        text = "chunked transfer encoding not supported"
+        return _plain(501, text if coding.lower() == "chunked" else f"Unknown transfer encoding '{coding}'")
+    return None
+
+
+def _refused_body(request: web.Request, upload: bool) -> web.Response | None:
+    length = request.content_length or 0
+    if not length:
+        return None
+    if request.method not in ("PUT", "POST"):
+        return _plain(501, f"Unexpected content for method '{request.method}'")
+    if upload:
+        return None
+    if length > body.LIMIT:
+        return _plain(501, "for data too large")
+    header = request.headers.get("Content-Type")
+    if body.content_type(header) not in (None, "application/x-www-form-urlencoded", "application/json"):
+        return _plain(506, f"upload 'Content-Type '{header}' not implemented")
+    return None
+
+
+def _plain(status: int, text: str) -> web.Response:
+    return BareResponse(status=status, reason=text, body=text.encode())
+
+
+async def _early_faults(faults: dict[str, dict[str, Any]]) -> None:
+    if "delay" in faults:
+        await asyncio.sleep(float(faults["delay"].get("seconds", 1)))
+    if "drop-before" in faults:
+        raise Dropped
+
+
+def _reason(status: int, message: str) -> str:
+    first = message.lstrip("\n").split("\n")[0] if message else ""
+    return first or HTTPStatus(status).phrase
+
+
+def _printed(answer: Answer, form: str, request: web.Request) -> web.Response:
+    new: dict[str, Any] = {"data": answer.data}
+    success = 1
+    if answer.errors:
+        new["errors"] = answer.errors
+        success = 0
+    status, message = answer.status, answer.message
+    if form in ("extjs", "htmljs"):
+        if status >= 400:
+            success = 0
+            new |= {"message": message, "status": status}
+            status, message = 200, ""
+        new["success"] = success
+    elif form == "json" and status >= 400:
+        new["message"] = message
+    if success:
+        new |= {k: v for k, v in answer.attributes.items() if v}
+    raw = json.dumps(new, separators=(",", ":"), ensure_ascii=False).encode()
+    response = web.Response(status=status, reason=_reason(status, message), body=raw)
+    response.headers[hdrs.CONTENT_TYPE] = JSON_TYPE
+    response.headers[hdrs.CACHE_CONTROL] = "max-age=0"
+    response.headers[hdrs.PRAGMA] = "no-cache"
+    if len(raw) > 1024 and "gzip" in request.headers.get("Accept-Encoding", ""):
+        response.body = gzip.compress(raw, 1)
+        response.headers[hdrs.CONTENT_ENCODING] = "gzip"
+    return response

@@ -1,0 +1,127 @@
+"""Evaluates an endpoint's permission expression for a caller, before anything else is looked at."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from .errors import ApiError, denied, failure
+from .formats import user_id
+from .registry import Call
+from .usercfg import normalize_path
+from .words import split_list, template, truth
+
+
+def check_endpoint(call: Call, perm: dict[str, Any] | None) -> None:
+    """Raises a 403 unless the caller may use the endpoint at all."""
+    if call.is_root:
+        return
+    if perm is None:
+        raise denied("user != root@pam")
+    if perm.get("user") == "all" or (perm.get("user") == "world" and not call.user):
+        return
+    if "check" in perm:
+        evaluate(call, perm["check"])
+        return
+    raise denied()
+
+
+def evaluate(call: Call, rule: list[Any], quiet: bool = False) -> bool:
+    """Whether one expression holds; raises unless `quiet`."""
+    kind = rule[0]
+    if kind == "and":
+        for part in rule[1:]:
+            evaluate(call, part)
+        return True
+    if kind == "or":
+        if any(evaluate(call, part, quiet=True) for part in rule[1:]):
+            return True
+        return _no(quiet)
+    if kind == "perm":
+        return _perm(call, rule, quiet)
+    if kind == "perm-modify":
+        return may_modify(call, template(rule[1], call.params), quiet)
+    return _user_rule(call, rule, quiet)
+
+
+def _no(quiet: bool, what: str = "") -> bool:
+    if quiet:
+        return False
+    raise denied(what)
+
+
+def _options(rule: list[Any], start: int) -> dict[str, Any]:
+    return dict(zip(rule[start::2], rule[start + 1 :: 2], strict=False))
+
+
+def _perm(call: Call, rule: list[Any], quiet: bool) -> bool:
+    options = _options(rule, 3)
+    wanted = options.get("require_param")
+    if wanted and not call.has(wanted):
+        return _no(quiet)
+    path = normalize_path(template(rule[1], call.params)) or ""
+    any_of = truth(options.get("any"))
+    if quiet:
+        return call.allowed(path, *rule[2], any_of=any_of)
+    call.check(path, *rule[2], any_of=any_of)
+    return True
+
+
+def may_modify(call: Call, path: str, quiet: bool = False) -> bool:
+    normal = normalize_path(path)
+    if normal is None:
+        return False
+    wanted = ["Permissions.Modify"]
+    for prefix, priv in (("/storage/", "Datastore.Allocate"), ("/vms/", "VM.Allocate"), ("/pool/", "Pool.Allocate")):
+        if normal.startswith(prefix):
+            wanted.append(priv)
+    if quiet:
+        return call.allowed(normal, *wanted, any_of=True)
+    call.check(normal, *wanted, any_of=True)
+    return True
+
+
+def _user_rule(call: Call, rule: list[Any], quiet: bool) -> bool:
+    user = str(call.get("userid", ""))
+    if rule[0] == "userid-param":
+        try:
+            user_id(user)
+        except ValueError as error:
+            raise failure(str(error)) from None
+        if rule[1] == "self":
+            if not _exists(call, user, quiet):
+                return False
+            return call.user == user or _no(quiet)
+        path = f"/access/realm/{user.partition('@')[2]}"
+        if quiet:
+            return call.allowed(path, "Realm.AllocateUser")
+        call.check(path, "Realm.AllocateUser")
+        return True
+    return _group_rule(call, user, rule[1], _options(rule, 2).get("groups_param"), quiet)
+
+
+def _exists(call: Call, user: str, quiet: bool) -> bool:
+    if user in call.pve.users.data["users"]:
+        return True
+    if quiet:
+        return False
+    raise ApiError(500, f"no such user ('{user}')\n")
+
+
+def _group_rule(call: Call, user: str, privs: list[str], param: str | None, quiet: bool) -> bool:
+    existing = param != "create"
+    if existing and not _exists(call, user, quiet):
+        return False
+    if call.allowed("/access/groups", *privs, any_of=True):
+        return True
+    groups = call.pve.users.data["groups"]
+    mine = {g for g in groups if call.allowed(f"/access/groups/{g}", *privs, any_of=True)}
+    if param:
+        named = split_list(str(call.get("groups", "")))
+        if not named:
+            raise denied(f"/access/groups, {'|'.join(privs)}")
+        for group in named:
+            if group not in mine:
+                raise denied(f"/access/groups/{group}, {'|'.join(privs)}")
+    if existing and not any(user in groups[g].get("users", []) for g in mine):
+        return _no(quiet)
+    return True

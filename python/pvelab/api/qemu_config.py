@@ -1,0 +1,337 @@
+"""Virtual machine configuration: who may change what, drives and cards, what waits for a restart."""
+
+from __future__ import annotations
+
+import re
+import uuid
+from typing import Any
+from urllib.parse import unquote
+
+from . import common, lxc_config, volumes
+from .errors import ApiError, bad, bad_field, failure
+from .formats import DRIVES
+from .guestconf import GuestConf
+from .registry import Call
+from .schema import parse_property_string, print_property_string, split_property_string
+from .surface import Schema, named_format, parameters
+from .words import format_size, parse_size, truth
+
+PATH = "/nodes/{node}/qemu/{vmid}/config"
+NEW_DISK = re.compile(r"(?:([^/:\s]+):)?(\d+(?:\.\d+)?)")
+CLOUDINIT = re.compile(r".*[:/](?:vm-\d+-)?cloudinit(?:\.(?:raw|qcow2|vmdk))?")
+NOT_OPTIONS = {
+    "node", "vmid", "digest", "background_delay", "skip_cloud_init", "import-working-storage", "skiplock", "delete",
+    "revert", "force",
+}  # fmt: skip
+CLOUD = {"cicustom", "cipassword", "citype", "ciuser", "ciupgrade", "nameserver", "searchdomain", "sshkeys"}
+PRIVILEGES: dict[str, tuple[str, ...]] = {
+    "VM.Config.CPU": ("cores", "cpu", "runningcpu", "cpulimit", "cpuunits", "numa", "smp", "sockets", "vcpus"),
+    "VM.Config.Memory": ("memory", "balloon", "shares", "allow-ksm"),
+    "VM.Config.HWType": (
+        "acpi", "hotplug", "kvm", "machine", "runningmachine", "scsihw", "smbios1", "tablet", "vga", "watchdog",
+        "audio0", "rng0",
+    ),
+    "VM.Config.Options": (
+        "agent", "autostart", "bios", "description", "keyboard", "localtime", "migrate_downtime", "migrate_speed",
+        "name", "onboot", "ostype", "protection", "reboot", "startdate", "startup", "tdf", "template",
+    ),
+    "VM.PowerMgmt": ("freeze",),
+    "VM.Config.Disk": ("boot", "bootdisk", "vmstatestorage"),
+}  # fmt: skip
+NEEDS = {key: priv for priv, keys in PRIVILEGES.items() for key in keys}
+FASTPLUG = {
+    "description", "hookscript", "lock", "migrate_downtime", "migrate_speed", "name", "onboot", "protection", "shares",
+    "startup", "tags", "vmstatestorage",
+} | CLOUD  # fmt: skip
+LIVE = re.compile(r"net\d+|(scsi|virtio)\d+|balloon|cpuunits|cpulimit|usb\d+|ipconfig\d+|unused\d+")
+Fields = dict[str, Any]
+
+
+def options() -> dict[str, Schema]:
+    """The schema of every option of a virtual machine."""
+    return parameters("PUT", PATH)
+
+
+def is_option(name: str) -> bool:
+    """Whether a name is an option of a virtual machine."""
+    return (name in options() and name not in NOT_OPTIONS) or name in ("lock", "vmstate", "meta")
+
+
+def is_drive(key: str) -> bool:
+    """Whether a key is a drive."""
+    return bool(DRIVES.fullmatch(key))
+
+
+def _format(key: str) -> dict[str, Schema]:
+    found = options()[key]["format"]
+    return found if isinstance(found, dict) else named_format(found) or {}
+
+
+def _drive_format() -> dict[str, Schema]:
+    """Fields of any kind of drive, for printing."""
+    merged: dict[str, Schema] = {}
+    for key in ("efidisk0", "tpmstate0", "ide0", "sata0", "virtio0", "scsi0"):
+        merged |= _format(key)
+    return merged
+
+
+def parse_drive(key: str, text: str) -> Fields | None:
+    """The fields of a drive; None when they contradict each other."""
+    try:
+        fields = parse_property_string(_format(key), text)
+    except ValueError:
+        return None
+    if fields.get("media") == "cdrom" and (truth(fields.get("snapshot")) or key.startswith("virtio")):
+        return None
+    if "size" in fields:
+        fields["size"] = parse_size(str(fields["size"]))
+    return fields
+
+
+def print_drive(fields: Fields) -> str:
+    """A drive as PVE stores it."""
+    known = dict(fields)
+    if isinstance(known.get("size"), int):
+        known["size"] = format_size(known["size"])
+    return print_property_string(_drive_format(), known)
+
+
+def is_cdrom(fields: Fields) -> bool:
+    """Whether a drive is a CD-ROM (a cloud-init drive is one, too)."""
+    return fields.get("media") == "cdrom"
+
+
+def is_cloudinit(fields: Fields) -> bool:
+    """Whether a drive holds cloud-init data."""
+    return bool(CLOUDINIT.fullmatch(str(fields.get("file", ""))))
+
+
+def parse_net(text: str) -> Fields:
+    """The fields of netN."""
+    return parse_property_string(_format("net0"), text)
+
+
+def print_net(call: Call, text: str) -> str:
+    """netN as PVE stores it, with an address of its own."""
+    fields = parse_net(text)
+    if not fields.get("macaddr"):
+        fields["macaddr"] = common.new_mac(call.pve)
+    return print_property_string(_format("net0"), fields)
+
+
+def clean(call: Call, new: dict[str, str], create: bool) -> None:
+    """Rewrites what PVE rewrites before it looks at permissions: cdrom, drives, networks, generated ids."""
+    if "cdrom" in new:
+        if "ide2" in new:
+            raise bad(cdrom="option conflicts with parameter 'ide2'")
+        new["ide2"] = new.pop("cdrom") + ",media=cdrom"
+    for key in sorted(k for k in new if is_drive(k)):
+        new[key] = _clean_drive(call, key, new[key])
+    for key, value in new.items():
+        if re.fullmatch(r"net\d+", key):
+            new[key] = print_net(call, value)
+        elif key == "vmgenid" and value == "1":
+            new[key] = str(uuid.uuid4())
+        elif key == "hookscript" and not create:
+            try:
+                lxc_config.check_hookscript(call.pve, value)
+            except ApiError as error:
+                raise bad_field(key, error.message) from None
+    if "sshkeys" in new:
+        from .routes.lxc_create import check_keys
+
+        check_keys(unquote(new["sshkeys"]))
+
+
+def _clean_drive(call: Call, key: str, text: str) -> str:
+    fields = parse_drive(key, text)
+    if fields is None:
+        raise bad_field(key, "unable to parse drive options")
+    file = str(fields["file"])
+    if fields.get("import-from"):
+        fresh = NEW_DISK.fullmatch(file)
+        if not fresh or float(fresh[2]) != 0:
+            text = "'import-from' requires special syntax - use <storage ID>:0,import-from=<source>"
+            raise bad_field(key, text)
+        required = {"efidisk0": ("efitype", "pre-enrolled-keys"), "tpmstate0": ("version",)}.get(key, ())
+        for name in required:
+            if fields.get(name) is None:
+                raise bad_field(key, f"need to specify '{name}' when using 'import-from'")
+    if file in ("cdrom", "none"):
+        fields.setdefault("media", "cdrom")
+    found = re.fullmatch(r"([a-z][a-z0-9\-_.]*[a-z0-9]):(.+)", file, re.I)
+    if found and not NEW_DISK.fullmatch(file) and found[2] != "cloudinit":
+        kind = volumes.parse_name(volumes.storage(call.pve, found[1]), found[2]).kind
+        if kind == "iso" and fields.get("media") != "cdrom":
+            raise bad_field(key, "explicit 'media=cdrom' is required for iso images")
+    return print_drive(fields)
+
+
+def check_storage(call: Call, vmid: int, new: dict[str, str], default: str | None) -> None:
+    """Raises unless the caller may use the storages and volumes that drives name."""
+    for key in sorted(k for k in new if is_drive(k)):
+        fields = parse_drive(key, new[key]) or {}
+        file = str(fields.get("file", ""))
+        fresh = NEW_DISK.fullmatch(file)
+        if file == "cdrom":
+            call.check("/", "Sys.Console")
+        elif file in ("none", "cloudinit") or file.endswith(":cloudinit"):
+            pass
+        elif fresh and not is_cdrom(fields):
+            sid = fresh[1] or default
+            if not sid:
+                raise failure("no storage ID specified (and no default storage)")
+            call.check(f"/storage/{sid}", "Datastore.AllocateSpace")
+            if "images" not in volumes.contents(volumes.storage(call.pve, sid)):
+                raise bad(storage=f"storage '{sid}' does not support vm images")
+        else:
+            _check_volume(call, vmid, key, file)
+        if fields.get("import-from"):
+            _check_source(call, vmid, key, str(fields["import-from"]))
+    if "vmstatestorage" in new:
+        call.check(f"/storage/{new['vmstatestorage']}", "Datastore.AllocateSpace")
+
+
+def _check_volume(call: Call, vmid: int, key: str, volid: str) -> None:
+    volumes.check_access(call, vmid, volid)
+    if not volid.startswith("/"):
+        sid, name = volumes.split(volid)
+        if volumes.parse_name(volumes.storage(call.pve, sid), name).kind not in ("images", "iso"):
+            raise bad_field(key, "content type needs to be 'images' or 'iso'")
+
+
+def _check_source(call: Call, vmid: int, key: str, source: str) -> None:
+    if not source.startswith("/"):
+        sid, name = volumes.split(source)
+        parsed = volumes.parse_name(volumes.storage(call.pve, sid), name)
+        if parsed.kind not in ("images", "import"):
+            raise bad_field(key, f"{source} has wrong type '{parsed.kind}' - needs to be 'images' or 'import'")
+        if parsed.owner:
+            call.check(f"/vms/{parsed.owner}", "VM.Clone")
+            return
+    volumes.check_access(call, vmid, source)
+
+
+def check_modify(call: Call, vmid: int, pool: str | None, keys: list[str]) -> None:
+    """Raises unless the caller may change these options at all (values are looked at elsewhere)."""
+    if call.is_root:
+        return
+    for key in keys:
+        if is_drive(key) or key == "cdrom" or key == "tags":
+            continue
+        if re.fullmatch(r"(unused|serial|usb|hostpci|virtiofs)\d+", key):
+            continue
+        if re.fullmatch(r"numa\d+", key):
+            common.check_vm(call, vmid, pool, "VM.Config.CPU")
+        elif re.fullmatch(r"net\d+", key):
+            common.check_vm(call, vmid, pool, "VM.Config.Network")
+        elif key in CLOUD or re.fullmatch(r"ipconfig\d+", key):
+            _check_cloud(call, vmid, pool)
+        elif key == "vmstate":
+            common.check_vm(call, vmid, pool, "VM.Config.Disk", "VM.PowerMgmt")
+        elif key in NEEDS:
+            common.check_vm(call, vmid, pool, NEEDS[key])
+            if key == "startup":
+                call.check("/", "Sys.Modify")
+        else:
+            raise failure(f"only root can set '{key}' config")
+
+
+def _check_cloud(call: Call, vmid: int, pool: str | None) -> None:
+    wanted = ("VM.Config.Cloudinit", "VM.Config.Network")
+    if pool and call.allowed(f"/pool/{pool}", *wanted, any_of=True):
+        return
+    call.check(f"/vms/{vmid}", *wanted, any_of=True)
+
+
+def check_device(call: Call, vmid: int, pool: str | None, key: str, value: str, verb: str = "set") -> None:
+    """Raises unless the caller may attach this serial port, USB, PCI, random or shared-directory device."""
+    if call.is_root:
+        return
+    kind = key.rstrip("0123456789")
+    if kind == "serial":
+        if value != "socket":
+            raise failure(f"only root can {verb} '{key}' config for real devices")
+        common.check_vm(call, vmid, pool, "VM.Config.HWType")
+    elif kind in ("usb", "hostpci"):
+        _check_passthrough(call, vmid, pool, key, kind, value)
+    elif kind == "rng":
+        common.check_vm(call, vmid, pool, "VM.Config.HWType")
+        if split_property_string(_format("rng0"), value).get("source") == "/dev/hwrng":
+            call.check("/mapping/hwrng", "Mapping.Use")
+    elif kind == "virtiofs":
+        common.check_vm(call, vmid, pool, "VM.Config.Disk")
+        fields = split_property_string(_format("virtiofs0"), value)
+        call.check(f"/mapping/dir/{fields.get('dirid')}", "Mapping.Use")
+
+
+def _check_passthrough(call: Call, vmid: int, pool: str | None, key: str, kind: str, value: str) -> None:
+    if kind == "usb":
+        common.check_vm(call, vmid, pool, "VM.Config.HWType")
+    fields = split_property_string(_format(key), value)
+    if fields.get("host"):
+        if kind == "usb" and str(fields["host"]).lower() == "spice":
+            return
+        what = "real" if kind == "usb" else "non-mapped"
+        raise failure(f"only root can set '{key}' config for {what} devices")
+    if not fields.get("mapping"):
+        raise failure("either 'host' or 'mapping' must be set.")
+    call.check(f"/mapping/{'usb' if kind == 'usb' else 'pci'}/{fields['mapping']}", "Mapping.Use")
+    if kind == "hostpci":
+        common.check_vm(call, vmid, pool, "VM.Config.HWType")
+        if fields.get("romfile") is not None:
+            raise bad_field(key, "only root@pam can set 'romfile' option")
+
+
+def check_drive_change(call: Call, vmid: int, key: str, value: str) -> None:
+    """Raises unless the caller may change this drive of an existing machine."""
+    fields = parse_drive(key, value) or {}
+    if is_cloudinit(fields) or str(fields.get("file", "")).endswith(":cloudinit"):
+        common.check_vm(call, vmid, None, "VM.Config.Cloudinit", "VM.Config.CDROM")
+    elif is_cdrom(fields):
+        common.check_vm(call, vmid, None, "VM.Config.CDROM")
+    else:
+        common.check_vm(call, vmid, None, "VM.Config.Disk")
+
+
+def check_bridges(call: Call, values: dict[str, str]) -> None:
+    """Raises unless the caller may use every bridge that these options name."""
+    for key in sorted(k for k in values if re.fullmatch(r"net\d+", k)):
+        net = parse_net(values[key])
+        common.check_bridge(call, net.get("bridge"), net.get("tag"), net.get("trunks"))
+
+
+def boot_devices(values: dict[str, str]) -> list[str]:
+    """The default boot order: first disk, first CD-ROM, first network card."""
+    kinds = (("ide", 4), ("scsi", 31), ("virtio", 16), ("sata", 6))
+    names = [f"{kind}{n}" for kind, count in kinds for n in range(count)]
+    drives = [(name, parse_drive(name, values[name]) or {}) for name in names if name in values]
+    found = [next((n for n, f in drives if is_cdrom(f) == wanted), None) for wanted in (False, True)]
+    found.append(next((f"net{n}" for n in range(32) if f"net{n}" in values), None))
+    return [name for name in found if name]
+
+
+def print_boot(devices: list[str]) -> str:
+    """`boot` with an order."""
+    return f"order={';'.join(devices)}" if devices else " "
+
+
+def boot_order(values: dict[str, str]) -> list[str]:
+    """The devices of `boot`."""
+    text = values.get("boot", "")
+    return text.partition("order=")[2].split(";") if "order=" in text else []
+
+
+def check_memory(conf: GuestConf, new: dict[str, str]) -> None:
+    """Raises when the balloon is larger than the memory."""
+    if not new.get("memory") and "balloon" not in new:
+        return
+    memory = new.get("memory") or conf.pending.get("memory") or conf.values.get("memory") or "512"
+    balloon = new.get("balloon") or conf.pending.get("balloon") or conf.values.get("balloon") or "0"
+    if int(balloon) > memory_mib(memory):
+        raise failure("balloon value too large (must be smaller than assigned memory)")
+
+
+def memory_mib(text: str | None) -> int:
+    """MiB of `memory`, which is a property string with `current` as its only field."""
+    return int((text or "512").removeprefix("current=").split(",")[0])

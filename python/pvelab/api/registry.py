@@ -1,0 +1,171 @@
+"""Which function answers which method and path."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+from .errors import ApiError, TaskError, bad_field
+from .pve import Pve
+from .surface import Schema, entry, parameters
+from .tasks import Log
+from .words import truth
+
+REST = {"volume", "cidr"}  # a path variable that takes the rest of the path, slashes too
+Handler = Callable[["Call"], Any]
+
+
+@dataclass
+class Call:
+    """One authenticated call: who asks for what."""
+
+    pve: Pve
+    user: str
+    params: dict[str, Any]
+    method: str = ""
+    path: str = ""
+    attributes: dict[str, Any] = field(default_factory=dict)  # total, changes
+    faults: dict[str, dict[str, Any]] = field(default_factory=dict)
+
+    def __getitem__(self, name: str) -> Any:
+        return self.params[name]
+
+    def get(self, name: str, default: Any = None) -> Any:
+        """A parameter, or the default where it is absent or has no value."""
+        found = self.params.get(name)
+        return default if found is None else found
+
+    def has(self, name: str) -> bool:
+        """Whether the parameter has a value."""
+        return self.params.get(name) is not None
+
+    def flag(self, name: str, default: bool = False) -> bool:
+        """A boolean parameter."""
+        return truth(self.params[name]) if self.has(name) else default
+
+    def number(self, name: str, default: int = 0) -> int:
+        """An integer parameter."""
+        return int(self.params[name]) if self.has(name) else default
+
+    @property
+    def vmid(self) -> int:
+        """The path's VMID."""
+        return int(self.params["vmid"])
+
+    @property
+    def is_root(self) -> bool:
+        """Whether this is root@pam by ticket: a token of root is not."""
+        return self.user == "root@pam"
+
+    def check(self, path: str, *privs: str, any_of: bool = False) -> None:
+        """Raises a 403 unless the caller has the privileges on the path."""
+        self.pve.users.check(self.user, path, privs, any_of)
+
+    def start(self, kind: str, ident: object, work: Callable[[Log], object]) -> str:
+        """Starts a task as the caller; task faults of this call strike in it."""
+
+        def run(log: Log) -> None:
+            if "task-fail" in self.faults:
+                raise TaskError(str(self.faults["task-fail"].get("message", "pvelab fault: task failed")))
+            if "task-hang" in self.faults:
+                log.task.stop.wait(float(self.faults["task-hang"].get("seconds", 3600)))
+                if log.task.stop.is_set():
+                    raise TaskError("interrupted by signal")
+            work(log)
+
+        upid = self.pve.tasks.start(kind, ident, self.user, run)
+        if "task-vanish" in self.faults:
+            self.pve.tasks.all.pop(upid)
+        return upid
+
+    def allowed(self, path: str, *privs: str, any_of: bool = False) -> bool:
+        """Whether the caller has the privileges on the path."""
+        return self.pve.users.has(self.user, path, privs, any_of)
+
+
+@dataclass(frozen=True)
+class Route:
+    """One endpoint."""
+
+    method: str
+    template: str
+    handler: Handler
+    root_only: bool = False  # the lab's own endpoints: root@pam by ticket
+    slow: bool = False  # a GET that asks the backend: never on the event loop
+
+    @property
+    def schema(self) -> dict[str, Schema]:
+        """Its parameters."""
+        return parameters(self.method, self.template) if entry(self.method, self.template) else {}
+
+
+@dataclass
+class Node:
+    """One level of the path tree."""
+
+    children: dict[str, Node] = field(default_factory=dict)
+    variable: tuple[str, Node] | None = None
+    routes: dict[str, Route] = field(default_factory=dict)
+
+
+ROOT = Node()
+
+
+def route(method: str, template: str, *, root_only: bool = False, slow: bool = False) -> Callable[[Handler], Handler]:
+    """Registers the function that answers a method on a path template."""
+
+    def register(handler: Handler) -> Handler:
+        node = ROOT
+        for part in template.strip("/").split("/"):
+            if part.startswith("{"):
+                if node.variable is None:
+                    node.variable = (part[1:-1], Node())
+                node = node.variable[1]
+            else:
+                node = node.children.setdefault(part, Node())
+        node.routes[method] = Route(method, template, handler, root_only, slow)
+        return handler
+
+    return register
+
+
+def index(template: str, key: str, *names: str) -> None:
+    """Registers a directory: GET lists the names below as {key: name}."""
+
+    @route("GET", template)
+    def listing(call: Call) -> list[dict[str, str]]:
+        return [{key: name} for name in names]
+
+
+def find(method: str, path: str) -> tuple[Route, dict[str, str]] | None:
+    """The route of a path with the values of its variables."""
+    node, values = ROOT, {}
+    parts = [part for part in path.split("/") if part]
+    for position, part in enumerate(parts):
+        following = node.children.get(part)
+        if following is None:
+            if node.variable is None:
+                return None
+            name, following = node.variable
+            if name in REST:
+                values[name] = "/".join(parts[position:])
+                node = following
+                break
+            values[name] = part
+        node = following
+    found = node.routes.get(method)
+    return (found, values) if found else None
+
+
+def merge(values: dict[str, str], sent: dict[str, Any]) -> dict[str, Any]:
+    """Path variables and parameters together; a contradiction is a 400."""
+    for name in sorted(sent):
+        if name in values and sent[name] is not None and str(sent[name]) != values[name]:
+            raise bad_field(name, "duplicate parameter (already defined in URI) with conflicting values!")
+    return {**values, **{k: v for k, v in sent.items() if k not in values}}
+
+
+def not_implemented(method: str, path: str) -> ApiError:
+    """What PVE says to a path or method it does not have."""
+    return ApiError(501, f"Method '{method} {path}' not implemented")

@@ -1,0 +1,199 @@
+"""Tickets, permissions, access control lists, roles, groups, realms, passwords."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from ..auth import hash_password
+from ..errors import ApiError, bad, failure
+from ..formats import TOKEN
+from ..registry import Call, index, route
+from ..usercfg import VALID_PATH, UserConfig, normalize_path
+from ..words import split_list
+
+index("/access", "subdir", "users", "groups", "roles", "acl", "domains", "openid", "tfa", "ticket", "password")
+CAPS = {
+    "vms": ("VM.", "Permissions.Modify"),
+    "access": ("User.", "Group.", "Permissions.Modify"),
+    "storage": ("Datastore.", "Permissions.Modify"),
+    "nodes": ("Sys.", "Permissions.Modify"),
+    "sdn": ("SDN.", "Permissions.Modify"),
+    "dc": ("Sys.Audit", "Sys.Modify", "SDN."),
+    "mapping": ("Mapping.", "Permissions.Modify"),
+}
+
+
+@route("GET", "/access/ticket")
+def dummy(call: Call) -> None:
+    return None
+
+
+@route("POST", "/access/ticket")
+def ticket(call: Call) -> dict[str, Any]:
+    user = str(call["username"])
+    if call.get("realm"):
+        user += f"@{call['realm']}"
+    users = call.pve.users
+    call.pve.auth.log_in(user, str(call["password"]))
+    found: dict[str, Any] = {"username": user, "cap": capabilities(users, user)}
+    if call.has("path") and call.has("privs"):
+        path = normalize_path(call["path"])
+        if path is None or not users.has(user, path, split_list(call["privs"])):
+            raise ApiError(401, "authentication failure\n")
+        return found
+    return {**found, "ticket": call.pve.auth.ticket(user), "CSRFPreventionToken": call.pve.auth.csrf(user)}
+
+
+@route("POST", "/access/vncticket")
+def vncticket(call: Call) -> None:
+    raise ApiError(401, "authentication failure\n")
+
+
+def capabilities(users: UserConfig, user: str) -> dict[str, dict[str, int]]:
+    """What the user may do anywhere, by part of the tree, as the web interface wants it."""
+    found: dict[str, dict[str, int]] = {name: {} for name in CAPS}
+    paths = ["/", "/nodes", "/access/groups", "/vms", "/storage", "/sdn", "/mapping", *users.data["acl"]]
+    for path in dict.fromkeys(paths):
+        top = path.split("/")[1] or "dc"
+        for priv in users.permissions(user, path):
+            if top == "pool":
+                _pool_capability(found, priv)
+            elif priv.startswith(CAPS.get(top, ())):
+                found[top][priv] = 1
+    return found
+
+
+def _pool_capability(found: dict[str, dict[str, int]], priv: str) -> None:
+    if priv.startswith("VM."):
+        found["vms"][priv] = 1
+    elif priv.startswith("Datastore."):
+        found["storage"][priv] = 1
+    elif priv == "Permissions.Modify":
+        found["storage"][priv] = found["vms"][priv] = 1
+
+
+@route("GET", "/access/permissions")
+def permissions(call: Call) -> dict[str, dict[str, int]]:
+    users, user = call.pve.users, str(call.get("userid", call.user))
+    if user != call.user:
+        token = TOKEN.fullmatch(user)
+        own_token = token and token[1] == call.user
+        if not own_token:
+            call.check("/access", "Sys.Audit")
+        if token and users.token(token[1], token[2]) is None:
+            raise failure(f"no such token '{token[2]}' for user '{token[1]}'")
+        if not token and user not in users.data["users"]:
+            raise failure(f"no such user ('{user}')")
+    if call.has("path"):
+        path = normalize_path(call["path"])
+        if path is None:
+            raise bad(path=f"invalid ACL path '{call['path']}'")
+        return {path: dict(users.permissions(user, path))}
+    paths = {"/", "/access", "/access/groups", "/nodes", "/pool", "/sdn", "/storage", "/vms", *users.data["acl"]}
+    for pool in users.data["pools"].values():
+        paths |= {f"/vms/{v}" for v in pool["vms"]} | {f"/storage/{s}" for s in pool["storage"]}
+    found = {path: dict(users.permissions(user, path)) for path in sorted(paths)}
+    return {path: perms for path, perms in found.items() if perms}
+
+
+@route("PUT", "/access/password")
+def password(call: Call) -> None:
+    user = str(call["userid"])
+    name, _, realm = user.partition("@")
+    if realm != "pve":
+        raise failure(f"pvelab keeps passwords of realm pve only, not of '{name}@{realm}'")
+    with call.pve.users.lock:
+        call.pve.users.data["passwords"][user] = hash_password(str(call["password"]))
+        call.pve.users.save()
+
+
+# --- access control list
+
+
+@route("GET", "/access/acl")
+def acl(call: Call) -> list[dict[str, Any]]:
+    found = []
+    audit = call.allowed("/access", "Sys.Audit")
+    for path, entry in sorted(call.pve.users.data["acl"].items()):
+        if not audit and not _may_modify(call, path):
+            continue
+        for table, kind in (("groups", "group"), ("users", "user"), ("tokens", "token")):
+            for who, roles in sorted(entry.get(table, {}).items()):
+                for role, propagate in sorted(roles.items()):
+                    found.append({"path": path, "type": kind, "ugid": who, "roleid": role, "propagate": propagate})
+    return found
+
+
+def _may_modify(call: Call, path: str) -> bool:
+    from ..permissions import may_modify
+
+    return may_modify(call, path, quiet=True)
+
+
+@route("PUT", "/access/acl")
+def put_acl(call: Call) -> None:
+    tables = ("users", "groups", "tokens")
+    if not any(call.get(name) for name in tables):
+        raise bad(**dict.fromkeys(tables, "either 'users', 'groups' or 'tokens' is required."))
+    path = normalize_path(str(call["path"]))
+    if path is None or (not call.flag("delete") and not VALID_PATH.fullmatch(path)):
+        raise bad(path=f"invalid ACL path '{call['path']}'")
+    names = {name: split_list(str(call.get(name, ""))) for name in tables}
+    with call.pve.users.lock:
+        try:
+            entry = _changed_acl(call, path, names)
+        except ApiError as error:
+            raise failure(f"ACL update failed: {error.text}") from None
+        call.pve.users.data["acl"].pop(path, None)
+        if any(entry.values()):
+            call.pve.users.data["acl"][path] = entry
+        call.pve.users.save()
+
+
+def _changed_acl(call: Call, path: str, names: dict[str, list[str]]) -> dict[str, Any]:
+    users = call.pve.users
+    propagate, delete = int(call.flag("propagate", default=True)), call.flag("delete")
+    old = users.data["acl"].get(path, {})
+    entry = {table: {who: dict(held) for who, held in old.get(table, {}).items()} for table in names}
+    for role in split_list(str(call["roles"])):
+        if role not in users.roles():
+            raise failure(f"role '{role}' does not exist")
+        _check_grant(call, path, role, propagate, "remove" if delete else "add")
+        for table, members in names.items():
+            for member in members:
+                _check_member(users, table, member)
+                granted = entry[table].setdefault(member, {})
+                if delete:
+                    granted.pop(role, None)
+                else:
+                    granted[role] = propagate
+    return {table: {who: held for who, held in members.items() if held} for table, members in entry.items()}
+
+
+def _check_grant(call: Call, path: str, role: str, propagate: int, verb: str) -> None:
+    """Who lacks Permissions.Modify may only pass on what they hold themselves."""
+    held = call.pve.users.permissions(call.user, path)
+    if "Permissions.Modify" in held:
+        return
+    for priv in sorted(call.pve.users.roles()[role]):
+        if priv not in held:
+            text = f"Cannot {verb} role '{role}' - requires 'Permissions.Modify' or superset of privileges."
+            raise bad(role=text)
+        if propagate and not held[priv] and verb == "add":
+            text = f"Cannot {verb} role '{role}' with propagation - requires 'Permissions.Modify' or propagated"
+            raise bad(role=f"{text} superset of privileges.")
+    if role == "NoAccess":
+        raise bad(role=f"Cannot {verb} role '{role}' - requires 'Permissions.Modify'")
+
+
+def _check_member(users: UserConfig, table: str, member: str) -> None:
+    if table == "groups" and member not in users.data["groups"]:
+        raise failure(f"group '{member}' does not exist")
+    if table == "users" and member not in users.data["users"]:
+        raise failure(f"user '{member}' does not exist")
+    if table == "tokens":
+        user, _, name = member.partition("!")
+        if user not in users.data["users"]:
+            raise failure(f"no such user ('{user}')")
+        if users.token(user, name) is None:
+            raise failure(f"no such token '{name}' for user '{user}'")

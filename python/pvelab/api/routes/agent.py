@@ -1,0 +1,153 @@
+"""The QEMU guest agent: commands in a running machine."""
+
+from __future__ import annotations
+
+import base64
+import itertools
+import threading
+from functools import partial
+from typing import Any
+
+from ...backend import BackendError, ExecResult
+from ..errors import ApiError, failure
+from ..guestconf import GuestConf
+from ..registry import Call, route
+
+BASE = "/nodes/{node}/qemu/{vmid}/agent"
+GET_COMMANDS = (
+    "get-fsinfo", "get-host-name", "get-memory-block-info", "get-memory-blocks", "get-osinfo", "get-time",
+    "get-timezone", "get-users", "get-vcpus", "info", "network-get-interfaces",
+)  # fmt: skip
+POST_COMMANDS = (
+    "fsfreeze-freeze", "fsfreeze-status", "fsfreeze-thaw", "fstrim", "ping", "shutdown", "suspend-disk",
+    "suspend-hybrid", "suspend-ram",
+)  # fmt: skip
+LIMIT = 600.0
+PIDS = itertools.count(1000)
+RUNS: dict[int, ExecResult | None] = {}
+
+
+def _machine(call: Call) -> GuestConf:
+    """The machine, if an agent answers in it."""
+    conf = call.pve.conf(call.vmid, "qemu")
+    agent = conf.values.get("agent")
+    if agent is None or not agent.removeprefix("enabled=").startswith("1"):
+        raise failure("No QEMU guest agent configured")
+    if not call.pve.running(call.vmid):
+        raise failure(f"VM {call.vmid} is not running")
+    if call.pve.backend.name == "none":
+        raise failure("QEMU guest agent is not running")
+    return conf
+
+
+def _run(call: Call, conf: GuestConf, argv: list[str], stdin: bytes = b"") -> ExecResult:
+    try:
+        return call.pve.backend.execute(call.pve.spec(conf), argv, stdin, LIMIT)
+    except BackendError as error:
+        raise failure(f"Agent error: {error}") from None
+
+
+@route("GET", BASE)
+def directory(call: Call) -> list[dict[str, str]]:
+    names = (*GET_COMMANDS, *POST_COMMANDS, "exec", "exec-status", "file-read", "file-write", "set-user-password")
+    return [{"name": name} for name in sorted(names)]
+
+
+@route("POST", BASE)
+def legacy(call: Call) -> dict[str, Any]:
+    return _command(call, str(call["command"]))
+
+
+def _command(call: Call, name: str) -> dict[str, Any]:
+    conf = _machine(call)
+    if name == "network-get-interfaces":
+        return {"result": call.pve.backend.addresses(call.pve.spec(conf))}
+    if name == "ping" or name == "fstrim":
+        return {"result": {}}
+    if name == "get-host-name":
+        return {"result": {"host-name": _run(call, conf, ["hostname"]).stdout.decode().strip()}}
+    if name == "get-osinfo":
+        return {"result": _os_info(_run(call, conf, ["cat", "/etc/os-release"]).stdout.decode())}
+    if name == "get-time":
+        return {"result": int(_run(call, conf, ["date", "+%s%N"]).stdout)}
+    if name == "fsfreeze-status":
+        return {"result": "thawed"}
+    if name == "info":
+        return {"result": {"version": "10.0.2", "supported_commands": []}}
+    if name == "shutdown":
+        _run(call, conf, ["systemctl", "--no-block", "poweroff"])
+        return {"result": None}
+    raise ApiError(500, f"pvelab: the agent command '{name}' is not supported\n")
+
+
+def _os_info(text: str) -> dict[str, str]:
+    fields = dict(line.partition("=")[::2] for line in text.splitlines() if "=" in line)
+    plain = {k: v.strip('"') for k, v in fields.items()}
+    names = {"id": "ID", "name": "NAME", "pretty-name": "PRETTY_NAME", "version": "VERSION", "version-id": "VERSION_ID"}
+    return {key: plain[source] for key, source in names.items() if source in plain}
+
+
+@route("POST", BASE + "/exec")
+def execute(call: Call) -> dict[str, int]:
+    conf, argv = _machine(call), [str(part) for part in call["command"]]
+    pid = next(PIDS)
+    RUNS[pid] = None
+
+    def work() -> None:
+        try:
+            RUNS[pid] = call.pve.backend.execute(
+                call.pve.spec(conf), argv, str(call.get("input-data", "")).encode(), LIMIT
+            )
+        except BackendError as error:
+            RUNS[pid] = ExecResult(127, b"", str(error).encode())
+
+    threading.Thread(target=work, daemon=True).start()
+    return {"pid": pid}
+
+
+@route("GET", BASE + "/exec-status")
+def exec_status(call: Call) -> dict[str, Any]:
+    _machine(call)
+    pid = call.number("pid")
+    if pid not in RUNS:
+        raise failure(f"Agent error: PID {pid} does not exist")
+    result = RUNS[pid]
+    if result is None:
+        return {"exited": 0}
+    del RUNS[pid]
+    found: dict[str, Any] = {"exited": 1, "exitcode": result.exit_code}
+    for key, data in (("out-data", result.stdout), ("err-data", result.stderr)):
+        if data:
+            found[key] = data.decode("utf-8", "replace")
+    return found
+
+
+@route("GET", BASE + "/file-read", slow=True)
+def file_read(call: Call) -> dict[str, Any]:
+    conf = _machine(call)
+    result = _run(call, conf, ["cat", str(call["file"])])
+    if result.exit_code:
+        raise failure(f"can't open {call['file']}: {result.stderr.decode('utf-8', 'replace').strip()}")
+    return {"content": result.stdout.decode("utf-8", "replace"), "bytes-read": len(result.stdout)}
+
+
+@route("POST", BASE + "/file-write")
+def file_write(call: Call) -> None:
+    conf, text = _machine(call), str(call["content"])
+    data = text.encode() if call.flag("encode", default=True) else base64.b64decode(text)
+    result = _run(call, conf, ["tee", str(call["file"])], data)
+    if result.exit_code:
+        raise failure(f"can't open {call['file']}: {result.stderr.decode('utf-8', 'replace').strip()}")
+
+
+def _named(command: str, call: Call) -> dict[str, Any]:
+    return _command(call, command)
+
+
+def _register() -> None:
+    for method, names in (("GET", GET_COMMANDS), ("POST", POST_COMMANDS)):
+        for name in names:
+            route(method, f"{BASE}/{name}", slow=True)(partial(_named, name))
+
+
+_register()

@@ -1,0 +1,248 @@
+"""Creating a container: from a template or from a backup archive."""
+
+from __future__ import annotations
+
+import re
+import time
+from collections.abc import Mapping
+from pathlib import Path
+
+from ...backend import BackendError, GuestSpec
+from .. import backups, common, lxc_config, volumes
+from ..errors import ApiError, TaskError, bad, failure
+from ..guestconf import GuestConf
+from ..pve import Pve
+from ..registry import Call, route
+from ..tasks import Log
+from ..words import format_size, parse_size, truth
+
+NOT_CONFIG = {
+    "node", "vmid", "ignore-unpack-errors", "bwlimit", "start", "ha-managed", "unprivileged", "restore", "unique",
+    "force", "password", "ssh-public-keys", "pool", "ostemplate", "storage",
+}  # fmt: skip
+SYSTEMS = ("debian", "ubuntu", "alpine", "centos", "fedora", "opensuse", "archlinux", "gentoo", "nixos", "devuan")
+KEY = re.compile(r"(ssh-(rsa|dss|ed25519)|ecdsa-sha2-nistp\d+|sk-\S+) \S+")
+
+
+class Creation:
+    """What a create call asks for, checked in PVE's order."""
+
+    def __init__(self, call: Call) -> None:
+        self.call, self.pve, self.vmid = call, call.pve, call.vmid
+        self.restore = call.flag("restore")
+        self.storage = str(call.get("storage", "local"))
+        self.old = self.pve.guests.get(self.vmid)
+        self.unprivileged = call.flag("unprivileged", default=not self.restore)
+        if not self.restore and not self.unprivileged:
+            call.check("/", "Sys.Modify")
+        if call.flag("ha-managed"):
+            call.check("/", "Sys.Console")
+        self._check_vmid()
+        check_keys(call.get("ssh-public-keys"))
+        self.pool = call.get("pool")
+        common.check_pool(self.pve, self.pool)
+        check_allocate(call, self.vmid, self.pool)
+        self.options = {k: str(v) for k, v in call.params.items() if k not in NOT_CONFIG}
+        lxc_config.check_modify(call, self.vmid, self.pool, None, self.options, [], self.unprivileged)
+        self.archive = str(call["ostemplate"])
+        if self.archive == "-":
+            raise failure("pipe requires cli environment")
+        volumes.check_access(call, self.vmid, self.archive, "backup" if self.restore else "vztmpl")
+        self._check_volumes()
+        self.conf = self._configured()
+
+    def _check_vmid(self) -> None:
+        overwrite = self.old is not None and self.old.kind == "lxc" and self.restore and self.call.flag("force")
+        if not overwrite or self.old is None:
+            common.check_unused_vmid(self.pve, self.vmid)
+            return
+        if self.pve.running(self.vmid):
+            raise failure("can't overwrite running container")
+        common.check_protection(self.old, f"unable to restore CT {self.vmid}")
+
+    def _check_volumes(self) -> None:
+        self.disks = {k: v for k, v in self.options.items() if lxc_config.VOLUME.fullmatch(k)}
+        for key, value in self.disks.items():
+            if re.fullmatch(r"\d+(\.\d+)?", value):
+                self.disks[key] = f"{self.storage}:{value}"
+        if self.disks and "rootfs" not in self.disks:
+            raise failure("mount points configured, but 'rootfs' not set - aborting")
+        for key, value in self.disks.items():
+            fields = lxc_config.parse_volume(key, value)
+            if fields["type"] != "volume":
+                if not self.call.is_root:
+                    raise failure("Only root can pass arbitrary filesystem paths.")
+                continue
+            self._check_storage(volumes.split(fields["volume"])[0])
+        if "rootfs" not in self.disks:
+            self._check_storage(self.storage)
+
+    def _check_storage(self, sid: str) -> None:
+        if "rootdir" not in volumes.contents(volumes.enabled_storage(self.pve, sid)):
+            raise bad(storage=f"storage '{sid}' does not support container directories")
+        self.call.check(f"/storage/{sid}", "Datastore.AllocateSpace")
+
+    def _configured(self) -> GuestConf:
+        plain = {k: v for k, v in self.options.items() if k not in self.disks and not k.startswith("unused")}
+        conf = lxc_config.update(self.call, GuestConf(self.vmid, "lxc"), plain, [], [], False)
+        if self.unprivileged:
+            conf.values["unprivileged"] = "1"
+        return conf
+
+
+def check_allocate(call: Call, vmid: int, pool: str | None) -> None:
+    """Raises unless the caller may make this guest, in this pool."""
+    if call.allowed(f"/vms/{vmid}", "VM.Allocate"):
+        return
+    if pool and call.allowed(f"/pool/{pool}", "VM.Allocate"):
+        return
+    if call.flag("force") and call.allowed(f"/vms/{vmid}", "VM.Backup"):
+        return
+    from ..errors import denied
+
+    raise denied()
+
+
+def check_keys(text: str | None) -> None:
+    """Raises unless every line is an OpenSSH public key."""
+    for line in (text or "").split("\n"):
+        stripped = line.strip()
+        if stripped and not stripped.startswith("#") and not KEY.search(stripped):
+            raise failure("SSH public key validation error")
+
+
+@route("POST", "/nodes/{node}/lxc")
+def create(call: Call) -> str:
+    asked = Creation(call)
+    verb = "restore" if asked.restore else "create"
+    reserve(asked.pve, asked.vmid, "lxc", asked.old, f"unable to {verb} CT {asked.vmid} -")
+
+    def work(log: Log) -> None:
+        try:
+            with asked.pve.lock(asked.vmid, "lxc", log, "lock" in call.faults):
+                _create(asked, log)
+        except (ApiError, TaskError, BackendError, OSError) as error:
+            roll_back(asked, log)
+            text = error.text if isinstance(error, ApiError) else str(error)
+            raise TaskError(f"unable to {verb} CT {asked.vmid} - {text}") from error
+        after_create(call, "lxc", asked.vmid, log)
+
+    return call.start("vzrestore" if asked.restore else "vzcreate", asked.vmid, work)
+
+
+def reserve(pve: Pve, vmid: int, kind: str, old: GuestConf | None, prefix: str) -> None:
+    """Takes the VMID by a configuration that holds only a create lock; an overwritten guest keeps its own."""
+    with pve.mutex:
+        if old is None and pve.guests.get(vmid):
+            raise failure(f"{prefix} {common.WORD[kind]} {vmid} already exists on node '{pve.node.name}'")
+        conf = old.copy() if old else GuestConf(vmid, kind)
+        conf.values["lock"] = "create"
+        pve.guests.save(conf)
+
+
+def roll_back(asked: Creation, log: Log) -> None:
+    """Undoes a failed creation: no disks, no configuration."""
+    if asked.old is not None:
+        asked.pve.guests.save(asked.old)
+        return
+    asked.pve.backend.destroy(asked.pve.spec(asked.conf), log)
+    volumes.release(asked.pve, *volumes.owned(asked.pve, asked.vmid))
+    found = asked.pve.guests.get(asked.vmid)
+    if found:
+        asked.pve.guests.remove(found)
+
+
+def _create(asked: Creation, log: Log) -> None:
+    pve, conf = asked.pve, asked.conf
+    archive = template_path(asked)
+    if asked.restore:
+        log(f"recovering backed-up configuration from '{asked.archive}'")
+        _take_backup(asked, archive)
+    elif "rootfs" not in asked.disks:
+        asked.disks["rootfs"] = f"{asked.storage}:4"
+    for key in sorted(asked.disks):
+        conf.values[key] = lxc_config.make_volume(asked.call, asked.vmid, key, asked.disks[key])
+        fields = lxc_config.parse_volume(key, conf.values[key])
+        if fields["type"] == "volume":
+            size = parse_size(str(fields.get("size", "0"))) or 0
+            log(f"  Formatted '{fields['volume']}', size={format_size(size)}")
+    conf.values.setdefault("arch", "arm64" if "arm64" in archive.name else "amd64")
+    conf.values.setdefault("ostype", next((s for s in SYSTEMS if archive.name.startswith(s)), "unmanaged"))
+    conf.values.setdefault("hostname", f"CT{asked.vmid}")
+    conf.values.setdefault("memory", "512")
+    conf.values.setdefault("swap", "512")
+    log(f"{'restoring' if asked.restore else 'extracting archive'} '{archive.name}'{' now..' if asked.restore else ''}")
+    pve.backend.create(GuestSpec(conf.vmid, "lxc", _with_keys(asked)), archive, log)
+    log("Detected container architecture: amd64")
+    if asked.restore:
+        log("merging backed-up and given configuration..")
+    else:
+        for line in pve.backend.host_keys(pve.spec(conf)):
+            log(line)
+    pve.guests.save(conf)
+    common.add_to_pool(pve, asked.vmid, asked.pool)
+
+
+def template_path(asked: Creation) -> Path:
+    """The archive's file, or the error that ends the task."""
+    here = asked.archive.startswith("/")
+    path = Path(asked.archive) if here else volumes.file_path(asked.pve, asked.archive)
+    if not path.is_file():
+        raise TaskError(f"volume '{asked.archive}' does not exist")
+    return path
+
+
+def _with_keys(asked: Creation) -> Mapping[str, str]:
+    """The configuration with what only the first start may see and no configuration keeps."""
+    extra = {k: str(asked.call[k]) for k in ("ssh-public-keys", "password") if asked.call.has(k)}
+    return {**asked.conf.values, **extra}
+
+
+def _take_backup(asked: Creation, archive: Path) -> None:
+    saved = backups.read_config(asked.pve, archive, asked.vmid, "lxc")
+    conf = asked.conf
+    for key, value in saved.items():
+        if lxc_config.VOLUME.fullmatch(key):
+            if not asked.disks or key not in asked.disks:
+                size = (parse_size(common.size_field(value) or "4G") or 0) / (1 << 30)
+                fields = lxc_config.parse_volume(key, value)
+                fields.pop("size", None)
+                fields["volume"] = f"{asked.storage}:{size:g}"
+                asked.disks.setdefault(key, lxc_config.print_volume(key, fields))
+        elif not key.startswith("unused"):
+            conf.values.setdefault(key, value)
+    if asked.call.flag("unique"):
+        for key in [k for k in conf.values if re.fullmatch(r"net\d+", k)]:
+            net = lxc_config.parse_net(conf.values[key])
+            net.pop("hwaddr", None)
+            text = ",".join(f"{k}={v}" for k, v in net.items())
+            conf.values[key] = lxc_config.print_net(asked.pve, text)
+    if not asked.call.has("unprivileged"):
+        conf.values.pop("unprivileged", None)
+        if truth(saved.get("unprivileged")):
+            conf.values["unprivileged"] = "1"
+
+
+def after_create(call: Call, kind: str, vmid: int, log: Log) -> None:
+    """Start and high availability, as asked for: a start that fails does not fail the creation."""
+    if call.flag("start"):
+        from . import lxc_status, qemu_status
+
+        follow_up = Call(call.pve, call.user, {"vmid": str(vmid), "node": call.pve.node.name})
+        try:
+            if kind == "lxc":
+                lxc_status.start(follow_up)
+            else:
+                log("Execute autostart")
+                upid = qemu_status.start(follow_up)
+                task = call.pve.tasks.all[upid]
+                while not task.done.wait(0.05) and time.time() - task.starttime < 600:
+                    pass
+        except ApiError as error:
+            log(f"{error.text}")
+    if call.flag("ha-managed"):
+        log("Add as HA resource")
+        sid = f"{'ct' if kind == 'lxc' else 'vm'}:{vmid}"
+        with call.pve.cluster.lock:
+            call.pve.table("ha_resources")[sid] = {"state": "started" if call.flag("start") else "stopped"}
+            call.pve.cluster.save()

@@ -1,0 +1,169 @@
+"""Starting and stopping containers."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from ...backend import BackendError
+from .. import common, ha, lxc_config
+from ..errors import ApiError, TaskError, bad, failure
+from ..guestconf import GuestConf
+from ..registry import Call, route
+from ..tasks import Log
+from ..words import truth
+from .lxc import ONE, status
+
+STATUS = ONE + "/status"
+
+
+@route("GET", STATUS)
+def directory(call: Call) -> list[dict[str, str]]:
+    call.pve.conf(call.vmid, "lxc")
+    return [{"subdir": name} for name in ("current", "start", "stop", "shutdown", "reboot", "migrate")]
+
+
+@route("GET", STATUS + "/current")
+def current(call: Call) -> dict[str, Any]:
+    conf = call.pve.conf(call.vmid, "lxc")
+    found = status(call, conf, call.pve.runtime.all().get(call.vmid))
+    found["ha"] = ha.status(call.pve, f"ct:{call.vmid}")
+    return found
+
+
+def only_root(call: Call, name: str) -> None:
+    """Raises unless an option is unused or the caller is root@pam by ticket."""
+    if call.flag(name) and not call.is_root:
+        raise bad(**{name: "Only root may use this option."})
+
+
+@route("POST", STATUS + "/start")
+def start(call: Call) -> str:
+    pve, vmid = call.pve, call.vmid
+    only_root(call, "skiplock")
+    if pve.running(vmid):
+        raise failure(f"CT {vmid} already running")
+
+    def work(log: Log) -> None:
+        with pve.lock(vmid, "lxc", log, "lock" in call.faults):
+            conf = pve.conf(vmid, "lxc")
+            if common.is_template(conf):
+                raise TaskError("you can't start a CT if it's a template")
+            if not call.flag("skiplock") and conf.values.get("lock") != "mounted":
+                common.check_lock(conf)
+            start_container(call, conf, log)
+
+    return call.start("vzstart", vmid, work)
+
+
+def start_container(call: Call, conf: GuestConf, log: Log) -> None:
+    """Applies what is pending, looks for the bridges, and starts."""
+    pve = call.pve
+    if conf.pending or conf.deleted:
+        fresh = conf.copy()
+        lxc_config.apply_pending(call, fresh, None, {})
+        conf = pve.guests.save(fresh)
+    for key, value in sorted(conf.values.items()):
+        if key.startswith("net") and key[3:].isdigit():
+            net = lxc_config.parse_net(value)
+            if net.get("bridge") and net["bridge"] not in common.bridges(pve) and not truth(net.get("link_down")):
+                raise TaskError(f"bridge '{net['bridge']}' does not exist")
+    try:
+        pve.backend.start(pve.spec(conf), log)
+    except BackendError as error:
+        raise TaskError(str(error)) from error
+    finally:
+        pve.runtime.forget()
+
+
+def _check_running(call: Call, word: str = "CT") -> None:
+    if not call.pve.running(call.vmid):
+        raise failure(f"{word} {call.vmid} not running")
+
+
+@route("POST", STATUS + "/stop")
+def stop(call: Call) -> str:
+    pve, vmid = call.pve, call.vmid
+    only_root(call, "skiplock")
+    _check_running(call)
+
+    def work(log: Log) -> None:
+        if call.flag("overrule-shutdown"):
+            overrule(call, "vzshutdown", log)
+        with pve.lock(vmid, "lxc", log, "lock" in call.faults):
+            conf = pve.conf(vmid, "lxc")
+            if not call.flag("skiplock"):
+                common.check_lock(conf)
+            pve.backend.stop(pve.spec(conf), log)
+            pve.runtime.forget()
+
+    return call.start("vzstop", vmid, work)
+
+
+def overrule(call: Call, kind: str, log: Log) -> None:
+    """Ends running shutdown tasks of the guest."""
+    ended = [task for task in call.pve.tasks.running_for(call.vmid, (kind,)) if task.user == call.user or call.is_root]
+    for task in ended:
+        task.stop.set()
+    if ended:
+        log(f"overruled {kind} tasks: {' '.join(t.upid for t in ended)}")
+
+
+@route("POST", STATUS + "/shutdown")
+def shutdown(call: Call) -> str:
+    pve, vmid = call.pve, call.vmid
+    _check_running(call)
+
+    def work(log: Log) -> None:
+        with pve.lock(vmid, "lxc", log, "lock" in call.faults):
+            conf = pve.conf(vmid, "lxc")
+            common.check_lock(conf)
+            bring_down(call, conf, log, float(call.number("timeout", 60)), call.flag("forceStop"))
+
+    return call.start("vzshutdown", vmid, work)
+
+
+def bring_down(call: Call, conf: GuestConf, log: Log, timeout: float, force: bool) -> None:
+    """Shuts a container down; stops it after the timeout only when forced."""
+    try:
+        ended = call.pve.backend.shutdown(call.pve.spec(conf), timeout, log)
+        if not ended and force:
+            call.pve.backend.stop(call.pve.spec(conf), log)
+            ended = True
+    except BackendError as error:
+        raise TaskError(str(error)) from error
+    finally:
+        call.pve.runtime.forget()
+    if not ended:
+        raise TaskError("container did not stop")
+
+
+@route("POST", STATUS + "/reboot")
+def reboot(call: Call) -> str:
+    pve, vmid = call.pve, call.vmid
+    _check_running(call, "VM")
+
+    def work(log: Log) -> None:
+        with pve.lock(vmid, "lxc", log, "lock" in call.faults):
+            conf = pve.conf(vmid, "lxc")
+            if pve.running(vmid):
+                bring_down(call, conf, log, float(call.number("timeout", 60)), True)
+                start_container(call, pve.conf(vmid, "lxc"), log)
+
+    return call.start("vzreboot", vmid, work)
+
+
+@route("POST", STATUS + "/suspend")
+def suspend(call: Call) -> str:
+    _check_running(call)
+    return call.start("vzsuspend", call.vmid, lambda log: _refuse("suspending containers"))
+
+
+@route("POST", STATUS + "/resume")
+def resume(call: Call) -> str:
+    if call.pve.running(call.vmid):
+        raise failure(f"CT {call.vmid} already running")
+    return call.start("vzresume", call.vmid, lambda log: _refuse("resuming containers"))
+
+
+def _refuse(what: str) -> None:
+    raise ApiError(500, f"pvelab does not support {what}\n")

@@ -1,0 +1,151 @@
+"""Pools."""
+
+from __future__ import annotations
+
+import re
+from typing import Any
+
+from ..errors import failure
+from ..permissions import may_modify
+from ..registry import Call, route
+from ..words import split_list
+from .cluster import guest_entry, storage_entry
+
+
+def _pools(call: Call) -> dict[str, Any]:
+    found: dict[str, Any] = call.pve.users.data["pools"]
+    return found
+
+
+@route("GET", "/pools")
+def listing(call: Call) -> list[dict[str, Any]]:
+    if call.has("poolid"):
+        return [_whole(call, str(call["poolid"]))]
+    return [
+        _with_comment({"poolid": name}, entry)
+        for name, entry in sorted(_pools(call).items())
+        if call.allowed(f"/pool/{name}", "Pool.Audit")
+    ]
+
+
+def _with_comment(found: dict[str, Any], entry: dict[str, Any]) -> dict[str, Any]:
+    return {**found, "comment": entry["comment"]} if entry.get("comment") is not None else found
+
+
+def _whole(call: Call, name: str) -> dict[str, Any]:
+    entry = _pools(call).get(name)
+    if entry is None:
+        raise failure(f"pool '{name}' does not exist")
+    states, kind = call.pve.runtime.all(), call.get("type")
+    members: list[dict[str, Any]] = []
+    for vmid in sorted(entry["vms"]):
+        conf = call.pve.guests.get(vmid)
+        if conf and kind in (None, conf.kind):
+            members.append(guest_entry(call, conf, states.get(vmid)))
+    if kind in (None, "storage"):
+        members += [storage_entry(call, sid) for sid in sorted(entry["storage"]) if sid in call.pve.storages.data]
+    return _with_comment({"members": members, "poolid": name}, entry)
+
+
+@route("GET", "/pools/{poolid}")
+def get(call: Call) -> dict[str, Any]:
+    found = _whole(call, str(call["poolid"]))
+    del found["poolid"]
+    return found
+
+
+@route("POST", "/pools")
+def create(call: Call) -> None:
+    name = str(call["poolid"])
+    failed = "create pool failed: "
+    with call.pve.users.lock:
+        pools = _pools(call)
+        if name in pools:
+            raise failure(f"{failed}pool '{name}' already exists")
+        parent, slash, leaf = name.rpartition("/")
+        if slash and parent not in pools:
+            raise failure(f"{failed}parent '{parent}' of pool '{name}' does not exist")
+        if not re.match(r"[A-Za-z]", leaf):
+            raise failure(f"{failed}pool name must start with a letter")
+        pools[name] = {"vms": [], "storage": []}
+        if call.has("comment"):
+            pools[name]["comment"] = call["comment"]
+        call.pve.users.save()
+
+
+@route("PUT", "/pools/{poolid}")
+@route("PUT", "/pools")
+def update(call: Call) -> None:
+    name = str(call["poolid"])
+    failed = "update pools failed: "
+    with call.pve.users.lock:
+        entry = _pools(call).get(name)
+        if entry is None:
+            raise failure(f"{failed}pool '{name}' does not exist")
+        fresh = {**entry, "vms": list(entry["vms"]), "storage": list(entry["storage"])}
+        if call.has("comment"):
+            fresh["comment"] = call["comment"]
+        moves: list[tuple[str, int]] = []
+        for item in split_list(str(call.get("vms", ""))):
+            _change_guest(call, name, fresh, int(item), failed, moves)
+        for sid in split_list(str(call.get("storage", ""))):
+            _change_storage(call, fresh, sid, failed)
+        for old, vmid in moves:
+            _pools(call)[old]["vms"].remove(vmid)
+        _pools(call)[name] = fresh
+        call.pve.users.save()
+
+
+def _change_guest(
+    call: Call, name: str, entry: dict[str, Any], vmid: int, failed: str, moves: list[tuple[str, int]]
+) -> None:
+    may_modify(call, f"/vms/{vmid}")
+    if call.flag("delete"):
+        if vmid not in entry["vms"]:
+            raise failure(f"{failed}VM {vmid} is not a pool member")
+        entry["vms"].remove(vmid)
+        return
+    if vmid in entry["vms"]:
+        raise failure(f"{failed}VM {vmid} is already a pool member")
+    old = call.pve.users.pool_of(vmid)
+    if old:
+        if not call.flag("allow-move"):
+            raise failure(f"{failed}VM {vmid} belongs already to pool '{old}' and 'allow-move' is not set")
+        call.check(f"/pool/{old}", "Pool.Allocate")
+        moves.append((old, vmid))
+    entry["vms"].append(vmid)
+
+
+def _change_storage(call: Call, entry: dict[str, Any], sid: str, failed: str) -> None:
+    may_modify(call, f"/storage/{sid}")
+    if call.flag("delete"):
+        if sid not in entry["storage"]:
+            raise failure(f"{failed}Storage '{sid}' is not a pool member")
+        entry["storage"].remove(sid)
+        return
+    if sid in entry["storage"]:
+        raise failure(f"{failed}Storage '{sid}' is already a pool member")
+    entry["storage"].append(sid)
+
+
+@route("DELETE", "/pools/{poolid}")
+@route("DELETE", "/pools")
+def delete(call: Call) -> None:
+    name = str(call["poolid"])
+    failed = "delete pool failed: "
+    with call.pve.users.lock:
+        entry = _pools(call).get(name)
+        if entry is None:
+            raise failure(f"{failed}pool '{name}' does not exist")
+        below = next((p for p in sorted(_pools(call)) if p.startswith(f"{name}/")), None)
+        if below:
+            raise failure(f"{failed}pool '{name}' is not empty (contains pool '{below}')")
+        for vmid in sorted(entry["vms"]):
+            if call.pve.guests.get(vmid):
+                raise failure(f"{failed}pool '{name}' is not empty (contains VM {vmid})")
+        for sid in sorted(entry["storage"]):
+            if sid in call.pve.storages.data:
+                raise failure(f"{failed}pool '{name}' is not empty (contains storage '{sid}')")
+        del _pools(call)[name]
+        call.pve.users.data["acl"].pop(f"/pool/{name}", None)
+        call.pve.users.save()

@@ -1,0 +1,176 @@
+"""Creating a virtual machine: from options, or from a backup archive."""
+
+from __future__ import annotations
+
+import re
+import time
+import uuid
+from pathlib import Path
+
+from ...backend import BackendError
+from .. import backups, common, qemu_config, qemu_disks, volumes
+from ..errors import ApiError, TaskError, bad_field, failure
+from ..guestconf import GuestConf
+from ..registry import Call, route
+from ..tasks import Log
+from ..words import parse_size
+from .lxc_create import after_create, check_allocate, reserve
+from .qemu import BASE
+
+NOT_CONFIG = {
+    "node", "vmid", "archive", "bwlimit", "force", "pool", "start", "ha-managed", "storage", "unique", "live-restore",
+    "import-working-storage",
+}  # fmt: skip
+QEMU_VERSION = "10.1.2"
+
+
+class Creation:
+    """What a create call asks for, checked in PVE's order."""
+
+    def __init__(self, call: Call) -> None:
+        self.call, self.pve, self.vmid = call, call.pve, call.vmid
+        self.new = {k: str(v) for k, v in call.params.items() if k not in NOT_CONFIG}
+        self.pool, self.storage = call.get("pool"), call.get("storage")
+        self.archive = call.get("archive")
+        self.old = self.pve.guests.get(self.vmid)
+        common.check_pool(self.pve, self.pool)
+        if self.storage is not None:
+            call.check(f"/storage/{self.storage}", "Datastore.AllocateSpace")
+        if call.flag("ha-managed"):
+            call.check("/", "Sys.Console")
+        if call.flag("start"):
+            common.check_vm(call, self.vmid, self.pool, "VM.PowerMgmt")
+        check_allocate(call, self.vmid, self.pool)
+        if self.archive:
+            self._check_archive()
+        if self.new:
+            self._check_options()
+
+    def _check_archive(self) -> None:
+        for key in sorted(self.new):
+            if qemu_config.is_drive(key):
+                raise bad_field(key, "option conflicts with option 'archive'")
+        if self.archive == "-":
+            raise failure("pipe requires cli environment")
+        volumes.check_access(self.call, self.vmid, str(self.archive), "backup")
+
+    def _check_options(self) -> None:
+        call, vmid, pool = self.call, self.vmid, self.pool
+        raw = dict(self.new)
+        for key in ("cdrom",):
+            if key in raw:
+                self.new["ide2"] = self.new.pop("cdrom") + ",media=cdrom"
+        qemu_config.check_storage(call, vmid, self.new, self.storage)
+        qemu_config.check_modify(call, vmid, pool, list(self.new))
+        for key, value in sorted(self.new.items()):
+            if re.fullmatch(r"(serial|usb|hostpci|rng|virtiofs)\d+", key):
+                qemu_config.check_device(call, vmid, pool, key, value)
+        qemu_config.check_bridges(call, self.new)
+        qemu_config.clean(call, self.new, create=True)
+
+
+@route("POST", BASE)
+def create(call: Call) -> str:
+    asked = Creation(call)
+    verb = "restore" if asked.archive else "create"
+    prefix = f"unable to {verb} VM {asked.vmid} -"
+    old = _overwritten(asked, prefix)
+    reserve(asked.pve, asked.vmid, "qemu", old, prefix)
+
+    def work(log: Log) -> None:
+        fresh: list[str] = []
+        try:
+            with asked.pve.lock(asked.vmid, "qemu", log, "lock" in call.faults):
+                if asked.archive:
+                    _restore(asked, fresh, log)
+                else:
+                    _create(asked, fresh, log)
+        except (ApiError, TaskError, BackendError, OSError) as error:
+            _roll_back(asked, old, fresh, log)
+            text = error.text if isinstance(error, ApiError) else str(error)
+            raise TaskError(f"{prefix} {text}") from error
+        after_create(call, "qemu", asked.vmid, log)
+
+    return call.start("qmrestore" if asked.archive else "qmcreate", asked.vmid, work)
+
+
+def _overwritten(asked: Creation, prefix: str) -> GuestConf | None:
+    """The machine that a restore replaces; any other owner of the VMID refuses the call."""
+    old = asked.old
+    if old is None:
+        return None
+    if not (asked.archive and asked.call.flag("force") and old.kind == "qemu"):
+        raise failure(f"{prefix} {common.WORD[old.kind]} {asked.vmid} already exists on node '{asked.pve.node.name}'")
+    common.check_protection(old, prefix)
+    if asked.pve.running(asked.vmid):
+        raise failure(f"{prefix} vm is running")
+    return old
+
+
+def _roll_back(asked: Creation, old: GuestConf | None, fresh: list[str], log: Log) -> None:
+    volumes.release(asked.pve, *fresh)
+    if old is not None:
+        asked.pve.guests.save(old)
+        return
+    asked.pve.backend.destroy(asked.pve.spec(GuestConf(asked.vmid, "qemu", asked.new)), log)
+    found = asked.pve.guests.get(asked.vmid)
+    if found:
+        asked.pve.guests.remove(found)
+
+
+def _create(asked: Creation, fresh: list[str], log: Log) -> None:
+    call, conf = asked.call, GuestConf(asked.vmid, "qemu")
+    made, volids, source = qemu_disks.make(call, conf, asked.new, asked.storage, log)
+    fresh += volids
+    conf.values = {**asked.new, **made}
+    conf.values["meta"] = f"creation-qemu={QEMU_VERSION},ctime={int(time.time())}"
+    conf.values.setdefault("boot", qemu_config.print_boot(qemu_config.boot_devices(conf.values)))
+    conf.values.setdefault("smbios1", f"uuid={uuid.uuid4()}")
+    conf.values.setdefault("vmgenid", str(uuid.uuid4()))
+    if "tags" in conf.values:
+        common.check_tags(call, asked.vmid, None, conf.values["tags"])
+        conf.values["tags"] = common.unique_tags(asked.pve, conf.values["tags"])
+    if "cipassword" in conf.values:
+        from ..qemu_update import hashed
+
+        conf.values["cipassword"] = hashed(conf.values["cipassword"])
+    asked.pve.backend.create(asked.pve.spec(conf), source, log)
+    asked.pve.guests.save(conf)
+    common.add_to_pool(asked.pve, asked.vmid, asked.pool)
+
+
+def _restore(asked: Creation, fresh: list[str], log: Log) -> None:
+    call, volid = asked.call, str(asked.archive)
+    archive = Path(volid) if volid.startswith("/") else volumes.file_path(asked.pve, volid)
+    if not archive.is_file():
+        raise TaskError(f"volume '{volid}' does not exist")
+    saved = backups.read_config(asked.pve, archive, asked.vmid, "qemu")
+    conf = GuestConf(asked.vmid, "qemu")
+    log(f"restore vma archive: {archive.name}")
+    for key, value in sorted(saved.items()):
+        fields = qemu_config.parse_drive(key, value) if qemu_config.is_drive(key) else None
+        if fields is None:
+            if not key.startswith("unused"):
+                conf.values[key] = value
+            continue
+        conf.values[key] = _restored_drive(asked, fields, fresh)
+    for key in [k for k in conf.values if re.fullmatch(r"net\d+", k)] if call.flag("unique") else ():
+        net = qemu_config.parse_net(conf.values[key])
+        text = ",".join(f"{k}={v}" for k, v in net.items() if k != "macaddr")
+        conf.values[key] = qemu_config.print_net(call, text)
+    conf.values |= asked.new
+    asked.pve.backend.create(asked.pve.spec(conf), archive, log)
+    asked.pve.guests.save(conf)
+    common.add_to_pool(asked.pve, asked.vmid, asked.pool)
+
+
+def _restored_drive(asked: Creation, fields: qemu_config.Fields, fresh: list[str]) -> str:
+    file = str(fields["file"])
+    if qemu_config.is_cdrom(fields) and not qemu_config.is_cloudinit(fields):
+        return qemu_config.print_drive(fields)
+    sid = asked.storage or volumes.split(file)[0]
+    label = "cloudinit" if qemu_config.is_cloudinit(fields) else ""
+    size = fields.get("size") or parse_size("4M") or 0
+    fields["file"] = volumes.allocate(asked.call, sid, asked.vmid, int(size), label=label)
+    fresh.append(fields["file"])
+    return qemu_config.print_drive(fields)

@@ -1,0 +1,69 @@
+"""The top of the tree, the version, and the lab's own endpoints."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from ..errors import bad
+from ..faults import KINDS
+from ..registry import Call, index, route
+
+VERSION = {"version": "9.2.11", "release": "9.2", "repoid": "4ab1d7c90e2f53a8"}
+
+
+@route("GET", "/version")
+def version(call: Call) -> dict[str, str]:
+    return {**VERSION}
+
+
+index("/", "subdir", "version", "cluster", "nodes", "storage", "access", "pools")
+
+
+@route("GET", "/pvelab", root_only=True)
+def lab(call: Call) -> list[dict[str, str]]:
+    return [{"subdir": "faults"}, {"subdir": "requests"}, {"subdir": "locks"}]
+
+
+@route("GET", "/pvelab/faults", root_only=True)
+def list_faults(call: Call) -> list[dict[str, Any]]:
+    return call.pve.faults.rules
+
+
+@route("POST", "/pvelab/faults", root_only=True)
+def add_fault(call: Call) -> dict[str, Any]:
+    rule: dict[str, Any] = dict(call.params)
+    if rule.get("kind") not in KINDS:
+        raise bad(kind=f"value '{rule.get('kind')}' does not have a value in the enumeration '{', '.join(KINDS)}'")
+    for name in ("count", "skip", "status"):
+        if name in rule:
+            rule[name] = int(rule[name])
+    return call.pve.faults.add(rule)
+
+
+@route("DELETE", "/pvelab/faults", root_only=True)
+def clear_faults(call: Call) -> None:
+    call.pve.faults.clear(int(call["id"]) if call.has("id") else None)
+
+
+@route("GET", "/pvelab/requests", root_only=True)
+def requests(call: Call) -> dict[str, Any]:
+    faults = call.pve.faults
+    counts = dict(faults.counts)
+    writes = sum(n for method, n in counts.items() if method != "GET")
+    return {"counts": counts, "total": sum(counts.values()), "writes": writes, "requests": list(faults.requests)}
+
+
+@route("DELETE", "/pvelab/requests", root_only=True)
+def clear_requests(call: Call) -> None:
+    call.pve.faults.requests.clear()
+    call.pve.faults.counts.clear()
+
+
+@route("DELETE", "/pvelab/locks/{vmid}", root_only=True)
+def unlock(call: Call) -> None:
+    """What `pct unlock` and `qm unlock` do on the node."""
+    found = call.pve.guests.get(call.vmid)
+    if found and "lock" in found.values:
+        conf = found.copy()
+        del conf.values["lock"]
+        call.pve.guests.save(conf)

@@ -1,0 +1,213 @@
+"""Users, groups, roles, tokens, access control lists and pools, and the privileges they add up to."""
+
+from __future__ import annotations
+
+import hmac
+import re
+import time
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+from .errors import denied
+from .privileges import BUILTIN_ROLES, PRIVILEGES
+from .store import Document
+
+Perms = dict[str, int]  # privilege -> propagate
+EMPTY: dict[str, Any] = {
+    "users": {"root@pam": {"enable": 1}},
+    "groups": {},
+    "roles": {},
+    "pools": {},
+    "acl": {},
+    "secrets": {},
+    "passwords": {},
+    "realms": {
+        "pam": {"type": "pam", "comment": "Linux PAM standard authentication"},
+        "pve": {"type": "pve", "comment": "Proxmox VE authentication server"},
+    },
+}
+VALID_PATH = re.compile(
+    r"/|/access|/access/groups(/[\w.\-]+)?|/access/realm(/[\w.\-]+)?|/nodes(/[\w.\-]+)?"
+    r"|/pool(/[A-Za-z0-9.\-_]+){0,3}|/sdn|/sdn/controllers(/[\w\-]+)?|/sdn/dns(/[A-Za-z0-9]+)?"
+    r"|/sdn/(fabrics|ipams|prefix-lists|route-maps)(/[\w\-]+)?|/sdn/zones(/[\w.\-]+){0,2}"
+    r"|/sdn/zones/[\w.\-]+/[\w.\-]+/[1-9][0-9]{0,3}|/storage(/[\w.\-]+)?|/vms(/[1-9][0-9]{2,})?"
+    r"|/mapping(/[\w.\-]+){0,2}"
+)
+
+
+def normalize_path(path: str | None) -> str | None:
+    """An ACL path with single slashes and none at its end; None when it has other characters."""
+    if not path:
+        return None
+    found = re.sub(r"/+", "/", path).removesuffix("/") or "/"
+    found = found if found.startswith("/") else f"/{found}"
+    return found if re.fullmatch(r"[A-Za-z0-9.\-_/]+", found) else None
+
+
+class UserConfig:
+    """All of user.cfg. Every write goes through `save`, which drops the cache of computed privileges."""
+
+    def __init__(self, path: Path) -> None:
+        import copy
+
+        self.document = Document(path, copy.deepcopy(EMPTY))
+        self.lock = self.document.lock
+        self._cache: dict[tuple[str, str], Perms] = {}
+
+    @property
+    def data(self) -> dict[str, Any]:
+        """The tables: users, groups, roles, pools, acl, secrets, passwords, realms."""
+        found: dict[str, Any] = self.document.data
+        return found
+
+    def save(self) -> None:
+        """Keeps all changes."""
+        self.document.save()
+        self._cache = {}
+
+    def enabled(self, user: str) -> bool:
+        """Whether a user exists, is enabled and has not expired."""
+        found = self.data["users"].get(user)
+        if not found or not int(found.get("enable", 0)):
+            return False
+        return not int(found.get("expire") or 0) or int(found["expire"]) > time.time()
+
+    def token(self, user: str, name: str) -> dict[str, Any] | None:
+        """A token's entry."""
+        found: dict[str, Any] | None = self.data["users"].get(user, {}).get("tokens", {}).get(name)
+        return found
+
+    def token_secret(self, ident: str) -> str:
+        """A token's value."""
+        return str(self.data["secrets"].get(ident, "\0"))
+
+    def check_password(self, user: str, password: str) -> bool:
+        """Whether this is the password of a user of realm pve."""
+        from .auth import hash_password
+
+        kept = self.data["passwords"].get(user)
+        if not kept:
+            return False
+        return hmac.compare_digest(hash_password(password, bytes.fromhex(kept.split("$")[0])), kept)
+
+    def roles(self) -> dict[str, frozenset[str]]:
+        """All roles with their privileges."""
+        own = {name: frozenset(privs) for name, privs in self.data["roles"].items()}
+        return {**own, **BUILTIN_ROLES}
+
+    def pool_of(self, vmid: int) -> str | None:
+        """The pool a guest is in."""
+        return next((name for name, pool in self.data["pools"].items() if vmid in pool["vms"]), None)
+
+    def pools_by_guest(self) -> dict[int, str]:
+        """The pool of every guest that is in one."""
+        return {vmid: name for name, pool in self.data["pools"].items() for vmid in pool["vms"]}
+
+    def permissions(self, user: str, path: str) -> Perms:
+        """The privileges of a user or token on a path."""
+        if user == "root@pam":
+            return dict.fromkeys(PRIVILEGES, 1)
+        key = (user, path)
+        if key not in self._cache:
+            self._cache[key] = self._compute(user, path)
+        return self._cache[key]
+
+    def _compute(self, user: str, path: str) -> Perms:
+        owner, _, name = user.partition("!")
+        mine = self._from_roles(user, path)
+        if not name:
+            return mine if owner in self.data["users"] else {}
+        token = self.token(owner, name)
+        if token is None:
+            return {}
+        theirs = self.permissions(owner, path)
+        if not int(token.get("privsep", 1)):
+            return theirs
+        return {priv: int(theirs[priv] and flag) for priv, flag in mine.items() if priv in theirs}
+
+    def _from_roles(self, user: str, path: str) -> Perms:
+        granted = self._acl_roles(user, path)
+        if "NoAccess" not in granted:
+            through = self._pool_roles(user, path)
+            inherited: Perms = dict.fromkeys(through, 0)
+            granted = {"NoAccess": 0} if "NoAccess" in through else {**inherited, **granted}
+        found: Perms = {}
+        known = self.roles()
+        for role, propagate in granted.items():
+            for priv in known.get(role, frozenset()):
+                found[priv] = found.get(priv) or propagate
+        return found
+
+    def _acl_roles(self, user: str, path: str) -> Perms:
+        if user.partition("!")[0] == "root@pam" and "!" not in user:
+            return {"Administrator": 1}
+        found: Perms = {}
+        for node in _ancestors(path):
+            entry = self.data["acl"].get(node)
+            if not entry:
+                continue
+            final = node == path
+            direct = self._matching(entry, user, final)
+            if direct:
+                found = direct
+        if "NoAccess" in found:
+            return {"NoAccess": found["NoAccess"]}
+        return found
+
+    def _matching(self, entry: dict[str, Any], user: str, final: bool) -> Perms:
+        """Roles given to the user itself win over those given to its groups."""
+        if "!" in user:
+            tables = [entry.get("tokens", {}).get(user, {})]
+        else:
+            groups = [g for g, v in self.data["groups"].items() if user in v.get("users", [])]
+            tables = [
+                entry.get("users", {}).get(user, {}),
+                _united(entry.get("groups", {}).get(group, {}) for group in groups),
+            ]
+        for table in tables:
+            found = {role: flag for role, flag in table.items() if flag or final}
+            if found:
+                return {"NoAccess": found["NoAccess"]} if "NoAccess" in found else found
+        return {}
+
+    def _pool_roles(self, user: str, path: str) -> Perms:
+        found = re.fullmatch(r"/(vms|storage)/(.+)", path)
+        if not found:
+            return {}
+        key: object = int(found[2]) if found[1] == "vms" and found[2].isdigit() else found[2]
+        result: Perms = {}
+        for name, pool in self.data["pools"].items():
+            if key in pool["vms" if found[1] == "vms" else "storage"]:
+                result |= self._acl_roles(user, f"/pool/{name}")
+        return result
+
+    def check(self, user: str, path: str, privs: Iterable[str], any_of: bool = False) -> None:
+        """Raises a 403 unless the user has all (or any) of the privileges on the path."""
+        wanted = list(privs)
+        if self.has(user, path, wanted, any_of):
+            return
+        if any_of:
+            raise denied(f"{path}, {'|'.join(wanted)}")
+        held = self.permissions(user, path)
+        raise denied(f"{path}, {next(p for p in wanted if p not in held)}")
+
+    def has(self, user: str, path: str, privs: Iterable[str], any_of: bool = False) -> bool:
+        """Whether the user has all (or any) of the privileges on the path."""
+        if user == "root@pam":
+            return True
+        held = self.permissions(user, path)
+        return any(p in held for p in privs) if any_of else all(p in held for p in privs)
+
+
+def _united(tables: Iterable[Perms]) -> Perms:
+    found: Perms = {}
+    for table in tables:
+        for role, flag in table.items():
+            found[role] = found.get(role) or flag
+    return found
+
+
+def _ancestors(path: str) -> list[str]:
+    parts = [part for part in path.split("/") if part]
+    return ["/", *("/" + "/".join(parts[: n + 1]) for n in range(len(parts)))]

@@ -1,0 +1,245 @@
+"""Volumes: how volume ids are built and parsed, where files are, allocation and release."""
+
+from __future__ import annotations
+
+import re
+import struct
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from .errors import TaskError, failure
+from .pve import GIB, Pve
+from .registry import Call
+
+FOLDERS = {
+    "vztmpl": "template/cache",
+    "iso": "template/iso",
+    "backup": "dump",
+    "snippets": "snippets",
+    "import": "import",
+}
+FILE_BASED = {"dir", "nfs", "cifs", "cephfs", "btrfs"}
+NEW_DISK = re.compile(r"([^:\s]+):(\d+(\.\d+)?)")
+BACKUP_NAME = re.compile(r"vzdump-(openvz|lxc|qemu)-(\d+)-(\d{4}_\d\d_\d\d-\d\d_\d\d_\d\d).*")
+Storage = dict[str, Any]
+
+
+@dataclass(frozen=True)
+class VolumeName:
+    """What a volume's name says: content type, owner, format."""
+
+    kind: str
+    owner: int | None
+    format: str
+    base: bool = False
+
+
+def storage(pve: Pve, sid: str) -> Storage:
+    """A storage's configuration."""
+    found: Storage | None = pve.storages.data.get(sid)
+    if found is None:
+        raise failure(f"storage '{sid}' does not exist")
+    return found
+
+
+def enabled_storage(pve: Pve, sid: str) -> Storage:
+    """A storage that may be used on this node."""
+    found = storage(pve, sid)
+    if int(found.get("disable", 0)):
+        raise failure(f"storage '{sid}' is disabled")
+    nodes = found.get("nodes")
+    if nodes and pve.node.name not in nodes.split(","):
+        raise failure(f"storage '{sid}' is not available on node '{pve.node.name}'")
+    return found
+
+
+def contents(config: Storage) -> set[str]:
+    """The content types of a storage."""
+    return {item for item in str(config.get("content", "")).split(",") if item}
+
+
+def split(volid: str) -> tuple[str, str]:
+    """Storage and name of a volume id."""
+    found = re.fullmatch(r"([a-z][a-z0-9\-_.]*[a-z0-9]):(.+)", volid, re.I)
+    if not found:
+        raise failure(f"unable to parse volume ID '{volid}'")
+    return found[1], found[2]
+
+
+def parse_name(config: Storage, name: str) -> VolumeName:
+    """Reads a volume's name by the rules of its storage's type."""
+    if config["type"] in FILE_BASED:
+        return _parse_file_name(name)
+    found = re.fullmatch(r"(?:base-\d+-\S+/)?((base|basevol|vm|subvol)-(\d+)-\S+)", name)
+    if not found:
+        kind = "zfs" if config["type"] == "zfspool" else "lvm"
+        raise failure(f"unable to parse {kind} volume name '{name}'")
+    container = found[2] in ("subvol", "basevol")
+    return VolumeName("images", int(found[3]), "subvol" if container else "raw", found[2].startswith("base"))
+
+
+def _parse_file_name(name: str) -> VolumeName:
+    folder, slash, rest = name.partition("/")
+    if slash and folder in FOLDERS and rest and "/" not in rest:
+        if folder == "backup":
+            owner = BACKUP_NAME.match(rest)
+            return VolumeName("backup", int(owner[2]) if owner else None, _suffix(rest))
+        if folder == "iso" and not re.search(r"\.(iso|img)$", rest, re.I):
+            raise failure(f"unable to parse directory volume name '{name}'")
+        if folder == "vztmpl" and not re.search(r"\.tar\.(gz|xz|zst|bz2)$|\.tar$", rest):
+            raise failure(f"unable to parse directory volume name '{name}'")
+        return VolumeName(folder, None, _suffix(rest))
+    found = re.fullmatch(r"(?:\d+/\S+/)?(\d+)/(\S+)", name)
+    if not found:
+        raise failure(f"unable to parse directory volume name '{name}'")
+    file = re.fullmatch(r"(vm|base|subvol|basevol)-\d+-\S+?(?:\.(raw|qcow2|vmdk|subvol))?", found[2])
+    if not file or not file[2]:
+        raise failure(f"unable to parse volume filename '{found[2]}'")
+    return VolumeName("images", int(found[1]), file[2], file[1].startswith("base"))
+
+
+def _suffix(name: str) -> str:
+    for end in ("tar.zst", "tar.gz", "tar.xz", "tar.bz2", "vma.zst", "vma.gz", "vma.lzo", "tar.lzo"):
+        if name.endswith("." + end):
+            return {"tar.gz": "tgz", "tar.zst": "tzst", "tar.xz": "txz"}.get(end, end) if "vma" not in end else end
+    return name.rpartition(".")[2]
+
+
+def root(pve: Pve, sid: str) -> Path:
+    """Where the files of a storage are in the state directory."""
+    return pve.state / "storage" / sid
+
+
+def file_path(pve: Pve, volid: str) -> Path:
+    """The file behind a volume id of a file-based content type."""
+    sid, name = split(volid)
+    found = parse_name(storage(pve, sid), name)
+    if found.kind in FOLDERS:
+        return root(pve, sid) / FOLDERS[found.kind] / name.partition("/")[2]
+    return root(pve, sid) / "images" / name
+
+
+def exists(pve: Pve, volid: str) -> bool:
+    """Whether a volume is there."""
+    return volid in pve.volumes.data or file_path(pve, volid).is_file()
+
+
+def size_of(pve: Pve, volid: str) -> int:
+    """The virtual size of a volume in bytes."""
+    known = pve.volumes.data.get(volid)
+    return int(known["size"]) if known else image_size(file_path(pve, volid))
+
+
+def image_size(path: Path) -> int:
+    """The virtual size of a disk image: qcow2 says it in its header, raw is as large as its file."""
+    with path.open("rb") as file:
+        head = file.read(32)
+    if head[:4] == b"QFI\xfb":
+        return int(struct.unpack(">Q", head[24:32])[0])
+    return path.stat().st_size
+
+
+def used(pve: Pve, sid: str) -> int:
+    """How many bytes of a storage its volumes take."""
+    total = sum(int(v["size"]) for volid, v in pve.volumes.data.copy().items() if volid.startswith(f"{sid}:"))
+    folder = root(pve, sid)
+    if folder.is_dir():
+        total += sum(f.stat().st_size for f in folder.rglob("*") if f.is_file())
+    return total
+
+
+def total(pve: Pve, sid: str) -> int:
+    """How large a storage is."""
+    spec = next((item for item in pve.node.storages if item.id == sid), None)
+    return spec.size if spec else pve.node.disk
+
+
+def name_for(pve: Pve, sid: str, vmid: int, label: str, container: bool) -> tuple[str, str]:
+    """A free volume id and its format for a disk of a guest."""
+    config = storage(pve, sid)
+    with pve.volumes.lock:
+        for number in range(1000):
+            suffix = label or f"disk-{number}"
+            prefix = "subvol" if container and config["type"] == "zfspool" else "vm"
+            kind = "subvol" if prefix == "subvol" else "raw"
+            name = f"{prefix}-{vmid}-{suffix}"
+            if config["type"] in FILE_BASED:
+                kind = "qcow2" if label == "cloudinit" else "raw"
+                name = f"{vmid}/{name}.{kind}"
+            if label or f"{sid}:{name}" not in pve.volumes.data:
+                return f"{sid}:{name}", kind
+    raise failure(f"unable to allocate an image name for VM {vmid} in storage '{sid}'")
+
+
+def allocate(call: Call, sid: str, vmid: int, size: int, *, label: str = "", container: bool = False) -> str:
+    """Makes a volume for a guest and returns its id."""
+    pve = call.pve
+    if "storage-full" in call.faults or size > total(pve, sid) * 100:
+        raise TaskError(f"unable to allocate image: storage '{sid}' is full: No space left on device")
+    with pve.volumes.lock:
+        volid, kind = name_for(pve, sid, vmid, label, container)
+        keep(pve, volid, size, vmid, kind, "rootdir" if container else "images")
+    return volid
+
+
+def keep(pve: Pve, volid: str, size: int, vmid: int, kind: str, content: str) -> None:
+    """Records a volume."""
+    with pve.volumes.lock:
+        entry = {"size": size, "vmid": vmid, "format": kind, "content": content, "ctime": int(time.time())}
+        pve.volumes.data = {**pve.volumes.data, volid: entry}
+        pve.volumes.save()
+
+
+def resize(pve: Pve, volid: str, size: int) -> None:
+    """Records a volume's new size."""
+    with pve.volumes.lock:
+        if volid in pve.volumes.data:
+            pve.volumes.data = {**pve.volumes.data, volid: {**pve.volumes.data[volid], "size": size}}
+            pve.volumes.save()
+
+
+def release(pve: Pve, *volids: str) -> None:
+    """Forgets volumes; fine if they are gone."""
+    with pve.volumes.lock:
+        left = {k: v for k, v in pve.volumes.data.items() if k not in volids}
+        if len(left) != len(pve.volumes.data):
+            pve.volumes.data = left
+            pve.volumes.save()
+
+
+def owned(pve: Pve, vmid: int) -> list[str]:
+    """All disk volumes of a guest."""
+    return [volid for volid, entry in pve.volumes.data.copy().items() if entry["vmid"] == vmid]
+
+
+def check_access(call: Call, vmid: int | None, volid: str, kind: str | None = None) -> None:
+    """Whether the caller may use an existing volume for a guest."""
+    if volid.startswith("/"):
+        if not call.is_root:
+            raise failure("Only root can pass arbitrary filesystem paths.")
+        return
+    sid, name = split(volid)
+    found = parse_name(storage(call.pve, sid), name)
+    if kind and found.kind != kind and not (kind == "rootdir" and found.kind == "images"):
+        raise failure(f"unable to use volume {volid} - content type needs to be '{kind}'")
+    if call.allowed(f"/storage/{sid}", "Datastore.Allocate"):
+        return
+    if found.kind in ("iso", "vztmpl", "import"):
+        call.check(f"/storage/{sid}", "Datastore.AllocateSpace", "Datastore.Audit", any_of=True)
+    elif found.owner is not None and found.owner == vmid:
+        return
+    elif found.kind == "backup" and found.owner:
+        call.check(f"/storage/{sid}", "Datastore.AllocateSpace")
+        call.check(f"/vms/{found.owner}", "VM.Backup")
+    elif found.kind == "images" and found.owner:
+        call.check(f"/storage/{sid}", "Datastore.Audit")
+        call.check(f"/vms/{found.owner}", "VM.Config.Disk")
+    else:
+        raise failure(f"missing privileges to access {volid}")
+
+
+def gib(text: str) -> int:
+    """Bytes of a number of GiB, a whole number of KiB."""
+    return int(float(text) * GIB) // 1024 * 1024

@@ -1,0 +1,115 @@
+"""What the API needs from whatever makes guests run: the seam between `pvelab.api` and `pvelab.world`.
+
+All methods block and are called from worker threads, one thread per guest at a time. Each raises
+`BackendError` with the text that the task log shall end with. `log` takes one line for the task log.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Literal, Protocol
+
+Log = Callable[[str], None]
+
+
+class BackendError(Exception):
+    """The backend could not do it; the message becomes the task's exit status."""
+
+
+@dataclass(frozen=True)
+class GuestSpec:
+    """A guest as its stored PVE config says (all values are the config's own strings)."""
+
+    vmid: int
+    kind: Literal["lxc", "qemu"]
+    config: Mapping[str, str]
+
+
+@dataclass(frozen=True)
+class RunState:
+    """One running guest: `uptime` in seconds, `cpu` as a fraction of one core, `memory` in bytes."""
+
+    pid: int
+    uptime: float
+    cpu: float = 0.0
+    memory: int = 0
+    disk: int = 0
+    netin: int = 0
+    netout: int = 0
+
+
+@dataclass(frozen=True)
+class Interface:
+    """One network interface as GET /nodes/N/network holds it."""
+
+    name: str
+    kind: str
+    options: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class ExecResult:
+    """What a command in a guest left behind."""
+
+    exit_code: int
+    stdout: bytes
+    stderr: bytes
+
+
+class Backend(Protocol):
+    """Makes guests exist and run."""
+
+    name: str
+
+    def create(self, guest: GuestSpec, archive: Path | None, log: Log) -> None:
+        """Makes the guest's root file system from a template, image or backup archive. Not started."""
+
+    def destroy(self, guest: GuestSpec, log: Log) -> None:
+        """Removes all that `create` made; fine if part of it is missing already."""
+
+    def start(self, guest: GuestSpec, log: Log) -> None:
+        """Starts the guest with its current config and returns when its init runs."""
+
+    def stop(self, guest: GuestSpec, log: Log) -> None:
+        """Stops the guest at once."""
+
+    def shutdown(self, guest: GuestSpec, timeout: float, log: Log) -> bool:
+        """Asks the guest to shut down; False when it still runs after `timeout` seconds."""
+
+    def running(self) -> dict[int, RunState]:
+        """All guests of this lab that run now, by VMID."""
+
+    def apply(self, guest: GuestSpec, changed: set[str]) -> set[str]:
+        """Applies changed config keys to a running guest; returns the keys that wait for a restart."""
+
+    def clone(self, source: GuestSpec, target: GuestSpec, log: Log) -> None:
+        """Copies the root file system of a stopped or running guest."""
+
+    def resize(self, guest: GuestSpec, disk: str, size: int, log: Log) -> None:
+        """Grows one disk to `size` bytes."""
+
+    def snapshot(self, guest: GuestSpec, name: str, log: Log) -> None:
+        """Keeps the guest's disks as they are now."""
+
+    def rollback(self, guest: GuestSpec, name: str, log: Log) -> None:
+        """Puts the guest's disks back as `snapshot` kept them."""
+
+    def delete_snapshot(self, guest: GuestSpec, name: str, log: Log) -> None:
+        """Forgets what `snapshot` kept."""
+
+    def export(self, guest: GuestSpec, archive: Path, log: Log) -> None:
+        """Writes the root file system as a tar.zst archive (vzdump)."""
+
+    def execute(self, guest: GuestSpec, argv: list[str], stdin: bytes, timeout: float) -> ExecResult:
+        """Runs a command in a running guest (the QEMU guest agent's exec)."""
+
+    def addresses(self, guest: GuestSpec) -> list[dict[str, object]]:
+        """The guest agent's network-get-interfaces result."""
+
+    def host_keys(self, guest: GuestSpec) -> list[str]:
+        """Lines like `Creating SSH host key 'ssh_host_ed25519_key' ... SHA256:... root@name` for the create log."""
+
+    def reload_network(self, interfaces: list[Interface], log: Log) -> None:
+        """Makes the node's bridges and their addresses what `interfaces` says."""

@@ -1,0 +1,103 @@
+"""The command line of pvelab."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+
+def parser() -> argparse.ArgumentParser:
+    """All verbs and their arguments."""
+    top = argparse.ArgumentParser("pvelab", description="A Proxmox VE lab: the PVE API, emulated, over real guests.")
+    verbs = top.add_subparsers(dest="verb", required=True, metavar="VERB")
+    serve = verbs.add_parser("serve", help="serve the API alone; guests run without a process")
+    serve.add_argument("--backend", choices=["none"], default="none")
+    serve.add_argument("--host", default="127.0.0.1")
+    serve.add_argument("--port", type=int, required=True, help="0 takes a free one")
+    serve.add_argument("--state", type=Path, required=True, metavar="DIR")
+    serve.add_argument("--root-password-file", type=Path, required=True, metavar="FILE")
+    serve.add_argument("--config", type=Path, metavar="FILE.json", help="node, storages and gpus as for `up`")
+    up = verbs.add_parser("up", help="make a whole lab, or bring it up again")
+    up.add_argument("name")
+    up.add_argument("--config", type=Path, required=True, metavar="FILE.json")
+    down = verbs.add_parser("down", help="stop a lab and take away all that it made on this machine")
+    down.add_argument("name")
+    down.add_argument("--purge", action="store_true", help="remove its guests' data, too")
+    for verb, text in (("status", "what a lab is doing"), ("builder", "start the lab's builder container")):
+        verbs.add_parser(verb, help=text).add_argument("name")
+    verbs.add_parser("list", help="all labs of this machine")
+    template = verbs.add_parser("template", help="make the OS image behind a storage volume")
+    template.add_argument("name")
+    template.add_argument("--volume", required=True, metavar="VOLID")
+    template.add_argument("--suite", default="trixie")
+    template.add_argument("--package", action="append", default=[], metavar="NAME")
+    execute = verbs.add_parser("exec", help="run a command in the lab's builder container")
+    execute.add_argument("name")
+    execute.add_argument("where", choices=["builder"])
+    execute.add_argument("command", nargs=argparse.REMAINDER)
+    return top
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Runs one verb and returns the exit code."""
+    args = parser().parse_args(argv)
+    try:
+        return _serve(args) if args.verb == "serve" else _control(args)
+    except KeyboardInterrupt:
+        return 130
+
+
+def _serve(args: argparse.Namespace) -> int:
+    import asyncio
+    import logging
+
+    from .api import server
+    from .backend_none import NoneBackend
+
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(message)s")
+    password = args.root_password_file.read_text().strip("\n")
+    if not password:
+        sys.stderr.write(f"pvelab: {args.root_password_file} holds no password\n")
+        return 2
+    config = json.loads(args.config.read_text()) if args.config else {}
+    app = server.make_app(args.state, NoneBackend(args.state), server.NodeInfo.from_config(config), password)
+    listening = server.listen(args.host, args.port)
+    host, port = listening.getsockname()[:2]
+    sys.stderr.write(f"pvelab: https://{host}:{port}/api2/json\n")
+    asyncio.run(server.serve(app, [listening]))
+    return 0
+
+
+def _control(args: argparse.Namespace) -> int:
+    from .world import control
+
+    if args.verb == "up":
+        _print(control.up(args.name, json.loads(args.config.read_text())))
+    elif args.verb == "down":
+        control.down(args.name, args.purge)
+    elif args.verb == "status":
+        _print(control.status(args.name))
+    elif args.verb == "list":
+        _print(control.names())
+    elif args.verb == "template":
+        control.template(args.name, args.volume, args.suite, args.package)
+    elif args.verb == "builder":
+        control.builder(args.name)
+    elif args.verb == "exec":
+        argv = args.command[1:] if args.command[:1] == ["--"] else args.command
+        return control.exec_builder(args.name, argv)
+    return 0
+
+
+def _print(found: object) -> None:
+    sys.stdout.write(json.dumps(found, indent=2) + "\n")
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,87 @@
+"""The lab's own helpers that no Proxmox would have: containers on a bridge of their own, beside node and guests."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from ipaddress import IPv4Network
+
+from . import identity, namespace, node, rootfs
+from .bridges import BUILDER_BRIDGE
+from .identity import Root
+from .lab import Lab
+from .lxc import Link, Machine
+from .process import run
+from .rootfs import Recipe
+from .uplink import LINK
+
+NETWORK = IPv4Network("10.255.255.0/24")
+GATEWAY = NETWORK[1]
+# The helpers' way out must work before anybody configured the node, and must not touch what metal makes there.
+_RULES = f"""
+table ip pvelab
+delete table ip pvelab
+table ip pvelab {{
+  chain outwards {{
+    type nat hook postrouting priority srcnat; policy accept;
+    ip saddr {NETWORK} oifname "{LINK}" masquerade
+  }}
+}}
+"""
+
+
+@dataclass(frozen=True)
+class Appliance:
+    """One helper container. `settle` writes settings into its root before each start."""
+
+    name: str
+    address: str
+    recipe: Recipe
+    settle: Callable[[Root], None]
+    mounts: Sequence[str] = ()
+
+
+def wire(lab: Lab) -> None:
+    """Makes the helpers' bridge with its way out, in the lab's namespace only."""
+    namespace.bridge(lab, BUILDER_BRIDGE, [f"{GATEWAY}/{NETWORK.prefixlen}"])
+    for link in (BUILDER_BRIDGE, LINK):
+        path = f"/proc/sys/net/ipv4/conf/{link}/forwarding"
+        run(namespace.plain(lab, ["sh", "-c", f"echo 1 > {path}"]))
+    run(namespace.plain(lab, ["nft", "-f", "-"]), stdin=_RULES.encode())
+
+
+def ensure(lab: Lab, appliance: Appliance, resolver: str) -> bool:
+    """Starts the helper unless it runs, from a root file system made when it is first needed; True if started."""
+    lxc = node.containers(lab)
+    wire(lab)
+    if lxc.pid(appliance.name) is not None:
+        return False
+    target = lab.rootfs(appliance.name)
+    if not target.is_dir():
+        archive = rootfs.bake(appliance.recipe, f"{appliance.name}'s root file system")
+        part = target.with_name("rootfs.new")
+        rootfs.remove(part)
+        part.parent.mkdir(parents=True, exist_ok=True)
+        rootfs.unpack(archive, part, shifted=False)
+        part.rename(target)
+    root = Root(target)
+    identity.set_machine_id(root)
+    identity.set_hostname(root, appliance.name, appliance.address, "")
+    identity.set_resolver(root, [resolver], [])
+    identity.set_network(root, {"eth0": {"ip": f"{appliance.address}/{NETWORK.prefixlen}", "gw": str(GATEWAY)}})
+    appliance.settle(root)
+    link = Link("eth0", BUILDER_BRIDGE, f"lab{appliance.name}"[:15])
+    lxc.write(Machine(appliance.name, target, appliance.name, links=[link], mounts=appliance.mounts))
+    lxc.start(appliance.name)
+    return True
+
+
+def unchanged(lab: Lab, name: str, settings: str) -> bool:
+    """True when the running helper was started with these settings."""
+    kept = lab.run / f"{name}.settings"
+    return kept.exists() and kept.read_text() == settings
+
+
+def remember(lab: Lab, name: str, settings: str) -> None:
+    """Keeps the settings that a helper runs with."""
+    (lab.run / f"{name}.settings").write_text(settings)

@@ -1,0 +1,321 @@
+"""Real guests for the emulated API: implements `pvelab.backend.Backend` with system containers."""
+
+from __future__ import annotations
+
+import json
+import os
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from functools import wraps
+from pathlib import Path
+from typing import Any, TypeVar
+
+from ..backend import BackendError, ExecResult, GuestSpec, Interface, Log, RunState
+from . import bridges, cgroups, cloudinit, identity, measures, properties, rootfs
+from .errors import LabError
+from .identity import Root
+from .lab import Lab
+from .lxc import Lxc, Machine
+from .process import run, start_time
+
+_Function = TypeVar("_Function", bound=Callable[..., Any])
+_OFFSET = 100_000
+_TICKS = os.sysconf("SC_CLK_TCK")
+
+
+def _translated(function: _Function) -> _Function:
+    """Turns what the lab's world says into the seam's own error."""
+
+    @wraps(function)
+    def wrapper(*args: Any, **kwargs: Any) -> Any:
+        try:
+            return function(*args, **kwargs)
+        except LabError as error:
+            raise BackendError(error.what) from error
+        except OSError as error:
+            raise BackendError(f"{error.strerror}: {error.filename}") from error
+
+    return wrapper  # type: ignore[return-value]
+
+
+class LxcBackend:
+    """The guests of one lab. Runs inside the lab's namespaces."""
+
+    name = "lxc"
+
+    def __init__(self, lab: Lab, factor: float, resolver: str) -> None:
+        self.lab = lab
+        self.factor = factor
+        self.resolver = resolver
+        self.lxc = Lxc(lab.containers, lab.log("x").parent)
+        self._cpu: dict[int, tuple[float, float]] = {}
+
+    # -- root file systems
+
+    @_translated
+    def create(self, guest: GuestSpec, archive: Path | None, log: Log) -> None:
+        """Makes the guest's root file system from a template, image or backup archive. Not started."""
+        target = self._path(guest)
+        if target.exists():
+            raise BackendError(f"{target} exists already")
+        try:
+            self._fill(guest, archive, target, log)
+        except BaseException:
+            rootfs.remove(target.parent)
+            raise
+
+    def _fill(self, guest: GuestSpec, archive: Path | None, target: Path, log: Log) -> None:
+        if archive is None:
+            # A VM with an empty disk is possible in PVE; it just has nothing to boot.
+            target.mkdir(parents=True)
+            return
+        target.parent.mkdir(parents=True, exist_ok=True)
+        target.parent.chmod(0o711)
+        rootfs.unpack(archive, target, shifted=_unprivileged(guest))
+        root = self._root(guest)
+        identity.set_machine_id(root)
+        name = properties.hostname(guest.kind, guest.vmid, guest.config)
+        identity.make_host_keys(root, f"root@{name.partition('.')[0]}")
+        self._settle(guest)
+        identity.authorise(root, "root", properties.public_keys("lxc", guest.config))
+        if guest.config.get("password"):
+            identity.set_password(root, "root", guest.config["password"])
+
+    @_translated
+    def destroy(self, guest: GuestSpec, log: Log) -> None:
+        """Removes all that `create` made; fine if part of it is missing already."""
+        if self.lxc.pid(str(guest.vmid)):
+            self.lxc.stop(str(guest.vmid))
+        rootfs.remove(self.lab.snapshots / str(guest.vmid))
+        rootfs.remove(self.lab.containers / str(guest.vmid))
+        log(f"root file system of {guest.vmid} removed")
+
+    @_translated
+    def clone(self, source: GuestSpec, target: GuestSpec, log: Log) -> None:
+        """Copies the root file system of a stopped or running guest."""
+        log(f"copying the root file system of {source.vmid}")
+        folder = self._path(target).parent
+        folder.mkdir(parents=True, exist_ok=True)
+        folder.chmod(0o711)
+        rootfs.copy(self._path(source), self._path(target))
+        root = self._root(target)
+        root.write("etc/machine-id", "")
+        identity.set_machine_id(root)
+        self._settle(target)
+
+    @_translated
+    def resize(self, guest: GuestSpec, disk: str, size: int, log: Log) -> None:
+        """Grows one disk to `size` bytes: a lab disk is a directory without a limit, only the figure changes."""
+        log(f"{disk} of {guest.vmid} is now {size} bytes (a lab guest's disk is a directory: nothing to grow)")
+
+    @_translated
+    def snapshot(self, guest: GuestSpec, name: str, log: Log) -> None:
+        """Keeps the guest's disks as they are now."""
+        target = self._snapshot(guest, name)
+        target.parent.mkdir(parents=True, exist_ok=True)
+        with self._frozen(guest):
+            rootfs.copy(self._path(guest), target)
+        log(f"snapshot '{name}' holds a copy of the root file system")
+
+    @_translated
+    def rollback(self, guest: GuestSpec, name: str, log: Log) -> None:
+        """Puts the guest's disks back as `snapshot` kept them."""
+        kept, current = self._snapshot(guest, name), self._path(guest)
+        if not kept.is_dir():
+            raise BackendError(f"snapshot '{name}' does not exist")
+        fresh, old = current.with_name("rootfs.new"), current.with_name("rootfs.old")
+        rootfs.remove(fresh)
+        rootfs.copy(kept, fresh)
+        current.rename(old)
+        fresh.rename(current)
+        rootfs.remove(old)
+        log(f"root file system is back at '{name}'")
+
+    @_translated
+    def delete_snapshot(self, guest: GuestSpec, name: str, log: Log) -> None:
+        """Forgets what `snapshot` kept."""
+        rootfs.remove(self._snapshot(guest, name))
+        log(f"snapshot '{name}' removed")
+
+    @_translated
+    def export(self, guest: GuestSpec, archive: Path, log: Log) -> None:
+        """Writes the root file system as a tar.zst archive (vzdump)."""
+        archive.parent.mkdir(parents=True, exist_ok=True)
+        log(f"creating archive '{archive}'")
+        rootfs.pack_guest(self._path(guest), archive, shifted=_unprivileged(guest))
+
+    # -- running
+
+    @_translated
+    def start(self, guest: GuestSpec, log: Log) -> None:
+        """Starts the guest with its current config and returns when its init runs."""
+        if not (self._path(guest) / "sbin/init").is_symlink() and not (self._path(guest) / "sbin/init").exists():
+            raise BackendError(f"guest {guest.vmid} has no root file system that could boot")
+        self._settle(guest)
+        for link in properties.links(guest.kind, guest.vmid, guest.config):
+            if not Path("/sys/class/net", link.bridge, "bridge").is_dir():
+                raise BackendError(f"bridge '{link.bridge}' does not exist")
+        self.lxc.write(self._machine(guest))
+        pid = self.lxc.start(str(guest.vmid))
+        log(f"container {guest.vmid} runs, init has pid {pid}")
+
+    @_translated
+    def stop(self, guest: GuestSpec, log: Log) -> None:
+        """Stops the guest at once."""
+        if not self.lxc.stop(str(guest.vmid)):
+            raise BackendError(f"guest {guest.vmid} does not stop")
+        log(f"container {guest.vmid} stopped")
+
+    @_translated
+    def shutdown(self, guest: GuestSpec, timeout: float, log: Log) -> bool:
+        """Asks the guest to shut down; False when it still runs after `timeout` seconds."""
+        done = self.lxc.stop(str(guest.vmid), kill=False, timeout=timeout)
+        log(f"container {guest.vmid} {'is down' if done else 'still runs'}")
+        return done
+
+    @_translated
+    def running(self) -> dict[int, RunState]:
+        """All guests of this lab that run now, by VMID."""
+        found = {int(name): pid for name, pid in self.lxc.running().items() if name.isdigit()}
+        return {vmid: self._state(vmid, pid) for vmid, pid in sorted(found.items())}
+
+    def _state(self, vmid: int, pid: int) -> RunState:
+        now = time.monotonic()
+        began = int(start_time(pid) or 0) / _TICKS
+        uptime = max(0.0, float(Path("/proc/uptime").read_text().split()[0]) - began)
+        memory, used = cgroups.usage(pid, self.lxc.version)
+        before, at = self._cpu.get(vmid, (used, now))
+        self._cpu[vmid] = (used, now)
+        share = max(0.0, (used - before) / (now - at)) if now > at else 0.0
+        received, sent = measures.traffic(pid)
+        return RunState(pid=pid, uptime=uptime, cpu=share, memory=memory, netin=received, netout=sent)
+
+    @_translated
+    def apply(self, guest: GuestSpec, changed: set[str]) -> set[str]:
+        """Applies changed config keys to a running guest; returns the keys that wait for a restart."""
+        name, waiting = str(guest.vmid), set(changed)
+        if guest.kind == "lxc":
+            if changed & {"memory", "swap", "cores", "cpulimit"}:
+                values = properties.limits(guest.kind, guest.config, self.factor).settings(self.lxc.version)
+                self.lxc.limit(name, values)
+                waiting -= {"memory", "swap", "cores", "cpulimit"}
+            if changed & {"nameserver", "searchdomain", "hostname"}:
+                self._settle(guest)
+                waiting -= {"nameserver", "searchdomain"}
+            if "hostname" in changed:
+                self.lxc.execute(name, ["hostname", properties.hostname("lxc", guest.vmid, guest.config)])
+                waiting -= {"hostname"}
+        for key in [key for key in changed if key.startswith(("net", "ipconfig")) and key[-1].isdigit()]:
+            if self._rewire(guest, key):
+                waiting.discard(key)
+        return waiting - _WITHOUT_EFFECT
+
+    def _rewire(self, guest: GuestSpec, key: str) -> bool:
+        """Moves a card to another bridge and gives it new addresses; a new MAC or card waits for a restart."""
+        value = guest.config.get(key, "")
+        if not key.startswith("net") or not value:
+            return False
+        link = properties.link(guest.kind, guest.vmid, int(key[3:]), value)
+        if not Path("/sys/class/net", link.peer).exists():
+            return False
+        pid = self.lxc.pid(str(guest.vmid))
+        held = run(["nsenter", f"--net=/proc/{pid}/ns/net", "ip", "-j", "link", "show", link.name], check=False)
+        cards = json.loads(held.stdout or b"[]")
+        if not cards or (link.mac and cards[0].get("address", "").lower() != link.mac.lower()):
+            return False
+        if not Path("/sys/class/net", link.bridge, "bridge").is_dir():
+            raise BackendError(f"bridge '{link.bridge}' does not exist")
+        run(["ip", "link", "set", link.peer, "master", link.bridge])
+        if guest.kind == "lxc":
+            self._settle(guest)
+            self.lxc.execute(str(guest.vmid), ["networkctl", "reload"])
+        return True
+
+    @_translated
+    def execute(self, guest: GuestSpec, argv: list[str], stdin: bytes, timeout: float) -> ExecResult:
+        """Runs a command in a running guest (the QEMU guest agent's exec)."""
+        result = self.lxc.execute(str(guest.vmid), argv, stdin, timeout)
+        return ExecResult(result.returncode, result.stdout, result.stderr)
+
+    @_translated
+    def addresses(self, guest: GuestSpec) -> list[dict[str, object]]:
+        """The guest agent's network-get-interfaces result."""
+        pid = self.lxc.pid(str(guest.vmid))
+        if pid is None:
+            raise BackendError(f"guest {guest.vmid} is not running")
+        answer = run(["nsenter", f"--net=/proc/{pid}/ns/net", "ip", "-j", "-s", "addr"])
+        return [measures.agent_interface(item) for item in json.loads(answer.stdout)]
+
+    @_translated
+    def host_keys(self, guest: GuestSpec) -> list[str]:
+        """The create log's lines about the guest's ssh host keys."""
+        return identity.host_key_log(self._root(guest))
+
+    @_translated
+    def reload_network(self, interfaces: list[Interface], log: Log) -> None:
+        """Makes the node's bridges and their addresses what `interfaces` says."""
+        bridges.reload(interfaces, log)
+
+    # -- how a guest's config becomes a container
+
+    def _machine(self, guest: GuestSpec) -> Machine:
+        config = guest.config
+        return Machine(
+            name=str(guest.vmid),
+            rootfs=self._path(guest),
+            hostname=properties.hostname(guest.kind, guest.vmid, config).partition(".")[0],
+            unprivileged=_unprivileged(guest),
+            nesting=guest.kind == "qemu" or properties.split(config.get("features", "")).get("nesting") == "1",
+            links=properties.links(guest.kind, guest.vmid, config),
+            limits=properties.limits(guest.kind, config, self.factor),
+        )
+
+    def _settle(self, guest: GuestSpec) -> None:
+        """Writes what PVE (LXC) or the cloud-init drive (VM) sets at every start."""
+        root, config = self._root(guest), guest.config
+        if not root.path.joinpath("etc").is_dir():
+            return
+        cards = properties.addresses(guest.kind, config)
+        first = next((card["ip"].partition("/")[0] for card in cards.values() if "/" in card.get("ip", "")), "")
+        domain = config.get("searchdomain", "").replace(",", " ").split()
+        name = properties.hostname(guest.kind, guest.vmid, config)
+        identity.set_hostname(root, name, first, domain[0] if domain else "")
+        servers = config.get("nameserver", "").replace(",", " ").split() or [self.resolver]
+        identity.set_resolver(root, servers, domain)
+        identity.set_network(root, cards)
+        if guest.kind == "qemu":
+            cloudinit.apply(root, guest.vmid, config)
+
+    def _path(self, guest: GuestSpec) -> Path:
+        return self.lab.rootfs(str(guest.vmid))
+
+    def _root(self, guest: GuestSpec) -> Root:
+        return Root(self._path(guest), _OFFSET if _unprivileged(guest) else 0)
+
+    def _snapshot(self, guest: GuestSpec, name: str) -> Path:
+        return self.lab.snapshots / str(guest.vmid) / name
+
+    @contextmanager
+    def _frozen(self, guest: GuestSpec) -> Iterator[None]:
+        """Stops a running guest's processes for a moment, so that a copy is of one instant."""
+        name = str(guest.vmid)
+        if self.lxc.pid(name) is None:
+            yield
+            return
+        run(["lxc-freeze", "-P", str(self.lab.containers), "-n", name], timeout=30)
+        try:
+            yield
+        finally:
+            run(["lxc-unfreeze", "-P", str(self.lab.containers), "-n", name], timeout=30)
+
+
+# Options that change nothing in a running guest, in PVE as here.
+_WITHOUT_EFFECT = frozenset(
+    {"description", "tags", "onboot", "startup", "protection", "hookscript", "lock", "boot", "meta", "agent"}
+    | {"ciuser", "cipassword", "sshkeys", "name"}
+)
+
+
+def _unprivileged(guest: GuestSpec) -> bool:
+    return guest.kind == "lxc" and guest.config.get("unprivileged", "0") == "1"

@@ -1,0 +1,118 @@
+"""The lab's builder: a container with a container engine, so that the operator's machine needs none."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import shlex
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from . import appliance, namespace, node, process, registry, trust
+from .appliance import NETWORK, Appliance
+from .errors import LabError
+from .identity import Root
+from .lab import Config, Lab
+from .process import say, tail
+from .rootfs import Recipe
+
+NAME = "builder"
+ADDRESS = str(NETWORK[3])
+PACKAGES = (
+    "docker.io", "docker-cli", "docker-buildx", "mmdebstrap", "python3", "ca-certificates", "git", "zstd", "xz-utils",
+)  # fmt: skip
+
+# How this machine's package clients find their registries; the builder's shall do the same.
+_CLIENTS = re.compile(
+    r"(PIP|NPM_CONFIG|npm_config|UV|MAVEN)_\w+|GO(PROXY|SUMDB|NOSUMDB|NOPROXY|PRIVATE|FLAGS)|NODE_EXTRA_CA_CERTS"
+    r"|(SSL_CERT|REQUESTS_CA|CURL_CA)_\w+|(https?|no|ftp|all)_proxy",
+    re.IGNORECASE,
+)
+_FILES = (
+    "/etc/pip.conf", "~/.pip/pip.conf", "~/.config/pip/pip.conf", "~/.npmrc", "~/.config/go/env", "~/.m2/settings.xml",
+)  # fmt: skip
+
+
+def client_environment(environment: Mapping[str, str], root: Path) -> dict[str, str]:
+    """The variables that the builder inherits; a path that does not exist in its root is left out."""
+    found = {key: value for key, value in environment.items() if _CLIENTS.fullmatch(key)}
+    return {k: v for k, v in found.items() if not v.startswith("/") or (root / v.lstrip("/")).exists()}
+
+
+def recipe() -> Recipe:
+    """The builder's root file system."""
+    return Recipe("trixie", PACKAGES, {"etc/docker/daemon.json": '{"storage-driver": "overlay2"}\n'})
+
+
+def ensure(lab: Lab, config: Config, resolver: str) -> dict[str, Any]:
+    """Starts the builder and waits until its container engine answers."""
+
+    def settle(root: Root) -> None:
+        _trust(root)
+        _clients(root)
+        hosts = [line for line in root.read("etc/hosts").splitlines() if not line.startswith(registry.ADDRESS)]
+        hosts += [f"{registry.ADDRESS} {name}" for name in config.registry_names]
+        root.write("etc/hosts", "\n".join(hosts) + "\n")
+
+    if config.registry_names:
+        registry.ensure(lab, config, resolver)
+    if node.containers(lab).pid(NAME) is None:
+        _marker(lab).unlink(missing_ok=True)
+    started = appliance.ensure(lab, Appliance(NAME, ADDRESS, recipe(), settle), resolver)
+    version = _engine(lab)
+    _marker(lab).touch()
+    if started:
+        say("builder", f"answers, Docker {version}")
+    return {"name": NAME, "address": ADDRESS, "docker": version, "started": started}
+
+
+def ready(lab: Lab) -> bool:
+    """True when the builder runs and its container engine has answered since it was started."""
+    return _marker(lab).exists() and namespace.exists(lab) and node.containers(lab).pid(NAME) is not None
+
+
+def _marker(lab: Lab) -> Path:
+    return lab.run / "builder-ready"
+
+
+def _engine(lab: Lab) -> str:
+    """The version of the builder's container engine, once it answers."""
+    lxc, answers = node.containers(lab), list[process.Result]()
+
+    def asked() -> bool:
+        answers[:] = [lxc.execute(NAME, ["docker", "version", "--format", "{{.Server.Version}}"])]
+        return answers[0].returncode == 0
+
+    if not process.wait_for(asked, 90, 0.3):
+        raise LabError(f"the builder's container engine does not answer: {tail(answers[0].stderr)}")
+    return answers[0].stdout.decode().strip()
+
+
+def _trust(root: Root) -> None:
+    pem = registry.authority()[0].read_text()
+    if root.read("usr/local/share/ca-certificates/lab-0.crt").strip() != pem.strip():
+        trust.install(root.path, [pem], "lab")
+
+
+def _clients(root: Root) -> None:
+    inherited = client_environment(os.environ, root.path)
+    lines = [f"export {key}={shlex.quote(value)}" for key, value in sorted(inherited.items())]
+    root.folder("etc/lab", 0o755)
+    root.write("etc/lab/environment", "\n".join(lines) + "\n", 0o600)
+    for name in _FILES:
+        source = Path(name).expanduser()
+        if source.is_file():
+            place = name.replace("~", "root").lstrip("/")
+            root.write(place, source.read_text(), 0o600)
+    keys = {"http_proxy": "httpProxy", "https_proxy": "httpsProxy", "no_proxy": "noProxy"}
+    proxies = {keys[key.lower()]: value for key, value in inherited.items() if key.lower() in keys}
+    if proxies:
+        root.write("root/.docker/config.json", json.dumps({"proxies": {"default": proxies}}) + "\n", 0o600)
+
+
+def execute(lab: Lab, argv: Sequence[str]) -> int:
+    """Runs a command in the builder with our own stdin, stdout and stderr."""
+    script = '. /etc/lab/environment; cd /root; exec "$@"'
+    return process.through(node.containers(lab).attach(NAME, ["sh", "-c", script, "sh", *argv]))

@@ -1,0 +1,170 @@
+"""Where one lab keeps what it has, and the settings it was made with."""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import os
+import re
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from ipaddress import IPv4Network
+from pathlib import Path
+from typing import Any
+
+from .errors import LabError
+
+STATES = Path("/var/lib/pvelab")
+RUNTIME = Path("/run/pvelab")
+_NAME = re.compile(r"[a-z][a-z0-9-]{0,30}")
+
+
+def cache() -> Path:
+    """The directory shared by all labs of this machine: root file systems, volumes, registry, lab CA."""
+    return Path(os.environ.get("PVELAB_CACHE", "/var/cache/pvelab"))
+
+
+def names() -> list[str]:
+    """All labs that have state or runtime files on this machine."""
+    found = {path.name for base in (STATES, RUNTIME) if base.is_dir() for path in base.iterdir() if path.is_dir()}
+    return sorted(found)
+
+
+@dataclass(frozen=True)
+class Lab:
+    """One lab: its name decides every path, namespace and process of it."""
+
+    name: str
+
+    def __post_init__(self) -> None:
+        if not _NAME.fullmatch(self.name):
+            raise LabError(f"{self.name!r} is no name for a lab: use a-z, 0-9 and -, a letter first, at most 31")
+
+    @property
+    def netns(self) -> str:
+        """The network namespace's name."""
+        return f"pvelab-{self.name}"
+
+    @property
+    def netns_path(self) -> Path:
+        """The network namespace's file."""
+        return Path("/run/netns") / self.netns
+
+    @property
+    def state(self) -> Path:
+        """What outlives a `pvelab down` without --purge."""
+        return STATES / self.name
+
+    @property
+    def run(self) -> Path:
+        """What lives as long as the lab is up."""
+        return RUNTIME / self.name
+
+    @property
+    def containers(self) -> Path:
+        """lxc's own directory: one folder per container, guests named by VMID."""
+        return self.state / "lxc"
+
+    @property
+    def snapshots(self) -> Path:
+        """Copies of guests' root file systems: VMID/NAME."""
+        return self.state / "snapshots"
+
+    @property
+    def api(self) -> Path:
+        """The API server's own state."""
+        return self.state / "api"
+
+    @property
+    def root_password(self) -> Path:
+        """The file that holds the password of root@pam."""
+        return self.state / "root-password"
+
+    @property
+    def config_file(self) -> Path:
+        """The settings given to `pvelab up`."""
+        return self.state / "config.json"
+
+    @property
+    def port_file(self) -> Path:
+        """The port on the host's loopback that leads to the API."""
+        return self.state / "port"
+
+    def rootfs(self, container: str) -> Path:
+        """A container's root file system, a plain directory."""
+        return self.containers / container / "rootfs"
+
+    def log(self, subject: str) -> Path:
+        """A log file of this lab."""
+        return self.state / "log" / f"{subject}.log"
+
+    def make(self) -> None:
+        """Makes the directories; guests' root under the uid map must be able to pass through."""
+        for path in (self.state, self.run, self.containers, self.snapshots, self.api, self.log("x").parent):
+            path.mkdir(parents=True, exist_ok=True)
+            path.chmod(0o711)
+        for private in (self.api, self.log("x").parent):
+            private.chmod(0o700)
+
+    def config(self) -> Config:
+        """The settings kept by the last `pvelab up`."""
+        try:
+            return Config.parse(json.loads(self.config_file.read_text()))
+        except FileNotFoundError as error:
+            raise LabError(f"there is no lab {self.name}", hint=f"pvelab up {self.name} --config FILE") from error
+
+    @contextmanager
+    def locked(self) -> Iterator[None]:
+        """Holds the lab's lock: a second `up` or `down` waits. The lock is on the state directory itself."""
+        handle = self._lock()
+        try:
+            yield
+        finally:
+            os.close(handle)
+
+    def _lock(self) -> int:
+        while True:
+            self.state.mkdir(parents=True, exist_ok=True)
+            handle = os.open(self.state, os.O_RDONLY | os.O_DIRECTORY)
+            fcntl.flock(handle, fcntl.LOCK_EX)
+            # While this waited, a `down --purge` may have removed the directory.
+            if self.state.exists() and self.state.stat().st_ino == os.fstat(handle).st_ino:
+                return handle
+            os.close(handle)
+
+
+@dataclass(frozen=True)
+class Config:
+    """The settings of a lab, as `pvelab up --config` gives them."""
+
+    raw: Mapping[str, Any]
+    node_name: str
+    node_address: str
+    node_subnet: IPv4Network
+    node_memory: int
+    root_key: str
+    registry_names: tuple[str, ...]
+    scale: float | None
+    subnets: tuple[IPv4Network, ...]
+
+    @classmethod
+    def parse(cls, raw: Mapping[str, Any]) -> Config:
+        """Reads the settings; raises LabError naming the key that is missing or wrong."""
+        try:
+            node = raw["node"]
+            return cls(
+                raw=raw,
+                node_name=str(node["name"]),
+                node_address=str(node["address"]),
+                node_subnet=IPv4Network(node["subnet"]),
+                node_memory=int(node.get("memory", 0)),
+                root_key=str(raw.get("root_key", "")).strip(),
+                registry_names=tuple(raw.get("registry_names", ())),
+                scale=float(raw["scale"]) if raw.get("scale") else None,
+                subnets=tuple(IPv4Network(text) for text in raw.get("subnets", ())),
+            )
+        except KeyError as error:
+            raise LabError(f"the lab's config lacks {error.args[0]!r}") from error
+        except (TypeError, ValueError) as error:
+            raise LabError(f"the lab's config is wrong: {error}") from error

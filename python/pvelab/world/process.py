@@ -1,0 +1,146 @@
+"""The only place of the lab that starts other programs and looks at running ones."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import IO
+
+from .errors import LabError
+
+Result = subprocess.CompletedProcess[bytes]
+_START = time.monotonic()
+
+
+def run(
+    argv: Sequence[str],
+    *,
+    stdin: bytes = b"",
+    timeout: float = 600,
+    check: bool = True,
+    env: Mapping[str, str] | None = None,
+) -> Result:
+    """Runs a program to its end with captured output; raises LabError with the end of its stderr."""
+    name = Path(argv[0]).name
+    merged = {**os.environ, **env} if env else None
+    try:
+        result = subprocess.run(list(argv), input=stdin, capture_output=True, timeout=timeout, env=merged, check=False)
+    except FileNotFoundError as error:
+        raise LabError(f"{name} is not installed", hint=f"install the Debian package that holds {name}") from error
+    except subprocess.TimeoutExpired as error:
+        raise LabError(f"`{' '.join(argv[:6])}` did not end within {timeout:.0f} s") from error
+    if check and result.returncode != 0:
+        raise LabError(f"`{' '.join(argv[:6])}` ended with exit code {result.returncode}: {tail(result.stderr)}")
+    return result
+
+
+def text(argv: Sequence[str], **options: float) -> str:
+    """What a program writes to stdout, without the last newline."""
+    return run(argv, **options).stdout.decode(errors="replace").rstrip("\n")  # type: ignore[arg-type]
+
+
+def through(argv: Sequence[str]) -> int:
+    """Runs a program with this process' own stdin, stdout and stderr; returns its exit code."""
+    return subprocess.run(list(argv), check=False).returncode
+
+
+def pipe(source: Sequence[str], sink: Sequence[str]) -> None:
+    """Runs `source | sink` and raises LabError when either fails."""
+    with subprocess.Popen(list(source), stdout=subprocess.PIPE, stderr=subprocess.PIPE) as first:
+        second = subprocess.run(list(sink), stdin=first.stdout, capture_output=True, check=False)
+        _close(first.stdout)
+        said = first.stderr.read() if first.stderr else b""
+    if second.returncode != 0:
+        raise LabError(f"`{' '.join(sink[:6])}` failed: {tail(second.stderr)}")
+    if first.returncode != 0:
+        raise LabError(f"`{' '.join(source[:6])}` failed: {tail(said)}")
+
+
+def _close(stream: IO[bytes] | None) -> None:
+    if stream is not None:
+        stream.close()
+
+
+def spawn(
+    argv: Sequence[str], *, log: Path, keep: Sequence[int] = (), env: Mapping[str, str] | None = None
+) -> subprocess.Popen[bytes]:
+    """Starts a program that outlives this one, output appended to `log`, descriptors `keep` inherited."""
+    merged = {**os.environ, **env} if env else None
+    with log.open("ab") as out:
+        return subprocess.Popen(
+            list(argv),
+            stdin=subprocess.DEVNULL,
+            stdout=out,
+            stderr=out,
+            pass_fds=tuple(keep),
+            env=merged,
+            cwd="/",
+            start_new_session=True,
+        )
+
+
+def tail(output: bytes, lines: int = 12) -> str:
+    """The last lines of a program's output."""
+    return "\n".join(output.decode(errors="replace").strip().splitlines()[-lines:])
+
+
+def say(subject: str, words: str) -> None:
+    """Writes one line of progress to stderr, with the seconds since this program began."""
+    sys.stderr.write(f"{time.monotonic() - _START:6.1f} s  {subject}: {words}\n")
+    sys.stderr.flush()
+
+
+def wait_for(condition: Callable[[], bool], seconds: float, pause: float = 0.05) -> bool:
+    """Waits until `condition` holds; False when the time is up."""
+    end = time.monotonic() + seconds
+    while not condition():
+        if time.monotonic() > end:
+            return False
+        time.sleep(pause)
+    return True
+
+
+def start_time(pid: int) -> str | None:
+    """When a process began, in clock ticks since boot: with the pid it names a process for good."""
+    try:
+        stat = Path(f"/proc/{pid}/stat").read_text()
+    except (FileNotFoundError, ProcessLookupError):
+        return None
+    fields = stat.rpartition(")")[2].split()
+    return None if fields[0] in ("Z", "X") else fields[19]
+
+
+def remember(file: Path, pid: int) -> None:
+    """Writes pid and start time of a process to a file."""
+    file.write_text(f"{pid} {start_time(pid)}\n")
+
+
+def remembered(file: Path) -> int | None:
+    """The pid in a file written by `remember`, if that very process still runs."""
+    try:
+        pid, _, began = file.read_text().strip().partition(" ")
+    except FileNotFoundError:
+        return None
+    return int(pid) if pid.isdigit() and start_time(int(pid)) == began else None
+
+
+def end(pid: int | None, patience: float = 5.0) -> None:
+    """Ends a process by SIGTERM, and by SIGKILL when that was not enough."""
+    if pid is None:
+        return
+    began = start_time(pid)
+    for number in (signal.SIGTERM, signal.SIGKILL):
+        if began is None or start_time(pid) != began:
+            return
+        try:
+            os.kill(pid, number)
+        except ProcessLookupError:
+            return
+        if wait_for(lambda: start_time(pid) != began, patience):
+            return
+    raise LabError(f"process {pid} does not end", hint=f"look at /proc/{pid}/status")

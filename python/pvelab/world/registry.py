@@ -1,0 +1,168 @@
+"""A container registry of the lab that answers under the real registries' names, by a certificate of the lab's CA."""
+
+from __future__ import annotations
+
+import fcntl
+import hashlib
+import tempfile
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from . import appliance, namespace, node
+from .appliance import NETWORK, Appliance
+from .errors import LabError
+from .identity import Root
+from .lab import Config, Lab, cache
+from .process import run, say, wait_for
+from .rootfs import Recipe
+
+NAME = "registry"
+ADDRESS = str(NETWORK[2])
+_DAYS = 825
+_CONFIG = """version: 0.1
+log: {level: warn}
+storage:
+  filesystem: {rootdirectory: /var/lib/registry}
+  delete: {enabled: true}
+  maintenance: {uploadpurging: {enabled: true, age: 24h, interval: 24h, dryrun: false}}
+http:
+  addr: "127.0.0.1:5000"
+  relativeurls: true
+  # Ollama's client asks every answer where a blob is; "#" is this very URL. The registry overwrites it where it knows.
+  headers: {Location: ["#"]}
+"""
+_UNIT = """[Unit]
+Description=Container registry of the lab
+[Service]
+ExecStart=/usr/bin/docker-registry serve /etc/lab-registry.yml
+Restart=on-failure
+[Install]
+WantedBy=multi-user.target
+"""
+_HEAD = """
+ssl_certificate /etc/lab-tls/server.crt;
+ssl_certificate_key /etc/lab-tls/server.key;
+client_max_body_size 0;
+proxy_request_buffering off;
+proxy_buffering off;
+proxy_http_version 1.1;
+proxy_redirect off;
+proxy_read_timeout 900;
+proxy_set_header Host $http_host;
+proxy_set_header X-Forwarded-Proto https;
+server {
+  listen 443 ssl default_server;
+  location / { proxy_pass http://127.0.0.1:5000; }
+}
+"""
+
+
+def virtual_host(name: str) -> str:
+    """nginx's part for one registry: its repositories lie below its own name, so that two registries never mix."""
+    return f"""server {{
+  listen 443 ssl;
+  server_name {name};
+  location = /v2/ {{ proxy_pass http://127.0.0.1:5000; }}
+  location /v2/{name}/ {{ proxy_pass http://127.0.0.1:5000; }}
+  location /v2/ {{ rewrite ^/v2/(.*)$ /v2/{name}/$1 break; proxy_pass http://127.0.0.1:5000; }}
+}}
+"""
+
+
+def recipe() -> Recipe:
+    """The registry's root file system."""
+    commands = (
+        "systemctl disable docker-registry.service 2>/dev/null || true; rm -f /etc/nginx/sites-enabled/default",
+        "systemctl enable lab-registry.service nginx.service",
+    )
+    files = {"etc/systemd/system/lab-registry.service": _UNIT}
+    return Recipe("trixie", ("docker-registry", "nginx"), files, commands)
+
+
+def ensure(lab: Lab, config: Config, resolver: str) -> None:
+    """Starts the registry with storage in the cache, and waits until it answers."""
+    names = config.registry_names
+    certificate, key = server_certificate([*names, "localhost"], [ADDRESS, "127.0.0.1"])
+    storage = cache() / "registry"
+    storage.mkdir(parents=True, exist_ok=True)
+
+    def settle(root: Root) -> None:
+        root.folder("etc/lab-tls", 0o700)
+        root.write("etc/lab-tls/server.crt", certificate.read_text())
+        root.write("etc/lab-tls/server.key", key.read_text(), 0o600)
+        root.write("etc/lab-registry.yml", _CONFIG)
+        root.write("etc/nginx/conf.d/lab.conf", _HEAD + "".join(virtual_host(name) for name in names))
+        root.folder("var/lib/registry", 0o755)
+
+    mounts = [f"{storage} var/lib/registry none bind 0 0"]
+    settings = f"{certificate}\n{storage}\n{_CONFIG}{_HEAD}{names}"
+    if not appliance.unchanged(lab, NAME, settings):
+        node.containers(lab).stop(NAME)
+    appliance.ensure(lab, Appliance(NAME, ADDRESS, recipe(), settle, mounts), resolver)
+    appliance.remember(lab, NAME, settings)
+    if not wait_for(lambda: _answers(lab), 60, 0.2):
+        raise LabError("the lab's registry does not answer within 60 s", hint=f"see {lab.log('lxc-registry')}")
+    say("registry", f"answers at {ADDRESS}")
+
+
+def _answers(lab: Lab) -> bool:
+    argv = ["openssl", "s_client", "-quiet", "-connect", f"{ADDRESS}:443"]
+    request = f"GET /v2/ HTTP/1.0\r\nHost: {ADDRESS}\r\n\r\n".encode()
+    try:
+        answer = run(namespace.plain(lab, ["timeout", "3", *argv]), stdin=request, check=False, timeout=10)
+    except LabError:
+        return False
+    return b" 200 OK" in answer.stdout
+
+
+def as_json(config: Config) -> dict[str, Any]:
+    """For `pvelab status`."""
+    return {"address": ADDRESS, "names": list(config.registry_names), "ca": str(authority()[0])}
+
+
+def authority() -> tuple[Path, Path]:
+    """The lab CA's certificate and key, made once per cache."""
+    folder = cache() / "ca"
+    folder.mkdir(parents=True, exist_ok=True)
+    folder.chmod(0o700)
+    certificate, key = folder / "ca.crt", folder / "ca.key"
+    with (folder / "lock").open("w") as handle:
+        fcntl.flock(handle, fcntl.LOCK_EX)
+        if not certificate.exists():
+            _key(key)
+            subject = "/O=pvelab/CN=CA of the labs on this machine"
+            argv = ["openssl", "req", "-x509", "-key", str(key), "-subj", subject, "-days", "3650", "-sha256"]
+            argv += ["-addext", "keyUsage=critical,keyCertSign,cRLSign"]
+            part = certificate.with_suffix(".part")
+            run([*argv, "-out", str(part)])
+            part.rename(certificate)
+    return certificate, key
+
+
+def server_certificate(names: Sequence[str], addresses: Sequence[str]) -> tuple[Path, Path]:
+    """A certificate of the lab CA for these names and addresses; renewed a month before its end."""
+    ca, ca_key = authority()
+    alternatives = ",".join([*(f"DNS:{name}" for name in names), *(f"IP:{address}" for address in addresses)])
+    digest = hashlib.sha256((ca.read_text() + alternatives).encode()).hexdigest()[:16]
+    certificate, key = ca.with_name(f"server-{digest}.crt"), ca.with_name(f"server-{digest}.key")
+    current = ["openssl", "x509", "-checkend", str(30 * 86400), "-noout", "-in", str(certificate)]
+    if certificate.exists() and run(current, check=False).returncode == 0:
+        return certificate, key
+    _key(key)
+    with tempfile.TemporaryDirectory(dir=ca.parent) as work:
+        request, extensions = Path(work) / "request", Path(work) / "extensions"
+        extensions.write_text(
+            f"subjectAltName={alternatives}\nextendedKeyUsage=serverAuth\nbasicConstraints=CA:FALSE\n"
+        )
+        run(["openssl", "req", "-new", "-key", str(key), "-subj", "/O=pvelab/CN=lab registry", "-out", str(request)])
+        argv = ["openssl", "x509", "-req", "-in", str(request), "-CA", str(ca), "-CAkey", str(ca_key), "-sha256"]
+        argv += ["-set_serial", str(int(digest, 16)), "-days", str(_DAYS), "-extfile", str(extensions)]
+        run([*argv, "-out", str(Path(work) / "crt")])
+        (Path(work) / "crt").rename(certificate)
+    return certificate, key
+
+
+def _key(path: Path) -> None:
+    run(["openssl", "genpkey", "-algorithm", "EC", "-pkeyopt", "ec_paramgen_curve:P-256", "-out", str(path)])
+    path.chmod(0o600)

@@ -1,0 +1,101 @@
+"""The lab's daemon: serves the emulated API over real guests. Started inside the lab's namespaces by `daemon`."""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import logging
+import socket
+import sys
+from typing import TYPE_CHECKING, Any
+
+from ..api.store import Document
+from ..backend import BackendError, Interface
+from . import interfaces, node
+from .backend import LxcBackend
+from .lab import Lab
+
+if TYPE_CHECKING:
+    from ..api.pve import Pve
+
+LOG = logging.getLogger("pvelab.world")
+
+
+def main(argv: list[str]) -> int:
+    """Serves until SIGTERM."""
+    parser = argparse.ArgumentParser(prog="pvelab.world.server")
+    parser.add_argument("name")
+    parser.add_argument("--fd", type=int, required=True, help="a bound socket of the host's loopback")
+    parser.add_argument("--factor", type=float, required=True)
+    parser.add_argument("--resolver", required=True)
+    options = parser.parse_args(argv)
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s %(message)s")
+    lab = Lab(options.name)
+    asyncio.run(_serve(lab, options.fd, LxcBackend(lab, options.factor, options.resolver)))
+    return 0
+
+
+async def _serve(lab: Lab, descriptor: int, backend: LxcBackend) -> None:
+    from ..api import server as api
+
+    password = lab.root_password.read_text().strip()
+    described = api.NodeInfo.from_config(dict(lab.config().raw))
+    app = api.make_app(lab.api, backend, described, password)
+    pve = app[api.PVE_KEY]
+    pve.network = NetworkFiles(lab, pve.network)
+    boot(lab, pve, backend)
+    # Made on the host before this process entered the namespace: it still belongs to the host's loopback.
+    outside = socket.socket(fileno=descriptor)
+    inside = api.listen("0.0.0.0", 8006)  # noqa: S104 the namespace is the lab's own
+    LOG.info("serving with %d running guests", len(backend.running()))
+    await api.serve(app, [outside, inside])
+
+
+def boot(lab: Lab, pve: Pve, backend: LxcBackend) -> None:
+    """After the lab was down: makes the bridges again and starts guests that start at boot, as a node does."""
+    try:
+        backend.reload_network(pve.interfaces(), lambda line: LOG.info("network: %s", line))
+    except BackendError as error:
+        LOG.error("network: %s", error)
+    marker = lab.run / "booted"
+    if marker.exists():
+        return
+    for conf in sorted(pve.guests.all(), key=lambda conf: conf.vmid):
+        if conf.values.get("onboot") == "1" and conf.values.get("template") != "1":
+            try:
+                backend.start(pve.spec(conf), lambda line: LOG.info("boot: %s", line))
+            except BackendError as error:
+                LOG.error("boot: guest %d does not start: %s", conf.vmid, error)
+    marker.touch()
+
+
+class NetworkFiles(Document):
+    """The network configuration, written into the node's /etc/network as well, where Proxmox VE keeps it."""
+
+    def __init__(self, lab: Lab, document: Document) -> None:
+        super().__init__(document.path, document.data)
+        self._root = node.root(lab)
+        self._publish()
+
+    def save(self) -> None:
+        """Keeps the configuration and writes `interfaces`, and `interfaces.new` while changes wait."""
+        super().save()
+        self._publish()
+
+    def _publish(self) -> None:
+        for name, part in (("interfaces", "active"), ("interfaces.new", "pending")):
+            if self.data[part] is None:
+                (self._root.path / "etc/network" / name).unlink(missing_ok=True)
+            else:
+                self._root.write(f"etc/network/{name}", interfaces.render(_interfaces(self.data[part])))
+
+
+def _interfaces(part: dict[str, dict[str, Any]]) -> list[Interface]:
+    return [
+        Interface(name, str(values["type"]), {k: str(v) for k, v in values.items() if k != "type"})
+        for name, values in part.items()
+    ]
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

@@ -1,0 +1,79 @@
+"""Where Debian packages come from: the host's own apt settings, carried over to the roots that the lab bakes."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from .process import run
+
+APT = Path("/etc/apt")
+_ONE_LINE = re.compile(r"deb\s+(?:\[[^\]]*\]\s+)?(\S+)\s+(\S+)\s*(.*)")
+# Settings of the way to the mirror. What is not about that (caches, hooks, languages) stays the root's own.
+_CARRIED = ("Acquire::http::Proxy", "Acquire::https::Proxy", "Acquire::Check-Valid-Until", "Acquire::Check-Date")
+_BASE = re.compile(r"^(https?://\S*?/debian)/?$")
+_SECURITY = re.compile(r"^(https?://\S*?/debian-security)/?$")
+
+
+@dataclass(frozen=True)
+class Source:
+    """One apt source of the host."""
+
+    uri: str
+    suites: tuple[str, ...]
+
+
+def parse(text: str, deb822: bool) -> Iterator[Source]:
+    """The sources in one file, in either of apt's two formats; disabled and source-only ones are left out."""
+    if not deb822:
+        for line in text.splitlines():
+            if found := _ONE_LINE.match(line.split("#", 1)[0].strip()):
+                yield Source(found[1], (found[2],))
+        return
+    for paragraph in re.split(r"\n\s*\n", text):
+        fields = _fields(paragraph)
+        if "deb" in fields.get("types", "").split() and fields.get("enabled", "yes").lower() not in ("no", "false"):
+            for uri in fields.get("uris", "").split():
+                yield Source(uri, tuple(fields.get("suites", "").split()))
+
+
+def _fields(paragraph: str) -> dict[str, str]:
+    found: dict[str, str] = {}
+    key = ""
+    for line in paragraph.splitlines():
+        if line.startswith("#"):
+            continue
+        if line[:1] in (" ", "\t") and key:
+            found[key] += " " + line.strip()
+        elif ":" in line:
+            name, _, value = line.partition(":")
+            key = name.strip().lower()
+            found[key] = value.strip()
+    return found
+
+
+def host_sources(base: Path = APT) -> list[Source]:
+    """All enabled binary sources of this host."""
+    files = [base / "sources.list", *sorted((base / "sources.list.d").glob("*"))]
+    found: list[Source] = []
+    for file in files:
+        if file.suffix in (".list", ".sources") and file.is_file():
+            found += parse(file.read_text(), file.suffix == ".sources")
+    return found
+
+
+def lines(sources: Iterable[Source], suite: str) -> list[str]:
+    """The sources.list lines of a Debian root of `suite`; empty when the host names no Debian mirror."""
+    known = list(sources)
+    mirror = next((found[1] for source in known if (found := _BASE.match(source.uri))), None)
+    security = next((found[1] for source in known if (found := _SECURITY.match(source.uri))), None)
+    written = [f"deb {mirror} {suite} main", f"deb {mirror} {suite}-updates main"] if mirror else []
+    return written + ([f"deb {security} {suite}-security main"] if mirror and security else [])
+
+
+def carried_options() -> list[str]:
+    """The host's apt.conf lines about the way to the mirror, e.g. its proxy."""
+    dump = run(["apt-config", "dump", "--no-empty"], check=False).stdout.decode(errors="replace")
+    return [line for line in dump.splitlines() if line.split(" ", 1)[0] in _CARRIED]

@@ -1,0 +1,88 @@
+"""Makes the operating system images that guests are created from, cached by content across labs."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import re
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from . import rootfs
+from .errors import LabError
+from .lab import Config, Lab
+from .process import say
+from .rootfs import Recipe
+
+# Where a directory storage of PVE keeps what kind of volume.
+_FOLDERS = {"vztmpl": "template/cache", "import": "import"}
+_VOLUME = re.compile(r"([a-z][\w.-]*):(vztmpl|import)/([\w.+-]+)")
+# What Debian's images bring, beside what the caller asks for.
+_STOCK = (
+    "openssh-server", "ca-certificates", "cron", "less", "nano", "iputils-ping", "netbase", "logrotate", "locales",
+    "libpam-systemd", "systemd-sysv", "tzdata",
+)  # fmt: skip
+_SSHD = "PermitRootLogin prohibit-password\nUseDNS no\n"
+
+
+def recipe(suite: str, packages: Sequence[str]) -> Recipe:
+    """The root file system behind an image."""
+    commands = ("systemctl enable systemd-networkd.service",)
+    files = {"etc/ssh/sshd_config.d/00-root-by-key.conf": _SSHD}
+    return Recipe(suite, tuple(sorted({*_STOCK, *packages})), files, commands)
+
+
+def path(lab: Lab, volume: str) -> Path:
+    """The file behind a volume id of a directory storage."""
+    found = _VOLUME.fullmatch(volume)
+    if not found:
+        raise LabError(f"{volume!r} is no image's volume id", hint="e.g. local:vztmpl/NAME.tar.zst")
+    return lab.api / "storage" / found[1] / _FOLDERS[found[2]] / found[3]
+
+
+def make(lab: Lab, config: Config, volume: str, suite: str, packages: Sequence[str]) -> dict[str, Any]:
+    """Makes the image, or links the cached one of the same content, and writes down what it is."""
+    target = path(lab, volume)
+    storages = [item["id"] for item in config.raw.get("storages", [])] or ["local"]
+    if volume.partition(":")[0] not in storages:
+        raise LabError(f"the lab has no storage {volume.partition(':')[0]!r}", hint=f"it has {', '.join(storages)}")
+    archive = rootfs.bake(recipe(suite, packages), f"image {volume}")
+    target.parent.mkdir(parents=True, exist_ok=True)
+    if not target.exists() or not target.samefile(archive):
+        _place(archive, target)
+    described = {
+        "volume": volume,
+        "is": "a root file system as tar.zst, made by the lab from Debian packages",
+        "is_not": f"an image downloaded from a vendor{', nor a qcow2 disk' if volume.endswith('.qcow2') else ''}",
+        "suite": suite,
+        "packages": sorted({*_STOCK, *packages}),
+        "sha256": digest(archive),
+    }
+    # Beside the storage, not in it: the API would list it as a volume.
+    note = lab.state / "images" / f"{target.name}.json"
+    note.parent.mkdir(exist_ok=True)
+    note.write_text(json.dumps(described, indent=1) + "\n")
+    say(f"image {volume}", f"{archive.stat().st_size // 2**20} MiB, {archive.name}")
+    return described
+
+
+def _place(archive: Path, target: Path) -> None:
+    """Links the archive into the storage, or copies it where the cache is another file system."""
+    part = target.with_name(target.name + ".part")
+    part.unlink(missing_ok=True)
+    try:
+        os.link(archive, part)
+    except OSError:
+        rootfs.copy(archive, part)
+    part.replace(target)
+
+
+def digest(archive: Path) -> str:
+    """The archive's SHA-256, kept beside it since archives never change."""
+    note = archive.with_name(archive.name + ".sha256")
+    if not note.exists():
+        with archive.open("rb") as file:
+            note.write_text(hashlib.file_digest(file, "sha256").hexdigest())
+    return note.read_text()

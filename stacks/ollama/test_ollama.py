@@ -1,0 +1,104 @@
+"""The language models that hub.yml declares answer, and only to their own zone."""
+
+from __future__ import annotations
+
+import json
+import urllib.request
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+from aihub.adapters.images import STAND_IN
+from aihub.model.hub import LanguageModel
+from aihub.model.resolved import Guest, Hub
+
+
+@pytest.fixture(scope="session")
+def call(forward: Callable[[int], int]) -> Callable[..., Any]:
+    """`call(path, body)`: the JSON that Ollama answers."""
+
+    def ask(path: str, body: object = None) -> Any:
+        data = json.dumps(body).encode() if body is not None else None
+        request = urllib.request.Request(f"http://127.0.0.1:{forward(11434)}{path}", data=data)
+        # Loading tens of GB from disk takes its time.
+        with urllib.request.urlopen(request, timeout=300) as answer:
+            return json.loads(answer.read())
+
+    return ask
+
+
+@pytest.fixture(scope="session")
+def models(hub: Hub, guest: Guest) -> dict[str, LanguageModel]:
+    """The models that hub.yml puts on this guest."""
+    found = {name: m for name, m in hub.models.items() if m.engine == "ollama" and m.guest == guest.name}
+    if not found:
+        pytest.skip("hub.yml declares no model for it")
+    return found
+
+
+def test_models(
+    call: Callable[..., Any],
+    models: dict[str, LanguageModel],
+    simulated: Callable[[str], None],
+) -> None:
+    """it has every model that hub.yml declares"""
+    simulated(STAND_IN)
+    there = {model["name"] for model in call("/api/tags")["models"]}
+    assert {
+        m.weights if ":" in m.weights.rpartition("/")[2] else f"{m.weights}:latest" for m in models.values()
+    } <= there
+
+
+def test_answer(
+    call: Callable[..., Any],
+    models: dict[str, LanguageModel],
+    simulated: Callable[[str], None],
+) -> None:
+    """every model names the capital of France"""
+    simulated(STAND_IN)
+    for model in models.values():
+        answer = call(
+            "/api/chat",
+            {
+                "model": model.weights,
+                "stream": False,
+                "options": {"temperature": 0, "seed": 1, "num_predict": 64},
+                "messages": [{"role": "user", "content": "What is the capital of France?"}],
+            },
+        )
+        assert "Paris" in answer["message"]["content"]
+
+
+def test_context(
+    call: Callable[..., Any],
+    models: dict[str, LanguageModel],
+    simulated: Callable[[str], None],
+) -> None:
+    """a loaded model has the context that hub.yml asks for"""
+    simulated(STAND_IN)
+    for model in models.values():
+        call(
+            "/api/generate",
+            {
+                "model": model.weights,
+                "prompt": "Hello",
+                "stream": False,
+                "options": {"num_predict": 1},
+            },
+        )
+        loaded = {m["name"]: m["context_length"] for m in call("/api/ps")["models"]}
+        wanted = max(m.context for m in models.values())
+        assert loaded[model.weights if ":" in model.weights else f"{model.weights}:latest"] == wanted
+
+
+def test_other_zones(hub: Hub, guest: Guest, connects: Callable[[str, str, int], bool]) -> None:
+    """no guest of another zone reaches it"""
+    others = [other for other in hub.guests.values() if other.zone != guest.zone]
+    if not others:
+        pytest.skip("all guests are in its zone")
+    assert not [other.name for other in others if connects(other.name, str(guest.address), 11434)]
+
+
+def test_stays_here(container: Callable[[], Any]) -> None:
+    """it may not send what it is asked to a remote service"""
+    assert "OLLAMA_NO_CLOUD=1" in container().attrs["Config"]["Env"]

@@ -1,0 +1,107 @@
+"""PostgreSQL answers as its consumers need it: paired logins, vectors, hypertables, and nothing for strangers."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import psycopg
+import pytest
+
+NEAREST = "SELECT id FROM items ORDER BY embedding <-> '[1,0,0]' LIMIT 2"
+Open = Callable[..., Any]
+
+
+@pytest.fixture(scope="session")
+def login(forward: Callable[[int], int], secret: Callable[[str], str]) -> Open:
+    """`login(half)`: a connection of the checks' own consumer; everything done in it is rolled back."""
+
+    @contextmanager
+    def connect(half: str = "a", *, password: str = "", database: str = "verify") -> Iterator[psycopg.Connection]:
+        connection = psycopg.connect(
+            host="127.0.0.1", port=forward(5432), user=f"verify_{half}", dbname=database, connect_timeout=10,
+            password=password or secret(f"verify_{half}"),
+        )  # fmt: skip
+        try:
+            yield connection
+        finally:
+            connection.rollback()
+            connection.close()
+
+    return connect
+
+
+@pytest.mark.parametrize("half", ["a", "b"])
+def test_login(login: Open, half: str) -> None:
+    """both logins of a pair act as the owner of their database"""
+    with login(half) as connection:
+        owner = "SELECT pg_get_userbyid(datdba) FROM pg_database WHERE datname = current_database()"
+        found = connection.execute(f"SELECT session_user, current_user, ({owner})").fetchone()
+    assert found == (f"verify_{half}", "verify", "verify")
+
+
+def test_vector_search(login: Open) -> None:
+    """a vector search through an HNSW index finds the nearest rows"""
+    with login() as connection:
+        connection.execute("CREATE TABLE items (id int PRIMARY KEY, embedding vector(3))")
+        connection.execute("INSERT INTO items VALUES (1, '[1,0,0]'), (2, '[0,1,0]'), (3, '[0.9,0.1,0]')")
+        connection.execute("CREATE INDEX ON items USING hnsw (embedding vector_l2_ops)")
+        connection.execute("SET LOCAL enable_seqscan = off")
+        plan = " ".join(line for (line,) in connection.execute(f"EXPLAIN {NEAREST}"))
+        assert "items_embedding_idx" in plan
+        assert connection.execute(NEAREST).fetchall() == [(1,), (3,)]
+
+
+def test_hypertable(login: Open) -> None:
+    """a hypertable spreads a month of rows over chunks and sums them up by week"""
+    with login() as connection:
+        connection.execute("CREATE TABLE readings (at timestamptz NOT NULL, value float)")
+        connection.execute("SELECT create_hypertable('readings', 'at')")
+        connection.execute(
+            "INSERT INTO readings SELECT '2026-01-01Z'::timestamptz + i * interval '1 day', i"
+            " FROM generate_series(0, 29) i"
+        )
+        chunks = connection.execute("SELECT count(*) FROM show_chunks('readings')").fetchone()
+        weeks = connection.execute(
+            "SELECT sum(value) FROM readings GROUP BY time_bucket('7 days', at, '2026-01-01Z'::timestamptz) ORDER BY 1"
+        ).fetchall()
+    assert chunks and chunks[0] >= 4
+    assert [value for (value,) in weeks] == [21, 57, 70, 119, 168]
+
+
+def test_wrong_password(login: Open) -> None:
+    """a wrong password is refused"""
+    with (
+        pytest.raises(psycopg.OperationalError, match="authentication failed"),
+        login(password="not-the-password"),
+    ):
+        pass
+
+
+def test_other_database(login: Open) -> None:
+    """a consumer can't open a database of somebody else"""
+    with (
+        pytest.raises(psycopg.OperationalError, match="permission denied for database"),
+        login(database="postgres"),
+    ):
+        pass
+
+
+def test_superuser(forward: Callable[[int], int]) -> None:
+    """the superuser can't log in over the network"""
+    with pytest.raises(psycopg.OperationalError, match="rejects connection"):
+        psycopg.connect(
+            host="127.0.0.1",
+            port=forward(5432),
+            user="postgres",
+            password="x",
+            connect_timeout=10,
+        )
+
+
+def test_privileges(login: Open) -> None:
+    """nobody who logs in over the network is a superuser"""
+    with login() as connection:
+        found = connection.execute("SELECT rolname FROM pg_roles WHERE rolsuper AND rolname <> 'postgres'").fetchall()
+    assert found == []

@@ -1,0 +1,21 @@
+"""aihub's own way, guests alone: load the hub, look into every guest, compare. Prints what would change."""
+
+from __future__ import annotations
+
+import json
+import os
+from pathlib import Path
+
+
+def main() -> None:
+    """Load, probe, plan."""
+    from aihub import load, paths, probe
+
+    hub = load.load(Path(os.environ["AIHUB_HUB"]), target="lab")
+    state = paths.State(Path(os.environ["AIHUB_STATE_DIR"]))
+    changes, unknown = probe.plan(hub, state, "lab", probe.read(hub, state))
+    print(json.dumps({"changes": [c.summary for c in changes], "unknown": list(unknown)}))
+
+
+if __name__ == "__main__":
+    main()

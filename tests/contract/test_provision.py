@@ -1,0 +1,309 @@
+"""aihub's provisioning against the Proxmox API of pvelab, over HTTPS with the token that metal makes."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+from provision_lab import TEMPLATE, Lab
+
+
+@pytest.fixture(scope="module")
+def lab(tmp_path_factory):
+    found = Lab(tmp_path_factory.mktemp("lab"))
+    yield found
+    found.close()
+
+
+@pytest.fixture
+def hub(lab):
+    """A small hub that is up, and gone again afterwards."""
+    found = lab.hub("hub")
+    found.ok("up")
+    yield found
+    lab.root.sweep()
+
+
+def writes(lab):
+    return [r for r in lab.root("GET", "/pvelab/requests")["requests"] if r["method"] != "GET" and "!hub" in r["user"]]
+
+
+def test_up_makes_the_declared_guests_and_a_second_up_writes_nothing(lab, hub):
+    guests = lab.root.guests()
+    assert {(v, g["name"], g["status"], g["pool"]) for v, g in guests.items()} == {
+        (110, "db", "running", "hub-small"),
+        (201, "ai", "running", "hub-small"),
+    }
+    config = lab.root.config(110)
+    assert config["tags"] == "aihub;infra"
+    assert config["description"] == "aihub:v1 hub=00112233445566ff vmid=110 guest=db\n"
+    assert "size=10G" in lab.root.config(201)["scsi0"]
+    assert hub("plan") == 0
+    assert hub.journal == []
+    before = len(writes(lab))
+    hub.ok("up")
+    assert len(writes(lab)) == before
+
+
+def test_drift_made_by_hand_is_seen_and_repaired(lab, hub):
+    root = lab.root
+    root("PUT", "/nodes/pve/lxc/110/config", memory=512, tags="mine", delete="searchdomain")
+    root.task("POST", "/nodes/pve/qemu/201/status/stop")
+    assert hub("plan") == 3
+    hub.ok("up")
+    assert root.config(110)["memory"] == 1024
+    assert root.config(110)["tags"] == "aihub;infra"
+    assert root.config(110)["searchdomain"] == "small.home.arpa"
+    assert root.guests()[201]["status"] == "running"
+    assert hub("plan") == 0
+
+
+def test_a_guest_removed_by_hand_is_made_again(lab, hub):
+    lab.root.task("POST", "/nodes/pve/lxc/110/status/stop")
+    lab.root.task("DELETE", "/nodes/pve/lxc/110")
+    assert hub("plan") == 3
+    hub.ok("up")
+    assert lab.root.guests()[110]["status"] == "running"
+
+
+def test_more_memory_and_disk_in_hub_yml(lab, hub):
+    hub.write({"memory: 2GiB, disk: 10GiB": "memory: 3GiB, disk: 12GiB", "memory: 1GiB": "memory: 2GiB"})
+    started = lab.root("GET", "/nodes/pve/lxc/110/status/current")["uptime"]
+    hub.ok("up")
+    assert lab.root.config(201)["memory"] in ("3072", 3072)
+    assert "size=12G" in lab.root.config(201)["scsi0"]
+    assert lab.root("GET", "/nodes/pve/lxc/110/status/current")["uptime"] >= started
+    assert hub("plan") == 0
+
+
+def test_the_text_that_people_put_into_a_description_stays(lab, hub):
+    marker = lab.root.config(110)["description"].strip()
+    lab.root("PUT", "/nodes/pve/lxc/110/config", description=f"ask Kim\n{marker}\nsecond floor", memory=512)
+    hub.ok("up")
+    assert lab.root.config(110)["description"].splitlines()[0] == "ask Kim"
+
+
+def decoy(lab, vmid, name, description="somebody else's"):
+    lab.root.task(
+        "POST",
+        "/nodes/pve/lxc",
+        vmid=vmid,
+        hostname=name,
+        ostemplate=TEMPLATE,
+        rootfs="local:1",
+        description=description,
+        net0="name=eth0,bridge=vmbr0,ip=192.168.1.50/24",
+    )
+
+
+def test_a_foreign_guest_on_our_number_is_a_conflict_before_anything_is_written(lab, hub):
+    decoy(lab, 300, "neighbour")
+    config, before = lab.root.config(300), len(writes(lab))
+    hub.write({"vmid: 201": "vmid: 300"})
+    assert hub("up") == 6
+    assert "VMID 300 belongs to neighbour" in hub.error
+    assert lab.root.config(300) == config
+    assert len(writes(lab)) == before
+
+
+def test_a_foreign_guest_with_our_address_is_a_conflict(lab):
+    decoy(lab, 300, "neighbour")
+    lab.root("PUT", "/nodes/pve/lxc/300/config", net0="name=eth0,bridge=vmbr0,ip=10.10.10.11/24")
+    found = lab.hub("hub")
+    try:
+        assert found("up") == 6
+        assert "10.10.10.11 is used by neighbour (VMID 300)" in found.error
+    finally:
+        lab.root.sweep()
+
+
+def test_down_leaves_what_is_not_ours(lab, hub):
+    decoy(lab, 300, "db")
+    decoy(lab, 301, "forged", "aihub:v1 hub=00112233445566ff vmid=110 guest=db")
+    before = lab.root.config(300), lab.root.config(301)
+    hub.ok("down")
+    assert set(lab.root.guests()) == {300, 301}
+    assert (lab.root.config(300), lab.root.config(301)) == before
+    assert hub.journal == []
+
+
+def test_another_storage_needs_permission_to_lose_the_data(lab, hub):
+    hub.write({"db: {vmid: 110, kind: lxc": "db: {vmid: 110, kind: vm"})
+    assert hub("plan") == 3
+    assert hub("up") == 4
+    assert "--allow-destroy db" in hub.error
+    assert lab.root.guests()[110]["type"] == "lxc"
+    hub.ok("up", allow=("db",))
+    assert lab.root.guests()[110]["type"] == "qemu"
+
+
+def test_a_guest_that_left_hub_yml_goes_only_when_named(lab, hub):
+    line = next(text for text in (hub.directory / "hub.yml").read_text().splitlines() if "  ai:" in text)
+    hub.write({line: ""})
+    hub.ok("up")
+    assert 201 in lab.root.guests()
+    hub.ok("up", allow=("ai",))
+    assert set(lab.root.guests()) == {110}
+
+
+def test_a_missing_image_bridge_or_right_is_named_before_anything_is_written(lab):
+    found = lab.hub("hub", changes={"private: {subnet": "public: {subnet", "zone: private": "zone: public"})
+    image = lab.server_state / "storage" / "local" / "import" / "debian-13-genericcloud-amd64.qcow2"
+    aside = image.rename(image.with_suffix(".aside"))
+    before = len(writes(lab))
+    try:
+        assert found("up") == 4
+    finally:
+        aside.rename(image)
+    assert "OS image local:import/debian-13-genericcloud-amd64.qcow2 is not there" in found.error
+    assert "bridge hubpublic of zone public is not there" in found.error
+    assert "the token lacks SDN.Use on /sdn/zones/localnetwork/hubpublic" in found.error
+    assert len(writes(lab)) == before
+
+
+WRITES = [
+    ("POST", "/nodes/pve/lxc$"),
+    ("POST", "/nodes/pve/qemu$"),
+    ("PUT", "/lxc/110/config$"),
+    ("PUT", "/resize$"),
+    ("POST", "/status/start$"),
+]
+FAULTS = [{"kind": "drop-before"}, {"kind": "drop-after"}, {"kind": "status", "status": 595}]
+
+
+@pytest.fixture
+def fresh(lab):
+    """A small hub of which nothing is there yet, gone again afterwards whatever happened."""
+    found = lab.hub("hub")
+    yield found
+    lab.root.sweep()
+
+
+def creates(lab, vmid):
+    tasks = lab.root("GET", "/nodes/pve/tasks", source="all", limit=500, vmid=vmid)
+    return len([t for t in tasks if t["type"] in ("vzcreate", "qmcreate")])
+
+
+@pytest.mark.parametrize(("method", "path"), WRITES)
+@pytest.mark.parametrize("fault", FAULTS, ids=lambda f: f["kind"])
+def test_a_lost_answer_makes_no_second_guest_and_no_failure(lab, fresh, method, path, fault):
+    before = creates(lab, 110), creates(lab, 201)
+    lab.root.fault(method=method, path=path, **fault)
+    fresh.ok("up")
+    assert [r["struck"] for r in lab.root("GET", "/pvelab/faults")] == [1]
+    assert fresh("plan") == 0
+    assert set(lab.root.guests()) == {110, 201}
+    assert (creates(lab, 110), creates(lab, 201)) == (before[0] + 1, before[1] + 1)
+
+
+def test_a_failed_create_is_reported_cleaned_up_and_made_by_the_next_run(lab, fresh):
+    lab.root.fault(kind="storage-full", method="POST", path="/nodes/pve/lxc$")
+    assert fresh("up") == 1
+    assert "guest db: " in fresh.error
+    assert "vzcreate ended with: unable to create CT 110" in fresh.error
+    assert "No space left on device" in fresh.error
+    assert "TASK ERROR: unable to create CT 110" in fresh.error
+    assert 110 not in lab.root.guests()
+    assert lab.root.guests()[201]["status"] == "running", "the others go on"
+    assert [e["guest"] for e in fresh.journal] == ["ai"], "only the first contact with the other is open"
+    fresh.ok("up")
+    assert fresh.journal == []
+
+
+@pytest.mark.parametrize(("kind", "vmid", "tool"), [("lxc", 110, "pct"), ("qemu", 201, "qm")])
+def test_what_a_died_create_left_is_named_with_roots_command_until_it_is_gone(lab, fresh, kind, vmid, tool):
+    lab.root.fault(kind="task-fail", method="POST", path=f"/nodes/pve/{kind}$", message="worker died")
+    assert fresh("up") == 1
+    for _ in range(2):
+        assert f"{tool} unlock {vmid}; {tool} destroy {vmid}" in fresh.error
+        assert fresh("up") in (1, 4)
+        lab.root("DELETE", f"/pvelab/locks/{vmid}")
+    lab.root.task("DELETE", f"/nodes/pve/{kind}/{vmid}")
+    fresh.ok("up")
+    assert fresh("plan") == 0
+    assert fresh.journal == []
+
+
+def test_a_token_with_rights_on_the_number_clears_it_without_root(lab, fresh):
+    lab.root("PUT", "/access/acl", users="hub-small@pve", path="/vms/110", roles="HubGuest")
+    lab.root("PUT", "/access/acl", tokens="hub-small@pve!hub", path="/vms/110", roles="HubGuest")
+    lab.root.fault(kind="task-fail", method="POST", path="/nodes/pve/lxc$", message="worker died")
+    assert fresh("up") == 1
+    lab.root("DELETE", "/pvelab/locks/110")
+    fresh.ok("up")
+    assert fresh("plan") == 0
+    assert fresh.journal == []
+
+
+def test_an_empty_config_that_the_journal_does_not_know_is_not_ours(lab, fresh):
+    lab.root.fault(kind="task-fail", method="POST", path="/nodes/pve/lxc$")
+    assert fresh("up") == 1
+    journal = fresh.directory / "state" / "journal.json"
+    aside = journal.rename(journal.with_suffix(".aside"))
+    try:
+        assert fresh("up") == 6
+        assert "VMID 110 belongs to" in fresh.error
+    finally:
+        aside.rename(journal)
+        lab.root("DELETE", "/pvelab/locks/110")
+
+
+@pytest.mark.parametrize("method", ["POST", "DELETE"])
+def test_a_server_that_dies_in_a_create_or_a_destroy(lab, fresh, method):
+    if method == "DELETE":
+        fresh.ok("up")
+    lab.root.fault(kind="task-hang", method=method, path="/nodes/pve/lxc(/110)?$", seconds=60)
+    assert fresh("up" if method == "POST" else "down", crash="after 1.5 s") < 0
+    lab.kill()
+    lab.start()
+    lab.root("DELETE", "/pvelab/locks/110")
+    if method == "POST":
+        lab.root.task("DELETE", "/nodes/pve/lxc/110")
+    fresh.ok("up")
+    assert fresh("plan") == 0
+    assert fresh.journal == []
+
+
+def test_a_token_revoked_half_way_stops_the_run_and_says_which(lab, fresh):
+    lab.root.fault(kind="token-revoked", method="POST", path="/status/start$", count=0)
+    assert fresh("up") == 1
+    assert "hub-small@pve!hub" in fresh.error
+    lab.root("DELETE", "/pvelab/faults")
+    fresh.ok("up")
+    assert fresh.journal == []
+
+
+def test_a_guest_that_something_else_locks_is_left_alone_and_named(lab, hub):
+    lab.root("PUT", "/nodes/pve/lxc/110/config", memory=512)
+    lab.root("PUT", "/nodes/pve/lxc/110/config", lock="backup")
+    assert hub("up") == 4
+    assert "it is locked (backup)" in hub.error
+    assert "pct unlock 110" in hub.error
+    lab.root("DELETE", "/pvelab/locks/110")
+    hub.ok("up")
+
+
+def test_an_edit_between_plan_and_apply_is_not_overwritten(lab, hub):
+    lab.root("PUT", "/nodes/pve/lxc/110/config", memory=512)
+    job = {**hub.job("up"), "between": ["lxc", 110, {"cores": 1}]}
+    assert lab.run(job) == [1]
+    assert "somebody changed it since the plan was made" in hub.error
+    assert lab.root.config(110)["memory"] == 512
+    hub.ok("up")
+    assert lab.root.config(110)["cores"] == 2
+
+
+def test_host_keys_come_from_the_create_log(lab, fresh):
+    fresh.ok("up")
+    seen = json.loads((fresh.directory / "state" / "created.json").read_text())
+    assert set(seen) == {"db", "ai"}
+    assert seen["ai"] is None
+    assert any("SHA256:" in line for line in seen["db"])
+
+
+def test_two_runs_at_once_one_wins_and_the_other_names_it(lab, hub):
+    for _ in range(5):
+        codes = sorted(lab.run(hub.job("up"), hub.job("up")))
+        assert codes == [0, 5]
+        assert "holds the lock" in hub.error
+        assert "aihub up (pid " in hub.error

@@ -1,0 +1,107 @@
+"""What is not ours stays as it is; two hubs live side by side; a killed run is picked up."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import time
+from dataclasses import replace
+
+import pytest
+
+from conftest import SMALL, Api, Cli
+
+pytestmark = pytest.mark.lab
+
+
+@pytest.fixture(scope="module")
+def small(hub: Cli, tmp_path_factory):
+    """A second lab beside the first: two guests, killed twice on its way up."""
+    cli = Cli(SMALL, f"{hub.lab}-s", tmp_path_factory.mktemp("small"))
+    try:
+        yield cli
+    finally:
+        cli("down", "--yes", timeout=300)
+
+
+def kill_when(cli: Cli, text: str, limit: float = 600) -> str:
+    """Starts `up`, kills it with SIGKILL as soon as its output holds `text`."""
+    child = cli.start("up", "--yes")
+    seen, started = "", time.monotonic()
+    assert child.stdout is not None
+    for line in child.stdout:
+        seen += line
+        if text in line:
+            os.killpg(child.pid, signal.SIGKILL)
+            break
+        assert time.monotonic() - started < limit, seen[-3000:]
+    child.wait(timeout=60)
+    assert child.returncode == -signal.SIGKILL, f"`{text}` never came: {seen[-3000:]}"
+    return seen
+
+
+def decoy(api: Api, vmid: int, name: str) -> str:
+    """A foreign guest, made by somebody else's client."""
+    task = api(
+        "POST",
+        "/nodes/pve/lxc",
+        vmid=vmid,
+        hostname=name,
+        ostemplate="local:vztmpl/debian-13-standard_13.1-2_amd64.tar.zst",
+        rootfs="local-zfs:1",
+        memory=512,
+        description="somebody else's",
+    )
+    assert api.wait(task) == "OK"
+    return json.dumps(api("GET", f"/nodes/pve/lxc/{vmid}/config"), sort_keys=True)
+
+
+def test_a_run_killed_half_way_is_finished_by_the_next_and_decoys_stay(small):
+    kill_when(small, "creat")
+    api = Api(small)
+    neighbour = decoy(api, 312, "neighbour")
+    namesake = decoy(api, 399, "db")
+    kill_when(small, "docker")
+    small.ok("up")
+
+    guests = {g["vmid"]: g["name"] for g in api("GET", "/cluster/resources", type="vm")}
+    assert guests == {310: "db", 311: "cache", 312: "neighbour", 399: "db"}
+    assert json.dumps(api("GET", "/nodes/pve/lxc/312/config"), sort_keys=True) == neighbour
+    assert json.dumps(api("GET", "/nodes/pve/lxc/399/config"), sort_keys=True) == namesake
+    assert small.plan()[0] == 0
+
+
+def test_a_guest_of_somebody_else_on_our_number_is_a_conflict(small, tmp_path):
+    other = tmp_path / "other.yml"
+    other.write_text(SMALL.read_text().replace("vmid: 311", "vmid: 312"))
+    done = replace(small, hub=other)("up", "--yes")
+    assert done.returncode == 6, done.stderr
+    assert "312" in done.stderr
+    assert "neighbour" in done.stderr
+
+
+def test_a_second_run_at_once_is_told_who_holds_the_lock(small):
+    first = small.start("up", "--full")
+    try:
+        time.sleep(2.5)
+        second = small("up")
+        assert second.returncode == 5, second.stderr
+        assert str(first.pid) in second.stderr
+    finally:
+        out, _ = first.communicate(timeout=600)
+    assert first.returncode == 0, out[-3000:]
+
+
+def test_two_labs_have_guests_of_their_own(hub, small):
+    assert hub.ssh("db", "hostname -f") == "db.hub.home.arpa"
+    assert small.ssh("db", "hostname -f") == "db.small.home.arpa"
+
+
+def test_the_lab_s_server_may_die_and_guests_go_on(small):
+    before = small.ssh("cache", "cat /proc/sys/kernel/random/boot_id; uptime -s")
+    pid = int(small.world()["api"]["pid"])
+    os.kill(pid, signal.SIGKILL)
+    assert small.plan()[0] == 0
+    assert small.ssh("cache", "cat /proc/sys/kernel/random/boot_id; uptime -s") == before
+

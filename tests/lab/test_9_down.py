@@ -1,0 +1,56 @@
+"""`down` leaves nothing behind."""
+
+from __future__ import annotations
+
+import subprocess
+from pathlib import Path
+
+import pytest
+
+pytestmark = pytest.mark.lab
+
+
+def traces(lab: str) -> dict[str, list[str]]:
+    """Whatever of a lab is still on this machine."""
+    run = lambda *argv: subprocess.run(argv, capture_output=True, text=True, check=True).stdout.splitlines()  # noqa: E731
+    processes = []
+    for path in Path("/proc").glob("[0-9]*/cmdline"):
+        try:
+            text = path.read_bytes().replace(b"\0", b" ").decode(errors="replace")
+        except OSError:
+            continue
+        if f"pvelab-{lab}" in text or f"/pvelab/{lab}/" in text:
+            processes.append(text)
+    return {
+        "namespaces": [line for line in run("ip", "netns") if line.split()[0] == f"pvelab-{lab}"],
+        "mounts": [line for line in Path("/proc/self/mounts").read_text().splitlines() if f"/pvelab/{lab}" in line or f"pvelab-{lab}" in line],
+        "links": [line for line in run("ip", "-o", "link") if f"pvelab-{lab}" in line],
+        "processes": processes,
+        "files": [str(p) for p in (Path("/run/pvelab") / lab, Path("/var/lib/pvelab") / lab) if p.exists()],
+        "cgroups": [str(p) for p in Path("/sys/fs/cgroup").glob(f"**/*pvelab-{lab}*")][:5],
+    }
+
+
+def host_network() -> str:
+    """The machine's own addresses, routes, rules and forwarding."""
+    parts = [
+        subprocess.run(argv, capture_output=True, text=True, check=True).stdout
+        for argv in (["ip", "-o", "addr"], ["ip", "route", "show", "table", "all"], ["nft", "list", "ruleset"])
+    ]
+    return "".join(parts) + Path("/proc/sys/net/ipv4/ip_forward").read_text()
+
+
+def test_the_host_s_own_network_is_never_touched(hub):
+    text = host_network()
+    assert "hubinfra" not in text
+    assert "pvelab" not in text
+
+
+def test_down_leaves_no_container_mount_namespace_rule_or_process(hub):
+    before = traces(hub.lab)
+    assert before["namespaces"], "the search finds a lab that is there"
+    assert before["processes"]
+    network = host_network()
+    hub.ok("down", "--yes")
+    assert not {kind: found for kind, found in traces(hub.lab).items() if found}
+    assert host_network() == network

@@ -1,0 +1,85 @@
+"""Which playbook runs where, and how Ansible's events become our words and errors."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from aihub import load, paths
+from aihub.adapters import guests
+from aihub.errors import TaskFailed, Unreachable
+from aihub.model.resolved import Hub
+
+
+@pytest.fixture(scope="module")
+def hub() -> Hub:
+    return load.load(paths.DEFAULT_HUB, target="lab")
+
+
+def run() -> guests._Run:
+    return guests._Run(paths.State(Path("/nowhere")), Path("/nowhere"), lambda _subject, _text: None)
+
+
+def event(kind: str, **data: Any) -> dict[str, Any]:
+    return {"event": kind, "event_data": {"host": "db", "role": "ssh", "task": "Sshd runs", **data}}
+
+
+def test_guests_that_need_the_same_run_together() -> None:
+    wanted = {"db": ["ssh", "stack/postgres"], "cicd": ["ssh"], "cache": None, "security": ["stack/x"]}
+    assert guests._runs(wanted) == {("ssh",): ["db", "cicd"], (): ["cache"]}
+
+
+def test_the_stacks_phase_takes_the_named_instances_only(hub: Hub) -> None:
+    assert guests._chosen(hub, {"cache": None, "db": None}, ["egress@cache"]) == {"cache": ["egress"]}
+    assert guests._chosen(hub, {"cache": ["ssh", "stack/redis"], "db": ["ssh"]}, None) == {"cache": ["redis"]}
+
+
+def test_a_stack_no_longer_declared_makes_its_guest_run(hub: Hub) -> None:
+    assert guests._chosen(hub, {"db": ["stack/gone"]}, None) == {"db": []}
+    assert guests._chosen(hub, {"db": ["stack/gone"]}, ["egress@cache"]) == {}
+
+
+def test_changes_are_counted_by_guest() -> None:
+    one = run()
+    for changed in (True, False, True):
+        one._event(event("runner_on_ok", res={"changed": changed}))
+    assert one.changed == {"db": 2}
+
+
+def test_events_are_not_kept_on_disk() -> None:
+    assert run()._event(event("runner_on_ok", res={})) is False
+
+
+def test_a_failure_names_guest_role_task_and_last_words() -> None:
+    one = run()
+    one._event(event("runner_on_failed", res={"msg": "refused", "stderr": "line 1\nline 2"}))
+    (failure,) = one.failures
+    assert isinstance(failure, TaskFailed)
+    assert str(failure) == "db, ssh: Sshd runs: refused\nline 1\nline 2"
+
+
+def test_of_a_loop_only_failed_items_speak() -> None:
+    items = [{"failed": False, "msg": "fine"}, {"failed": True, "msg": "broken"}]
+    assert guests._reason({"res": {"msg": "One or more items failed", "results": items}}) == "broken"
+
+
+def test_the_last_failure_of_a_guest_explains_it() -> None:
+    one = run()
+    one._event(event("runner_on_failed", res={"msg": "see the journal"}))
+    one._event(event("runner_on_failed", res={"msg": "no such image"}))
+    assert [failure.what for failure in one.failures] == ["no such image"]
+
+
+def test_guests_that_do_not_answer_are_unreachable() -> None:
+    one = run()
+    one._event(event("runner_on_unreachable", res={"msg": "timed out"}))
+    assert isinstance(guests._together(one.failures), Unreachable)
+
+
+def test_nothing_wanted_starts_nothing(hub: Hub, tmp_path: Path) -> None:
+    state = paths.State(tmp_path)
+    state.make()
+    state.key.with_suffix(".pub").write_text("ssh-ed25519 AAAA controller\n")
+    assert guests.converge(hub, state, "lab", {"db": ["stack/postgres"]}, phase="machine") == {}

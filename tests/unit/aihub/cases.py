@@ -1,0 +1,69 @@
+"""Finds the case files, reads what they expect, and keeps the world away while they load."""
+
+from __future__ import annotations
+
+import re
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from unittest.mock import patch
+
+from aihub import load
+from aihub.errors import InvalidInput, Problem
+
+CASES = Path(__file__).parents[2] / "cases"
+STACKS = CASES / "stacks"
+_EXPECT = re.compile(r"^\ufeff?# expect: (\d+):(\d+) (.+)$", re.MULTILINE)
+_TARGET = re.compile(r"^# target: (\w+)$", re.MULTILINE)
+
+
+def files(kind: str, verdict: str) -> list[Path]:
+    """The case files of `hub` or `stack` that are `valid` or `invalid`."""
+    return sorted((CASES / kind / verdict).glob("*.yml"))
+
+
+def text(path: Path) -> str:
+    """A case's text, whatever its bytes."""
+    return path.read_bytes().decode(errors="replace")
+
+
+def expected(path: Path) -> list[tuple[int, int, str]]:
+    """Line, column and a part of the message of every problem that a case promises."""
+    return [(int(line), int(column), part.rstrip("\r")) for line, column, part in _EXPECT.findall(text(path))]
+
+
+def target(path: Path) -> load.Target:
+    """Where the case's hub is to be built."""
+    found = _TARGET.search(text(path))
+    return "pve" if found and found[1] == "pve" else "lab"
+
+
+def hub_problems(path: Path, where: load.Target = "lab") -> tuple[Problem, ...]:
+    """What the loader says about a hub file, with sockets and programs out of reach."""
+    with no_contact():
+        return load.validate(path, STACKS, target=where).problems
+
+
+def stack_problems(path: Path, scratch: Path) -> tuple[Problem, ...]:
+    """What the loader says about a stack manifest."""
+    folder = scratch / "thing"
+    folder.mkdir(exist_ok=True)
+    shutil.copyfile(path, folder / "stack.yml")
+    with no_contact():
+        try:
+            load.stack("thing", scratch)
+        except InvalidInput as error:
+            return tuple(error.problems)
+    return ()
+
+
+@contextmanager
+def no_contact() -> Iterator[None]:
+    """Opening a socket or starting a program fails."""
+
+    def refuse(*_: object, **__: object) -> None:
+        raise AssertionError("something was contacted")
+
+    with patch("socket.socket", refuse), patch("subprocess.Popen", refuse), patch("os.system", refuse):
+        yield

@@ -1,0 +1,1 @@
+"""Helpers beside this file (hubs) are importable from every test below it."""

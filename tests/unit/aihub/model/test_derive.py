@@ -1,0 +1,148 @@
+"""What follows from hub.yml: addresses, names, start order, consumers, secrets, flows."""
+
+from __future__ import annotations
+
+from ipaddress import IPv4Address
+from pathlib import Path
+
+import cases
+import pytest
+from aihub import load
+from aihub.model.resolved import Consumer, Hub, bridge_of, mac_of
+
+
+@pytest.fixture(scope="module")
+def hub() -> Hub:
+    return load.load(cases.CASES / "hub" / "valid" / "everything.yml", cases.STACKS, target="lab")
+
+
+def test_a_guest_gets_what_its_zone_and_number_imply(hub: Hub) -> None:
+    guest = hub.guests["ai"]
+    assert guest.mac == "BC:24:11:00:00:C9"
+    assert guest.bridge == "hubprivate"
+    assert guest.gateway == IPv4Address("10.10.20.1") == hub.gateway("private")
+    assert guest.fqdn == "ai.hub.example.org"
+    assert (guest.node, guest.storage, guest.gpu, guest.internet) == ("pve", "local-zfs", "big", False)
+    assert hub.guests["db"].storage == "tank"
+
+
+def test_bridges_have_names_that_proxmox_takes() -> None:
+    assert [bridge_of(zone) for zone in ("infra", "private", "public")] == ["hubinfra", "hubprivate", "hubpublic"]
+
+
+def test_a_mac_address_keeps_the_last_three_bytes_of_the_number() -> None:
+    assert mac_of(0x123456) == "BC:24:11:12:34:56"
+
+
+def test_providers_start_before_those_who_need_them_and_egress_first_of_all(hub: Hub) -> None:
+    order = [instance.name for instance in hub.instances]
+    assert order[0] == "egress@cache"
+    for instance in hub.instances:
+        for provider in instance.providers.values():
+            assert order.index(provider) < order.index(instance.name)
+
+
+def test_a_need_is_served_from_the_same_guest_else_the_same_zone_else_infra(hub: Hub) -> None:
+    assert hub.instance("app@tools").providers == {"postgres": "postgres@db", "redis": "redis@tools"}
+    assert hub.instance("app@web").providers == {"postgres": "postgres@db", "redis": "redis@cache"}
+    assert hub.instance("dashboard@ai").providers == {"app": "app@tools"}
+
+
+def test_every_login_has_an_owner_of_its_own_and_the_checks_log_in_everywhere(hub: Hub) -> None:
+    assert set(hub.consumers) == {
+        Consumer("postgres@db", "app@tools", "main", "app_tools_main"),
+        Consumer("postgres@db", "app@tools", "audit", "app_tools_audit"),
+        Consumer("redis@tools", "app@tools", "queue", "app_tools_queue"),
+        Consumer("postgres@db", "app@web", "main", "app_web_main"),
+        Consumer("postgres@db", "app@web", "audit", "app_web_audit"),
+        Consumer("redis@cache", "app@web", "queue", "app_web_queue"),
+        Consumer("postgres@db", "verify", "verify", "verify"),
+        Consumer("redis@cache", "verify", "verify", "verify"),
+        Consumer("redis@tools", "verify", "verify", "verify"),
+    }
+
+
+def test_every_login_is_a_pair_that_is_kept_and_not_delivered(hub: Hub) -> None:
+    kept = {(s.instance, s.name) for s in hub.secrets if not s.deliver}
+    assert {("app@web", f"postgres_main_{half}") for half in "ab"} <= kept
+    assert {("app@web", f"redis_queue_{half}") for half in "ab"} <= kept
+    assert {("postgres@db", "verify_a"), ("postgres@db", "verify_b")} <= kept
+    assert len(kept) == 2 * len(hub.consumers) == len([s for s in hub.secrets if not s.deliver])
+
+
+def test_a_stacks_own_secrets_are_delivered(hub: Hub) -> None:
+    assert [(s.instance, s.name) for s in hub.secrets if s.deliver] == [("postgres@db", "superuser_password")]
+
+
+def test_only_declared_connections_are_open(hub: Hub) -> None:
+    assert {(flow.source, flow.destination, flow.port) for flow in hub.flows} == {
+        ("10.10.10.0/24", "10.10.20.12", 8080),  # app publishes to every zone
+        ("10.10.20.0/24", "10.10.20.12", 8080),
+        ("10.10.30.0/24", "10.10.20.12", 8080),
+        ("10.10.10.0/24", "10.10.30.11", 8080),
+        ("10.10.20.0/24", "10.10.30.11", 8080),
+        ("10.10.30.0/24", "10.10.30.11", 8080),
+        ("10.10.20.11/32", "10.10.20.12", 8080),  # dashboard uses app
+        ("10.10.20.0/24", "10.10.20.11", 8080),  # dashboard publishes to its zone
+        ("10.10.20.0/24", "10.10.20.11", 9100),
+        ("10.10.20.0/24", "10.10.20.11", 11434),  # ollama likewise
+        ("10.10.20.12/32", "10.10.10.11", 5432),  # app logs in
+        ("10.10.30.11/32", "10.10.10.11", 5432),
+        ("10.10.30.11/32", "10.10.10.12", 6379),
+        ("10.10.20.0/24", "10.10.10.12", 3128),  # the private zone's way out
+    }
+
+
+def test_the_egress_proxy_lets_through_what_stacks_declare(hub: Hub) -> None:
+    assert hub.egress is not None
+    assert hub.egress.name == "egress@cache"
+    assert hub.egress_hosts == ("registry.example.org",)
+
+
+EVERYTHING = (cases.CASES / "hub" / "valid" / "everything.yml").read_text().replace("52GiB", "60GiB")
+KEYS = "operator.ssh_keys is empty: only the controller's own key may log in"
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "expected"),
+    [
+        ("", "", None),
+        (" gpu: big,", "", "ollama@ai has no card: it computes on the processor, slowly"),
+        (
+            "{use: tank}",
+            "{use: local-zfs}",
+            "node pve has one storage, local-zfs: what fails takes data and copies with it",
+        ),
+        ("60GiB", "61439MiB", "node pve keeps 8191MiB for itself, less than 8GiB"),
+    ],
+)
+def test_what_is_allowed_and_unwise_is_worth_one_sentence(
+    tmp_path: Path, old: str, new: str, expected: str | None
+) -> None:
+    path = tmp_path / "hub.yml"
+    path.write_text(EVERYTHING.replace(old, new) if old else EVERYTHING)
+    warnings = load.load(path, cases.STACKS, target="lab").warnings
+    assert warnings == ((KEYS, expected) if expected else (KEYS,))
+
+
+def test_a_real_node_is_not_judged_by_the_labs_size() -> None:
+    path = cases.CASES / "hub" / "valid" / "real-node.yml"
+    warnings = load.load(path, cases.STACKS, target="pve").warnings
+    assert not [text for text in warnings if "for itself" in text]
+
+
+def test_the_labs_id_depends_on_name_and_domain_only(hub: Hub, tmp_path: Path) -> None:
+    text = (cases.CASES / "hub" / "valid" / "everything.yml").read_text()
+    path = tmp_path / "hub.yml"
+    path.write_text(text.replace("cores: 2", "cores: 3"))
+    assert load.load(path, cases.STACKS, target="lab").id == hub.id
+    path.write_text(text.replace("name: test", "name: other"))
+    assert load.load(path, cases.STACKS, target="lab").id != hub.id
+    assert len(hub.id) == 16
+
+
+def test_a_written_id_is_the_id() -> None:
+    path = cases.CASES / "hub" / "valid" / "real-node.yml"
+    found = load.load(path, cases.STACKS, target="pve")
+    assert found.id == "00c0ffee00c0ffee"
+    assert found.operator_keys[0].endswith("ada@example.org")

@@ -1,0 +1,134 @@
+"""The program that runs on guests: places files exactly, records only what it is told to, reveals no secret."""
+
+from __future__ import annotations
+
+import io
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from aihub.probe import on_guest
+
+ME = f"{os.geteuid()}:{os.getegid()}"
+
+
+def place(path: Path, **wanted: Any) -> list[str]:
+    return list(on_guest.place({"wanted": [{"path": str(path), "owner": ME, **wanted}]})["changed"])
+
+
+def names(folder: Path) -> list[str]:
+    return [path.name for path in folder.iterdir()]
+
+
+def test_a_file_is_placed_once(tmp_path: Path) -> None:
+    target = tmp_path / "new" / "file"
+    assert place(target, content="one\n", mode="0600") == [str(target)]
+    assert place(target, content="one\n", mode="0600") == []
+    assert (target.read_text(), target.stat().st_mode & 0o7777) == ("one\n", 0o600)
+    assert names(target.parent) == ["file"]
+
+
+def test_another_mode_is_set_right(tmp_path: Path) -> None:
+    target = tmp_path / "file"
+    place(target, content="one\n")
+    target.chmod(0o666)
+    assert place(target, content="one\n") == [str(target)]
+    assert target.stat().st_mode & 0o7777 == 0o644
+
+
+def test_a_link_in_a_files_place_is_replaced_and_its_target_kept(tmp_path: Path) -> None:
+    (tmp_path / "other").write_text("other\n")
+    (tmp_path / "file").symlink_to("other")
+    place(tmp_path / "file", content="one\n")
+    assert not (tmp_path / "file").is_symlink()
+    assert (tmp_path / "other").read_text() == "other\n"
+
+
+def test_a_text_that_validation_refuses_leaves_the_old_one(tmp_path: Path) -> None:
+    target = tmp_path / "file"
+    target.write_text("old\n")
+    with pytest.raises(SystemExit, match="refuses the new text"):
+        place(target, content="new\n", validate=["grep", "-q", "good"])
+    assert target.read_text() == "old\n"
+    assert names(tmp_path) == ["file"]
+
+
+def test_a_check_changes_nothing(tmp_path: Path) -> None:
+    wanted = [{"path": str(tmp_path / "file"), "content": "x", "owner": ME}]
+    assert on_guest.place({"check": True, "wanted": wanted})["changed"] == [str(tmp_path / "file")]
+    assert names(tmp_path) == []
+
+
+def test_a_directory_is_rid_of_what_is_no_longer_wanted(tmp_path: Path) -> None:
+    folder = tmp_path / "secrets"
+    place(folder, mode="0700")
+    (folder / "old").write_text("x")
+    (folder / "kept").write_text("x")
+    assert place(folder, mode="0700", only=["kept"]) == [str(folder)]
+    assert names(folder) == ["kept"]
+
+
+def test_secrets_are_refused_on_a_disk(monkeypatch: pytest.MonkeyPatch) -> None:
+    def mounts(_path: str, *_: Any, **__: Any) -> io.StringIO:
+        return io.StringIO("/dev/sda1 / ext4 rw 0 0\ntmpfs /run tmpfs rw 0 0\n")
+
+    monkeypatch.setattr("builtins.open", mounts)
+    on_guest.require_memory("/run/hub")
+    with pytest.raises(SystemExit, match="not in memory"):
+        on_guest.require_memory("/runner")
+
+
+def test_a_secrets_state_says_nothing_of_its_content(tmp_path: Path) -> None:
+    (tmp_path / "secret").write_text("hunter2")
+    (tmp_path / "secret").chmod(0o400)
+    assert on_guest.secret_state(str(tmp_path / "secret")) == {"mode": "0400", "owner": ME}
+    assert on_guest.secret_state(str(tmp_path / "none")) is None
+
+
+@pytest.fixture
+def manifest(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    path = tmp_path / "manifest.json"
+    monkeypatch.setattr(on_guest, "MANIFEST", str(path))
+    monkeypatch.setattr(on_guest, "adopt", lambda *_: None)
+    return path
+
+
+def record(desired: dict[str, str], entries: dict[str, Any]) -> bool:
+    return bool(on_guest.record({"action": "record", "desired": desired, "entries": entries})["changed"])
+
+
+def test_recording_twice_changes_nothing(manifest: Path) -> None:
+    assert record({"a": "1"}, {"a": {"files": [str(manifest)]}})
+    assert record({"a": "1"}, {"a": {"files": []}})
+    assert not record({"a": "1"}, {"a": {"files": []}})
+
+
+def test_what_did_not_run_keeps_its_old_state_and_hash(manifest: Path) -> None:
+    record({"a": "1", "b": "1"}, {"a": {}, "b": {}})
+    record({"a": "2", "b": "2"}, {"a": {}})
+    assert json.loads(manifest.read_text())["desired"] == {"a": "2", "b": "1"}
+
+
+def test_what_nobody_wants_any_more_is_forgotten(manifest: Path) -> None:
+    record({"a": "1", "b": "1"}, {"a": {}, "b": {}})
+    record({"a": "1"}, {})
+    assert set(json.loads(manifest.read_text())["entries"]) == {"a"}
+
+
+def test_a_broken_manifest_counts_as_none(manifest: Path) -> None:
+    manifest.write_text('{"format": 99')
+    assert on_guest.read_manifest()["desired"] == {}
+
+
+def test_it_runs_from_stdin_as_it_does_on_a_guest() -> None:
+    program = Path(on_guest.__file__).read_bytes()
+    assert program.isascii()
+    command = [sys.executable, "-c", "import sys; exec(sys.stdin.buffer.read(int(sys.argv[1])))", str(len(program))]
+    request = json.dumps({"action": "place", "wanted": []}).encode()
+    result = subprocess.run(command, input=program + request, capture_output=True, check=True)
+    assert json.loads(result.stdout) == {"changed": []}

@@ -1,0 +1,143 @@
+"""The inventory holds everything that roles need, as data, and hashes that change when it does."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from dataclasses import replace
+from ipaddress import IPv4Network
+from pathlib import Path
+
+import pytest
+
+from aihub import load, paths, render
+from aihub.errors import PreconditionFailed
+from aihub.model.resolved import Hub
+from aihub.render import variables
+
+HOSTILE = "{{ lookup('pipe', 'touch PWNED') }}"
+
+
+@pytest.fixture(scope="module")
+def hub() -> Hub:
+    return load.load(paths.DEFAULT_HUB, target="lab")
+
+
+@pytest.fixture
+def state(tmp_path: Path) -> paths.State:
+    state = paths.State(tmp_path / "state")
+    state.make()
+    state.key.with_suffix(".pub").write_text("ssh-ed25519 AAAA controller\n")
+    return state
+
+
+def texts(value: object) -> list[object]:
+    """Everything in a JSON value that is neither a marked text nor a container, number or truth value."""
+    if isinstance(value, dict):
+        return [] if set(value) == {"__ansible_unsafe"} else [t for v in value.values() for t in texts(v)]
+    if isinstance(value, list):
+        return [t for v in value for t in texts(v)]
+    return [value] if isinstance(value, str) else []
+
+
+def test_every_text_is_marked_as_data(hub: Hub, state: paths.State) -> None:
+    found = render.inventory(hub, state, "lab")
+    assert texts(found["_meta"]["hostvars"]) == []
+    assert set(found["_meta"]["hostvars"]) == set(hub.guests)
+
+
+def test_a_hostile_text_stays_text_in_ansible(tmp_path: Path) -> None:
+    inventory = {
+        "_meta": {"hostvars": {"one": variables._as_data({"ansible_connection": "local", "evil": HOSTILE})}},
+        "guests": {"hosts": ["one"]},
+    }
+    (tmp_path / "inventory.json").write_text(json.dumps(inventory))
+    environment = {
+        **os.environ,
+        "AIHUB_INVENTORY": str(tmp_path / "inventory.json"),
+        "ANSIBLE_HOME": str(tmp_path),
+        "ANSIBLE_LOCALHOST_WARNING": "false",
+    }
+    command = [str(Path(sys.executable).parent / "ansible"), "-i", str(paths.ROOT / "inventory" / "hosts"), "one"]
+    command += ["-m", "ansible.builtin.debug", "-a", "msg={{ evil }}"]
+    result = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, check=True, text=True)
+    assert "touch PWNED" in result.stdout
+    assert not list(tmp_path.rglob("PWNED"))
+
+
+def test_guests_without_a_way_out_use_the_egress_proxy(hub: Hub, state: paths.State) -> None:
+    found = render.hostvars(hub, state, "lab")
+    assert found["private-ai"]["base_proxy"] == "http://10.10.10.12:3128"
+    assert found["db"]["base_proxy"] == ""
+    assert "10.10.20.0/24" in found["private-ai"]["docker_no_proxy"]
+
+
+def test_the_kernel_of_a_lab_vm_is_not_its_own(hub: Hub, state: paths.State) -> None:
+    assert not render.hostvars(hub, state, "lab")["private-ai"]["base_owns_kernel"]
+    assert render.hostvars(hub, state, "pve")["private-ai"]["base_owns_kernel"]
+
+
+def test_a_guest_hears_of_its_own_flows_only(hub: Hub, state: paths.State) -> None:
+    for name, values in render.hostvars(hub, state, "lab").items():
+        mine = {(f.source, f.port) for f in hub.flows if f.destination == str(hub.guests[name].address)}
+        assert {(f["source"], f["port"]) for f in values["firewall_flows"]} == mine
+
+
+def test_operator_keys_come_after_the_controllers(hub: Hub, state: paths.State) -> None:
+    changed = replace(hub, operator_keys=("ssh-ed25519 BBBB operator",))
+    keys = render.hostvars(changed, state, "lab")["db"]["ssh_authorized_keys"]
+    assert keys == ["ssh-ed25519 AAAA controller", "ssh-ed25519 BBBB operator"]
+
+
+def test_without_a_controller_key_nothing_is_rendered(hub: Hub, tmp_path: Path) -> None:
+    with pytest.raises(PreconditionFailed, match="no key yet"):
+        render.inventory(hub, paths.State(tmp_path), "lab")
+
+
+def test_hashes_are_stable(hub: Hub, state: paths.State) -> None:
+    assert render.desired(hub, state, "lab") == render.desired(hub, state, "lab")
+
+
+def test_a_new_operator_key_concerns_role_ssh_only(hub: Hub, state: paths.State) -> None:
+    before = render.desired(hub, state, "lab")["db"]
+    after = render.desired(replace(hub, operator_keys=("ssh-ed25519 BBBB new",)), state, "lab")["db"]
+    assert {key for key in before if before[key] != after[key]} == {"ssh"}
+
+
+def test_a_new_registry_ca_concerns_role_docker_only(hub: Hub, state: paths.State) -> None:
+    before = render.desired(hub, state, "lab")["db"]
+    (state.directory / render.LAB_CA).write_text("-----BEGIN CERTIFICATE-----\n")
+    after = render.desired(hub, state, "lab")["db"]
+    assert {key for key in before if before[key] != after[key]} == {"docker"}
+    assert render.hostvars(hub, state, "pve")["db"]["docker_ca"] == ""
+
+
+def test_another_flow_concerns_role_firewall_of_its_guest_only(hub: Hub, state: paths.State) -> None:
+    flow = replace(hub.flows[0], port=4242)
+    before, after = (render.desired(h, state, "lab") for h in (hub, replace(hub, flows=(*hub.flows, flow))))
+    changed = {(name, key) for name in before for key in before[name] if before[name][key] != after[name][key]}
+    target = next(g.name for g in hub.guests.values() if str(g.address) == flow.destination)
+    assert changed == {(target, "firewall")}
+
+
+def test_only_guests_with_stacks_get_docker(hub: Hub, state: paths.State) -> None:
+    found = render.inventory(hub, state, "lab")
+    assert set(found["containers"]["hosts"]) == {i.guest.name for i in hub.instances}
+    assert "docker" not in render.desired(hub, state, "lab")["security"]
+
+
+def test_dockers_network_overlaps_no_zone(hub: Hub) -> None:
+    zones = {
+        **hub.zones,
+        "infra": hub.zones["infra"].model_copy(update={"subnet": IPv4Network("172.30.4.0/24")}),
+    }
+    moved = replace(hub, file=hub.file.model_copy(update={"zones": zones}))
+    assert str(variables._pool(hub)) == "172.30.0.0/16"
+    assert str(variables._pool(moved)) == "172.29.0.0/16"
+
+
+def test_packages_are_those_of_the_roles() -> None:
+    assert {"python3", "nftables", "docker.io", "qemu-guest-agent"} <= set(render.packages())
+    assert "nftables" not in render.packages("docker")

@@ -1,0 +1,84 @@
+"""An instance's files: compose as it is, templates rendered strictly, nothing secret."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from aihub import load, paths, render
+from aihub.errors import InvalidInput
+from aihub.model.resolved import Consumer, Hub
+from aihub.render import stacks
+
+
+@pytest.fixture(scope="module")
+def hub() -> Hub:
+    return load.load(paths.DEFAULT_HUB, target="lab")
+
+
+@pytest.fixture
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A folder that stands for stacks/egress."""
+    path = tmp_path / "egress"
+    (path / "config").mkdir(parents=True)
+    (path / "compose.yml").write_text("services:\n  egress:\n    image: example/egress:1\n")
+    monkeypatch.setattr(stacks, "STACKS", tmp_path)
+    stacks._services.cache_clear()
+    return path
+
+
+def test_every_instance_of_the_default_hub_renders(hub: Hub) -> None:
+    for instance in hub.instances:
+        files = render.stack_files(hub, instance)
+        assert files["compose.yml"] == (paths.STACKS / instance.stack.name / "compose.yml").read_bytes()
+        assert f"HUB_ADDRESS={instance.guest.address}\n".encode() in files[".env"]
+
+
+def test_templates_are_rendered_and_lose_their_ending(hub: Hub, folder: Path) -> None:
+    (folder / "config" / "allow.txt.j2").write_text("{% for host in egress_hosts %}\n{{ host }}\n{% endfor %}\n")
+    (folder / "config" / "as-it-is.txt").write_text("{{ not a template }}\n")
+    files = render.stack_files(hub, hub.instance("egress@cache"), ["packages.example.org"])
+    assert "packages.example.org\n" in files["config/allow.txt"].decode()
+    assert files["config/as-it-is.txt"] == b"{{ not a template }}\n"
+
+
+def test_an_unknown_name_in_a_template_is_an_error_with_its_place(hub: Hub, folder: Path) -> None:
+    (folder / "config" / "bad.conf.j2").write_text("{{ nobody }}\n")
+    with pytest.raises(InvalidInput, match="nobody") as caught:
+        render.stack_files(hub, hub.instance("egress@cache"))
+    assert "bad.conf.j2" in caught.value.where
+
+
+def test_other_configuration_means_another_label_on_every_container(hub: Hub, folder: Path) -> None:
+    def revision() -> str:
+        files = render.stack_files(hub, hub.instance("egress@cache"))
+        return str(json.loads(files["compose.override.yml"])["services"]["egress"]["labels"]["hub.revision"])
+
+    (folder / "config" / "a.conf").write_text("one\n")
+    before = revision()
+    assert before == revision()
+    (folder / "config" / "a.conf").write_text("two\n")
+    assert before != revision()
+
+
+def test_a_consumer_gets_user_and_password_as_files(hub: Hub) -> None:
+    consumer = Consumer("postgres@db", "chroma@private-ai", "main", "chroma_private_ai_main")
+    files = render.secret_files(replace(hub, consumers=(consumer,)), hub.instance("chroma@private-ai"))
+    assert files == {
+        "postgres_main_password": ("secret", "postgres_main_a"),
+        "postgres_main_user": ("text", "chroma_private_ai_main_a"),
+    }
+
+
+def test_the_checks_own_logins_reach_no_guest(hub: Hub) -> None:
+    files = render.secret_files(hub, hub.instance("postgres@db"))
+    assert set(files) == {"reconcile_password", "superuser_password"}
+
+
+def test_the_unit_waits_for_every_secret(hub: Hub) -> None:
+    unit = stacks.unit_file(hub, hub.instance("postgres@db"))
+    assert "for file in reconcile_password superuser_password;" in unit
+    assert "ExecStartPre" not in stacks.unit_file(hub, hub.instance("egress@cache"))

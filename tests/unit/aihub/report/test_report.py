@@ -1,0 +1,167 @@
+"""What a person reads."""
+
+from __future__ import annotations
+
+import io
+import json
+from pathlib import Path
+
+import pytest
+from aihub import load, paths, report
+from aihub.adapters.checks import CheckResult
+from aihub.errors import Conflict, InvalidInput, Problem
+from aihub.plan import Change, Difference, Plan
+from aihub.report import problems
+from rich.console import Console
+
+GROW = Change(
+    "db",
+    "update",
+    "api",
+    "token",
+    "memory grows",
+    differences=(Difference("memory", "8192", "16384"),),
+    restart=True,
+)
+
+
+def test_an_empty_plan_says_so(capsys: pytest.CaptureFixture[str]) -> None:
+    report.plan(Plan())
+    assert capsys.readouterr().out == "nothing to change\n"
+
+
+def test_a_plan_reads_like_a_diff(capsys: pytest.CaptureFixture[str]) -> None:
+    lost = Change("old", "delete", "api", "token", "LXC 199", data_at_risk="its disk of 8GiB")
+    report.plan(Plan((GROW, lost), warnings=("one pool only",)))
+    out = capsys.readouterr().out
+    assert "~ db   update: memory grows  as token  restarts" in out
+    assert "memory: 8192 -> 16384" in out
+    assert "- old  delete: LXC 199" in out
+    assert "data at risk: its disk of 8GiB" in out
+    assert "warning: one pool only" in out
+    assert out.endswith("plan: 1 to update, 1 to delete, 1 with a restart, 1 with data at risk\n")
+
+
+def test_a_guest_that_cannot_be_looked_into_is_never_unchanged(capsys: pytest.CaptureFixture[str]) -> None:
+    report.plan(Plan(unknown=("cicd",)))
+    out = capsys.readouterr().out
+    assert "? cicd  unknown" in out
+    assert "nothing to change" not in out
+
+
+def test_foreign_text_cannot_steer_the_terminal(capsys: pytest.CaptureFixture[str]) -> None:
+    hostile = Change("x\x1b[2J", "update", "api", "token", "[red]name[/red]\r", ())
+    report.plan(Plan((hostile,)))
+    out = capsys.readouterr().out
+    assert "\x1b" not in out and "\r" not in out
+    assert "[red]name[/red]" in out
+
+
+def test_the_table_shows_failures_skips_and_what_is_simulated(capsys: pytest.CaptureFixture[str]) -> None:
+    report.checks(
+        [
+            CheckResult("db", "its clock is right", "passed", 0.1, origin="guest"),
+            CheckResult("db", "no unit has failed", "failed", 0.2, "docker.service", origin="guest"),
+            CheckResult(
+                "ollama@private-ai",
+                "it names the capital of France",
+                "passed",
+                1.0,
+                label="lab: SmolLM2-135M",
+                origin="stacks/ollama",
+            ),
+            CheckResult("gitea@cicd", "it runs", "skipped", 0.0, "no build for the lab"),
+        ]
+    )
+    out = capsys.readouterr().out
+    assert "✘ db  no unit has failed\n    docker.service" in out
+    assert "✔ ollama@private-ai  it names the capital of France  (lab: SmolLM2-135M)" in out
+    assert "○ gitea@cicd  it runs\n    no build for the lab" in out
+    assert out.endswith("4 checks: 2 passed, 1 failed, 1 skipped\n")
+
+
+def test_an_error_says_what_where_and_what_next(capsys: pytest.CaptureFixture[str]) -> None:
+    report.error(Conflict("VMID 110 is taken by web", where="guest db", hint="choose another vmid"))
+    assert capsys.readouterr().err == "error: guest db: VMID 110 is taken by web\nnext: choose another vmid\n"
+
+
+def test_every_mistake_in_a_file_is_shown_with_its_place(capsys: pytest.CaptureFixture[str]) -> None:
+    found = [
+        Problem("hub.yml", 3, 7, "guests.db", "unknown key"),
+        Problem("hub.yml", 9, 1, "", "two documents"),
+    ]
+    report.error(InvalidInput(found))
+    err = capsys.readouterr().err
+    assert "hub.yml:3:7: guests.db: unknown key" in err
+    assert "hub.yml:9:1: two documents" in err
+    assert "2 mistakes; nothing was contacted" in err
+
+
+def test_a_fault_of_our_own_leaves_its_trace_in_a_file(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(problems, "LOG", tmp_path / "build" / "debug.log")
+    try:
+        {}["nothing"]
+    except KeyError as fault:
+        report.unexpected(fault, "plan")
+    err = capsys.readouterr().err
+    assert "Traceback" not in err
+    assert "test_report.py:" in err
+    assert "Traceback" in problems.LOG.read_text()
+
+
+def test_progress_in_a_log_is_plain_lines() -> None:
+    log = io.StringIO()
+    with report.Progress("guests", Console(file=log, width=100)) as progress:
+        progress("db", "being created")
+        progress("db", "being created")
+        progress.done("db", "reachable")
+        progress.failed("cache", "no ssh")
+    lines = log.getvalue().splitlines()
+    assert lines[:2] == ["guests", "db: being created"]
+    assert lines[2].startswith("db: reachable (")
+    assert lines[3].startswith("cache: FAILED: no ssh (")
+    assert lines[4].startswith("guests: done (")
+
+
+def test_progress_on_a_terminal_is_one_table_that_ends_complete() -> None:
+    screen = io.StringIO()
+    console = Console(file=screen, force_terminal=True, width=100)
+    with report.Progress("guests", console) as progress:
+        progress("db", "being created")
+        progress.done("db", "reachable")
+    assert "✔" in screen.getvalue() and "reachable" in screen.getvalue()
+
+
+def test_json_is_the_only_thing_on_standard_output(capsys: pytest.CaptureFixture[str]) -> None:
+    report.as_json({"plan": Plan((GROW,)).as_json()})
+    assert json.loads(capsys.readouterr().out)["plan"]["changes"][0]["subject"] == "db"
+
+
+def test_nobody_at_the_terminal_means_no(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("sys.stdin", io.StringIO("yes\n"))
+    assert report.confirm("Apply?") is False
+
+
+def test_addresses_say_where_everything_answers(capsys: pytest.CaptureFixture[str]) -> None:
+    hub = load.load(paths.DEFAULT_HUB, target="lab")
+    report.addresses(hub, "lab", dict.fromkeys(hub.models, "SmolLM2-135M"))
+    out = capsys.readouterr().out
+    assert "http://10.10.20.11:11434" in out
+    assert "(lab: SmolLM2-135M)" in out
+    assert "aihub ssh db" in out
+
+
+def test_status_names_state_and_place(capsys: pytest.CaptureFixture[str]) -> None:
+    row = report.StatusRow("db", "lxc", "infra", "10.10.10.11", "stopped", 110, ("postgres",), "start it: aihub up")
+    report.status([row], ["lab: memory limits are divided by 8"])
+    out = capsys.readouterr().out
+    assert "stopped" in out and "110" in out and "divided by 8" in out
+
+
+def test_a_recording_is_a_picture_of_what_was_printed(tmp_path: Path) -> None:
+    picture = tmp_path / "plan.svg"
+    with report.recording(picture, "aihub plan"):
+        report.plan(Plan((GROW,)))
+    assert "memory" in picture.read_text()

@@ -1,0 +1,105 @@
+"""Nodes for tests: what a hub wants, and a node that is exactly so."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Any
+
+from metal import layout, rights
+from metal.actual import PACKAGES, Actual, File, Unit
+from metal.desired import Desired, Flow, Record, Zone
+
+WANTED = Desired(
+    hub="my-hub",
+    hub_id="0123456789abcdef",
+    node="pve",
+    domain="hub.home.arpa",
+    zones=(
+        Zone("infra", "hubinfra", "10.10.10.0/24", "10.10.10.1", True),
+        Zone("private", "hubprivate", "10.10.20.0/24", "10.10.20.1", False),
+    ),
+    flows=(
+        Flow("10.10.20.11/32", "10.10.10.11", 5432, "tcp", 'postgres for "chroma"; drop'),
+        Flow("10.10.10.0/24", "10.10.10.11", 5432, "tcp", "inside one zone"),
+    ),
+    records=(Record("db", "10.10.10.11"), Record("private-ai", "10.10.20.11")),
+    names=(("ghcr.io", "10.255.255.2"),),
+    storages=("local-zfs", "tank"),
+    images="local",
+)
+UPSTREAM = ("192.0.2.53",)
+INTERFACES = [
+    {"iface": "vmbr0", "type": "bridge", "cidr": "192.168.1.10/24", "bridge_ports": "eno1", "autostart": 1}
+]
+
+
+def fresh() -> Actual:
+    """A node where nothing of ours is."""
+    names = layout.Layout(WANTED.hub)
+    return Actual(
+        units={u: Unit("", "inactive", 0) for u in names.units},
+        api={
+            "network": [dict(entry) for entry in INTERFACES],
+            "pools": [],
+            "roles": [{"roleid": "PVEVMUser", "privs": "VM.Audit"}],
+            "users": [{"userid": "root@pam", "enable": 1}],
+            "acl": [],
+            "storage": [{"storage": s} for s in ("local", "local-zfs", "tank")],
+        },
+        addresses={"vmbr0": ["192.168.1.10/24"]},
+        values={"ip_forward": "0", "clock": "1", "loaded": "empty"},
+        packages=set(PACKAGES),
+        resolvers=list(UPSTREAM),
+    )
+
+
+def converged(wanted: Desired = WANTED) -> Actual:
+    """A node that is as wanted."""
+    names, node = layout.Layout(wanted.hub), fresh()
+    for path, template, mode in (
+        (names.walls, "walls.nft.j2", "600"),
+        (names.unit_file(names.walls_unit), "walls.service.j2", "644"),
+        (names.dns, "unbound.conf.j2", "644"),
+        (names.unit_file(names.dns_unit), "dns.service.j2", "644"),
+        (names.chrony, "chrony.conf.j2", "644"),
+        (names.sysctl, "sysctl.conf.j2", "644"),
+    ):
+        text = layout.render(template, wanted, UPSTREAM)
+        node.files[path] = File(f"{mode} root root", hashlib.sha256(text.encode()).hexdigest(), 100)
+    node.units = {u: Unit("enabled", "active", 100) for u in names.units}
+    node.values |= {"ip_forward": "1", "loaded": "same", "expected": "same"}
+    for zone in wanted.zones:
+        entry = {
+            "iface": zone.bridge,
+            "type": "bridge",
+            "cidr": zone.cidr,
+            "autostart": 1,
+            "bridge_ports": "",
+        }
+        node.api["network"].append({**entry, "comments": wanted.marker + "\n"})
+        node.addresses[zone.bridge] = [zone.cidr]
+        node.ports[zone.bridge] = []
+    node.api["pools"] = [{"poolid": wanted.pool, "comment": wanted.marker}]
+    node.api["roles"] += [{"roleid": r, "privs": ",".join(p)} for r, p in rights.ROLES.items()]
+    token = {"tokenid": "hub", "privsep": 1}
+    node.api["users"].append(
+        {"userid": wanted.user, "comment": wanted.marker, "enable": 1, "tokens": [token]}
+    )
+    node.api["acl"] = [
+        {"path": g.path, "roleid": g.role, "ugid": who, "propagate": int(g.propagate), "type": "user"}
+        for g in rights.grants(wanted)
+        for who in (wanted.user, wanted.token)
+    ]
+    return node
+
+
+def changed(change: Callable[[Actual], Any]) -> Actual:
+    """A converged node after one change by hand."""
+    node = converged()
+    change(node)
+    return node
+
+
+REMOVED = replace(WANTED, removed=True)

@@ -1,0 +1,204 @@
+"""What metal would do to nodes of several kinds."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+from metal_nodes import REMOVED, WANTED, changed, converged, fresh
+
+from metal.actual import Unit
+from metal.compare import steps
+from metal.layout import Layout
+from metal.refusal import Refused
+from metal.rights import ROLES, grants
+
+NAMES = Layout(WANTED.hub)
+
+
+def pending(desired, actual):
+    return {step.subject: step for step in steps(desired, actual) if step.commands}
+
+
+def test_a_converged_node_needs_nothing():
+    assert pending(WANTED, converged()) == {}
+
+
+def test_a_fresh_node_gets_everything_and_the_walls_before_the_bridges():
+    subjects = list(pending(WANTED, fresh()))
+    assert subjects.index("walls") < subjects.index("bridge hubinfra") < subjects.index("network of the node")
+    assert {"routing", "DNS", "time", "pool hub-my-hub", "user hub-my-hub@pve", "rights"} <= set(subjects)
+
+
+def _set(store, key, value):
+    store[key] = value
+
+
+@pytest.mark.parametrize(
+    ("change", "subject"),
+    [
+        (lambda n: _set(n.values, "loaded", "another"), "walls"),
+        (lambda n: n.files.pop(NAMES.walls), "walls"),
+        (
+            lambda n: _set(n.files, NAMES.walls, replace(n.files[NAMES.walls], access="644 root root")),
+            "walls",
+        ),
+        (lambda n: _set(n.units, NAMES.walls_unit, Unit("disabled", "active", 100)), "walls"),
+        (lambda n: _set(n.units, NAMES.dns_unit, Unit("enabled", "failed", 100)), "DNS"),
+        (lambda n: _set(n.units, NAMES.dns_unit, Unit("enabled", "active", 99)), "DNS"),
+        (lambda n: _set(n.units, "chrony.service", Unit("enabled", "inactive", 0)), "time"),
+        (lambda n: _set(n.values, "clock", "0"), "time"),
+        (lambda n: _set(n.values, "ip_forward", "0"), "routing"),
+        (lambda n: n.packages.discard("unbound"), "packages"),
+        (lambda n: n.resolvers.insert(0, "192.0.2.99"), "DNS"),
+        (lambda n: _set(n.addresses, "hubinfra", []), "network of the node"),
+        (lambda n: _set(n.api["network"][1], "cidr", "10.10.10.2/24"), "bridge hubinfra"),
+        (lambda n: _set(n.api["network"][1], "bridge_ports", "eno2"), "bridge hubinfra"),
+        (lambda n: _set(n.api["roles"][1], "privs", "VM.Audit"), "role HubGuest"),
+        (lambda n: _set(n.api["users"][1], "enable", 0), "user hub-my-hub@pve"),
+        (lambda n: _set(n.api["users"][1], "tokens", []), "token hub-my-hub@pve!hub"),
+        (lambda n: _set(n.api["users"][1]["tokens"][0], "privsep", 0), "token hub-my-hub@pve!hub"),
+        (lambda n: n.api["acl"].pop(), "rights"),
+        (lambda n: _set(n.api["acl"][0], "propagate", 1 - n.api["acl"][0]["propagate"]), "rights"),
+    ],
+)
+def test_drift_is_seen_and_only_it(change, subject):
+    found = pending(WANTED, changed(change))
+    assert subject in found
+    assert found[subject].differences
+    assert set(found) <= {subject, "network of the node"}
+
+
+def test_more_rights_than_ours_are_taken_away():
+    extra = {"path": "/", "roleid": "Administrator", "ugid": WANTED.token, "propagate": 1}
+    (command,) = pending(WANTED, changed(lambda n: n.api["acl"].append(extra)))["rights"].commands
+    assert "--path / --roles Administrator" in command
+    assert "--delete 1" in command
+
+
+def test_a_bridge_of_a_zone_that_is_gone_is_removed_once_nobody_is_on_it():
+    one = replace(WANTED, zones=WANTED.zones[:1], flows=())
+    assert pending(one, converged())["bridge hubprivate"].action == "delete"
+    used = changed(lambda n: _set(n.ports, "hubprivate", ["veth201i0"]))
+    assert "bridge hubprivate" not in pending(one, used)
+
+
+@pytest.mark.parametrize(
+    ("change", "text"),
+    [
+        (lambda n: _set(n.api["network"][1], "comments", ""), "interface hubinfra that is not ours"),
+        (lambda n: _set(n.api["network"][1], "comments", "aihub:v1 hub=ffffffffffffffff"), "hubinfra"),
+        (lambda n: n.api["network"].pop(1), "Proxmox does not know"),
+        (lambda n: _set(n.api["pools"][0], "comment", "mine"), "pool hub-my-hub"),
+        (lambda n: _set(n.api["users"][1], "comment", "mine"), "user hub-my-hub@pve"),
+    ],
+)
+def test_what_is_not_ours_is_a_conflict(change, text):
+    with pytest.raises(Refused, match=text) as caught:
+        steps(WANTED, changed(change))
+    assert caught.value.kind == "conflict"
+
+
+def test_a_role_that_somebody_else_depends_on_is_not_changed():
+    def change(node):
+        node.api["roles"][1]["privs"] = "VM.Audit"
+        node.api["acl"].append({"path": "/vms", "roleid": "HubGuest", "ugid": "bob@pve", "propagate": 1})
+
+    with pytest.raises(Refused, match="bob@pve"):
+        steps(WANTED, changed(change))
+
+
+OLD = [
+    "auto lo",
+    "iface lo inet loopback",
+    "",
+    "auto vmbr0",
+    "iface vmbr0 inet static",
+    "\taddress 192.168.1.10/24",
+]
+OURS = [
+    "",
+    "auto hubinfra",
+    "iface hubinfra inet static",
+    "\taddress 10.10.10.1/24",
+    "\tbridge-ports none",
+    "#aihub",
+]
+
+
+def test_pending_network_changes_of_others_are_a_conflict():
+    node = fresh()
+    node.interfaces = {"old": OLD, "new": [*OLD[:-1], "\taddress 192.168.1.99/24"]}
+    with pytest.raises(Refused, match="vmbr0") as caught:
+        steps(WANTED, node)
+    assert caught.value.kind == "conflict"
+
+
+def test_our_own_pending_bridge_of_a_killed_run_is_taken_up():
+    node = fresh()
+    node.interfaces = {"old": OLD, "new": [*OLD, *OURS]}
+    node.api["network"].append(
+        {
+            "iface": "hubinfra",
+            "type": "bridge",
+            "cidr": "10.10.10.1/24",
+            "autostart": 1,
+            "comments": WANTED.marker,
+        }
+    )
+    found = pending(WANTED, node)
+    assert "bridge hubinfra" not in found
+    assert found["network of the node"].commands[0] == "pvesh set /nodes/pve/network"
+
+
+def test_a_missing_storage_is_a_precondition_that_says_what_to_do():
+    node = fresh()
+    node.api["storage"] = [{"storage": "local"}, {"storage": "tank"}]
+    with pytest.raises(Refused, match="no storage local-zfs") as caught:
+        steps(WANTED, node)
+    assert caught.value.kind == "precondition"
+    assert "hub.yml" in caught.value.hint
+
+
+def test_a_gpu_without_mapping_is_a_precondition():
+    node = fresh()
+    node.api["mappings"] = [{"id": "rtx3060"}]
+    with pytest.raises(Refused, match="no PCI mapping rtx5090"):
+        steps(replace(WANTED, mappings=("rtx3060", "rtx5090")), node)
+
+
+def test_a_node_without_resolver_is_a_precondition():
+    node = fresh()
+    node.resolvers = ["10.10.10.1", "fe80::1%vmbr0"]
+    with pytest.raises(Refused, match="resolver"):
+        steps(WANTED, node)
+
+
+def test_removal_takes_all_of_ours_and_nothing_else():
+    node = converged()
+    node.api["acl"].append({"path": "/vms", "roleid": "HubAudit", "ugid": "other@pve", "propagate": 1})
+    found = pending(REMOVED, node)
+    assert {step.action for step in found.values()} == {"delete", "configure"}
+    text = "\n".join(str(c) for step in found.values() for c in step.commands)
+    assert "vmbr0" not in text
+    assert "role HubAudit" not in found
+    assert {"bridge hubinfra", "bridge hubprivate", "walls", "DNS", "time", "pool hub-my-hub"} <= set(found)
+
+
+def test_removal_of_what_is_not_there_does_nothing():
+    assert pending(REMOVED, fresh()) == {}
+
+
+def test_removal_leaves_a_foreign_bridge_and_refuses_one_in_use():
+    foreign = changed(lambda n: _set(n.api["network"][1], "comments", "mine"))
+    assert "bridge hubinfra" not in pending(REMOVED, foreign)
+    with pytest.raises(Refused, match="tap300i0"):
+        steps(REMOVED, changed(lambda n: _set(n.ports, "hubinfra", ["tap300i0"])))
+
+
+def test_no_privilege_at_the_root_and_none_that_gives_power_over_rights():
+    assert all(grant.path != "/" for grant in grants(WANTED))
+    given = {privilege for privileges in ROLES.values() for privilege in privileges}
+    assert not {
+        p for p in given if p.startswith(("Permissions.", "User.", "Realm.", "Sys.Modify", "Sys.Console"))
+    }

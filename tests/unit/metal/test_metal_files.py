@@ -1,0 +1,102 @@
+"""What metal writes and reads: the desired state, labels, rendered files, the node's answers."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+from metal_nodes import UPSTREAM, WANTED
+
+from metal import actual, layout
+from metal.desired import from_json
+from metal.refusal import Refused
+from metal.steps import Step, parse_label
+
+
+def test_the_desired_state_survives_json():
+    assert from_json(WANTED.as_json()) == WANTED
+
+
+def test_a_later_version_of_the_desired_state_is_refused():
+    with pytest.raises(ValueError, match="version 2"):
+        from_json(WANTED.as_json().replace('"version": 1', '"version": 2'))
+
+
+def test_a_label_tells_the_step():
+    step = Step(
+        "walls", "configure", (("loaded rules", "other", "ours"), ("hub-walls.service", "failed", "active"))
+    )
+    assert parse_label(step.label) == step
+
+
+def test_a_label_keeps_its_shape_whatever_a_value_holds():
+    found = parse_label(Step("x", "update", (("a", "1 -> 2 | b", "c\nd"),)).label)
+    assert found.differences == (("a", "1 > 2 / b", "c d"),)
+
+
+def test_the_walls_of_a_zone_without_internet_let_nothing_out():
+    text = layout.render("walls.nft.j2", WANTED)
+    outward = [line for line in text.splitlines() if "internet outbound" in line]
+    assert len(outward) == 1
+    assert '"hubinfra"' in outward[0].partition("oifname")[0]
+    assert "flush" not in text
+
+
+def test_flows_inside_a_zone_need_no_rule_and_comments_cannot_end_their_quotes():
+    text = layout.render("walls.nft.j2", WANTED)
+    rules = [line for line in text.splitlines() if "dport 5432" in line]
+    assert len(rules) == 1
+    assert "ip saddr 10.10.20.11/32 ip daddr 10.10.10.11 tcp dport 5432 accept" in rules[0]
+    assert rules[0].count('"') == 6
+    assert ";" not in rules[0]
+
+
+def test_a_hubs_name_with_a_hyphen_makes_a_table_that_nft_takes():
+    assert WANTED.table == "hub_my_hub"
+
+
+def test_dns_refuses_outside_names_where_there_is_no_internet():
+    text = layout.render("unbound.conf.j2", WANTED, UPSTREAM)
+    assert "access-control: 10.10.20.0/24 refuse_non_local" in text
+    assert "access-control: 10.10.10.0/24 allow" in text
+    assert 'local-zone: "hub.home.arpa." static' in text
+    assert 'local-data: "ghcr.io. 60 IN A 10.255.255.2"' in text
+    assert "forward-addr: 192.0.2.53" in text
+
+
+def test_a_domain_that_others_answer_too_is_not_closed():
+    text = layout.render("unbound.conf.j2", replace(WANTED, domain="hub.example.org"), UPSTREAM)
+    assert 'local-zone: "hub.example.org." transparent' in text
+
+
+def test_every_file_of_ours_is_named_after_the_hub():
+    assert all("my-hub" in path for path in layout.Layout("my-hub").files)
+
+
+LINES = """file\t/etc/a\t644 root root\t12
+sum\tabc\t/etc/a
+package\tunbound\tinstalled
+package\tchrony\tconfig-files
+unit\thub-dns-my-hub.service\tenabled\tactive\t1700000000
+api\tnetwork\t[{"iface": "vmbr0", "comments": "tab\\tin it"}]
+addr\tvmbr0\t192.168.1.10/24
+ports\thubinfra\tveth1 veth2\x20
+value\tclock\t1
+resolver\t192.0.2.53
+interfaces\tnew\t\taddress 10.0.0.1/24""".splitlines()
+
+
+def test_the_nodes_answer_is_read():
+    found = actual.parse(LINES)
+    assert found.files["/etc/a"] == actual.File("644 root root", "abc", 12)
+    assert found.units["hub-dns-my-hub.service"].active == "active"
+    assert found.api["network"][0]["comments"] == "tab\tin it"
+    assert found.addresses == {"vmbr0": ["192.168.1.10/24"]}
+    assert found.ports == {"hubinfra": ["veth1", "veth2"]}
+    assert found.packages == {"unbound"}
+    assert found.interfaces["new"] == ["\taddress 10.0.0.1/24"]
+
+
+def test_a_machine_without_pvesh_is_refused_in_words():
+    with pytest.raises(Refused, match="not a Proxmox VE node"):
+        actual.parse(["fail\tpvesh\tthere is no pvesh: not a Proxmox VE node"])

@@ -1,0 +1,52 @@
+"""The lxc config of node and guests: what they may and what they may not."""
+
+from pathlib import Path
+
+from pvelab.world import lxc
+from pvelab.world.cgroups import Limits
+from pvelab.world.lxc import Link, Machine
+
+
+def of(**options) -> list[str]:
+    machine = Machine(**{"name": "110", "rootfs": Path("/x/rootfs"), "hostname": "db", **options})
+    return lxc.config(machine, "hybrid").splitlines()
+
+
+def test_an_unprivileged_guest_runs_under_the_uid_map():
+    lines = of(unprivileged=True)
+    assert "lxc.idmap = u 0 100000 65536" in lines
+    assert "lxc.mount.auto = proc:rw sys:mixed cgroup:rw:force" in lines
+
+
+def test_a_privileged_guest_reaches_neither_clock_nor_modules_nor_global_sysctls():
+    lines = of()
+    assert "lxc.cap.drop = sys_time sys_module mac_admin mac_override" in lines
+    assert "lxc.mount.auto = proc:mixed sys:mixed cgroup:rw:force" in lines
+    assert not any("nesting.conf" in line for line in lines)
+
+
+def test_no_guest_reaches_the_hosts_disks():
+    lines = of()
+    assert "lxc.cgroup.devices.deny = a" in lines
+    assert not any(line.startswith("lxc.cgroup.devices.allow = b ") and "rw" in line for line in lines)
+
+
+def test_nesting_is_off_unless_the_config_asks_for_it():
+    assert not any("nesting.conf" in line for line in of(unprivileged=True, nesting=False))
+    assert any("nesting.conf" in line for line in of(unprivileged=True, nesting=True))
+
+
+def test_the_node_shares_the_labs_namespace_and_a_guest_without_cards_has_none():
+    assert "lxc.net.0.type = none" in of(links=None)
+    assert "lxc.net.0.type = empty" in of(links=[])
+
+
+def test_a_card_is_a_port_of_its_bridge():
+    lines = of(links=[Link("eth0", "hubinfra", "veth110i0", "BC:24:11:00:00:6E")])
+    assert {"lxc.net.0.link = hubinfra", "lxc.net.0.veth.pair = veth110i0"} <= set(lines)
+
+
+def test_limits_are_written_for_the_machines_hierarchy():
+    machine = Machine("110", Path("/x"), "db", limits=Limits(1024, 1))
+    assert "lxc.cgroup2.memory.max = 1024" in lxc.config(machine, "v2")
+    assert "lxc.cgroup.memory.limit_in_bytes = 1024" in lxc.config(machine, "hybrid")

@@ -1,0 +1,54 @@
+"""The roots that the lab bakes get their packages from where this machine does."""
+
+from pathlib import Path
+
+from pvelab.world import sources
+
+DEB822 = """Types: deb
+# a comment
+URIs: http://mirror.example/debian
+Suites: bookworm bookworm-updates
+Components: main
+
+Types: deb deb-src
+URIs: http://mirror.example/debian-security/
+Suites: bookworm-security
+Components: main
+
+Enabled: no
+Types: deb
+URIs: http://off.example/debian
+Suites: bookworm
+"""
+
+
+def test_deb822_sources_lead_to_lines_of_the_wanted_suite(tmp_path: Path):
+    (tmp_path / "sources.list.d").mkdir()
+    (tmp_path / "sources.list.d/debian.sources").write_text(DEB822)
+    assert sources.lines(sources.host_sources(tmp_path), "trixie") == [
+        "deb http://mirror.example/debian trixie main",
+        "deb http://mirror.example/debian trixie-updates main",
+        "deb http://mirror.example/debian-security trixie-security main",
+    ]
+
+
+def test_one_line_sources_with_options_are_understood(tmp_path: Path):
+    (tmp_path / "sources.list.d").mkdir()
+    (tmp_path / "sources.list").write_text(
+        "# deb http://no.example/debian x main\n"
+        "deb-src http://src.example/debian bookworm main\n"
+        "deb [arch=amd64 signed-by=/k.gpg] https://one.example/path/debian bookworm main contrib\n"
+    )
+    assert (
+        sources.lines(sources.host_sources(tmp_path), "trixie")[0] == "deb https://one.example/path/debian trixie main"
+    )
+
+
+def test_a_host_without_a_debian_mirror_leaves_the_choice_to_the_bootstrap_tool():
+    ubuntu = [sources.Source("http://archive.example/ubuntu", ("noble",))]
+    assert sources.lines(ubuntu, "trixie") == []
+
+
+def test_a_third_party_source_is_no_debian_mirror():
+    others = [sources.Source("https://vendor.example/apt/docker-debian", ("x",))]
+    assert sources.lines(others, "trixie") == []
