@@ -141,7 +141,5 @@ def parse(lines: list[str]) -> Actual:
         elif kind == "interfaces":
             found.interfaces[rest[0]].append("\t".join(rest[1:]))
         elif kind == "fail":
-            raise Refused(
-                "precondition", f"reading the node: {rest[0]}: {rest[1]}", "run it on the node to see why"
-            )
+            raise Refused("precondition", f"reading the node: {rest[0]}: {rest[1]}", "run it on the node to see why")
     return found

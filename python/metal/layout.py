@@ -113,7 +113,4 @@ def _flows(desired: Desired) -> list[dict[str, object]]:
 
 def _comment(text: str) -> str:
     # nft takes at most 128 bytes, and nothing of a text from hub.yml may end the quotes.
-    return (
-        "".join(c if c.isascii() and (c.isalnum() or c in " @._-:/") else " " for c in text)[:120]
-        or "declared"
-    )
+    return "".join(c if c.isascii() and (c.isalnum() or c in " @._-:/") else " " for c in text)[:120] or "declared"

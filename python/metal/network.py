@@ -55,9 +55,7 @@ def reload(desired: Desired, actual: Actual) -> Step:
     stale = [n for n in _ours(desired, actual) - wanted.keys() if not actual.ports.get(n)]
     if not (missing or changed or stale or _pending(actual)):
         return Step("network of the node")
-    waits = [
-        _wait(f"ip -4 -o addr show dev {name} 2>/dev/null | grep -qF {cidr}") for name, cidr in wanted.items()
-    ]
+    waits = [_wait(f"ip -4 -o addr show dev {name} 2>/dev/null | grep -qF {cidr}") for name, cidr in wanted.items()]
     differences = tuple((name, "not there", wanted[name]) for name in missing) or (_PENDING,)
     return Step("network of the node", "configure", differences, (_reload(desired), *waits))
 

@@ -87,9 +87,7 @@ def _user(desired: Desired, actual: Actual) -> Step:
     entry = _find(actual, "users", "userid", desired.user)
     subject, path = f"user {desired.user}", f"/access/users/{desired.user}"
     if entry is None:
-        made = command(
-            "pvesh", "create", "/access/users", "--userid", desired.user, "--comment", desired.marker
-        )
+        made = command("pvesh", "create", "/access/users", "--userid", desired.user, "--comment", desired.marker)
         return Step(subject, "create", (), (made,))
     differences = []
     if not int(entry.get("enable", 1)):

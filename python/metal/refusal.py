@@ -21,6 +21,4 @@ class Refused(Exception):
         return {"refused": {"kind": self.kind, "what": self.what, "hint": self.hint}}
 
 
-last: list[
-    Refused
-] = []  # pyinfra turns every exception of a deploy into its own text: kept here for the exit
+last: list[Refused] = []  # pyinfra turns every exception of a deploy into its own text: kept here for the exit

@@ -48,17 +48,13 @@ def walls(desired: Desired, actual: Actual) -> Step:
         differences.append(("loaded rules", "not those of the file", "those of the file"))
     # Checked before it replaces anything: a rule that this kernel cannot hold leaves the old walls standing.
     commands = [f"mkdir -p {layout.walls.rpartition('/')[0]}", *rules, *unit, f"nft -c -f {layout.walls}"]
-    return _step(
-        "walls", [*differences, *_running(actual, layout.walls_unit)], [*commands, *_start(layout.walls_unit)]
-    )
+    return _step("walls", [*differences, *_running(actual, layout.walls_unit)], [*commands, *_start(layout.walls_unit)])
 
 
 def dns(desired: Desired, actual: Actual) -> Step:
     """The resolver on the gateways."""
     layout = Layout(desired.hub)
-    config, differences = _file(
-        actual, layout.dns, render("unbound.conf.j2", desired, _upstream(desired, actual))
-    )
+    config, differences = _file(actual, layout.dns, render("unbound.conf.j2", desired, _upstream(desired, actual)))
     unit, more = _unit_file(actual, layout.dns_unit, render("dns.service.j2", desired))
     differences += [*more, *_running(actual, layout.dns_unit), *_stale(actual, layout.dns_unit, layout.dns)]
     return _step("DNS", differences, [*config, *unit, *_start(layout.dns_unit)])
@@ -140,15 +136,14 @@ def _stale(actual: Actual, unit: str, *paths: str) -> Differences:
     """A unit that was started before its file was written: a run was killed between the two."""
     since = actual.units[unit].since
     late = [p for p in paths if p in actual.files and actual.files[p].changed > since]
-    return (
-        [(unit, "runs with an older file", "restarted")]
-        if late and actual.units[unit].active == "active"
-        else []
-    )
+    return [(unit, "runs with an older file", "restarted")] if late and actual.units[unit].active == "active" else []
 
 
 def _start(unit: str) -> list[str]:
-    return [f"systemctl enable --quiet {unit}", f"systemctl restart {unit}"]
+    told = f"journalctl --no-pager -o cat -n 8 -u {unit} >&2"
+    # A unit that gave up after many tries would refuse another.
+    again = f"systemctl reset-failed {unit} 2>/dev/null; systemctl restart {unit} || {{ {told}; exit 1; }}"
+    return [f"systemctl enable --quiet {unit}", again]
 
 
 def _upstream(desired: Desired, actual: Actual) -> tuple[str, ...]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import sys
 import tempfile
 import threading
@@ -95,6 +96,7 @@ def _environment(hub: Hub, state: paths.State, target: str, lines: Path) -> dict
         "AIHUB_STATE_DIR": str(state.directory),
         "AIHUB_RESULTS": str(lines),
         "PYTEST_ADDOPTS": "",
+        "NO_PROXY": ",".join(filter(None, (os.environ.get("NO_PROXY"), "127.0.0.1"))),  # forwards end here
     }
 
 

@@ -158,6 +158,7 @@ def _make(lab: str, task: _Task, progress: Progress) -> None:
             images_builder.build(lab, name, _archive(task.folder), task.arguments)
             images_builder.push(lab, name, mark)
     except TaskFailed as error:
+        progress(task.subject, "could not be built")  # the others go on; the error itself comes at their end
         raise TaskFailed(error.what, where=task.subject, hint="make up") from error
     progress(task.subject, "is in the lab's registry")
 

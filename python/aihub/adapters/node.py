@@ -7,6 +7,7 @@ import os
 import re
 import sys
 import tempfile
+import threading
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, Literal
@@ -28,10 +29,10 @@ __all__ = [
 
 IMAGES = "local"  # the storage of OS images
 _DEPLOY = ROOT / "python" / "metal" / "deploy.py"
+_HOST = f"@ssh/{access.NODE}"
+_STARTS = "--> Starting operation: "
 _UUID = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
-_KEYS = (
-    "/root/.ssh/authorized_keys2"  # PVE links authorized_keys into its cluster file system: not ours to edit
-)
+_KEYS = "/root/.ssh/authorized_keys2"  # PVE links authorized_keys into its cluster file system: not ours to edit
 
 Target = Literal["lab", "pve"]
 Names = Mapping[str, str]
@@ -76,8 +77,15 @@ def plan(hub: Hub, state: State, target: Target, names: Names | None = None) -> 
 def apply(hub: Hub, state: State, target: Target, names: Names | None = None) -> list[Change]:
     """Makes the node what the hub needs, and puts the token into `State.token`; returns what was done."""
     wanted = desired(hub, target, names)
+    # Aside, not deleted: if the token has to be made, this value is of one that is gone, however this run ends.
+    aside = state.token.with_suffix(".aside")
+    if state.token.exists():
+        state.token.replace(aside)
     answer = _metal(state, wanted, dry=False)
     done = _changes(hub, answer["plan"], _succeeded(answer))
+    if aside.exists() and not any(c.action == "create" and c.summary == f"token {wanted.token}" for c in done):
+        aside.replace(state.token)
+    aside.unlink(missing_ok=True)
     if ensure_token(hub, state):
         # Proxmox made the token anew instead of renewing its value: its rights went with the old one.
         _metal(state, wanted, dry=False)
@@ -126,7 +134,8 @@ def trust_lab(hub: Hub, state: State, *, netns: str, host_key: str, certificate:
     access.write(hub, state, access.Lab(netns))
     address = access.node_address(hub)
     if access.pinned(state, access.NODE) != " ".join(host_key.split()[:2]):
-        ssh.close_all(state)  # another lab of the same name
+        ssh.close_all(state)  # another lab of the same name: what we knew of the old one is void
+        state.token.unlink(missing_ok=True)
         access.pin(state, access.NODE, address, host_key)
     _write(state.certificate, certificate.read_bytes())
 
@@ -140,9 +149,7 @@ def trust(hub: Hub, state: State, confirm: Callable[[str], bool]) -> None:
     address = access.node_address(hub)
     key = access.scan(state, address)
     if key is None:
-        raise Unreachable(
-            f"no ssh at {address}", where=access.NODE, hint="look at nodes.*.address in hub.yml"
-        )
+        raise Unreachable(f"no ssh at {address}", where=access.NODE, hint="look at nodes.*.address in hub.yml")
     known = access.pinned(state, access.NODE)
     if known and known != key:
         raise Conflict(
@@ -155,6 +162,7 @@ def trust(hub: Hub, state: State, confirm: Callable[[str], bool]) -> None:
     certificate = _introduce(state, address, key)
     access.pin(state, access.NODE, address, key)
     _write(state.certificate, certificate)
+    state.token.unlink(missing_ok=True)  # it may be another machine's by now: the next `aihub up` renews it
     ssh.run(state, access.NODE, "true")  # the proof that our own key opens the door
 
 
@@ -189,8 +197,22 @@ def _introduce(state: State, address: str, key: str) -> bytes:
 
 def _metal(state: State, wanted: Desired, *, dry: bool) -> dict[str, Any]:
     """Runs metal and returns what pyinfra answered."""
-    request = state.runs / "node.json"
+    request = state.runs / f"node-{os.getpid()}-{threading.get_ident()}.json"
     _write(request, wanted.as_json().encode())
+    try:
+        result = _pyinfra(state, request, dry)
+    finally:
+        request.unlink(missing_ok=True)
+    answer = _answer(result.stdout)
+    if refused := answer.get("refused"):
+        kind = Conflict if refused["kind"] == "conflict" else PreconditionFailed
+        raise kind(refused["what"], where=f"node {wanted.node}", hint=refused["hint"])
+    if result.returncode != 0 or not answer.get("plan"):
+        raise _explain(wanted.node, result.stderr.decode(errors="replace"))
+    return answer
+
+
+def _pyinfra(state: State, request: Path, dry: bool) -> process.Result:
     data = {
         "desired": request,
         "ssh_config_file": state.ssh_config,
@@ -198,29 +220,13 @@ def _metal(state: State, wanted: Desired, *, dry: bool) -> dict[str, Any]:
         "ssh_strict_host_key_checking": "yes",
     }
     options = [item for key, value in data.items() for item in ("--data", f"{key}={value}")]
-    result = process.run(
-        [
-            sys.executable,
-            "-m",
-            "metal",
-            f"@ssh/{access.NODE}",
-            str(_DEPLOY),
-            "--json",
-            "--dry" if dry else "-y",
-            *options,
-        ],
+    return process.run(
+        [sys.executable, "-m", "metal", _HOST, str(_DEPLOY), "--json", "--dry" if dry else "-y", *options],
         cwd=state.runs,  # where pyinfra looks for a config.py, and leaves its notes when it breaks
         env={"PYTHONPATH": str(ROOT / "python")},
         timeout=900,
         check=False,
     )
-    answer = _answer(result.stdout)
-    if refused := answer.get("refused"):
-        kind = Conflict if refused["kind"] == "conflict" else PreconditionFailed
-        raise kind(refused["what"], where=f"node {wanted.node}", hint=refused["hint"])
-    if result.returncode != 0 or not answer.get("plan"):
-        raise _explain(wanted.node, result.stderr.decode(errors="replace"), answer)
-    return answer
 
 
 def _answer(output: bytes) -> dict[str, Any]:
@@ -231,22 +237,20 @@ def _answer(output: bytes) -> dict[str, Any]:
     return {}
 
 
-def _explain(node: str, text: str, answer: dict[str, Any]) -> HubError:
+def _explain(node: str, text: str) -> HubError:
+    """What went wrong, out of what pyinfra says on its way: when a step fails, it ends without JSON."""
     plain = [line for line in re.sub(r"\x1b\[[0-9;]*m", "", text).splitlines() if line.strip()]
+    where = f"node {node}"
+    starts = [n for n, line in enumerate(plain) if line.startswith(_STARTS)]
+    if starts:
+        step = parse_label(plain[starts[-1]].removeprefix(_STARTS).strip())
+        told = [line.strip().removeprefix(f"[{_HOST}]").strip() for line in plain[starts[-1] + 1 :]]
+        reason = "\n".join(line for line in told if not line.startswith(("-->", "Error: executed")))
+        return TaskFailed(f"{step.action} {step.subject} failed\n{reason}", where=where, hint="aihub up")
     tail = "\n".join(plain[-12:])
-    failed = [
-        parse_label(op["names"][0])
-        for op in (answer.get("results") or {}).get("operations", [])
-        if op["error"]
-    ]
-    if failed:
-        step = failed[0]
-        return TaskFailed(
-            f"{step.action} {step.subject} failed\n{tail}", where=f"node {node}", hint="aihub up"
-        )
-    if "Could not connect" in text or "SSH error" in text or "Authentication error" in text:
-        return Unreachable(f"no ssh to the node\n{tail}", where=f"node {node}", hint="aihub trust")
-    return TaskFailed(f"metal failed\n{tail}", where=f"node {node}", hint="aihub plan")
+    if any(word in text for word in ("Could not connect", "SSH error", "Authentication error", "host key error")):
+        return Unreachable(f"no ssh to the node\n{tail}", where=where, hint="aihub trust")
+    return TaskFailed(f"metal failed\n{tail}", where=where, hint="aihub plan")
 
 
 def _changes(hub: Hub, operations: list[dict[str, Any]], only: set[str] | None = None) -> list[Change]:

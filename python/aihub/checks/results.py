@@ -12,7 +12,7 @@ import pytest
 from aihub.model.resolved import Guest, Instance
 
 from .context import Context, first_line, redactor
-from .subjects import CONTEXT, about, subject_of
+from .subjects import CONTEXT, about, subject_of, variant_of
 
 
 @pytest.hookimpl(wrapper=True)
@@ -29,7 +29,7 @@ def pytest_runtest_makereport(item: pytest.Item, call: pytest.CallInfo[None]) ->
     report.sections = [(title, redact(text)) for title, text in report.sections]
     if call.when == "setup":
         function = getattr(item, "function", None)
-        claim = first_line(function) if function else item.name
+        claim = (first_line(function) if function else item.name) + variant_of(item)
         item.user_properties[:0] = [("subject", about(item)), ("claim", claim)]
         if label := _label(context, subject_of(item)):
             item.user_properties.append(("label", label))

@@ -42,3 +42,12 @@ def about(item: pytest.Item) -> str:
         return subject.name
     marker = item.get_closest_marker("about")
     return str(marker.args[0]) if marker else stack_of(item.path) or "hub"
+
+
+def variant_of(item: pytest.Item) -> str:
+    """What tells one run of a parametrised check from the next, beside its subject: ` (name)`, or nothing."""
+    if not hasattr(item, "callspec"):
+        return ""
+    subject = subject_of(item)
+    rest = item.callspec.id.replace(subject.name if subject else "", "", 1).strip("-")
+    return f" ({rest})" if rest else ""

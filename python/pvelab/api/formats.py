@@ -75,7 +75,7 @@ def identifier(kind: str) -> Check:
 
 def pool_id(value: str) -> None:
     """A pool name of at most three levels."""
-    if len([part for part in value.split("/") if part]) > 3:
+    if len(value.rstrip("/").split("/")) > 3:
         raise ValueError(f"pool name '{value}' nested too deeply (max levels = 3)")
     if not re.fullmatch(r"[A-Za-z0-9.\-_]+(?:/[A-Za-z0-9.\-_]+){0,2}", value):
         raise ValueError(f"pool name '{value}' contains invalid characters")
@@ -83,6 +83,7 @@ def pool_id(value: str) -> None:
 
 def user_id(value: str) -> None:
     """NAME@REALM."""
+    value = "" if value == "0" else value
     if len(value) < 3:
         raise ValueError(f"user name '{value}' is too short")
     if len(value) > 64:
@@ -165,7 +166,8 @@ def ip_or_cidr(value: str) -> None:
     if not (is_ipv4(address) or is_ipv6(address)) or (slash and not length.isdigit()):
         raise ValueError("value does not look like a valid IP address or CIDR network")
     if slash and int(length) > (32 if is_ipv4(address) else 128):
-        raise ValueError(f"Invalid prefix length /{length}")
+        longest = 32 if is_ipv4(address) else 128
+        raise ValueError(f"Prefix length {length} is longer than IP address ({longest})")
 
 
 def ip_cidr_or_alias(value: str) -> None:
@@ -230,6 +232,26 @@ def server(value: str) -> None:
         raise ValueError("value does not look like a valid server name or IP address") from None
 
 
+def time_zone(value: str) -> None:
+    """UTC or a place of the time zone database."""
+    import zoneinfo
+
+    if value != "UTC" and ("/" not in value or value not in zoneinfo.available_timezones()):
+        raise ValueError(f"invalid time zone '{value}'")
+
+
+def zfs_blocksize(value: str) -> None:
+    """A power of two between 512 bytes and 16 MiB."""
+    found = re.fullmatch(r"([1-9][0-9]*)([km])?", value, re.I)
+    if not found:
+        text = f"invalid ZFS blocksize format '{value}'. Use a positive number (no leading zeros)"
+        raise ValueError(f"{text} with an optional 'k' or 'm' suffix.")
+    size = int(found[1]) * {"k": 1 << 10, "m": 1 << 20}.get((found[2] or "").lower(), 1)
+    if not 512 <= size <= 16 << 20 or size & (size - 1):
+        text = f"value '{value}' is not a valid ZFS blocksize. Must be a power of 2"
+        raise ValueError(f"{text} between 512B and 16MiB (e.g., 4k, 8k, 16k, 64k, 1m).")
+
+
 def link_local_or_ip(value: str) -> None:
     """An address; a link-local one may name its interface."""
     ip_address(value.split("%")[0] if value.startswith("fe80:") else value)
@@ -283,8 +305,8 @@ FORMATS: dict[str, Check] = {
     "email": matching(r"[^\s@]+@[^\s@]+", "value does not look like a valid email address"),
     "email-or-username": matching(r"[^\s@]+(@[^\s@]+)?", "value does not look like a valid email address or user name"),
     "dns-name": dns_name,
-    "timezone": matching(r"[A-Za-z_+\-0-9]+(/[A-Za-z_+\-0-9]+)*", "invalid time zone '{}'"),
-    "pve-ct-timezone": matching(r"[A-Za-z_+\-0-9]+(/[A-Za-z_+\-0-9]+)*", "invalid time zone '{}'"),
+    "timezone": time_zone,
+    "pve-ct-timezone": lambda value: None if value == "host" else time_zone(value),
     "pve-iface": iface,
     "pve-vlan-id-or-range": vlan,
     "address": address,

@@ -105,9 +105,19 @@ def _version(item: str) -> int:
             first, _, last = item.partition("-")
             ipaddress.ip_address(last)
             return ipaddress.ip_address(first).version
-        return ipaddress.ip_network(item, strict=False).version
+        found = ipaddress.ip_interface(item)
     except ValueError:
-        raise ValueError(f"invalid IP address: Cannot determine IP version for {item}") from None
+        raise ValueError(f"invalid IP address: {_wrong_address(item)}") from None
+    if found.network.network_address != found.ip:
+        bits = f"{int(found.ip):0{found.max_prefixlen}b}"
+        raise ValueError(f"invalid IP address: Invalid prefix {bits}/{found.network.prefixlen}")
+    return found.version
+
+
+def _wrong_address(item: str) -> str:
+    if ":" in item:
+        return f"Invalid number of octets {item}" if re.fullmatch(r"[0-9a-fA-F:.]+", item) else f"Invalid IP address {item}"
+    return f"Invalid IP address {item}" if re.fullmatch(r"[0-9.]+", item) else f"Invalid chars in IP {item}"
 
 
 def protocol(text: str) -> None:

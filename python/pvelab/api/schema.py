@@ -178,7 +178,11 @@ def check_format(name: Any, value: str, path: str) -> None:
     base, kind = (found[1], found[2]) if found else (name, None)
     properties = named_format(name) or named_format(base)
     if properties:
-        parse_property_string(properties, value, path)
+        fields = parse_property_string(properties, value, path)
+        if base == "pve-vm-cpu-conf":
+            from .cpu_models import check as check_cpu
+
+            check_cpu(fields)
     elif kind == "list":
         for item in split_list(value):
             _named(base)(item)

@@ -57,8 +57,12 @@ class LxcBackend:
     def create(self, guest: GuestSpec, archive: Path | None, log: Log) -> None:
         """Makes the guest's root file system from a template, image or backup archive. Not started."""
         target = self._path(guest)
-        if target.exists():
-            raise BackendError(f"{target} exists already")
+        if target.parent.exists():
+            # No guest has this VMID, so this is what a creation left behind whose daemon was killed.
+            if self.lxc.pid(str(guest.vmid)) is not None:
+                raise BackendError(f"a container {guest.vmid} runs that no guest of the API owns")
+            log(f"removing what an interrupted creation left in {target.parent}")
+            rootfs.remove(target.parent)
         try:
             self._fill(guest, archive, target, log)
         except BaseException:

@@ -53,7 +53,8 @@ def bake(recipe: Recipe, what: str) -> Path:
     with _lock(target):
         if not target.exists():
             say(what, f"being made from Debian {recipe.suite} packages")
-            with tempfile.TemporaryDirectory(dir=folder, prefix=".bake-") as work:
+            _sweep(folder)
+            with tempfile.TemporaryDirectory(dir=folder, prefix=f".bake-{os.getpid()}-") as work:
                 root = Path(work) / "root"
                 _debootstrap(recipe, apt, options, root)
                 _customise(root, recipe, options, authorities)
@@ -62,6 +63,14 @@ def bake(recipe: Recipe, what: str) -> Path:
                 part.rename(target)
             say(what, f"made, {target.stat().st_size // 2**20} MiB")
     return target
+
+
+def _sweep(folder: Path) -> None:
+    """Removes what killed runs were baking."""
+    for left in folder.glob(".bake-*"):
+        owner = left.name.split("-")[1]
+        if not Path("/proc", owner).exists():
+            remove(left)
 
 
 @contextmanager

@@ -113,9 +113,9 @@ def test_a_hub_file_may_be_a_link(tmp_path: Path) -> None:
 def test_brackets_without_end_are_refused_before_they_take_time(tmp_path: Path) -> None:
     path = tmp_path / "hub.yml"
     path.write_text("a: " + "[" * 500_000)
-    started = time.perf_counter()
+    started = time.process_time()
     (problem,) = cases.hub_problems(path)
-    assert time.perf_counter() - started < 2
+    assert time.process_time() - started < 2
     assert "nested deeper" in problem.message
 
 
@@ -129,9 +129,9 @@ def test_two_hundred_guests_load_within_a_second(tmp_path: Path, guests: int) ->
     ]
     head = _HEAD.replace("10.10.10.0/24", "10.10.0.0/16")
     path.write_text(head + "\n".join(lines) + "\n")
-    started = time.perf_counter()
+    started = time.process_time()
     assert len(load.load(path, cases.STACKS, target="lab").instances) == guests
-    assert time.perf_counter() - started < 1
+    assert time.process_time() - started < 1
 
 
 _HEAD = """\

@@ -77,9 +77,7 @@ def test_what_a_later_version_brings_is_refused(changes):
 def test_a_plan_holds_what_would_change_and_who_does_it(monkeypatch, state):
     state.token.write_text("x")
     label = "configure walls | loaded rules: other -> ours"
-    answering(
-        monkeypatch, {"plan": [operation(label), operation("configure DNS", changes=False)], "results": None}
-    )
+    answering(monkeypatch, {"plan": [operation(label), operation("configure DNS", changes=False)], "results": None})
     (change,) = node.plan(small(), state, "lab")
     assert (change.subject, change.owner, change.identity, change.action) == (
         "pve",
@@ -106,19 +104,27 @@ def test_planning_never_asks_metal_to_write(monkeypatch, state):
 
 @pytest.mark.parametrize(("kind", "error"), [("conflict", Conflict), ("precondition", PreconditionFailed)])
 def test_a_refusal_of_metal_is_ours(monkeypatch, state, kind, error):
-    answering(
-        monkeypatch, {"refused": {"kind": kind, "what": "hubinfra is not ours", "hint": "look"}}, code=6
-    )
+    answering(monkeypatch, {"refused": {"kind": kind, "what": "hubinfra is not ours", "hint": "look"}}, code=6)
     with pytest.raises(error, match="hubinfra is not ours") as caught:
         node.plan(small(), state, "lab")
     assert caught.value.hint == "look"
 
 
+FAILED = """--> Starting operation: configure walls\x20
+    [@ssh/node] No changes
+--> Starting operation: configure DNS | hub-dns.service: failed -> active\x20
+    [@ssh/node] \x1b[31munbound: bad\x1b[0m
+    [@ssh/node] Error: executed 1 commands
+--> Disconnecting from hosts...
+--> pyinfra error: No hosts remaining!
+"""
+
+
 def test_a_failed_step_is_named(monkeypatch, state):
-    done = {"plan": [], "results": {"operations": [operation("configure DNS | x: 1 -> 2", outcome="error")]}}
-    answering(monkeypatch, done, code=1, stderr="\x1b[31munbound: bad\x1b[0m\n")
-    with pytest.raises(TaskFailed, match=r"configure DNS failed\nunbound: bad"):
+    answering(monkeypatch, None, code=1, stderr=FAILED)
+    with pytest.raises(TaskFailed) as caught:
         node.apply(small(), state, "lab")
+    assert caught.value.what == "configure DNS failed\nunbound: bad"
 
 
 def test_an_unreachable_node_is_unreachable(monkeypatch, state):
@@ -182,3 +188,21 @@ def test_a_key_that_nobody_confirms_is_not_trusted(monkeypatch, state):
         node.trust(small(), state, lambda text: bool(asked.append(text)))
     assert "SHA256:" in asked[0]
     assert access.pinned(state, "node") is None
+
+
+def test_the_value_of_a_token_that_had_to_be_made_anew_is_replaced(monkeypatch, state):
+    state.token.write_text("old")
+    made = operation("create token hub-my-hub@pve!hub")
+    answering(monkeypatch, {"plan": [made], "results": {"operations": [made]}})
+    shell(monkeypatch, (0, json.dumps({"value": VALUE})))
+    node.apply(small(), state, "lab")
+    assert VALUE in state.token.read_text()
+
+
+def test_a_token_that_stays_keeps_its_value(monkeypatch, state):
+    state.token.write_text("old")
+    done = operation("configure DNS")
+    answering(monkeypatch, {"plan": [done], "results": {"operations": [done]}})
+    assert [c.summary for c in node.apply(small(), state, "lab")] == ["DNS"]
+    assert state.token.read_text() == "old"
+    assert list(state.runs.iterdir()) == []

@@ -1,0 +1,165 @@
+"""Reconciling: which services, with which logins, and that plans show no secret."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import pytest
+from aihub import load, paths
+from aihub.adapters import services
+from aihub.adapters.services import Service, Step
+from aihub.errors import HubError, Unreachable
+from aihub.model.resolved import Hub
+from aihub.plan import Difference
+
+
+@pytest.fixture(scope="module")
+def hub() -> Hub:
+    return load.load(paths.DEFAULT_HUB, target="lab")
+
+
+class Store:
+    """Every secret is its own place in capitals."""
+
+    def get(self, instance: str, name: str) -> str:
+        return f"{instance}/{name}".upper()
+
+
+@dataclass
+class Fake:
+    """A reconcile.py that keeps what it was asked."""
+
+    steps: list[Step]
+    applied: list[Step] = field(default_factory=list)
+    sockets: list[Path] = field(default_factory=list)
+
+    def read(self, service: Service) -> Any:
+        self.sockets.append(service.socket)
+        return {}
+
+    def diff(self, service: Service, state: Any) -> list[Step]:
+        return [] if self.applied else self.steps
+
+    def apply(self, service: Service, steps: Any, say: Any) -> None:
+        say("made")
+        self.applied.extend(steps)
+
+
+@pytest.fixture
+def forwards(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> list[tuple[str, str]]:
+    monkeypatch.setenv("XDG_RUNTIME_DIR", str(tmp_path))
+    asked: list[tuple[str, str]] = []
+
+    @contextmanager
+    def forward(state: paths.State, alias: str, socket: Path, remote: str) -> Iterator[Path]:
+        asked.append((alias, remote))
+        yield socket
+
+    monkeypatch.setattr(services.ssh, "forward", forward)
+    return asked
+
+
+@pytest.fixture
+def fake(monkeypatch: pytest.MonkeyPatch) -> Fake:
+    step = Step("create", "login app_a", (Difference("password", "refused", "accepted"),), {"password": "SECRET"})
+    made = Fake([step])
+    monkeypatch.setattr(services, "reconciler", lambda stack: made)
+    return made
+
+
+def test_the_stacks_with_a_reconcile_py_are_found(hub: Hub) -> None:
+    assert {i.stack.name for i in services.reconciled(hub)} == {"postgres", "redis", "ollama"}
+
+
+@pytest.mark.parametrize("stack", ["postgres", "redis", "ollama"])
+def test_each_reconcile_py_loads_and_offers_all_three(stack: str) -> None:
+    module = services.reconciler(stack)
+    assert callable(module.read)
+    assert callable(module.diff)
+    assert callable(module.apply)
+
+
+def test_a_plan_reads_and_changes_nothing(hub: Hub, fake: Fake, forwards: Any, tmp_path: Path) -> None:
+    (change,) = services.plan(hub, paths.State(tmp_path), Store(), ["postgres@db"])
+    assert (change.subject, change.owner, change.identity, change.action) == (
+        "postgres@db",
+        "service",
+        "service",
+        "create",
+    )
+    assert fake.applied == []
+    assert forwards == [("db", "10.10.10.11:5432")]
+
+
+def test_no_secret_is_in_a_plan(hub: Hub, fake: Fake, forwards: Any, tmp_path: Path) -> None:
+    changes = services.plan(hub, paths.State(tmp_path), Store(), ["postgres@db"])
+    assert "SECRET" not in repr(changes)
+    assert "SECRET" not in str([c.as_json() for c in changes])
+    assert "SECRET" not in repr(fake.steps)
+
+
+def test_only_the_named_instances_are_asked(hub: Hub, fake: Fake, forwards: Any, tmp_path: Path) -> None:
+    assert services.plan(hub, paths.State(tmp_path), Store(), ["chroma@private-ai", "nobody@nowhere"]) == []
+    assert forwards == []
+
+
+def test_apply_tells_what_it_did_and_then_has_nothing_to_do(
+    hub: Hub, fake: Fake, forwards: Any, tmp_path: Path
+) -> None:
+    said: list[tuple[str, str]] = []
+    state = paths.State(tmp_path)
+    done = services.apply(hub, state, Store(), ["redis@cache"], lambda *words: said.append(words))
+    assert [c.summary for c in done] == ["login app_a"]
+    assert said == [("redis@cache", "made")]
+    assert services.apply(hub, state, Store(), ["redis@cache"], lambda *words: None) == []
+
+
+def test_the_socket_s_directory_is_gone_afterwards(hub: Hub, fake: Fake, forwards: Any, tmp_path: Path) -> None:
+    services.plan(hub, paths.State(tmp_path), Store(), ["postgres@db"])
+    (socket,) = fake.sockets
+    assert socket.name == ".s.PGSQL.5432"
+    assert not socket.parent.exists()
+
+
+def test_a_silent_service_is_an_error(
+    hub: Hub, fake: Fake, forwards: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def silent(service: Service) -> Any:
+        raise Unreachable("no answer", where=service.instance.name)
+
+    monkeypatch.setattr(fake, "read", silent)
+    with pytest.raises(Unreachable) as raised:
+        services.plan(hub, paths.State(tmp_path), Store(), ["postgres@db"])
+    assert raised.value.where == "postgres@db"
+
+
+def test_a_stack_without_port_cannot_be_reconciled(hub: Hub, fake: Fake, forwards: Any, tmp_path: Path) -> None:
+    from dataclasses import replace
+
+    instance = hub.instance("redis@cache")
+    closed = replace(instance, stack=instance.stack.model_copy(update={"gives": {}}))
+    with pytest.raises(HubError, match="no port"):
+        services.plan(replace(hub, instances=(closed,)), paths.State(tmp_path), Store(), ["redis@cache"])
+
+
+def test_the_checks_log_in_with_the_providers_own_secrets(hub: Hub) -> None:
+    service = Service(hub, hub.instance("postgres@db"), Path("socket"), Store())
+    (login,) = service.logins()
+    assert login.role == "verify"
+    assert login.passwords == {"a": "POSTGRES@DB/VERIFY_A", "b": "POSTGRES@DB/VERIFY_B"}
+    assert "VERIFY_A" not in repr(login)
+
+
+def test_a_consumer_logs_in_with_secrets_of_its_own(hub: Hub) -> None:
+    from dataclasses import replace
+
+    from aihub.model.resolved import Consumer
+
+    consumer = Consumer("postgres@db", "portal@security", "main", "portal_security_main")
+    service = Service(replace(hub, consumers=(consumer,)), hub.instance("postgres@db"), Path("socket"), Store())
+    (login,) = service.logins()
+    assert login.passwords["a"] == "PORTAL@SECURITY/POSTGRES_MAIN_A"

@@ -1,0 +1,94 @@
+"""Every folder in stacks/ is complete and keeps the rules of stacks/README.md, or names the waiver."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import Any
+
+import pytest
+from aihub import document, load, paths
+from aihub.model.stack import Stack
+
+NAMES = load.stack_names()
+EXACT = re.compile(r"[a-z0-9./-]+:[A-Za-z0-9_.-]*[0-9]+\.[0-9]+[A-Za-z0-9_.-]*")
+
+
+def compose(name: str) -> dict[str, Any]:
+    return dict(document.read(paths.STACKS / name / "compose.yml").data)
+
+
+def services() -> list[Any]:
+    return [
+        pytest.param(name, service, load.stack(name), id=f"{name}/{key}")
+        for name in NAMES
+        for key, service in compose(name)["services"].items()
+    ]
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_the_folder_is_complete(name: str) -> None:
+    folder = paths.STACKS / name
+    for file in ("stack.yml", "compose.yml", "README.md", f"test_{name}.py"):
+        assert (folder / file).is_file(), f"stacks/{name}/{file} is missing"
+    assert (folder / "lab" / "Dockerfile").is_file() == (load.stack(name).lab == "build")
+    assert len((folder / "README.md").read_text().splitlines()) <= 40
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_the_compose_project_and_a_service_are_called_like_the_stack(name: str) -> None:
+    project = compose(name)
+    assert project["name"] == name
+    assert name in project["services"]
+
+
+@pytest.mark.parametrize(("name", "service", "stack"), services())
+def test_the_service_is_hardened(name: str, service: dict[str, Any], stack: Stack) -> None:
+    wanted = {
+        "user": service.get("user") == f"{stack.uid}:{stack.uid}",
+        "cap_drop": service.get("cap_drop") == ["ALL"],
+        "no_new_privileges": "no-new-privileges:true" in service.get("security_opt", []),
+        "read_only": service.get("read_only") is True,
+        "memory": "mem_limit" in service,
+        "health": "test" in service.get("healthcheck", {}),
+        "restart": service.get("restart") == "on-failure",
+        "version": EXACT.fullmatch(service["image"]) is not None,
+    }
+    assert [rule for rule, kept in wanted.items() if not kept and rule not in stack.waivers] == []
+    assert not {"privileged", "cap_add", "network_mode", "pid", "devices"} & set(service)
+
+
+@pytest.mark.parametrize(("name", "service", "stack"), services())
+def test_mounts_fail_without_their_source(name: str, service: dict[str, Any], stack: Stack) -> None:
+    for mount in service.get("volumes", []):
+        assert mount["type"] == "bind"
+        assert mount["bind"] == {"create_host_path": False}
+        data = [f"${{HUB_DATA:-/var/lib/hub}}/{name}/{data.volume}" for data in stack.data]
+        assert mount.get("read_only") is True or mount["source"] in data
+    sources = [mount["source"] for mount in service.get("volumes", [])]
+    assert (f"${{HUB_SECRETS:-/run/hub/{name}}}" in sources) == bool(stack.needs.secrets)
+
+
+@pytest.mark.parametrize(("name", "service", "stack"), services())
+def test_declared_ports_are_published_on_the_guests_address_only(
+    name: str, service: dict[str, Any], stack: Stack
+) -> None:
+    for port in service.get("ports", []):
+        found = re.fullmatch(r"\$\{HUB_ADDRESS:-127\.0\.0\.1\}:(\d+):(\d+)", port)
+        assert found, port
+        assert int(found[1]) in {given.port for given in stack.gives.values()}
+
+
+@pytest.mark.parametrize(("name", "service", "stack"), services())
+def test_no_secret_is_in_environment_or_arguments(name: str, service: dict[str, Any], stack: Stack) -> None:
+    for key in service.get("environment", {}):
+        assert key.endswith("_FILE") or not re.search(r"PASS|SECRET|TOKEN|KEY$", key)
+
+
+@pytest.mark.parametrize("dockerfile", sorted(paths.STACKS.glob("*/lab/**/Dockerfile")), ids=str)
+def test_a_lab_build_starts_from_what_the_lab_makes(dockerfile: Path) -> None:
+    text = dockerfile.read_text()
+    for base in re.findall(r"^FROM (\S+)", text, re.MULTILINE):
+        assert base in ("debian:trixie-slim", "${ENGINE}")
+    assert not text.startswith("# syntax")  # would be fetched from a registry
+    assert "org.opencontainers.image.title" in text
