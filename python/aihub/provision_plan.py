@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 
@@ -17,11 +18,16 @@ from .provision_desired import Wanted, pool, wanted
 
 @dataclass
 class _Draft:
+    taken: frozenset[int]
     changes: list[Change] = field(default_factory=list)
     warnings: list[str] = field(default_factory=list)
     conflicts: list[str] = field(default_factory=list)
     refused: list[str] = field(default_factory=list)
     hints: list[str] = field(default_factory=list)
+
+    def free(self, vmid: int) -> int:
+        """The next number that neither a visible guest nor hub.yml has."""
+        return next(n for n in itertools.count(vmid + 1) if n not in self.taken)
 
 
 def plan(
@@ -37,7 +43,7 @@ def plan(
     `journal` holds the entries of an unfinished run. Raises Conflict for foreign guests on our numbers, and
     PreconditionFailed for what Proxmox cannot do; each with every case found.
     """
-    draft = _Draft()
+    draft = _Draft(frozenset(actual.guests) | {g.vmid for g in hub.guests.values()})
     for guest in hub.guests.values():
         entry = (journal or {}).get(guest.vmid)
         _guest(draft, hub, wanted(hub, guest, keys), actual.guests.get(guest.vmid), entry, allow_destroy)
@@ -93,7 +99,7 @@ def _foreign(draft: _Draft, want: Wanted, have: ActualGuest) -> None:
         draft.hints.append(f"to remove {marker.guest} and its data: aihub up --allow-destroy {marker.guest}")
         return
     draft.conflicts.append(f"guest {guest.name}: VMID {guest.vmid} belongs to {have.name}, which is not ours")
-    draft.hints.append("give the guest another vmid in hub.yml")
+    draft.hints.append(f"give {guest.name} another vmid in hub.yml: {draft.free(guest.vmid)} is free")
     if have.name == guest.name and marker is None:
         draft.hints.append(f"if it is ours and its description was edited, put this line back: {want.marker}")
 

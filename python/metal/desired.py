@@ -48,7 +48,8 @@ class Desired:
     """The node of one hub.
 
     `names` are outside names that the node answers itself (the lab's registry). `storages` hold guests,
-    `images` holds templates. `mappings` are PCI mappings that must exist. With `removed` all of ours goes.
+    `images` holds templates. `mappings` are PCI mappings that must exist. `kept` tells which
+    value of the token the controller holds; empty: none. With `removed` all of ours goes.
     """
 
     hub: str
@@ -62,6 +63,7 @@ class Desired:
     storages: tuple[str, ...]
     images: str
     mappings: tuple[str, ...] = ()
+    kept: str = ""
     removed: bool = False
     version: int = field(default=1)
 
@@ -89,6 +91,11 @@ class Desired:
     def token(self) -> str:
         """The API token's full name."""
         return f"{self.user}!hub"
+
+    @property
+    def token_comment(self) -> str:
+        """The token's comment: whose it is, and which value was kept."""
+        return f"{self.marker} value={self.kept}"
 
     def zone_of(self, address: str) -> Zone | None:
         """The zone that an address or a CIDR lies in."""

@@ -102,13 +102,17 @@ def _token(desired: Desired, actual: Actual) -> Step:
     subject, path = f"token {desired.token}", f"/access/users/{desired.user}/token/hub"
     found = token(desired, actual)
     if found is None:
-        # Nobody sees this value: the controller replaces a token that it has no value of.
+        # Nobody sees this value: the controller renews it, as it does wherever this step has something to do.
         made = command("pvesh", "create", path, "--privsep", "1", "--comment", desired.marker) + " >/dev/null"
         return Step(subject, "create", (("separated privileges", "none", "yes"),), (made,))
+    differences, commands = [], []
     if not int(found.get("privsep", 1)):
-        made = command("pvesh", "set", path, "--privsep", "1") + " >/dev/null"
-        return Step(subject, "update", (("separated privileges", "no", "yes"),), (made,))
-    return Step(subject)
+        differences.append(("separated privileges", "no", "yes"))
+        commands.append(command("pvesh", "set", path, "--privsep", "1") + " >/dev/null")
+    if not desired.kept or str(found.get("comment", "")).strip() != desired.token_comment:
+        differences.append(("value", "not the one kept here", "renewed"))
+        commands.append(":")
+    return Step(subject, "update", tuple(differences), tuple(commands))
 
 
 def token(desired: Desired, actual: Actual) -> dict[str, Any] | None:

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import tarfile
-import tempfile
 import threading
 import time
 from pathlib import Path
@@ -79,6 +77,9 @@ class NoneBackend:
 
     def export(self, guest: GuestSpec, archive: Path, log: Log) -> None:
         """An archive with an empty root directory; compressed only when its name asks for gzip."""
+        import tarfile  # slow to import, and seldom needed
+        import tempfile
+
         with tempfile.TemporaryDirectory() as empty:
             mode = "w:gz" if archive.suffix in (".gz", ".tgz") else "w"
             with tarfile.open(archive, mode) as tar:  # type: ignore[call-overload]

@@ -86,9 +86,9 @@ def _control(args: argparse.Namespace) -> int:
     elif args.verb == "list":
         _print(control.names())
     elif args.verb == "template":
-        control.template(args.name, args.volume, args.suite, args.package)
+        _print(control.template(args.name, args.volume, args.suite, args.package))
     elif args.verb == "builder":
-        control.builder(args.name)
+        _print(control.builder(args.name))
     elif args.verb == "exec":
         argv = args.command[1:] if args.command[:1] == ["--"] else args.command
         return control.exec_builder(args.name, argv)

@@ -92,7 +92,8 @@ class World:
         session.cookies.set("PVEAuthCookie", login.json()["data"]["ticket"])
         answer = session.get(f"{base}/pvelab/requests", timeout=30)
         answer.raise_for_status()
-        return int(answer.json()["data"]["token_writes"])
+        seen = answer.json()["data"]["requests"]
+        return sum(request["method"] != "GET" and "!" in request["user"] for request in seen)
 
     def status(self) -> dict:
         """What `pvelab status` says."""

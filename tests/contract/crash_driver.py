@@ -14,9 +14,7 @@ from pathlib import Path
 from typing import Any
 
 # What the adapter imports lazily is imported here once, for all runs.
-import proxmoxer.backends.https
 import requests.adapters  # noqa: F401
-
 from aihub import load, lock, provision
 from aihub.adapters import proxmox
 from aihub.adapters.proxmox import Proxmox

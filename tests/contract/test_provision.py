@@ -184,6 +184,7 @@ def creates(lab, vmid):
     return len([t for t in tasks if t["type"] in ("vzcreate", "qmcreate")])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("method", "path"), WRITES)
 @pytest.mark.parametrize("fault", FAULTS, ids=lambda f: f["kind"])
 def test_a_lost_answer_makes_no_second_guest_and_no_failure(lab, fresh, method, path, fault):
@@ -210,6 +211,7 @@ def test_a_failed_create_is_reported_cleaned_up_and_made_by_the_next_run(lab, fr
     assert fresh.journal == []
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("kind", "vmid", "tool"), [("lxc", 110, "pct"), ("qemu", 201, "qm")])
 def test_what_a_died_create_left_is_named_with_roots_command_until_it_is_gone(lab, fresh, kind, vmid, tool):
     lab.root.fault(kind="task-fail", method="POST", path=f"/nodes/pve/{kind}$", message="worker died")
@@ -224,6 +226,7 @@ def test_what_a_died_create_left_is_named_with_roots_command_until_it_is_gone(la
     assert fresh.journal == []
 
 
+@pytest.mark.slow
 def test_a_token_with_rights_on_the_number_clears_it_without_root(lab, fresh):
     lab.root("PUT", "/access/acl", users="hub-small@pve", path="/vms/110", roles="HubGuest")
     lab.root("PUT", "/access/acl", tokens="hub-small@pve!hub", path="/vms/110", roles="HubGuest")
@@ -235,6 +238,7 @@ def test_a_token_with_rights_on_the_number_clears_it_without_root(lab, fresh):
     assert fresh.journal == []
 
 
+@pytest.mark.slow
 def test_an_empty_config_that_the_journal_does_not_know_is_not_ours(lab, fresh):
     lab.root.fault(kind="task-fail", method="POST", path="/nodes/pve/lxc$")
     assert fresh("up") == 1
@@ -248,6 +252,7 @@ def test_an_empty_config_that_the_journal_does_not_know_is_not_ours(lab, fresh):
         lab.root("DELETE", "/pvelab/locks/110")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("method", ["POST", "DELETE"])
 def test_a_server_that_dies_in_a_create_or_a_destroy(lab, fresh, method):
     if method == "DELETE":
@@ -264,6 +269,7 @@ def test_a_server_that_dies_in_a_create_or_a_destroy(lab, fresh, method):
     assert fresh.journal == []
 
 
+@pytest.mark.slow
 def test_a_token_revoked_half_way_stops_the_run_and_says_which(lab, fresh):
     lab.root.fault(kind="token-revoked", method="POST", path="/status/start$", count=0)
     assert fresh("up") == 1

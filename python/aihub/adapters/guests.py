@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shlex
 import sys
 from collections.abc import Callable, Collection, Mapping
 from pathlib import Path
@@ -119,7 +120,7 @@ class _Run:
             limit=",".join(guests),
             tags=",".join(tags) or None,
             extravars={"stack_only": dict(only)} if only else None,
-            envvars=self._environment(),
+            envvars=self._environment(_launcher(folder)),
             event_handler=self._event,
             rotate_artifacts=5,
             quiet=True,
@@ -128,12 +129,12 @@ class _Run:
             tail = "\n".join(result.stdout.read().strip().splitlines()[-_TAIL:])
             self._failed[""] = TaskFailed(f"ansible-playbook {playbook} ended {result.status}\n{tail}")
 
-    def _environment(self) -> dict[str, str]:
+    def _environment(self, launcher: Path) -> dict[str, str]:
         return {
             "ANSIBLE_CONFIG": str(ROOT / "ansible.cfg"),
             "ANSIBLE_LOCAL_TEMP": str(self._state.runs / "ansible" / "tmp"),
             "AIHUB_INVENTORY": str(self._inventory),
-            "PATH": f"{Path(sys.executable).parent}:{os.environ.get('PATH', '/usr/bin:/bin')}",
+            "PATH": f"{launcher.parent}:{os.environ.get('PATH', '/usr/bin:/bin')}",
         }
 
     def _event(self, event: dict[str, Any]) -> bool:
@@ -150,6 +151,19 @@ class _Run:
             reason = str(data.get("res", {}).get("msg", "did not answer"))
             self._failed[guest] = Unreachable(reason, where=f"{guest}, {_task(data)}", hint="aihub up")
         return False
+
+
+def _launcher(folder: Path) -> Path:
+    """A program named ansible-playbook that is one until we die.
+
+    ansible-runner makes it deaf to the end of its terminal: after a kill of ours it would go on beside the next run.
+    """
+    path = folder / "bin" / "ansible-playbook"
+    path.parent.mkdir(exist_ok=True)
+    playbook = shlex.quote(str(Path(sys.executable).parent / "ansible-playbook"))
+    path.write_text(f'#!/bin/sh\nexec setpriv --pdeathsig TERM -- {playbook} "$@"\n')
+    path.chmod(0o700)
+    return path
 
 
 def _task(data: Mapping[str, Any]) -> str:

@@ -51,9 +51,7 @@ def take_lease(hub: Hub, state: State, holder: str, ttl: int = TTL) -> None:
             hint="wait until it has ended, then run the same command again",
         )
     if result.returncode != 0:
-        raise TaskFailed(
-            f"no lease on the node: {result.stderr.decode(errors='replace').strip()}", where=_path(hub)
-        )
+        raise TaskFailed(f"no lease on the node: {result.stderr.decode(errors='replace').strip()}", where=_path(hub))
 
 
 def release_lease(hub: Hub, state: State) -> None:

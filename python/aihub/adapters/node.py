@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import re
@@ -9,6 +10,7 @@ import sys
 import tempfile
 import threading
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -65,30 +67,17 @@ def desired(hub: Hub, target: Target, names: Names | None = None, *, removed: bo
 
 def plan(hub: Hub, state: State, target: Target, names: Names | None = None) -> list[Change]:
     """What `apply` would do to the node; changes nothing. Raises Conflict for what is not ours."""
-    wanted = desired(hub, target, names)
-    found = _changes(hub, _metal(state, wanted, dry=True)["plan"])
-    subject = f"token {wanted.token}"
-    if not state.token.exists() and not any(subject in change.summary for change in found):
-        why = (Difference("value", "not on this machine", "replaced"),)
-        found.append(Change(wanted.node, "update", "node", "root@node", subject, why))
-    return found
+    return _changes(hub, _metal(state, _wanted(hub, state, target, names), dry=True)["plan"])
 
 
 def apply(hub: Hub, state: State, target: Target, names: Names | None = None) -> list[Change]:
     """Makes the node what the hub needs, and puts the token into `State.token`; returns what was done."""
-    wanted = desired(hub, target, names)
-    # Aside, not deleted: if the token has to be made, this value is of one that is gone, however this run ends.
-    aside = state.token.with_suffix(".aside")
-    if state.token.exists():
-        state.token.replace(aside)
+    wanted = _wanted(hub, state, target, names)
     answer = _metal(state, wanted, dry=False)
     done = _changes(hub, answer["plan"], _succeeded(answer))
-    if aside.exists() and not any(c.action == "create" and c.summary == f"token {wanted.token}" for c in done):
-        aside.replace(state.token)
-    aside.unlink(missing_ok=True)
-    if ensure_token(hub, state):
+    if any(change.summary == f"token {wanted.token}" for change in done) and ensure_token(hub, state):
         # Proxmox made the token anew instead of renewing its value: its rights went with the old one.
-        _metal(state, wanted, dry=False)
+        _metal(state, _wanted(hub, state, target, names), dry=False)
     return done
 
 
@@ -104,28 +93,26 @@ def remove(hub: Hub, state: State, target: Target) -> list[Change]:
     return _changes(hub, answer["plan"], _succeeded(answer))
 
 
-def ensure_token(hub: Hub, state: State, *, replace: bool = False) -> bool:
-    """Puts the API token `USER!hub=UUID` into `State.token`; tells whether the token had to be made anew.
+def ensure_token(hub: Hub, state: State) -> bool:
+    """Renews the API token's value into `State.token`; tells whether the token itself had to be made anew.
 
-    Proxmox shows a value once, to whoever makes it: from the node's ssh it goes straight into the file.
+    Proxmox shows a value once, to whoever makes it: from the node's ssh it goes straight into the file. The token's
+    comment then tells which value was kept, so that a run that dies in between is noticed by the next.
     """
-    if state.token.exists() and not replace:
-        return False
-    user = f"hub-{hub.name}@pve"
+    user, marker = f"hub-{hub.name}@pve", f"aihub:v1 hub={hub.id}"
     path = f"/access/users/{user}/token/hub"
-    renewed = ssh.run(
-        state,
-        access.NODE,
-        ["pvesh", "set", path, "--regenerate", "1", "--output-format", "json"],
-        check=False,
+    told = ssh.run(
+        state, access.NODE, ["pvesh", "set", path, "--regenerate", "1", "--output-format", "json"], check=False
     )
-    anew = renewed.returncode != 0
+    anew = told.returncode != 0
     if anew:
         # Before PVE 9 a value cannot be renewed.
         ssh.run(state, access.NODE, ["pvesh", "delete", path], check=False)
-        options = ["--privsep", "1", "--comment", f"aihub:v1 hub={hub.id}", "--output-format", "json"]
-        renewed = ssh.run(state, access.NODE, ["pvesh", "create", path, *options])
-    _keep_token(state, f"{user}!hub", renewed.stdout)
+        options = ["--privsep", "1", "--comment", marker, "--output-format", "json"]
+        told = ssh.run(state, access.NODE, ["pvesh", "create", path, *options])
+    _keep_token(state, f"{user}!hub", told.stdout)
+    comment = f"{marker} value={_mark(state)}"
+    ssh.run(state, access.NODE, ["pvesh", "set", path, "--comment", comment, "--output-format", "json"])
     return anew
 
 
@@ -193,6 +180,17 @@ def _introduce(state: State, address: str, key: str) -> bytes:
             hint=f"make `ssh root@{address}` work, then run `aihub trust` again",
         )
     return result.stdout
+
+
+def _wanted(hub: Hub, state: State, target: Target, names: Names | None) -> Desired:
+    return replace(desired(hub, target, names), kept=_mark(state))
+
+
+def _mark(state: State) -> str:
+    """Which value of the token is kept here; 48 bits of a hash tell nothing about a random UUID of 122."""
+    if not state.token.exists():
+        return ""
+    return hashlib.sha256(b"aihub token " + state.token.read_bytes().strip()).hexdigest()[:12]
 
 
 def _metal(state: State, wanted: Desired, *, dry: bool) -> dict[str, Any]:

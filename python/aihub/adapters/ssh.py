@@ -29,9 +29,7 @@ def run(
     """
     text = command if isinstance(command, str) else shlex.join(command)
     try:
-        result = process.run(
-            [*access.argv(state, alias, "-T"), "--", text], stdin=stdin, timeout=timeout, check=False
-        )
+        result = process.run([*access.argv(state, alias, "-T"), "--", text], stdin=stdin, timeout=timeout, check=False)
     except TaskFailed as error:
         raise Unreachable(error.what, where=alias, hint=error.hint) from error
     if result.returncode == _OWN_FAILURE:

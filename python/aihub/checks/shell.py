@@ -14,6 +14,7 @@ import subprocess
 import threading
 import time
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
@@ -70,13 +71,11 @@ class Shell:
         with self._turn:
             if child := self._process:
                 self._process = None
-                if child.stdin:
-                    child.stdin.close()
                 child.terminate()
                 child.wait()
-                for pipe in (child.stdout, child.stderr):
-                    if pipe:
-                        pipe.close()
+                for pipe in (child.stdin, child.stdout, child.stderr):
+                    with suppress(BrokenPipeError):  # an unsent command of a lost connection
+                        pipe.close()  # type: ignore[union-attr]  # all three are pipes
 
     def _open(self) -> None:
         if self._process is None and not self._broken:

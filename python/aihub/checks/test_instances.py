@@ -36,7 +36,7 @@ def _waived(instance: Instance, key: str) -> None:
         pytest.skip(f"waived in stack.yml: {reason}")
 
 
-def test_docker(host: Any) -> None:
+def test_docker(host: Any, instance: Instance) -> None:
     """Docker runs, and its API answers on no network port"""
     assert host.run("systemctl is-active docker").stdout.strip() == "active"
     # dockerd itself also listens on published ports, to keep them from others: so its settings are looked at.

@@ -61,7 +61,10 @@ def _differences(before: Mapping[str, Any], now: Mapping[str, Any]) -> Iterator[
     for path, state in before.get("files", {}).items():
         yield from _file(path, state, now["files"][path])
     for name, state in before.get("units", {}).items():
-        yield from _unit(name, state, now["units"][name])
+        # Whatever was recorded: a managed unit runs.
+        yield from _unit(name, {**state, "active": "active"}, now["units"][name])
+    for name, state in before.get("boot_units", {}).items():
+        yield from _unit(name, state, now["boot_units"][name])
     for name, state in before.get("tables", {}).items():
         if now["tables"][name] != state:
             yield f"nft table {name} {'is missing' if now['tables'][name] is None else 'has other rules'}"
@@ -83,7 +86,7 @@ def _file(path: str, before: Mapping[str, str] | None, now: Mapping[str, str] | 
 
 
 def _unit(name: str, before: Mapping[str, str], now: Mapping[str, str]) -> Iterator[str]:
-    if before["active"] != now["active"]:
+    if before.get("active") != now.get("active"):
         yield f"unit {name} is {now['active']}, not {before['active']}"
     if before["boot"] != now["boot"]:
         yield f"unit {name} is {now['boot']} at boot, not {before['boot']}"

@@ -4,7 +4,7 @@ Standard library and ASCII only. The request follows the program on stdin, as JS
 on a command line or in a traceback:
 {"action": "probe", "secrets": [PATH]}
 {"action": "record", "desired": {KEY: HASH}, "entries": {KEY: MANAGED}}
-    with MANAGED = {"files": [], "units": [], "tables": [], "stacks": []}
+    with MANAGED = {"files": [], "units": [], "boot_units": [], "tables": [], "stacks": []}
 {"action": "place", "wanted": [FILE]}
     with FILE = {"path": PATH, "content": TEXT, "mode": "0644", "owner": "0:0", "validate": ARGV}
 """
@@ -96,7 +96,8 @@ def containers() -> dict[str, dict[str, dict[str, str]]]:
 
 def states(entries: dict[str, dict[str, Any]]) -> dict[str, dict[str, Any]]:
     """The state of everything managed, in the shape of the entries; with Docker away, no containers."""
-    names = sorted({name for entry in entries.values() for name in entry.get("units", ())})
+    kinds = ("units", "boot_units")
+    names = sorted({name for entry in entries.values() for kind in kinds for name in entry.get(kind, ())})
     units = unit_states(names) if names else {}
     try:
         projects = containers() if any(entry.get("stacks") for entry in entries.values()) else {}
@@ -106,6 +107,7 @@ def states(entries: dict[str, dict[str, Any]]) -> dict[str, dict[str, Any]]:
         key: {
             "files": {path: file_state(path) for path in entry.get("files", ())},
             "units": {name: units[name] for name in entry.get("units", ())},
+            "boot_units": {name: {"boot": units[name]["boot"]} for name in entry.get("boot_units", ())},
             "tables": {name: table_state(name) for name in entry.get("tables", ())},
             "stacks": {name: projects.get(name, {}) for name in entry.get("stacks", ())},
         }

@@ -55,9 +55,12 @@ def secret_files(hub: Hub, instance: Instance) -> dict[str, tuple[str, str]]:
     files = {ref.name: ("secret", ref.name) for ref in hub.secrets if ref.instance == instance.name and ref.deliver}
     for consumer in hub.consumers:
         if consumer.consumer == instance.name and consumer.consumer != VERIFY:
-            login = f"{hub.instance(consumer.provider).stack.name}_{consumer.key}"
-            # The first of the pair is the one in use until a rotation publishes the other.
-            files[f"{login}_user"] = ("text", f"{consumer.role}_a")
+            provider = hub.instance(consumer.provider).stack.name
+            login = f"{provider}_{consumer.key}"
+            # The first of the pair is the one in use until a rotation publishes the other. A Redis user holds both
+            # passwords under one name.
+            user = consumer.role if provider == "redis" else f"{consumer.role}_a"
+            files[f"{login}_user"] = ("text", user)
             files[f"{login}_password"] = ("secret", f"{login}_a")
     return dict(sorted(files.items()))
 

@@ -62,16 +62,18 @@ def desired(hub: Hub, state: State, target: str) -> dict[str, dict[str, str]]:
 def _machine(hub: Hub, guest: Guest, target: str) -> dict[str, Any]:
     through = proxy(hub, guest)
     pool = _pool(hub)
+    # As this guest sees the node: the zone's gateway, or with a router between them the node's own address.
+    node = str(guest.gateway if hub.file.network.gateway == "node" else hub.nodes[guest.node].address)
     *_, last = pool.subnets(new_prefix=24)
     return {
         "base_kind": guest.kind,
-        "base_gateway": str(guest.gateway),
+        "base_time_server": node,
         # A VM of the lab is a container: its kernel is that of the operator's machine.
         "base_owns_kernel": guest.kind == "vm" and target == "pve",
         "base_proxy": through,
         "base_upcoming_packages": packages("docker") if hub.on(guest.name) else [],
         "firewall_address": str(guest.address),
-        "firewall_gateway": str(guest.gateway),
+        "firewall_ssh_from": node,
         "firewall_flows": _flows(hub, guest),
         "docker_pool": str(pool),
         "docker_bridge": f"{next(last.hosts())}/{last.prefixlen}",

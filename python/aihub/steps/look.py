@@ -7,10 +7,13 @@ from concurrent.futures import ThreadPoolExecutor
 
 from .. import probe, provision, report
 from ..adapters import node, services
+from ..adapters.proxmox_errors import AccessRefused
 from ..adapters.proxmox_state import Actual
 from ..errors import PreconditionFailed
 from ..plan import Change, Plan
 from .run import Run
+
+UNAUTHORIZED = 401
 
 
 def plan(run: Run) -> None:
@@ -34,7 +37,14 @@ def _node(run: Run) -> Plan:
 
 def _guests(run: Run) -> tuple[Plan, Actual]:
     """Proxmox objects; before there is a token only root could look, and none of ours can be there yet."""
-    actual = run.proxmox().read(run.hub) if run.state.token.exists() else Actual({})
+    try:
+        actual = run.proxmox().read(run.hub) if run.state.token.exists() else Actual({})
+    except AccessRefused as error:
+        if error.status != UNAUTHORIZED:
+            raise
+        # The node's own part of the plan says that the token is to be renewed; `up` then plans anew.
+        text = "the API token is refused: guests can be looked at when the node has renewed it"
+        return Plan(warnings=(text,)), Actual({})
     found = provision.plan(
         run.hub,
         actual,

@@ -12,6 +12,12 @@ from ..steps.run import opened
 def run(options: Options) -> int:
     """Shows the node's host key, adds our key there, pins host key and certificate."""
     with opened(options, "trust", locked=True) as found:
-        node.trust(found.hub, found.state, (lambda _: True) if options.yes else report.confirm)
+        node.trust(found.hub, found.state, _agreed if options.yes else report.confirm)
         report.say("the node is trusted. Next: aihub plan --target pve")
     return DONE
+
+
+def _agreed(question: str) -> bool:
+    """`--yes` was given: what is agreed to is shown all the same."""
+    report.say(question)
+    return True

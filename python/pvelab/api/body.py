@@ -71,7 +71,7 @@ def normalize(params: Params, schema: dict[str, dict[str, Any]]) -> None:
     """Lists where `-list` texts are wanted are joined, texts where arrays are wanted are wrapped."""
     for name, value in params.items():
         known = schema.get(name)
-        if not known or not value:
+        if not known or not value or value == "0":
             continue
         if isinstance(value, list) and known.get("type") == "string":
             if isinstance(known.get("format"), str) and known["format"].endswith("-list"):

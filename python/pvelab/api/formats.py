@@ -325,7 +325,7 @@ FORMATS: dict[str, Check] = {
     "pve-storage-vgname": matching(r"[a-z0-9][a-z0-9\-_.]*[a-z0-9]", "lvm name '{}' contains illegal characters", re.I),
     "pve-storage-content": content_type,
     "pve-storage-options": matching(r"\S+", "invalid options '{}'"),
-    "pve-storage-zfs-blocksize": matching(r"\d+(\.\d+)?[KMGT]?|\d+", "value does not look like a valid blocksize"),
+    "pve-storage-zfs-blocksize": zfs_blocksize,
     "pve-volume-id": volume,
     "pve-volume-id-or-absolute-path": volume_or_path,
     "pve-volume-id-or-qm-path": volume_or_qm_path,

@@ -116,7 +116,11 @@ def _version(item: str) -> int:
 
 def _wrong_address(item: str) -> str:
     if ":" in item:
-        return f"Invalid number of octets {item}" if re.fullmatch(r"[0-9a-fA-F:.]+", item) else f"Invalid IP address {item}"
+        return (
+            f"Invalid number of octets {item}"
+            if re.fullmatch(r"[0-9a-fA-F:.]+", item)
+            else f"Invalid IP address {item}"
+        )
     return f"Invalid IP address {item}" if re.fullmatch(r"[0-9.]+", item) else f"Invalid chars in IP {item}"
 
 

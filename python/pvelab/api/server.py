@@ -46,7 +46,7 @@ async def serve(app: web.Application, sockets: list[socket.socket]) -> None:
     loop = asyncio.get_running_loop()
     over = asyncio.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
-        with contextlib.suppress(NotImplementedError, RuntimeError, ValueError):
+        with contextlib.suppress(RuntimeError, ValueError):
             loop.add_signal_handler(number, over.set)
     accepting = [asyncio.create_task(_accept(runner, listening, context)) for listening in sockets]
     await over.wait()

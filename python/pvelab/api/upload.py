@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import os
-import tempfile
+import secrets
 from typing import Any
 
 from aiohttp import BodyPartReader, web
@@ -29,9 +28,9 @@ async def receive(request: web.Request, pve: Pve) -> dict[str, Any]:
             params[str(part.name)] = (await part.read(decode=True)).decode("utf-8", "replace").strip("\r\n")
             continue
         params["filename"] = part.filename
-        descriptor, name = tempfile.mkstemp(prefix="pveupload-", dir=folder)
-        with os.fdopen(descriptor, "wb") as file:
+        name = f"pveupload-{secrets.token_hex(16)}"
+        with (folder / name).open("xb") as file:
             while chunk := await part.read_chunk(1 << 18):
                 file.write(chunk)
-        params["tmpfilename"] = name
+        params["tmpfilename"] = f"/var/tmp/{name}"  # noqa: S108 - the name PVE gives it; the file is in our state
     return params

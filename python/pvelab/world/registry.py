@@ -28,7 +28,6 @@ storage:
   maintenance: {uploadpurging: {enabled: true, age: 24h, interval: 24h, dryrun: false}}
 http:
   addr: "127.0.0.1:5000"
-  relativeurls: true
   # Ollama's client asks every answer where a blob is; "#" is this very URL. The registry overwrites it where it knows.
   headers: {Location: ["#"]}
 """

@@ -28,11 +28,10 @@ WANTED = Desired(
     names=(("ghcr.io", "10.255.255.2"),),
     storages=("local-zfs", "tank"),
     images="local",
+    kept="abcdef012345",
 )
 UPSTREAM = ("192.0.2.53",)
-INTERFACES = [
-    {"iface": "vmbr0", "type": "bridge", "cidr": "192.168.1.10/24", "bridge_ports": "eno1", "autostart": 1}
-]
+INTERFACES = [{"iface": "vmbr0", "type": "bridge", "cidr": "192.168.1.10/24", "bridge_ports": "eno1", "autostart": 1}]
 
 
 def fresh() -> Actual:
@@ -83,10 +82,8 @@ def converged(wanted: Desired = WANTED) -> Actual:
         node.ports[zone.bridge] = []
     node.api["pools"] = [{"poolid": wanted.pool, "comment": wanted.marker}]
     node.api["roles"] += [{"roleid": r, "privs": ",".join(p)} for r, p in rights.ROLES.items()]
-    token = {"tokenid": "hub", "privsep": 1}
-    node.api["users"].append(
-        {"userid": wanted.user, "comment": wanted.marker, "enable": 1, "tokens": [token]}
-    )
+    token = {"tokenid": "hub", "privsep": 1, "comment": wanted.token_comment}
+    node.api["users"].append({"userid": wanted.user, "comment": wanted.marker, "enable": 1, "tokens": [token]})
     node.api["acl"] = [
         {"path": g.path, "roleid": g.role, "ugid": who, "propagate": int(g.propagate), "type": "user"}
         for g in rights.grants(wanted)

@@ -58,6 +58,7 @@ def _set(store, key, value):
         (lambda n: _set(n.api["users"][1], "enable", 0), "user hub-my-hub@pve"),
         (lambda n: _set(n.api["users"][1], "tokens", []), "token hub-my-hub@pve!hub"),
         (lambda n: _set(n.api["users"][1]["tokens"][0], "privsep", 0), "token hub-my-hub@pve!hub"),
+        (lambda n: _set(n.api["users"][1]["tokens"][0], "comment", WANTED.marker), "token hub-my-hub@pve!hub"),
         (lambda n: n.api["acl"].pop(), "rights"),
         (lambda n: _set(n.api["acl"][0], "propagate", 1 - n.api["acl"][0]["propagate"]), "rights"),
     ],
@@ -67,6 +68,11 @@ def test_drift_is_seen_and_only_it(change, subject):
     assert subject in found
     assert found[subject].differences
     assert set(found) <= {subject, "network of the node"}
+
+
+def test_a_token_whose_value_is_not_kept_here_is_renewed():
+    found = pending(replace(WANTED, kept=""), converged())
+    assert list(found) == ["token hub-my-hub@pve!hub"]
 
 
 def test_more_rights_than_ours_are_taken_away():
@@ -199,6 +205,4 @@ def test_removal_leaves_a_foreign_bridge_and_refuses_one_in_use():
 def test_no_privilege_at_the_root_and_none_that_gives_power_over_rights():
     assert all(grant.path != "/" for grant in grants(WANTED))
     given = {privilege for privileges in ROLES.values() for privilege in privileges}
-    assert not {
-        p for p in given if p.startswith(("Permissions.", "User.", "Realm.", "Sys.Modify", "Sys.Console"))
-    }
+    assert not {p for p in given if p.startswith(("Permissions.", "User.", "Realm.", "Sys.Modify", "Sys.Console"))}

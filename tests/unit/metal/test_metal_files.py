@@ -23,9 +23,7 @@ def test_a_later_version_of_the_desired_state_is_refused():
 
 
 def test_a_label_tells_the_step():
-    step = Step(
-        "walls", "configure", (("loaded rules", "other", "ours"), ("hub-walls.service", "failed", "active"))
-    )
+    step = Step("walls", "configure", (("loaded rules", "other", "ours"), ("hub-walls.service", "failed", "active")))
     assert parse_label(step.label) == step
 
 

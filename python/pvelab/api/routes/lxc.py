@@ -14,7 +14,7 @@ from ..words import format_size, parse_size, split_list, truth
 
 BASE = "/nodes/{node}/lxc"
 ONE = BASE + "/{vmid}"
-PRESSURE = {f"pressure{what}{kind}": 0 for what in ("cpu", "io", "memory") for kind in ("some", "full")}
+PRESSURE = {f"pressure{what}{kind}": "0.00" for what in ("cpu", "io", "memory") for kind in ("some", "full")}
 
 
 def status(call: Call, conf: GuestConf, state: RunState | None) -> dict[str, Any]:

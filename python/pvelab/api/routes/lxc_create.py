@@ -158,6 +158,7 @@ def _create(asked: Creation, log: Log) -> None:
     if asked.restore:
         log(f"recovering backed-up configuration from '{asked.archive}'")
         _take_backup(asked, archive)
+        clear_away(asked, log)
     elif "rootfs" not in asked.disks:
         asked.disks["rootfs"] = f"{asked.storage}:4"
     for key in sorted(asked.disks):
@@ -181,6 +182,14 @@ def _create(asked: Creation, log: Log) -> None:
             log(line)
     pve.guests.save(conf)
     common.add_to_pool(pve, asked.vmid, asked.pool)
+
+
+def clear_away(asked: Creation, log: Log) -> None:
+    """Removes what a restore overwrites; from here on a failure leaves nothing."""
+    if asked.old is not None:
+        asked.pve.backend.destroy(asked.pve.spec(asked.old), log)
+        volumes.release(asked.pve, *volumes.owned(asked.pve, asked.vmid))
+        asked.old = None
 
 
 def template_path(asked: Creation) -> Path:

@@ -45,11 +45,9 @@ def status(call: Call, conf: GuestConf, state: RunState | None) -> dict[str, Any
         "cpu": state.cpu if state else 0,
         "netin": state.netin if state else 0,
         "netout": state.netout if state else 0,
-        "diskread": 0,
-        "diskwrite": 0,
     }
     if state:
-        found |= {"pid": state.pid, **lxc.PRESSURE}
+        found |= {"pid": state.pid, **dict.fromkeys(lxc.PRESSURE, 0)}
     if values.get("balloon") and values["balloon"] != "0":
         found |= {"balloon_min": int(values["balloon"]) << 20, "shares": int(values.get("shares", 1000))}
     if common.is_template(conf):
@@ -62,11 +60,20 @@ def status(call: Call, conf: GuestConf, state: RunState | None) -> dict[str, Any
     return found
 
 
+def full_status(call: Call, conf: GuestConf, state: RunState | None) -> dict[str, Any]:
+    """What the machine's monitor adds."""
+    found = {**status(call, conf, state), "qmpstatus": "running" if state else "stopped"}
+    if state:
+        found |= {"diskread": 0, "diskwrite": 0, "running-machine": "pc-i440fx-10.1+pve0", "running-qemu": "10.1.2"}
+    return found
+
+
 @route("GET", BASE)
 def listing(call: Call) -> list[dict[str, Any]]:
     states = call.pve.runtime.all()
+    show = full_status if call.flag("full") else status
     return [
-        status(call, conf, states.get(conf.vmid))
+        show(call, conf, states.get(conf.vmid))
         for conf in call.pve.guests.all()
         if conf.kind == "qemu" and call.allowed(f"/vms/{conf.vmid}", "VM.Audit")
     ]

@@ -86,7 +86,7 @@ def create(call: Call) -> str:
                 else:
                     _create(asked, fresh, log)
         except (ApiError, TaskError, BackendError, OSError) as error:
-            _roll_back(asked, old, fresh, log)
+            _roll_back(asked, fresh, log)
             text = error.text if isinstance(error, ApiError) else str(error)
             raise TaskError(f"{prefix} {text}") from error
         after_create(call, "qemu", asked.vmid, log)
@@ -107,10 +107,10 @@ def _overwritten(asked: Creation, prefix: str) -> GuestConf | None:
     return old
 
 
-def _roll_back(asked: Creation, old: GuestConf | None, fresh: list[str], log: Log) -> None:
+def _roll_back(asked: Creation, fresh: list[str], log: Log) -> None:
     volumes.release(asked.pve, *fresh)
-    if old is not None:
-        asked.pve.guests.save(old)
+    if asked.old is not None:
+        asked.pve.guests.save(asked.old)
         return
     asked.pve.backend.destroy(asked.pve.spec(GuestConf(asked.vmid, "qemu", asked.new)), log)
     found = asked.pve.guests.get(asked.vmid)
@@ -147,6 +147,10 @@ def _restore(asked: Creation, fresh: list[str], log: Log) -> None:
     saved = backups.read_config(asked.pve, archive, asked.vmid, "qemu")
     conf = GuestConf(asked.vmid, "qemu")
     log(f"restore vma archive: {archive.name}")
+    if asked.old is not None:
+        asked.pve.backend.destroy(asked.pve.spec(asked.old), log)
+        volumes.release(asked.pve, *volumes.owned(asked.pve, asked.vmid))
+        asked.old = None
     for key, value in sorted(saved.items()):
         fields = qemu_config.parse_drive(key, value) if qemu_config.is_drive(key) else None
         if fields is None:

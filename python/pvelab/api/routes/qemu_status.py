@@ -11,7 +11,7 @@ from ..guestconf import GuestConf
 from ..registry import Call, route
 from ..tasks import Log
 from .lxc_status import overrule
-from .qemu import ONE, only_root, status
+from .qemu import ONE, full_status, only_root
 
 STATUS = ONE + "/status"
 
@@ -26,13 +26,10 @@ def directory(call: Call) -> list[dict[str, str]]:
 def current(call: Call) -> dict[str, Any]:
     conf = call.pve.conf(call.vmid, "qemu")
     state = call.pve.runtime.all().get(call.vmid)
-    found = {**status(call, conf, state), "ha": ha.status(call.pve, f"vm:{call.vmid}")}
-    found["qmpstatus"] = "running" if state else "stopped"
+    found = {**full_status(call, conf, state), "ha": ha.status(call.pve, f"vm:{call.vmid}")}
     if conf.values.get("agent", "0").removeprefix("enabled=").startswith("1"):
         found["agent"] = 1
-    if state:
-        found |= {"running-machine": "pc-i440fx-10.1+pve0", "running-qemu": "10.1.2", "clipboard": None}
-    else:
+    if "vga" in conf.values:
         found["clipboard"] = None
     return found
 

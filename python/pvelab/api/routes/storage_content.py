@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 import re
 import shutil
-import urllib.request
 from pathlib import Path
 from typing import Any
 
@@ -282,7 +281,7 @@ def _verify(call: Call, file: Path, log: Log) -> None:
 @route("POST", ONE + "/upload")
 def upload(call: Call) -> str:
     _, target = _target(call)
-    temporary = Path(str(call["tmpfilename"]))
+    temporary = call.pve.state / "upload" / Path(str(call.get("tmpfilename", "none"))).name
     if not temporary.is_file():
         raise failure("missing temporary upload file")
 
@@ -306,6 +305,8 @@ def download_url(call: Call) -> str:
     name, target = _target(call)
 
     def work(log: Log) -> None:
+        import urllib.request  # slow to import, and seldom needed
+
         log(f"downloading {call['url']} to {name}")
         if target.exists():
             raise TaskError(f"refusing to override existing file '{name}'")

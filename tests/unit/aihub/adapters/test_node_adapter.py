@@ -89,12 +89,6 @@ def test_a_plan_holds_what_would_change_and_who_does_it(monkeypatch, state):
     assert change.differences[0].field == "loaded rules"
 
 
-def test_a_token_without_value_here_is_a_change(monkeypatch, state):
-    answering(monkeypatch, {"plan": [operation("configure node pve", changes=False)], "results": None})
-    (change,) = node.plan(small(), state, "lab")
-    assert change.summary == "token hub-my-hub@pve!hub"
-
-
 def test_planning_never_asks_metal_to_write(monkeypatch, state):
     seen = answering(monkeypatch, {"plan": [operation("configure node pve", changes=False)], "results": None})
     node.plan(small(), state, "lab")
@@ -147,20 +141,26 @@ def shell(monkeypatch, *answers: tuple[int, str]) -> list[list[str]]:
 
 
 def test_the_tokens_value_goes_into_its_file_and_nowhere_else(monkeypatch, state, capsys):
-    seen = shell(monkeypatch, (0, json.dumps({"value": VALUE})))
+    seen = shell(monkeypatch, (0, json.dumps({"value": VALUE})), (0, "{}"))
     assert node.ensure_token(small(), state) is False
     assert state.token.read_text() == f"hub-my-hub@pve!hub={VALUE}\n"
     assert stat.S_IMODE(state.token.stat().st_mode) == 0o600
     assert VALUE not in str(seen)
     assert VALUE not in "".join(capsys.readouterr())
-    assert node.ensure_token(small(), state) is False
-    assert len(seen) == 1
 
 
 def test_where_a_value_cannot_be_renewed_the_token_is_made_anew(monkeypatch, state):
-    seen = shell(monkeypatch, (2, ""), (0, ""), (0, json.dumps({"value": VALUE})))
+    seen = shell(monkeypatch, (2, ""), (0, ""), (0, json.dumps({"value": VALUE})), (0, "{}"))
     assert node.ensure_token(small(), state) is True
-    assert [command[1] for command in seen] == ["set", "delete", "create"]
+    assert [command[1] for command in seen] == ["set", "delete", "create", "set"]
+
+
+def test_the_desired_state_tells_which_value_is_kept_but_not_the_value(monkeypatch, state):
+    shell(monkeypatch, (0, json.dumps({"value": VALUE})), (0, "{}"))
+    node.ensure_token(small(), state)
+    text = node._wanted(small(), state, "lab", None).as_json()
+    assert VALUE not in text
+    assert len(json.loads(text)["kept"]) == 12
 
 
 def test_an_answer_without_value_is_an_error_that_does_not_repeat_it(monkeypatch, state):
@@ -190,16 +190,16 @@ def test_a_key_that_nobody_confirms_is_not_trusted(monkeypatch, state):
     assert access.pinned(state, "node") is None
 
 
-def test_the_value_of_a_token_that_had_to_be_made_anew_is_replaced(monkeypatch, state):
+def test_a_step_on_the_token_renews_its_value(monkeypatch, state):
     state.token.write_text("old")
     made = operation("create token hub-my-hub@pve!hub")
     answering(monkeypatch, {"plan": [made], "results": {"operations": [made]}})
-    shell(monkeypatch, (0, json.dumps({"value": VALUE})))
+    shell(monkeypatch, (0, json.dumps({"value": VALUE})), (0, "{}"))
     node.apply(small(), state, "lab")
     assert VALUE in state.token.read_text()
 
 
-def test_a_token_that_stays_keeps_its_value(monkeypatch, state):
+def test_without_such_a_step_the_value_stays(monkeypatch, state):
     state.token.write_text("old")
     done = operation("configure DNS")
     answering(monkeypatch, {"plan": [done], "results": {"operations": [done]}})

@@ -65,6 +65,20 @@ def test_a_guest_as_it_was_left_has_no_change() -> None:
     assert configuration_changes("db", DESIRED, MANIFEST, copy.deepcopy(ENTRIES)) == []
 
 
+def test_a_unit_that_was_recorded_while_it_was_down_is_still_drift() -> None:
+    entries = copy.deepcopy(ENTRIES)
+    entries["ssh"]["units"]["ssh.service"]["active"] = "inactive"
+    (change,) = configuration_changes("db", DESIRED, {"desired": DESIRED, "entries": entries}, entries)
+    assert change.summary == "unit ssh.service is inactive, not active"
+
+
+def test_of_some_units_only_the_start_at_boot_matters() -> None:
+    entries = {"base": {"boot_units": {"clock.service": {"boot": "enabled"}}}}
+    now = {"base": {"boot_units": {"clock.service": {"boot": "disabled"}}}}
+    (change,) = configuration_changes("db", {"base": "h"}, {"desired": {"base": "h"}, "entries": entries}, now)
+    assert change.summary == "unit clock.service is disabled at boot, not enabled"
+
+
 def test_a_new_guest_needs_every_role() -> None:
     (change,) = configuration_changes("db", DESIRED, {}, {})
     assert change.summary == "not configured yet"

@@ -38,8 +38,9 @@ def test_a_stopped_guest_is_started_and_a_changed_one_updated(hub, world, have):
 
 def test_a_foreign_guest_on_our_number_is_a_conflict_that_names_it(hub, world, have):
     stranger = have("db", {"description": "somebody else's", "hostname": "neighbour"}, name="neighbour")
-    with pytest.raises(Conflict, match=r"guest db: VMID 110 belongs to neighbour, which is not ours"):
+    with pytest.raises(Conflict, match=r"guest db: VMID 110 belongs to neighbour, which is not ours") as caught:
         plan(hub, world(db=stranger))
+    assert "112 is free" in caught.value.hint
 
 
 def test_our_guest_without_its_marker_is_not_ours_and_the_hint_says_what_to_put_back(hub, world, have):
@@ -121,7 +122,7 @@ def test_another_storage_means_a_new_guest_and_says_what_is_lost(make_hub, world
 
 
 def test_a_smaller_disk_is_refused(make_hub, world):
-    with pytest.raises(PreconditionFailed, match="guest db: its disk has 64GiB, hub.yml says 32GiB"):
+    with pytest.raises(PreconditionFailed, match=r"guest db: its disk has 64GiB, hub\.yml says 32GiB"):
         plan(make_hub({"disk: 64GiB": "disk: 32GiB"}), world())
 
 

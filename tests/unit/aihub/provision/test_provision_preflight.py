@@ -5,7 +5,6 @@ from __future__ import annotations
 from dataclasses import replace
 
 import pytest
-
 from aihub.adapters.proxmox_facts import Facts, Neighbour, Storage
 from aihub.adapters.proxmox_state import Actual
 from aihub.errors import Conflict, PreconditionFailed
@@ -62,7 +61,7 @@ def test_each_missing_privilege_is_predicted(hub, changes, facts, privilege):
 
 def test_a_privilege_without_propagation_is_none_below_its_path(hub, changes, facts):
     permissions = {**facts.permissions, "/sdn/zones/localnetwork": {"SDN.Use": 0}}
-    with pytest.raises(PreconditionFailed, match="SDN.Use on /sdn/zones/localnetwork/hubinfra"):
+    with pytest.raises(PreconditionFailed, match=r"SDN\.Use on /sdn/zones/localnetwork/hubinfra"):
         check(hub, changes, replace(facts, permissions=permissions))
 
 

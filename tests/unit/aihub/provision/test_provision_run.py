@@ -8,7 +8,6 @@ import threading
 import time
 
 import pytest
-
 from aihub import provision
 from aihub.adapters.proxmox_errors import AccessRefused
 from aihub.adapters.proxmox_state import Actual

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import pytest
-
 from aihub.adapters.proxmox_errors import Refused
 from aihub.adapters.proxmox_facts import read_facts
 from aihub.adapters.proxmox_state import Marker, read

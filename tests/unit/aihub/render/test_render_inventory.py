@@ -85,6 +85,13 @@ def test_a_guest_hears_of_its_own_flows_only(hub: Hub, state: paths.State) -> No
         assert {(f["source"], f["port"]) for f in values["firewall_flows"]} == mine
 
 
+def test_behind_an_external_router_ssh_comes_from_the_nodes_own_address(hub: Hub, state: paths.State) -> None:
+    network = hub.file.network.model_copy(update={"gateway": "external"})
+    routed = replace(hub, file=hub.file.model_copy(update={"network": network}))
+    assert render.hostvars(hub, state, "lab")["db"]["firewall_ssh_from"] == "10.10.10.1"
+    assert render.hostvars(routed, state, "lab")["db"]["firewall_ssh_from"] == "192.168.1.10"
+
+
 def test_operator_keys_come_after_the_controllers(hub: Hub, state: paths.State) -> None:
     changed = replace(hub, operator_keys=("ssh-ed25519 BBBB operator",))
     keys = render.hostvars(changed, state, "lab")["db"]["ssh_authorized_keys"]

@@ -1,0 +1,67 @@
+"""State survives a kill; faults strike when asked; the record of requests proves that nothing was written."""
+
+from __future__ import annotations
+
+import http.client
+import signal
+import time
+from pathlib import Path
+
+import pytest
+from conftest import TEMPLATE, Server, start, stop
+
+
+def test_state_survives_a_kill(tmp_path: Path) -> None:
+    server = start(tmp_path / "state")
+    vmid = server.container(memory=333)
+    assert server.done(server.call("POST", f"/nodes/pve/lxc/{vmid}/status/start", {})) == "OK"
+    fault = {"kind": "task-hang", "path": f"/lxc/{vmid}/status/stop", "seconds": "60"}
+    assert server.call("POST", "/pvelab/faults", fault).status == 200
+    hanging = server.call("POST", f"/nodes/pve/lxc/{vmid}/status/stop", {}).data
+    assert server.get(f"/nodes/pve/tasks/{hanging}/status")["status"] == "running"
+    before = server.get(f"/nodes/pve/lxc/{vmid}/config")
+    stop(server, signal.SIGKILL)
+    again = start(tmp_path / "state")
+    try:
+        assert again.get(f"/nodes/pve/lxc/{vmid}/config") == before
+        assert again.get(f"/nodes/pve/lxc/{vmid}/status/current")["status"] == "running"
+        ended = again.get(f"/nodes/pve/tasks/{hanging}/status")
+        assert (ended["status"], ended["exitstatus"]) == ("stopped", "unexpected status")
+    finally:
+        stop(again)
+
+
+def test_faults_strike_as_often_as_asked(pve: Server) -> None:
+    pve.call("POST", "/pvelab/faults", {"kind": "status", "path": "^/version$", "status": "599", "message": "Too busy"})
+    first = pve.call("GET", "/version")
+    assert (first.status, first.reason) == (599, "Too busy")
+    assert pve.call("GET", "/version").status == 200
+
+
+def test_a_dropped_answer_after_the_commit(pve: Server) -> None:
+    pve.call("POST", "/pvelab/faults", {"kind": "drop-after", "method": "POST", "path": "^/pools$"})
+    with pytest.raises((http.client.RemoteDisconnected, ConnectionError)):
+        pve.call("POST", "/pools", {"poolid": "dropped"})
+    assert "dropped" in [pool["poolid"] for pool in pve.get("/pools")]
+
+
+def test_a_task_can_be_made_to_fail(pve: Server) -> None:
+    vmid = next(pve.vmids)
+    pve.call("POST", "/pvelab/faults", {"kind": "storage-full", "method": "POST", "path": "/lxc$"})
+    ended = pve.done(pve.call("POST", "/nodes/pve/lxc", {"vmid": vmid, "ostemplate": TEMPLATE, "rootfs": "local:1"}))
+    assert "No space left on device" in ended
+    assert pve.call("GET", f"/nodes/pve/lxc/{vmid}/config").status == 500
+
+
+def test_reads_are_not_counted_as_writes(pve: Server) -> None:
+    pve.call("DELETE", "/pvelab/requests")
+    pve.get("/cluster/resources")
+    assert pve.get("/pvelab/requests")["writes"] == 0
+    pve.call("POST", "/pools", {"poolid": f"p{time.time_ns()}"})
+    assert pve.get("/pvelab/requests")["writes"] == 1
+
+
+def test_the_labs_own_endpoints_are_for_root_by_ticket(pve: Server) -> None:
+    made = pve.call("POST", "/access/users/root@pam/token/lab", {"privsep": 0}).data
+    answer = pve.as_token(f"{made['full-tokenid']}={made['value']}").call("GET", "/pvelab/faults")
+    assert answer.status == 403

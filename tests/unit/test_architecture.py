@@ -1,0 +1,116 @@
+"""The shape of the code: a module imports only from below, and each outside library has one door."""
+
+from __future__ import annotations
+
+import ast
+import re
+import tomllib
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[2]
+AIHUB = ROOT / "python" / "aihub"
+
+# From the ground up; what stands on one line may import each other.
+LADDER = [
+    {"errors", "paths", "crashpoint", "textfile", "options"},
+    {"model"},
+    {"document", "operator_keys", "plan", "schema", "init", "graph", "journal", "lock"},
+    {"load"},
+    {"process", "secretstore"},
+    {"access", "render"},
+    {"ssh"},
+    {"proxmox", "node", "guests", "containers", "images", "services", "checks_adapter", "probe", "deliver", "lab"},
+    {"provision"},
+    {"report", "checks"},
+    {"steps"},
+    {"verbs"},
+    {"cli"},
+]
+DOORS = {
+    "proxmoxer": {"adapters/proxmox.py"},
+    "ansible_runner": {"adapters/guests.py"},
+    "docker": {"adapters/containers.py", "checks/context.py"},
+    "ruamel": {"document.py"},
+    "typer": {"cli.py"},
+    "hvac": set(),
+    "testinfra": {"checks/shell.py", "checks/fixtures.py", "checks/context.py"},
+    "subprocess": {"process.py", "verbs/check.py", "verbs/test.py", "verbs/bench.py", "checks/shell.py", "probe/on_guest.py"},
+}
+
+
+def modules() -> Iterator[tuple[str, ast.Module]]:
+    for path in sorted(AIHUB.rglob("*.py")):
+        yield str(path.relative_to(AIHUB)), ast.parse(path.read_text())
+
+
+def imports(name: str, tree: ast.Module) -> Iterator[str]:
+    """Full names of everything a module imports, relative ones resolved."""
+    package = ["aihub", *Path(name).parent.parts]
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            base = package[: len(package) - node.level + 1] if node.level else []
+            module = ".".join([*base, *([node.module] if node.module else [])])
+            yield module
+            yield from (f"{module}.{alias.name}" for alias in node.names)
+
+
+def level(parts: list[str]) -> int | None:
+    """The rung of a module below aihub; None for what is on no rung."""
+    name = parts[0]
+    if name == "adapters":
+        name = parts[1] if len(parts) > 1 else ""
+        name = {"checks": "checks_adapter", "lease": "node", "images_builder": "images"}.get(name, name)
+    name = "proxmox" if name.startswith("proxmox_") else "provision" if name.startswith("provision_") else name
+    return next((n for n, rung in enumerate(LADDER) if name in rung), None)
+
+
+def test_a_module_imports_only_from_below() -> None:
+    wrong = []
+    for name, tree in modules():
+        own = level(list(Path(name).with_suffix("").parts))
+        for found in imports(name, tree):
+            parts = found.split(".")
+            other = level(parts[1:]) if parts[0] == "aihub" and len(parts) > 1 else None
+            if own is not None and other is not None and other > own:
+                wrong.append(f"{name} imports {found}")
+    assert not wrong
+
+
+def test_every_module_stands_on_the_ladder() -> None:
+    names = {name for name, _ in modules() if not name.endswith("__init__.py")}
+    assert not {name for name in names if level(list(Path(name).with_suffix("").parts)) is None}
+
+
+@pytest.mark.parametrize("library", DOORS)
+def test_an_outside_library_has_one_door(library: str) -> None:
+    found = {name for name, tree in modules() if any(i.split(".")[0] == library for i in imports(name, tree))}
+    assert found <= DOORS[library]
+
+
+def test_the_lab_knows_nothing_of_aihub() -> None:
+    for path in (ROOT / "python" / "pvelab").rglob("*.py"):
+        assert not re.search(r"^\s*(from|import) aihub", path.read_text(), re.MULTILINE), path
+
+
+def test_the_unrelated_package_called_restic_is_no_dependency() -> None:
+    project = tomllib.loads((ROOT / "python" / "pyproject.toml").read_text())["project"]
+    assert not [d for d in project["dependencies"] if re.match(r"restic\b", d)]
+    assert not re.search(r"^restic==", (ROOT / "python" / "requirements.lock").read_text(), re.MULTILINE)
+
+
+def test_the_lock_file_names_every_hash_and_no_index() -> None:
+    text = (ROOT / "python" / "requirements.lock").read_text()
+    assert "://" not in text
+    pins = re.findall(r"^[a-z0-9][^ \n]*==", text, re.MULTILINE)
+    assert len(pins) > 50
+    assert text.count("--hash=sha256:") >= len(pins)
+
+
+def test_a_playbook_reads_as_a_sentence() -> None:
+    for path in (ROOT / "playbooks").glob("*.yml"):
+        assert len(path.read_text().splitlines()) <= 20, path
