@@ -5,7 +5,7 @@ from __future__ import annotations
 from itertools import count
 
 import pytest
-from conftest import TEMPLATE, Server
+from tests.contract.conftest import TEMPLATE, Server
 
 NAMES = count(1)
 GUEST = "VM.Allocate,VM.Audit,VM.Config.CPU,VM.Config.Memory,VM.Config.Disk,VM.Config.Network,VM.Config.Options"

@@ -8,7 +8,7 @@ import time
 from typing import Any
 
 import pytest
-from conftest import PASSWORD, TEMPLATE, Server
+from tests.contract.conftest import PASSWORD, TEMPLATE, Server
 from proxmoxer import ProxmoxAPI
 from proxmoxer.core import ResourceException
 

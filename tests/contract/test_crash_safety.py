@@ -13,7 +13,7 @@ import time
 from dataclasses import dataclass
 
 import pytest
-from provision_lab import POOL, TEMPLATE, Lab
+from tests.contract.provision_lab import POOL, TEMPLATE, Lab
 
 WHERE = ("before", "inside", "after")
 # How many writes a run makes; a test counts them.

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 
-from conftest import IMAGE, TEMPLATE, Server
+from tests.contract.conftest import IMAGE, TEMPLATE, Server
 
 LXC, QEMU = "/nodes/pve/lxc", "/nodes/pve/qemu"
 

@@ -7,7 +7,7 @@ import time
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
-from conftest import PASSWORD, Server
+from tests.contract.conftest import PASSWORD, Server
 
 
 def test_a_result_is_wrapped_in_data(pve: Server) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from conftest import Server
+from tests.contract.conftest import Server
 
 
 def test_network_changes_wait_until_they_are_applied(pve: Server) -> None:

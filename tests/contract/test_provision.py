@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 
 import pytest
-from provision_lab import TEMPLATE, Lab
+from tests.contract.provision_lab import TEMPLATE, Lab
 
 
 @pytest.fixture(scope="module")

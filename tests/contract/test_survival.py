@@ -8,7 +8,7 @@ import time
 from pathlib import Path
 
 import pytest
-from conftest import TEMPLATE, Server, start, stop
+from tests.contract.conftest import TEMPLATE, Server, start, stop
 
 
 def test_state_survives_a_kill(tmp_path: Path) -> None:

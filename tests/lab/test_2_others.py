@@ -10,7 +10,7 @@ from dataclasses import replace
 
 import pytest
 
-from conftest import SMALL, Api, Cli
+from tests.lab.conftest import SMALL, Api, Cli
 
 pytestmark = pytest.mark.lab
 

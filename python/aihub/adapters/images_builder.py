@@ -1,4 +1,4 @@
-"""What `images` does in the lab's builder, through `pvelab exec`: ask the registry, build, push."""
+"""What `images` does in the lab's builder, through `pvelab exec`: build and push; and asking the registry."""
 
 from __future__ import annotations
 
@@ -14,15 +14,21 @@ PVELAB = str(Path(sys.executable).parent / "pvelab")
 BASE = "debian:trixie-slim"  # what lab Dockerfiles start from
 _BUILD_SECONDS = 1800.0
 
-# Asks the registry for two tags each and prints, as JSON, which pairs show the same digest.
+# Asks the lab's registry for two tags each and prints, as JSON, which pairs show the same digest. Runs in the lab's
+# network namespace; outside of it the registries' names lead elsewhere, so every name is taken for the lab's address.
 _CURRENT = """
-import concurrent.futures, json, sys, urllib.error, urllib.request
+import concurrent.futures, json, socket, ssl, sys, urllib.error, urllib.request
+address, authority, entries = json.loads(sys.argv[1])
+resolve = socket.getaddrinfo
+socket.getaddrinfo = lambda host, *rest, **options: resolve(address, *rest, **options)
+trust = urllib.request.HTTPSHandler(context=ssl.create_default_context(cafile=authority))
+opener = urllib.request.build_opener(urllib.request.ProxyHandler({}), trust)
 accept = "application/vnd.docker.distribution.manifest.v2+json, application/vnd.oci.image.manifest.v1+json"
 def digest(host, repository, tag):
     url = f"https://{host}/v2/{repository}/manifests/{tag}"
     request = urllib.request.Request(url, method="HEAD", headers={"Accept": accept})
     try:
-        with urllib.request.urlopen(request, timeout=20) as answer:
+        with opener.open(request, timeout=20) as answer:
             return answer.headers["Docker-Content-Digest"]
     except urllib.error.HTTPError as error:
         if error.code == 404:
@@ -33,7 +39,7 @@ def same(entry):
     found = digest(host, repository, tag)
     return found is not None and found == digest(host, repository, mark)
 with concurrent.futures.ThreadPoolExecutor(8) as pool:
-    print(json.dumps(list(pool.map(same, json.loads(sys.argv[1])))))
+    print(json.dumps(list(pool.map(same, entries))))
 """
 
 # The base of all lab builds: Debian's minimal system from the builder's own package sources.
@@ -79,8 +85,15 @@ BASE_MARK = hashlib.sha256(_BASE_RECIPE.encode()).hexdigest()[:16]
 
 
 def current(lab: str, entries: Sequence[tuple[str, str, str, str]]) -> list[bool]:
-    """For each (host, repository, tag, mark): whether the registry shows the same digest for tag and mark."""
-    found: list[bool] = json.loads(_run(lab, ["python3", "-c", _CURRENT, json.dumps(entries)], timeout=300))
+    """For each (host, repository, tag, mark): whether the registry shows the same digest for tag and mark.
+
+    Needs no builder, so that a lab with everything in its registry never starts one.
+    """
+    world = json.loads(process.run([PVELAB, "status", lab], timeout=60).stdout)
+    registry = world["registry"]
+    question = json.dumps([registry["address"], registry["ca"], entries])
+    inside = ["nsenter", f"--net=/run/netns/{world['netns']}", sys.executable, "-c", _CURRENT, question]
+    found: list[bool] = json.loads(process.run(inside, timeout=300).stdout)
     return found
 
 
@@ -104,5 +117,5 @@ def push_model(lab: str, image: str, *names: str) -> None:
     _run(lab, ["sh", "-c", _PUSH_MODEL, "sh", image, *names])
 
 
-def _run(lab: str, argv: Sequence[str], *, stdin: bytes = b"", timeout: float = _BUILD_SECONDS) -> bytes:
-    return process.run([PVELAB, "exec", lab, "builder", "--", *argv], stdin=stdin, timeout=timeout).stdout
+def _run(lab: str, argv: Sequence[str], *, stdin: bytes = b"") -> None:
+    process.run([PVELAB, "exec", lab, "builder", "--", *argv], stdin=stdin, timeout=_BUILD_SECONDS)

@@ -9,12 +9,15 @@ from __future__ import annotations
 import json
 import re
 import shlex
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any
 from urllib.parse import urlsplit
 
-from .shell import Shell
+from aihub.errors import HubError
+
+from .shell import Shell, Shells
 
 CONNECT = """
 import concurrent.futures, json, socket, sys
@@ -72,6 +75,32 @@ def connect(shell: Shell, places: Sequence[Place], limit: float = 2.0) -> dict[P
         return {}
     answers = _ask(shell, CONNECT, [limit, [[p.address, p.port] for p in places]])
     return dict(zip(places, answers, strict=True))
+
+
+class Round:
+    """One round of connects from many machines at the same time."""
+
+    def __init__(self, shells: Shells, places: Mapping[str, Sequence[Place]]) -> None:
+        def ask(name: str) -> dict[Place, str] | Exception:
+            try:
+                return connect(shells.shell(name), places[name])
+            except (HubError, AssertionError) as error:
+                return error  # that machine's claims fail with it; the others' are still judged
+
+        with ThreadPoolExecutor(max(1, len(places))) as pool:
+            self._found = dict(zip(places, pool.map(ask, places), strict=True))
+
+    def of(self, name: str) -> dict[Place, str]:
+        """What one machine got. Raises what kept it from trying."""
+        found = self._found[name]
+        if isinstance(found, Exception):
+            raise found
+        return found
+
+    def reached(self, name: str) -> set[Place]:
+        """The places that answered one machine; none when it could not try."""
+        found = self._found[name]
+        return set() if isinstance(found, Exception) else {p for p, answer in found.items() if answer == OPEN}
 
 
 def through_proxy(shell: Shell, proxy: Place, url: str) -> int:

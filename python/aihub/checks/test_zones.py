@@ -6,32 +6,22 @@ control: in the same run, the same port answered somebody who may reach it.
 
 from __future__ import annotations
 
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from ipaddress import IPv4Address, IPv4Network
+from ipaddress import IPv4Network
 from urllib.parse import urlsplit
 
 import pytest
 
-from aihub.errors import Unreachable
 from aihub.model.resolved import Guest, Hub
 
 from . import probes
 from .context import NODE, Context
-from .probes import OPEN, Place
+from .probes import OPEN, Place, Round
 
 pytestmark = pytest.mark.about("zones")
 
-SSH = 22
+SSH, DNS, API = 22, 53, 8006
 FORBIDDEN = "https://forbidden.example.com/"  # a reserved name: no allow-list may hold it
-
-
-@dataclass(frozen=True)
-class Matrix:
-    """What each guest got when it tried each place of the hub, and what each machine got from itself."""
-
-    answers: dict[str, dict[Place, str]]
-    proven: frozenset[Place]  # places that answered somebody who may reach them
 
 
 def allowed(hub: Hub, guest: Guest) -> set[Place]:
@@ -40,59 +30,57 @@ def allowed(hub: Hub, guest: Guest) -> set[Place]:
     return {Place(f.destination, f.port) for f in mine if f.destination != str(guest.address)}
 
 
+def node_doors(hub: Hub, guest: Guest) -> list[Place]:
+    """Where the node's own services would answer a guest."""
+    addresses = (str(hub.nodes[guest.node].address), str(guest.gateway))
+    return [Place(address, port) for address in addresses for port in (SSH, API)]
+
+
 @pytest.fixture(scope="session")
-def matrix(context: Context, hub: Hub) -> Matrix:
-    """One round of connects from every guest at the same time."""
+def matrix(context: Context, hub: Hub) -> Round:
+    """Every guest tries every served port, everybody's ssh and the node's doors."""
     served = {Place(f.destination, f.port) for f in hub.flows if f.protocol == "tcp"}
-    doors = {Place(str(g.address), SSH) for g in hub.guests.values()}
-    places = sorted(served | doors)
-
-    def ask(guest: Guest) -> dict[Place, str]:
-        try:
-            return probes.connect(context.shells.shell(guest.name), places)
-        except Unreachable as error:
-            return dict.fromkeys(places, str(error))  # its own claims fail; the others' are still judged
-
-    with ThreadPoolExecutor(max(1, len(hub.guests))) as pool:
-        answers = dict(zip(hub.guests, pool.map(ask, hub.guests.values()), strict=True))
-    return Matrix(answers, frozenset(_proven(hub, answers)))
+    common = served | {Place(str(g.address), SSH) for g in hub.guests.values()}
+    own = {name: {*node_doors(hub, g), Place(str(g.gateway), DNS)} for name, g in hub.guests.items()}
+    return Round(context.shells, {name: sorted(common | own[name]) for name in hub.guests})
 
 
-def _proven(hub: Hub, answers: dict[str, dict[Place, str]]) -> set[Place]:
-    proven = set()
-    for name, found in answers.items():
-        guest = hub.guests[name]
-        own = {p for p in found if p.address == str(guest.address)}
-        proven |= {p for p in own | allowed(hub, guest) if found.get(p) == OPEN}
-    return proven
+def proven(hub: Hub, matrix: Round) -> set[Place]:
+    """The places that answered somebody who may reach them: another guest, or their own."""
+    found = set()
+    for guest in hub.guests.values():
+        may = allowed(hub, guest)
+        found |= {p for p in matrix.reached(guest.name) if p in may or p.address == str(guest.address)}
+    return found
 
 
-def test_allowed(matrix: Matrix, guest: Guest, hub: Hub) -> None:
+def test_allowed(matrix: Round, guest: Guest, hub: Hub) -> None:
     """it reaches every port that hub.yml lets it reach"""
-    found = matrix.answers[guest.name]
+    found = matrix.of(guest.name)
     assert not {str(p): found[p] for p in sorted(allowed(hub, guest)) if found[p] != OPEN}
 
 
-def test_denied(matrix: Matrix, guest: Guest, hub: Hub) -> None:
+def test_denied(matrix: Round, guest: Guest, hub: Hub) -> None:
     """it reaches nothing else of the hub, not even ssh of its neighbours"""
+    others = {str(other.address) for other in hub.guests.values() if other is not guest}
     denied = {
         place: answer
-        for place, answer in matrix.answers[guest.name].items()
-        if place not in allowed(hub, guest) and IPv4Address(place.address) != guest.address
+        for place, answer in matrix.of(guest.name).items()
+        if place.address in others and place not in allowed(hub, guest)
     }
     assert not [str(p) for p, answer in denied.items() if answer == OPEN]
-    unproven = [str(p) for p in denied if p not in matrix.proven]
+    unproven = [str(p) for p in denied if p not in proven(hub, matrix)]
     assert not unproven, "nobody reaches these ports, so their refusal proves nothing"
 
 
-def test_node_is_closed(context: Context, guest: Guest, hub: Hub) -> None:
+def test_node_is_closed(context: Context, matrix: Round, guest: Guest, hub: Hub) -> None:
     """of the node it reaches DNS, but neither ssh nor the Proxmox API"""
+    found = matrix.of(guest.name)
+    assert found[Place(str(guest.gateway), DNS)] == OPEN, "the gateway's DNS does not answer"
+    doors = node_doors(hub, guest)
+    assert not [str(door) for door in doors if found[door] == OPEN]
     address = str(hub.nodes[guest.node].address)
-    doors = [Place(a, port) for a in (address, str(guest.gateway)) for port in (SSH, 8006)]
-    found = probes.connect(context.shells.shell(guest.name), [*doors, Place(str(guest.gateway), 53)])
-    assert found.pop(Place(str(guest.gateway), 53)) == OPEN, "the gateway's DNS does not answer"
-    assert not [str(p) for p, answer in found.items() if answer == OPEN]
-    control = probes.connect(context.shells.shell(NODE), [Place(address, SSH), Place(address, 8006)])
+    control = probes.connect(context.shells.shell(NODE), [Place(address, port) for port in (SSH, API)])
     assert set(control.values()) == {OPEN}, "the node itself does not answer there: the refusal proves nothing"
 
 

@@ -5,14 +5,15 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping
 
 from .. import access, lab, probe, provision, render, report
-from ..adapters import guests, images, node, services
+from ..adapters import guests, images, node, services, ssh
 from ..deliver import deliver
 from ..errors import PreconditionFailed, Unreachable
-from ..model.resolved import Instance
+from ..model.resolved import Hub, Instance
+from ..plan import Change
 from .look import running
 from .run import Background, Run
 
-Roles = Mapping[str, "Collection[str] | None"]
+Roles = Mapping[str, Collection[str] | None]
 
 
 def begin_images(run: Run) -> None:
@@ -24,7 +25,11 @@ def begin_images(run: Run) -> None:
     if any(c.action == "create" for c in run.plan.changes):
         run.templates = Background(lambda: lab.templates(name, render.packages(), lambda text: progress("OS images", text)))
     if any(c.owner in ("guest", "service", "secrets") for c in run.plan.changes):
-        run.images = Background(lambda: images.ensure(name, hub, progress))
+        run.images = Background(lambda: _ensure(name, hub, progress))
+
+
+def _ensure(lab_name: str, hub: Hub, progress: report.Progress) -> None:
+    images.ensure(lab_name, hub, progress)
 
 
 def prepare_node(run: Run) -> None:
@@ -51,6 +56,7 @@ def make_guests(run: Run) -> None:
         )
         for guest in created:
             progress(guest.name, "first contact")
+            ssh.close(run.state, guest.name)  # a shared connection may still lead to a predecessor
             address = str(run.hub.guests[guest.name].address)
             access.scan_and_pin(run.state, guest.name, address, guest.fingerprints)
             provision.contacted(run.journal, run.hub, guest.name)
@@ -72,6 +78,8 @@ def configure(run: Run) -> None:
     first = [i for i in run.hub.instances if i.stack.start_first]
     with report.progress("guests configured") as progress:
         _machines(run, roles, outside, progress)
+        if inside and any(name in roles for name in outside):
+            probe.read(run.hub, run.state, outside)  # which hosts their packages come from: the proxy lets them through
         _deliver(run, secrets, outside, progress)
         if inside and any(name in roles for name in [i.guest.name for i in first] + inside):
             _stacks(run, roles, first, progress)
@@ -80,19 +88,17 @@ def configure(run: Run) -> None:
         _stacks(run, roles, [i for i in run.hub.instances if i not in first or not inside], progress)
 
 
-def _roles(run: Run, changes: Collection[object]) -> dict[str, list[str] | None]:
+def _roles(run: Run, changes: Collection[Change]) -> dict[str, list[str] | None]:
     """The roles that each guest needs; None is all of them."""
     if run.options.full:
         return dict.fromkeys(run.hub.guests)
-    found: dict[str, list[str] | None] = {}
+    found: dict[str, list[str] | None] = {c.subject: c.details["roles"] for c in changes if c.owner == "guest"}
     for change in changes:
-        owner, details = getattr(change, "owner", ""), getattr(change, "details", {})
-        if owner == "guest":
-            found[getattr(change, "subject", "")] = details.get("roles")
-        elif owner == "secrets":
-            stack, _, guest = getattr(change, "subject", "").partition("@")
-            if (have := found.setdefault(guest, [])) is not None and f"stack/{stack}" not in have:
-                have.append(f"stack/{stack}")
+        if change.owner == "secrets":
+            stack, _, guest = change.subject.partition("@")
+            roles = found.setdefault(guest, [])
+            if roles is not None and f"stack/{stack}" not in roles:
+                roles.append(f"stack/{stack}")
     return found
 
 

@@ -13,8 +13,6 @@ from ..options import Options
 from ..paths import ROOT
 
 BIN = Path(sys.executable).parent
-SOURCES = ("python", "tests", "stacks", "roles", "playbooks")
-
 LINTERS: dict[str, Sequence[str]] = {
     "ruff": ("ruff", "check", "--config", "python/pyproject.toml", "python", "tests", "stacks"),
     "ruff format": ("ruff", "format", "--check", "--config", "python/pyproject.toml", "python", "tests", "stacks"),
@@ -64,6 +62,6 @@ def lint() -> int:
 def run(options: Options) -> int:
     """Linters, then unit tests and cases; ends with pytest's summary."""
     failed = lint()
-    command = pytest_command("-q", "-n", "2", *TESTS)
+    command = pytest_command("-q", "-n", "2", "-m", "not slow", *TESTS)
     tests = subprocess.run(command, cwd=ROOT, env=environment(), check=False)
     return 1 if failed or tests.returncode != 0 else 0

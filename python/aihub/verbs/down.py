@@ -11,6 +11,8 @@ from ..options import Options
 from ..steps import reach
 from ..steps.run import Run, close_connections, opened, perform
 
+LEFTOVER_PATIENCE = 5.0  # seconds for the tasks of a killed run to show up
+
 
 def run(options: Options) -> int:
     """In the lab the whole lab and its state; on a real node our guests, then everything of ours on the node."""
@@ -37,6 +39,8 @@ def _pve(run: Run) -> None:
     """Guests with our marker, then walls, names, bridges, token, user, roles and pool."""
     perform(run, (reach.be_trusted, reach.take_lease))
     px = run.proxmox()
+    with report.progress("what an earlier run left") as progress:
+        provision.recover(px, run.hub, run.journal, progress, patience=LEFTOVER_PATIENCE)
     plan = provision.down_plan(run.hub, px.read(run.hub))
     report.plan(plan)
     names = sorted(c.subject for c in plan.changes)

@@ -8,7 +8,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
-from hubs import small
+from tests.unit.aihub.hubs import small
 
 from aihub import access
 from aihub.errors import Conflict, HubError, PreconditionFailed, Unreachable

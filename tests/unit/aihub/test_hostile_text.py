@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-import cases
+from tests.unit.aihub import cases
 import pytest
 from aihub import document
 from aihub.errors import Problem

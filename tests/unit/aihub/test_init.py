@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
-import cases
+from tests.unit.aihub import cases
 import pytest
 from aihub import init, load, paths
 from aihub.errors import InvalidInput

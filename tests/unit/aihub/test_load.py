@@ -6,7 +6,7 @@ import os
 import time
 from pathlib import Path
 
-import cases
+from tests.unit.aihub import cases
 import pytest
 from aihub import load, paths
 from aihub.errors import InvalidInput

@@ -9,7 +9,7 @@ import os
 import re
 from pathlib import Path
 
-import cases
+from tests.unit.aihub import cases
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 import pytest
-from metal_nodes import REMOVED, WANTED, changed, converged, fresh
+from tests.unit.metal.metal_nodes import REMOVED, WANTED, changed, converged, fresh
 
 from metal.actual import Unit
 from metal.compare import steps

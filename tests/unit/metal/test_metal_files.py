@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 import pytest
-from metal_nodes import UPSTREAM, WANTED
+from tests.unit.metal.metal_nodes import UPSTREAM, WANTED
 
 from metal import actual, layout
 from metal.desired import from_json

@@ -7,7 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from hubs import small
+from tests.unit.aihub.hubs import small
 
 from aihub.adapters import lease, ssh
 from aihub.errors import Locked

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hubs import FILE, small
+from tests.unit.aihub.hubs import FILE, small
 
 from aihub import access, process
 from aihub.adapters import node, ssh

@@ -5,7 +5,7 @@ from __future__ import annotations
 from ipaddress import IPv4Address
 from pathlib import Path
 
-import cases
+from tests.unit.aihub import cases
 import pytest
 from aihub import load
 from aihub.model.resolved import Consumer, Hub, bridge_of, mac_of

@@ -1,1 +1,0 @@
-"""Helpers beside this file (hubs) are importable from every test below it."""
