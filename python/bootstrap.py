@@ -26,6 +26,7 @@ PACKAGES = {
     "mmdebstrap": "root file systems of the lab",
     "netcat-openbsd": "ssh into the lab's network namespace",
     "nftables": "nft, to check rules before they are sent",
+    "openssl": "certificates of the lab",
     "openssh-client": "the one way into node and guests",
     "python3-venv": "the virtual environment",
     "restic": "backups",
@@ -87,7 +88,7 @@ def virtual_environment() -> None:
 
 def main() -> None:
     """Runs both steps, or with --venv the second only."""
-    if sys.version_info < (3, 11):
+    if sys.version_info < (3, 11):  # noqa: UP036  (the first thing that runs, on whatever Python there is)
         sys.exit(f"setup: Python 3.11 or newer is needed, this is {sys.version.split()[0]}")
     if "--venv" not in sys.argv[1:]:
         system_packages()

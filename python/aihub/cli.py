@@ -64,7 +64,9 @@ def init(path: Annotated[Path, typer.Argument(help="The file to write.")] = Path
 
 
 @app.command()
-def validate(hub: HubFile = paths.DEFAULT_HUB, target: TargetName = "lab", as_json: Json = False, debug: Debug = False) -> None:
+def validate(
+    hub: HubFile = paths.DEFAULT_HUB, target: TargetName = "lab", as_json: Json = False, debug: Debug = False
+) -> None:
     """Check the hub file and its stacks; nothing is contacted."""
     perform("validate", Options(hub=hub, target=target, as_json=as_json, debug=debug))
 
@@ -105,7 +107,15 @@ def up(
     perform(
         "up",
         Options(
-            hub=hub, target=target, lab=lab, scope=scope, yes=yes, full=full, allow_destroy=allowed, as_json=as_json, debug=debug
+            hub=hub,
+            target=target,
+            lab=lab,
+            scope=scope,
+            yes=yes,
+            full=full,
+            allow_destroy=allowed,
+            as_json=as_json,
+            debug=debug,
         ),
     )
 
@@ -125,7 +135,11 @@ def verify(
 
 @app.command()
 def status(
-    hub: HubFile = paths.DEFAULT_HUB, target: TargetName = "lab", lab: LabName = "", as_json: Json = False, debug: Debug = False
+    hub: HubFile = paths.DEFAULT_HUB,
+    target: TargetName = "lab",
+    lab: LabName = "",
+    as_json: Json = False,
+    debug: Debug = False,
 ) -> None:
     """What runs, where, and how to look around."""
     perform("status", Options(hub=hub, target=target, lab=lab, as_json=as_json, debug=debug))
@@ -176,7 +190,9 @@ def check() -> None:
 
 
 @app.command()
-def test(long: Annotated[bool, typer.Option("--long", help="Also what does not fit into 40 minutes.")] = False) -> None:
+def test(
+    long: Annotated[bool, typer.Option("--long", help="More random kills than fit into 40 minutes.")] = False,
+) -> None:
     """Every test of this checkout, the real lab included."""
     perform("test", Options(full=long))
 

@@ -53,7 +53,7 @@ def spawn(argv: Sequence[str], *, log: Path, cwd: Path | None = None, env: Mappi
 
 
 def converse(argv: Sequence[str]) -> subprocess.Popen[bytes]:
-    """Starts a program to talk to over its three pipes; the caller ends it. Raises TaskFailed without such a program."""
+    """Starts a program to talk to over its pipes; the caller ends it. Raises TaskFailed when there is none."""
     try:
         return subprocess.Popen(
             list(argv), stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE, start_new_session=True

@@ -110,13 +110,16 @@ class World:
             return dict(zip(names, pool.map(ask, names), strict=True))
 
     def _first_processes(self) -> list[int]:
-        """The init of each guest's container."""
-        home = f"/var/lib/pvelab/{self.lab}/lxc"
+        """The init of each guest's container: the child of the process that lxc leaves to watch it."""
+        watched = {f"[lxc monitor] /var/lib/pvelab/{self.lab}/lxc {g.vmid}" for g in self.hub.guests.values()}
         found = []
-        for guest in self.hub.guests.values():
-            command = ["lxc-info", "--lxcpath", home, "--name", str(guest.vmid), "--pid", "--no-humanize"]
-            text = subprocess.run(command, capture_output=True, text=True, check=False).stdout.strip()
-            found += [int(text)] if text.isdigit() else []
+        for entry in Path("/proc").iterdir():
+            try:
+                if entry.name.isdigit() and (entry / "cmdline").read_text().rstrip("\0 ") in watched:
+                    children = (entry / "task" / entry.name / "children").read_text().split()
+                    found += [int(child) for child in children[:1]]
+            except OSError:
+                continue  # it ended meanwhile
         return found
 
 

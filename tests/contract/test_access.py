@@ -5,6 +5,7 @@ from __future__ import annotations
 from itertools import count
 
 import pytest
+
 from tests.contract.conftest import TEMPLATE, Server
 
 NAMES = count(1)

@@ -8,9 +8,10 @@ import time
 from typing import Any
 
 import pytest
-from tests.contract.conftest import PASSWORD, TEMPLATE, Server
 from proxmoxer import ProxmoxAPI
 from proxmoxer.core import ResourceException
+
+from tests.contract.conftest import PASSWORD, TEMPLATE, Server
 
 
 def wait(px: Any, upid: str) -> str:

@@ -13,6 +13,7 @@ import time
 from dataclasses import dataclass
 
 import pytest
+
 from tests.contract.provision_lab import POOL, TEMPLATE, Lab
 
 WHERE = ("before", "inside", "after")

@@ -8,6 +8,7 @@ import time
 from pathlib import Path
 
 import pytest
+
 from tests.contract.conftest import TEMPLATE, Server, start, stop
 
 

@@ -2,7 +2,16 @@
 
 from __future__ import annotations
 
+import contextlib
+import json
+import re
+import time
+
 import pytest
+from pvelab.api.formats import FORMATS
+from pvelab.api.fw_formats import FIREWALL_FORMATS
+from pvelab.api.surface import facts
+
 from tests.contract.conftest import Server
 
 MISSING = "property is missing and it is not optional"
@@ -47,3 +56,26 @@ def test_an_array_takes_a_repeated_key_or_one_value(pve: Server) -> None:
     assert pve.call("DELETE", "/cluster/mapping/pci/gpu").status == 200
     assert pve.call("DELETE", "/cluster/mapping/pci/gpu").status == 200
     assert pve.call("GET", "/cluster/mapping/pci/gpu").message == "mapping 'gpu' not found"
+
+
+def test_no_text_however_hostile_keeps_a_check_busy() -> None:
+    texts = [
+        "a" * 60 + "!",
+        "a-" * 40,
+        "iso=" + "a/" * 40 + "..",
+        "1," * 60 + "x",
+        "mon," * 30,
+        "*/" * 40,
+        "/" * 99,
+        "1" * 60,
+    ]
+    begun = time.process_time()
+    for check in {**FORMATS, **FIREWALL_FORMATS}.values():
+        for text in texts:
+            with contextlib.suppress(ValueError):
+                check(text)
+    for pattern in re.findall(r'"pattern": "((?:[^"\\]|\\.)*)"', json.dumps(facts()["types"])):
+        compiled = re.compile(json.loads(f'"{pattern}"'))
+        for text in texts:
+            compiled.fullmatch(text)
+    assert time.process_time() - begun < 2

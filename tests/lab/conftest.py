@@ -59,13 +59,17 @@ class Cli:
     def ok(self, *arguments: str) -> str:
         """Runs `aihub ARGUMENTS`, which must end with 0; returns its standard output."""
         done = self(*arguments)
-        assert done.returncode == 0, f"aihub {' '.join(arguments)} ended with {done.returncode}\n{done.stdout[-6000:]}\n{done.stderr[-6000:]}"
+        assert done.returncode == 0, (
+            f"aihub {' '.join(arguments)} ended with {done.returncode}\n{done.stdout[-6000:]}\n{done.stderr[-6000:]}"
+        )
         return done.stdout
 
     def plan(self) -> tuple[int, dict]:
         """The plan as JSON, with the exit code."""
         done = self("plan", "--json")
-        assert done.returncode in (0, 3), f"plan ended with {done.returncode}\n{done.stdout[-3000:]}\n{done.stderr[-3000:]}"
+        assert done.returncode in (0, 3), (
+            f"plan ended with {done.returncode}\n{done.stdout[-3000:]}\n{done.stderr[-3000:]}"
+        )
         return done.returncode, json.loads(done.stdout)
 
     def ssh(self, guest: str, command: str) -> str:
@@ -74,7 +78,9 @@ class Cli:
 
     def world(self) -> dict:
         """What `pvelab status` says of the lab."""
-        done = subprocess.run([str(BIN / "pvelab"), "status", self.lab], capture_output=True, text=True, env=self.env, check=True)
+        done = subprocess.run(
+            [str(BIN / "pvelab"), "status", self.lab], capture_output=True, text=True, env=self.env, check=True
+        )
         return json.loads(done.stdout)
 
 
@@ -88,7 +94,9 @@ class Api:
         self.session.trust_env = False
         self.session.verify = world["api"]["certificate"]
         password = Path(world["api"]["root_password_file"]).read_text().strip()
-        answer = self.session.post(f"{self.base}/access/ticket", data={"username": "root@pam", "password": password}, timeout=30)
+        answer = self.session.post(
+            f"{self.base}/access/ticket", data={"username": "root@pam", "password": password}, timeout=30
+        )
         answer.raise_for_status()
         ticket = answer.json()["data"]
         self.session.cookies.set("PVEAuthCookie", ticket["ticket"])
@@ -117,6 +125,13 @@ class Api:
         return self("GET", "/pvelab/requests")["token_writes"]
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """With several workers, one of them does all the lab's tests, in their order."""
+    for item in items:
+        if Path(__file__).parent in item.path.parents:
+            item.add_marker(pytest.mark.xdist_group("lab"))
+
+
 @pytest.fixture(scope="session", autouse=True)
 def needs_root() -> None:
     if os.geteuid() != 0:
@@ -142,7 +157,9 @@ def first_up(cli: Cli) -> Iterator[subprocess.CompletedProcess[str]]:
 @pytest.fixture(scope="session")
 def hub(cli: Cli, first_up: subprocess.CompletedProcess[str]) -> Cli:
     """A running, converged hub."""
-    assert first_up.returncode == 0, f"up ended with {first_up.returncode}\n{first_up.stdout[-8000:]}\n{first_up.stderr[-8000:]}"
+    assert first_up.returncode == 0, (
+        f"up ended with {first_up.returncode}\n{first_up.stdout[-8000:]}\n{first_up.stderr[-8000:]}"
+    )
     return cli
 
 

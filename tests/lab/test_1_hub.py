@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import re
 import subprocess
 from pathlib import Path
@@ -25,7 +24,16 @@ def containers(cli) -> dict[str, str]:
 
 def test_one_command_brings_up_eight_guests_with_every_check_green(hub, first_up, api):
     ours = [g for g in api("GET", "/cluster/resources", type="vm") if g.get("pool") == "hub-aihub"]
-    assert {g["name"] for g in ours} == {"db", "cache", "security", "cicd", "monitoring", "backup", "private-ai", "public-ai"}
+    assert {g["name"] for g in ours} == {
+        "db",
+        "cache",
+        "security",
+        "cicd",
+        "monitoring",
+        "backup",
+        "private-ai",
+        "public-ai",
+    }
     assert {g["status"] for g in ours} == {"running"}
     summary = re.search(r"(\d+) passed, (\d+) failed", first_up.stdout)
     assert summary, first_up.stdout[-3000:]
@@ -64,7 +72,13 @@ def test_the_playbook_works_by_itself(hub):
 def test_a_stacks_checks_run_by_themselves(hub):
     env = {**hub.env}
     done = subprocess.run(
-        ["python", "-m", "pytest", "-q", "stacks/redis"], cwd=ROOT, env=env, capture_output=True, text=True, timeout=300, check=False
+        ["python", "-m", "pytest", "-q", "stacks/redis"],
+        cwd=ROOT,
+        env=env,
+        capture_output=True,
+        text=True,
+        timeout=300,
+        check=False,
     )
     assert done.returncode == 0, done.stdout[-4000:] + done.stderr[-2000:]
     assert re.search(r"[1-9]\d* passed", done.stdout)
@@ -89,7 +103,9 @@ def test_drift_made_by_hand_is_named_and_exactly_that_is_repaired(hub, api):
     assert "MaxAuthTries 9" not in hub.ssh("monitoring", "cat /etc/ssh/sshd_config.d/*.conf")
     after = containers(hub)
     assert set(after) == set(before)
-    assert {name for name in after if after[name] != before[name]} == {next(n for n in before if n.startswith("cache/redis"))}
+    assert {name for name in after if after[name] != before[name]} == {
+        next(n for n in before if n.startswith("cache/redis"))
+    }
     assert hub.plan()[0] == 0
 
 
@@ -146,20 +162,24 @@ def test_verify_fails_when_a_promise_is_broken(hub):
 
 
 def test_no_secret_lies_where_it_should_not(hub):
-    """Every generated secret is known; none is in a process list, a container's definition, a log or this repository."""
+    """Every secret is known; none is in a process list, a container's definition, a log or this repository."""
     values = {p.read_text().strip() for p in hub.state.glob("*/secrets/*/*")}
     assert len(values) >= 5
     haystack = ""
     for guest in ("db", "cache", "private-ai"):
         haystack += hub.ssh(
             guest,
-            "docker ps -q | xargs -r docker inspect; journalctl --no-pager; for c in $(docker ps -q); do docker logs $c 2>&1; done; "
-            "cat /proc/[0-9]*/cmdline /proc/[0-9]*/environ 2>/dev/null | tr '\\0' ' '; cat /opt/hub/*/.env /opt/hub/*/compose.yml",
+            "docker ps -q | xargs -r docker inspect; journalctl --no-pager;"
+            " for c in $(docker ps -q); do docker logs $c 2>&1; done;"
+            " cat /proc/[0-9]*/cmdline /proc/[0-9]*/environ 2>/dev/null | tr '\\0' ' ';"
+            " cat /opt/hub/*/.env /opt/hub/*/compose.yml",
         )
-    haystack += subprocess.run(["git", "log", "-p", "--all"], cwd=ROOT, capture_output=True, text=True, check=True).stdout
+    haystack += subprocess.run(
+        ["git", "log", "-p", "--all"], cwd=ROOT, capture_output=True, text=True, check=True
+    ).stdout
     assert not [v[:3] + "..." for v in values if v in haystack]
     planted = next(iter(values))
     assert planted in haystack + f"x{planted}x", "the scan can find what it looks for"
     for path in hub.state.glob("*/secrets/*/*"):
         assert path.stat().st_mode & 0o077 == 0
-    assert os.stat(hub.state).st_uid == 0
+    assert hub.state.stat().st_uid == 0

@@ -104,4 +104,3 @@ def test_the_lab_s_server_may_die_and_guests_go_on(small):
     os.kill(pid, signal.SIGKILL)
     assert small.plan()[0] == 0
     assert small.ssh("cache", "cat /proc/sys/kernel/random/boot_id; uptime -s") == before
-

@@ -23,7 +23,11 @@ def traces(lab: str) -> dict[str, list[str]]:
             processes.append(text)
     return {
         "namespaces": [line for line in run("ip", "netns") if line.split()[0] == f"pvelab-{lab}"],
-        "mounts": [line for line in Path("/proc/self/mounts").read_text().splitlines() if f"/pvelab/{lab}" in line or f"pvelab-{lab}" in line],
+        "mounts": [
+            line
+            for line in Path("/proc/self/mounts").read_text().splitlines()
+            if f"/pvelab/{lab}" in line or f"pvelab-{lab}" in line
+        ],
         "links": [line for line in run("ip", "-o", "link") if f"pvelab-{lab}" in line],
         "processes": processes,
         "files": [str(p) for p in (Path("/run/pvelab") / lab, Path("/var/lib/pvelab") / lab) if p.exists()],

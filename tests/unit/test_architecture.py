@@ -37,7 +37,14 @@ DOORS = {
     "typer": {"cli.py"},
     "hvac": set(),
     "testinfra": {"checks/shell.py", "checks/fixtures.py", "checks/context.py"},
-    "subprocess": {"process.py", "verbs/check.py", "verbs/test.py", "verbs/bench.py", "checks/shell.py", "probe/on_guest.py"},
+    "subprocess": {
+        "process.py",
+        "verbs/check.py",
+        "verbs/test.py",
+        "verbs/bench.py",
+        "checks/shell.py",
+        "probe/on_guest.py",
+    },
 }
 
 

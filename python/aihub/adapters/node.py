@@ -14,6 +14,9 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any, Literal
 
+from metal.desired import Desired, Flow, Record, Zone
+from metal.steps import parse_label
+
 from aihub import access, process
 from aihub.adapters import ssh
 from aihub.adapters.lease import release_lease, take_lease
@@ -21,8 +24,6 @@ from aihub.errors import Conflict, HubError, PreconditionFailed, TaskFailed, Unr
 from aihub.model.resolved import Hub
 from aihub.paths import ROOT, State
 from aihub.plan import Change, Difference
-from metal.desired import Desired, Flow, Record, Zone
-from metal.steps import parse_label
 
 __all__ = [
     "apply", "desired", "ensure_token", "plan", "plan_removal", "release_lease", "remove", "take_lease",

@@ -120,7 +120,7 @@ def connects(context: Context) -> Callable[[str, str, int], bool]:
     def attempt(name: str, address: str, port: int) -> bool:
         place = probes.Place(address, port)
         if place not in rounds:  # a dropped packet costs two seconds, so all guests try at the same time
-            rounds[place] = probes.Round(context.shells, dict.fromkeys(context.hub.guests, [place]))
+            rounds[place] = probes.Round(context.shells, {guest: [place] for guest in context.hub.guests})
         return rounds[place].of(name)[place] == probes.OPEN
 
     return attempt

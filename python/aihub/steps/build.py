@@ -23,7 +23,9 @@ def begin_images(run: Run) -> None:
     name, hub = run.world.name, run.hub
     progress = run.stack.enter_context(report.progress("images"))
     if any(c.action == "create" for c in run.plan.changes):
-        run.templates = Background(lambda: lab.templates(name, render.packages(), lambda text: progress("OS images", text)))
+        run.templates = Background(
+            lambda: lab.templates(name, render.packages(), lambda text: progress("OS images", text))
+        )
     if any(c.owner in ("guest", "service", "secrets") for c in run.plan.changes):
         run.images = Background(lambda: _ensure(name, hub, progress))
 

@@ -74,7 +74,9 @@ def _insides(run: Run, actual: Actual, guests: Plan) -> list[Plan]:
         for name in run.hub.guests
         if name not in on and name in named
     ]
-    whole = [i.name for i in run.hub.instances if i.guest.name in on and not _differs(i.name, i.guest.name, changes, unknown)]
+    whole = [
+        i.name for i in run.hub.instances if i.guest.name in on and not _differs(i.name, i.guest.name, changes, unknown)
+    ]
     return [Plan((*new, *changes), tuple(unknown)), Plan(tuple(services.plan(run.hub, run.state, run.store, whole)))]
 
 

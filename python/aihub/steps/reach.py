@@ -36,9 +36,7 @@ def _trust_lab(run: Run, world: lab.World) -> None:
     run.state.make()
     if world.registry_ca:
         (run.state.directory / render.LAB_CA).write_bytes(Path(world.registry_ca).read_bytes())
-    node.trust_lab(
-        run.hub, run.state, netns=world.netns, host_key=world.node_host_key, certificate=world.certificate
-    )
+    node.trust_lab(run.hub, run.state, netns=world.netns, host_key=world.node_host_key, certificate=world.certificate)
 
 
 def be_trusted(run: Run) -> None:

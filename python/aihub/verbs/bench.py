@@ -12,6 +12,11 @@ from ..paths import ROOT
 
 def run(options: Options) -> int:
     """Runs the harness in tests/bench against the lab; 1 when a goal is missed."""
-    environment = {**os.environ, "AIHUB_HUB": str(options.hub), "AIHUB_LAB": options.lab, "PYTHONPATH": str(ROOT / "tests")}
+    environment = {
+        **os.environ,
+        "AIHUB_HUB": str(options.hub),
+        "AIHUB_LAB": options.lab,
+        "PYTHONPATH": str(ROOT / "tests"),
+    }
     command = [sys.executable, "-m", "bench", *(["--json"] if options.as_json else [])]
     return subprocess.run(command, cwd=ROOT, env=environment, check=False).returncode

@@ -5,6 +5,7 @@ from __future__ import annotations
 import ipaddress
 import re
 from collections.abc import Callable
+from functools import cache
 
 from .privileges import PRIVILEGES
 from .words import parse_size, split_list
@@ -154,10 +155,10 @@ def privilege(value: str) -> None:
 
 def dir_override(value: str) -> None:
     """CONTENT=RELATIVE PATH."""
-    found = re.fullmatch(r"([a-z]+)=([^.]*(?:\.?[^.]+)+)", value)
-    if not found:
+    kind, equals, path = value.partition("=")
+    if not equals or not re.fullmatch(r"[a-z]+", kind) or not path or ".." in path or path.endswith("."):
         raise ValueError(f"invalid override '{value}'")
-    content_type(found[1])
+    content_type(kind)
 
 
 def ip_or_cidr(value: str) -> None:
@@ -232,11 +233,16 @@ def server(value: str) -> None:
         raise ValueError("value does not look like a valid server name or IP address") from None
 
 
-def time_zone(value: str) -> None:
-    """UTC or a place of the time zone database."""
+@cache
+def _zones() -> set[str]:
     import zoneinfo
 
-    if value != "UTC" and ("/" not in value or value not in zoneinfo.available_timezones()):
+    return zoneinfo.available_timezones()
+
+
+def time_zone(value: str) -> None:
+    """UTC or a place of the time zone database."""
+    if value != "UTC" and ("/" not in value or value not in _zones()):
         raise ValueError(f"invalid time zone '{value}'")
 
 

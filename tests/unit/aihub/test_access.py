@@ -8,11 +8,11 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
-from tests.unit.aihub.hubs import small
-
 from aihub import access
 from aihub.errors import Conflict, HubError, PreconditionFailed, Unreachable
 from aihub.paths import State
+
+from tests.unit.aihub.hubs import small
 
 
 @pytest.fixture
@@ -95,15 +95,11 @@ def test_pins_from_many_threads_are_all_kept(state, tmp_path):
 
 def test_the_fingerprint_is_openssh_s(state, tmp_path):
     line = key(tmp_path, "k")
-    told = subprocess.run(
-        ["ssh-keygen", "-lf", str(tmp_path / "k.pub")], capture_output=True, text=True, check=True
-    )
+    told = subprocess.run(["ssh-keygen", "-lf", str(tmp_path / "k.pub")], capture_output=True, text=True, check=True)
     assert access.fingerprint(line) in told.stdout
 
 
-@pytest.mark.parametrize(
-    "line", ["", "ssh-ed25519", "ssh-ed25519 !!!", "ssh-rsa AAAAC3NzaC1lZDI1NTE5AAAAIA=="]
-)
+@pytest.mark.parametrize("line", ["", "ssh-ed25519", "ssh-ed25519 !!!", "ssh-rsa AAAAC3NzaC1lZDI1NTE5AAAAIA=="])
 def test_what_is_no_key_is_not_pinned(state, line):
     with pytest.raises(HubError, match="not an ssh public key"):
         access.pin(state, "db", "10.10.10.11", line)

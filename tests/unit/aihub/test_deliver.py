@@ -6,7 +6,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-
 from aihub import deliver, load, paths
 from aihub.model.resolved import Hub
 from aihub.secretstore import SecretStore

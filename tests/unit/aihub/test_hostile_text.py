@@ -7,10 +7,11 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from tests.unit.aihub import cases
 import pytest
 from aihub import document
 from aihub.errors import Problem
+
+from tests.unit.aihub import cases
 
 WHOLE_HUB = cases.CASES / "hub" / "valid" / "everything.yml"
 WHOLE_STACK = cases.CASES / "stack" / "valid" / "everything.yml"

@@ -5,10 +5,11 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
-from tests.unit.aihub import cases
 import pytest
 from aihub import init, load, paths
 from aihub.errors import InvalidInput
+
+from tests.unit.aihub import cases
 
 
 def test_the_starter_file_loads_as_it_is(tmp_path: Path) -> None:

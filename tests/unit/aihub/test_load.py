@@ -6,10 +6,11 @@ import os
 import time
 from pathlib import Path
 
-from tests.unit.aihub import cases
 import pytest
 from aihub import load, paths
 from aihub.errors import InvalidInput
+
+from tests.unit.aihub import cases
 
 
 @pytest.mark.parametrize("path", cases.files("hub", "valid"), ids=lambda path: path.stem)

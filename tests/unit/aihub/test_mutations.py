@@ -9,9 +9,10 @@ import os
 import re
 from pathlib import Path
 
-from tests.unit.aihub import cases
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+
+from tests.unit.aihub import cases
 
 EXAMPLES = int(os.environ.get("AIHUB_MUTATIONS", "200"))
 SOURCES = [cases.text(path) for path in cases.files("hub", "valid") if "\r" not in cases.text(path)]

@@ -5,7 +5,6 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-
 from aihub.errors import HubError, PreconditionFailed
 from aihub.model.resolved import SecretRef
 from aihub.paths import State

@@ -5,13 +5,13 @@ from __future__ import annotations
 from dataclasses import replace
 
 import pytest
-from tests.unit.metal.metal_nodes import REMOVED, WANTED, changed, converged, fresh
-
 from metal.actual import Unit
 from metal.compare import steps
 from metal.layout import Layout
 from metal.refusal import Refused
 from metal.rights import ROLES, grants
+
+from tests.unit.metal.metal_nodes import REMOVED, WANTED, changed, converged, fresh
 
 NAMES = Layout(WANTED.hub)
 

@@ -5,12 +5,12 @@ from __future__ import annotations
 from dataclasses import replace
 
 import pytest
-from tests.unit.metal.metal_nodes import UPSTREAM, WANTED
-
 from metal import actual, layout
 from metal.desired import from_json
 from metal.refusal import Refused
 from metal.steps import Step, parse_label
+
+from tests.unit.metal.metal_nodes import UPSTREAM, WANTED
 
 
 def test_the_desired_state_survives_json():

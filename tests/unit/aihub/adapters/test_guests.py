@@ -6,7 +6,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-
 from aihub import load, paths
 from aihub.adapters import guests
 from aihub.errors import TaskFailed, Unreachable

@@ -7,11 +7,11 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from tests.unit.aihub.hubs import small
-
 from aihub.adapters import lease, ssh
 from aihub.errors import Locked
 from aihub.paths import State
+
+from tests.unit.aihub.hubs import small
 
 
 @pytest.fixture(autouse=True)

@@ -9,13 +9,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from tests.unit.aihub.hubs import FILE, small
-
 from aihub import access, process
 from aihub.adapters import node, ssh
 from aihub.errors import Conflict, PreconditionFailed, TaskFailed, Unreachable
 from aihub.paths import State
 from metal.desired import from_json
+
+from tests.unit.aihub.hubs import FILE, small
 
 VALUE = "12345678-1234-1234-1234-123456789abc"
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-
 from aihub.adapters import ssh
 from aihub.errors import Conflict, PreconditionFailed, TaskFailed, Unreachable
 from aihub.paths import State

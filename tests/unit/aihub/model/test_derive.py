@@ -5,10 +5,11 @@ from __future__ import annotations
 from ipaddress import IPv4Address
 from pathlib import Path
 
-from tests.unit.aihub import cases
 import pytest
 from aihub import load
 from aihub.model.resolved import Consumer, Hub, bridge_of, mac_of
+
+from tests.unit.aihub import cases
 
 
 @pytest.fixture(scope="module")

@@ -6,7 +6,6 @@ import copy
 from typing import Any
 
 import pytest
-
 from aihub.probe.compare import configuration_changes, secret_changes
 
 FILE = {"content": "abc", "mode": "0644", "owner": "0:0"}

@@ -11,7 +11,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-
 from aihub.probe import on_guest
 
 ME = f"{os.geteuid()}:{os.getegid()}"

@@ -11,7 +11,6 @@ from ipaddress import IPv4Network
 from pathlib import Path
 
 import pytest
-
 from aihub import load, paths, render
 from aihub.errors import PreconditionFailed
 from aihub.model.resolved import Hub

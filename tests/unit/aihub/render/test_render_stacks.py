@@ -7,7 +7,6 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-
 from aihub import load, paths, render
 from aihub.errors import InvalidInput
 from aihub.model.resolved import Consumer, Hub
