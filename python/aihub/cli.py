@@ -98,6 +98,9 @@ def up(
     scope: Scope = "all",
     yes: Yes = False,
     full: Annotated[bool, typer.Option("--full", help="Configure every guest, changed or not.")] = False,
+    stock: Annotated[
+        bool, typer.Option("--stock", envvar="AIHUB_STOCK", help="Lab: guests start from a stock image, as on a node.")
+    ] = False,
     allow_destroy: AllowDestroy = None,
     as_json: Json = False,
     debug: Debug = False,
@@ -113,6 +116,7 @@ def up(
             scope=scope,
             yes=yes,
             full=full,
+            stock=stock,
             allow_destroy=allowed,
             as_json=as_json,
             debug=debug,

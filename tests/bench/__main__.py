@@ -116,13 +116,16 @@ def whole(world: World, rounds: int) -> tuple[list[dict[str, object]], list[Figu
         world.env,
     )
     verify = Variant("verify (every check)", world.aihub("verify", "--json"), ended_well, world.env)
-    node = Variant("node dry run (metal)", [sys.executable, "-c", NODE_DRY_RUN], ended_well, world.env)
+    registry = world.status()["registry"]
+    names = json.dumps(dict.fromkeys(registry["names"], registry["address"]))  # the node answers these in the lab
+    env = {**world.env, "BENCH_NAMES": names}
+    node = Variant("node dry run (metal)", [sys.executable, "-c", NODE_DRY_RUN], ended_well, env)
     once = {variant.name: run_once(variant, ROOT, world.guest_cpu) for variant in (up, verify, node)}
     race.samples |= {name: [sample] for name, sample in once.items()}
     failed = sum(bool(sample.void) for sample in once.values())
     same = world.started() == started
     sessions = commands_per_guest(world, variants.whole(world)[1])
-    return race.rows("aihub --help"), [
+    return race.rows("plan (load, read, compare)"), [
         Figure("aihub --help", race.median("aihub --help"), "s", 0.25),
         Figure("load + plan + nothing to change", race.median("plan (load, read, compare)"), "s", 5),
         Figure("ssh commands per guest for it", sessions, "", 2),
@@ -133,12 +136,13 @@ def whole(world: World, rounds: int) -> tuple[list[dict[str, object]], list[Figu
 
 
 NODE_DRY_RUN = """
-import os
+import json, os
 from pathlib import Path
 from aihub import load, paths
 from aihub.adapters import node
 hub = load.load(Path(os.environ["AIHUB_HUB"]), target="lab")
-changes = node.plan(hub, paths.State(Path(os.environ["AIHUB_STATE_DIR"])))
+state = paths.State(Path(os.environ["AIHUB_STATE_DIR"]))
+changes = node.plan(hub, state, "lab", json.loads(os.environ["BENCH_NAMES"]))
 raise SystemExit(f"{len(changes)} changes pending on the node" if changes else 0)
 """
 

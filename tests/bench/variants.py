@@ -193,8 +193,10 @@ def recap_unchanged(done: subprocess.CompletedProcess[str]) -> str:
     )
     if done.returncode != 0 or not rows:
         return f"exit code {done.returncode}: {last_line(done)}"
-    touched = [row[0] for row in rows if set(row[1:]) != {"0"}]
-    return f"changed or failed on {', '.join(touched)}" if touched else ""
+    if all(set(row[1:]) == {"0"} for row in rows):
+        return ""
+    task = re.search(r"^TASK \[([^]]*)\][^\n]*\n(?:(?!TASK ).*\n)*?changed: \[([^]]*)\]", done.stdout, re.MULTILINE)
+    return f"not unchanged: {task[1]} on {task[2]}" if task else "failed or unreachable"
 
 
 def sixty_passed(done: subprocess.CompletedProcess[str]) -> str:

@@ -125,13 +125,6 @@ class Api:
         return self("GET", "/pvelab/requests")["token_writes"]
 
 
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """With several workers, one of them does all the lab's tests, in their order."""
-    for item in items:
-        if Path(__file__).parent in item.path.parents:
-            item.add_marker(pytest.mark.xdist_group("lab"))
-
-
 @pytest.fixture(scope="session", autouse=True)
 def needs_root() -> None:
     if os.geteuid() != 0:

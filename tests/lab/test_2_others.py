@@ -12,13 +12,13 @@ import pytest
 
 from tests.lab.conftest import SMALL, Api, Cli
 
-pytestmark = pytest.mark.lab
+pytestmark = [pytest.mark.lab, pytest.mark.xdist_group("lab")]
 
 
 @pytest.fixture(scope="module")
 def small(hub: Cli, tmp_path_factory):
-    """A second lab beside the first: two guests, killed twice on its way up."""
-    cli = Cli(SMALL, f"{hub.lab}-s", tmp_path_factory.mktemp("small"))
+    """A second lab beside the first: two guests from a stock image without Python, killed twice on its way up."""
+    cli = Cli(SMALL, f"{hub.lab}-s", tmp_path_factory.mktemp("small"), {"AIHUB_STOCK": "1"})
     try:
         yield cli
     finally:

@@ -23,9 +23,8 @@ def begin_images(run: Run) -> None:
     name, hub = run.world.name, run.hub
     progress = run.stack.enter_context(report.progress("images"))
     if any(c.action == "create" for c in run.plan.changes):
-        run.templates = Background(
-            lambda: lab.templates(name, render.packages(), lambda text: progress("OS images", text))
-        )
+        packages = [] if run.options.stock else render.packages()
+        run.templates = Background(lambda: lab.templates(name, packages, lambda text: progress("OS images", text)))
     if any(c.owner in ("guest", "service", "secrets") for c in run.plan.changes):
         run.images = Background(lambda: _ensure(name, hub, progress))
 
