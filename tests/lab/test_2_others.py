@@ -12,7 +12,7 @@ import pytest
 
 from tests.lab.conftest import SMALL, Api, Cli
 
-pytestmark = [pytest.mark.lab, pytest.mark.xdist_group("lab")]
+pytestmark = pytest.mark.lab
 
 
 @pytest.fixture(scope="module")
