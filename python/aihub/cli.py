@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Callable
 from importlib import import_module
@@ -209,7 +210,14 @@ def bench(hub: HubFile = paths.DEFAULT_HUB, lab: LabName = "", as_json: Json = F
 
 def main() -> None:
     """The entry point of the `aihub` program."""
-    app()
+    try:
+        app()
+    except SystemExit as end:
+        if end.code == errors.INTERRUPTED:
+            sys.stdout.flush()
+            # Python would wait for threads that still build images; their programs got the same Ctrl-C.
+            os._exit(errors.INTERRUPTED)
+        raise
 
 
 if __name__ == "__main__":

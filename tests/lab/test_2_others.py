@@ -93,6 +93,17 @@ def test_a_second_run_at_once_is_told_who_holds_the_lock(small):
     assert first.returncode == 0, out[-3000:]
 
 
+def test_ctrl_c_ends_the_run_soon_and_the_next_one_goes_on(small):
+    child = small.start("up", "--full")
+    time.sleep(4)
+    os.killpg(child.pid, signal.SIGINT)
+    out, _ = child.communicate(timeout=40)
+    assert child.returncode == 130, out[-3000:]
+    assert "Traceback" not in out
+    small.ok("up")
+    assert small.plan()[0] == 0
+
+
 def test_two_labs_have_guests_of_their_own(hub, small):
     assert hub.ssh("db", "hostname -f") == "db.hub.home.arpa"
     assert small.ssh("db", "hostname -f") == "db.small.home.arpa"

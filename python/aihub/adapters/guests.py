@@ -5,8 +5,11 @@ from __future__ import annotations
 import json
 import os
 import shlex
+import signal
 import sys
-from collections.abc import Callable, Collection, Mapping
+import threading
+from collections.abc import Callable, Collection, Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Literal
 
@@ -112,19 +115,22 @@ class _Run:
 
         folder = self._state.runs / "ansible"
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-        result = ansible_runner.run(
-            private_data_dir=str(folder),
-            project_dir=str(ROOT),
-            playbook=f"playbooks/{playbook}",
-            inventory=str(ROOT / "inventory" / "hosts"),
-            limit=",".join(guests),
-            tags=",".join(tags) or None,
-            extravars={"stack_only": dict(only)} if only else None,
-            envvars=self._environment(_launcher(folder)),
-            event_handler=self._event,
-            rotate_artifacts=5,
-            quiet=True,
-        )
+        with _signals_kept():
+            result = ansible_runner.run(
+                private_data_dir=str(folder),
+                project_dir=str(ROOT),
+                playbook=f"playbooks/{playbook}",
+                inventory=str(ROOT / "inventory" / "hosts"),
+                limit=",".join(guests),
+                tags=",".join(tags) or None,
+                extravars={"stack_only": dict(only)} if only else None,
+                envvars=self._environment(_launcher(folder)),
+                event_handler=self._event,
+                rotate_artifacts=5,
+                quiet=True,
+            )
+        if result.status == "canceled":
+            raise KeyboardInterrupt
         if result.status != "successful" and not self._failed:
             tail = "\n".join(result.stdout.read().strip().splitlines()[-_TAIL:])
             self._failed[""] = TaskFailed(f"ansible-playbook {playbook} ended {result.status}\n{tail}")
@@ -132,6 +138,7 @@ class _Run:
     def _environment(self, launcher: Path) -> dict[str, str]:
         return {
             "ANSIBLE_CONFIG": str(ROOT / "ansible.cfg"),
+            "ANSIBLE_HOST_KEY_CHECKING": "True",  # ansible-runner would turn it off, over the ssh_config's own word
             "ANSIBLE_LOCAL_TEMP": str(self._state.runs / "ansible" / "tmp"),
             "AIHUB_INVENTORY": str(self._inventory),
             "PATH": f"{launcher.parent}:{os.environ.get('PATH', '/usr/bin:/bin')}",
@@ -151,6 +158,18 @@ class _Run:
             reason = str(data.get("res", {}).get("msg", "did not answer"))
             self._failed[guest] = Unreachable(reason, where=f"{guest}, {_task(data)}", hint="aihub up")
         return False
+
+
+@contextmanager
+def _signals_kept() -> Iterator[None]:
+    """ansible-runner takes SIGINT and SIGTERM for itself and keeps them: Ctrl-C would be lost ever after."""
+    main = threading.current_thread() is threading.main_thread()
+    kept = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)} if main else {}
+    try:
+        yield
+    finally:
+        for number, handler in kept.items():
+            signal.signal(number, handler)
 
 
 def _launcher(folder: Path) -> Path:

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import Any
 
 import pytest
-from aihub import load, paths
+from aihub import access, load, paths
 from aihub.adapters import guests
 from aihub.errors import TaskFailed, Unreachable
 from aihub.model.resolved import Hub
@@ -82,3 +83,21 @@ def test_nothing_wanted_starts_nothing(hub: Hub, tmp_path: Path) -> None:
     state.make()
     state.key.with_suffix(".pub").write_text("ssh-ed25519 AAAA controller\n")
     assert guests.converge(hub, state, "lab", {"db": ["stack/postgres"]}, phase="machine") == {}
+
+
+def test_ansible_never_switches_host_key_checking_off(
+    hub: Hub, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """ansible-runner does, unless told otherwise; a stand-in for ssh shows what Ansible asks of it."""
+    state = paths.State(tmp_path / "state")
+    state.make()
+    access.ensure_key(state)
+    log, program = tmp_path / "asked", tmp_path / "bin" / "ssh"
+    program.parent.mkdir()
+    program.write_text(f'#!/bin/sh\nprintf "%s\\n" "$*" >> {log}\nexit 255\n')
+    program.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{program.parent}:{os.environ['PATH']}")
+    with pytest.raises(Unreachable):
+        guests.converge(hub, state, "lab", {next(iter(hub.guests)): None}, phase="machine")
+    assert str(state.ssh_config) in log.read_text()
+    assert "StrictHostKeyChecking=no" not in log.read_text()
