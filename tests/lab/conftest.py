@@ -43,7 +43,9 @@ class Cli:
     def __call__(self, *arguments: str, timeout: float = 1500) -> subprocess.CompletedProcess[str]:
         """Runs `aihub ARGUMENTS` to its end."""
         command = [str(BIN / "aihub"), *arguments]
-        return subprocess.run(command, env=self.env, capture_output=True, text=True, timeout=timeout, check=False)
+        return subprocess.run(
+            command, env=self.env, capture_output=True, text=True, errors="replace", timeout=timeout, check=False
+        )
 
     def start(self, *arguments: str) -> subprocess.Popen[str]:
         """Starts `aihub ARGUMENTS` in a process group of its own."""

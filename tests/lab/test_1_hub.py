@@ -36,10 +36,9 @@ def test_one_command_brings_up_eight_guests_with_every_check_green(hub, first_up
         "public-ai",
     }
     assert {g["status"] for g in ours} == {"running"}
-    summary = re.search(r"(\d+) passed, (\d+) failed", first_up.stdout)
+    summary = re.search(r"^(\d+) checks: (\d+) passed", first_up.stdout, re.MULTILINE)
     assert summary, first_up.stdout[-3000:]
-    assert int(summary[1]) >= 60
-    assert int(summary[2]) == 0
+    assert int(summary[1]) == int(summary[2]) >= 200
 
 
 def test_the_guests_are_real_machines(hub):
@@ -90,7 +89,7 @@ def test_drift_made_by_hand_is_named_and_exactly_that_is_repaired(hub, api):
     before = containers(hub)
     api("PUT", "/nodes/pve/lxc/112/config", memory=1024)
     assert api.wait(api("POST", "/nodes/pve/lxc/113/status/stop")) == "OK"
-    hub.ssh("monitoring", "for f in /etc/ssh/sshd_config.d/*.conf; do echo 'MaxAuthTries 9' >> $f; done")
+    hub.ssh("monitoring", "echo 'MaxAuthTries 9' >> /etc/ssh/sshd_config")
     hub.ssh("cache", "docker rm -f $(docker ps -q --filter label=com.docker.compose.project=redis)")
 
     code, plan = hub.plan()
@@ -101,7 +100,7 @@ def test_drift_made_by_hand_is_named_and_exactly_that_is_repaired(hub, api):
     hub.ok("up")
     assert int(api("GET", "/nodes/pve/lxc/112/config")["memory"]) != 1024
     assert api("GET", "/nodes/pve/lxc/113/status/current")["status"] == "running"
-    assert "MaxAuthTries 9" not in hub.ssh("monitoring", "cat /etc/ssh/sshd_config.d/*.conf")
+    assert "MaxAuthTries 9" not in hub.ssh("monitoring", "cat /etc/ssh/sshd_config")
     after = containers(hub)
     assert set(after) == set(before)
     assert {name for name in after if after[name] != before[name]} == {
@@ -112,7 +111,7 @@ def test_drift_made_by_hand_is_named_and_exactly_that_is_repaired(hub, api):
 
 def test_a_tag_a_firewall_rule_and_a_deleted_guest_are_drift_too(hub, api):
     api("PUT", "/nodes/pve/lxc/114/config", tags="by-hand")
-    hub.ssh("security", "nft insert rule inet hub input accept")
+    hub.ssh("security", "nft insert rule inet hub inbound accept")
     assert api.wait(api("POST", "/nodes/pve/lxc/115/status/stop")) == "OK"
     assert api.wait(api("DELETE", "/nodes/pve/lxc/115")) == "OK"
 
@@ -145,7 +144,10 @@ def test_a_rebooted_guest_waits_for_its_secrets_and_comes_back_with_up(hub, api)
 
 def test_verify_fails_when_a_promise_is_broken(hub):
     """Each of these checks must be able to go red."""
-    hub.ssh("security", "printf 'PasswordAuthentication yes\\n' > /etc/ssh/sshd_config.d/00-broken.conf")
+    hub.ssh(
+        "security",
+        "sed -i 's/^PasswordAuthentication no/PasswordAuthentication yes/' /etc/ssh/sshd_config.d/10-hub.conf",
+    )
     hub.ssh("db", "docker stop $(docker ps -q)")
     hub.ssh("node", "nft insert rule inet hub_aihub forward accept")
     try:
@@ -157,7 +159,6 @@ def test_verify_fails_when_a_promise_is_broken(hub):
         assert any("postgres" in s for s in subjects), failed
         assert any("private" in s or "zone" in s for s in subjects), failed
     finally:
-        hub.ssh("security", "rm /etc/ssh/sshd_config.d/00-broken.conf && systemctl reload ssh")
         hub.ok("up")
     assert hub.plan()[0] == 0
 

@@ -29,14 +29,14 @@ def kill_when(cli: Cli, text: str, limit: float = 600) -> str:
     """Starts `up`, kills it with SIGKILL as soon as its output holds `text`."""
     child = cli.start("up", "--yes")
     seen, started = "", time.monotonic()
-    assert child.stdout is not None
-    for line in child.stdout:
-        seen += line
-        if text in line:
-            os.killpg(child.pid, signal.SIGKILL)
-            break
-        assert time.monotonic() - started < limit, seen[-3000:]
-    child.wait(timeout=60)
+    with child:
+        assert child.stdout is not None
+        for line in child.stdout:
+            seen += line
+            if text in line:
+                os.killpg(child.pid, signal.SIGKILL)
+                break
+            assert time.monotonic() - started < limit, seen[-3000:]
     assert child.returncode == -signal.SIGKILL, f"`{text}` never came: {seen[-3000:]}"
     return seen
 
@@ -58,7 +58,7 @@ def decoy(api: Api, vmid: int, name: str) -> str:
 
 
 def test_a_run_killed_half_way_is_finished_by_the_next_and_decoys_stay(small):
-    kill_when(small, "creat")
+    kill_when(small, "being created")
     api = Api(small)
     neighbour = decoy(api, 312, "neighbour")
     namesake = decoy(api, 399, "db")
