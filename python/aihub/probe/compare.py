@@ -7,6 +7,7 @@ from typing import Any
 
 from aihub.plan import Change
 
+UNFINISHED = "unfinished"  # what a role's hash is while its files are placed, as on_guest.py writes it
 _SHOWN = 4  # differences named in a summary; the rest is counted
 
 
@@ -22,6 +23,8 @@ def configuration_changes(
     for key, wanted in desired.items():
         if key not in done:
             found[key] = [f"{key} is new"]
+        elif done[key] == UNFINISHED:
+            found[key] = [f"{key} was left unfinished"]
         elif done[key] != wanted:
             found[key] = [f"{key} is to be made anew: its definition changed"]
         if drift := list(_differences(entries.get(key, {}), states.get(key, {}))):

@@ -21,6 +21,7 @@ import sys
 from typing import Any
 
 FORMAT = 1
+UNFINISHED = "unfinished"
 MANIFEST = "/etc/hub/manifest.json"
 DOCKER_SOCKET = "/var/run/docker.sock"
 
@@ -161,19 +162,35 @@ def record(request: dict[str, Any]) -> dict[str, Any]:
     desired = {key: wanted[key] if key in now else old["desired"].get(key, "") for key in entries}
     new = {"format": FORMAT, "desired": desired, "entries": entries}
     if new != old:
-        write(MANIFEST, json.dumps(new, indent=1, sort_keys=True).encode(), "0600", "0:0", [])
+        write_manifest(new)
     return {"changed": new != old}
+
+
+def write_manifest(manifest: dict[str, Any]) -> None:
+    """Replaces the manifest, readable by root only."""
+    write(MANIFEST, json.dumps(manifest, indent=1, sort_keys=True).encode(), "0600", "0:0", [])
 
 
 def place(request: dict[str, Any]) -> dict[str, Any]:
     """Makes files and directories as wanted; answers with the paths of those that were not.
 
-    `memory` names a directory that must be in a file system that never reaches a disk.
+    `memory` names a directory that must be in a file system that never reaches a disk. With `role`, the manifest
+    first says that the role is unfinished, until `record` says what it left: a run that dies in between has files
+    in place that no service has read yet, and the next run must hear of a change again.
     """
     if request.get("memory"):
         require_memory(request["memory"])
-    changed = [wanted["path"] for wanted in request["wanted"] if place_one(wanted, bool(request.get("check")))]
-    return {"changed": changed}
+    check, role = bool(request.get("check")), request.get("role")
+    changed = [wanted["path"] for wanted in request["wanted"] if place_one(wanted, True)]
+    manifest = read_manifest()
+    left = bool(role) and manifest["desired"].get(role) == UNFINISHED
+    if changed and not check:
+        if role and not left:
+            manifest["desired"][role] = UNFINISHED
+            write_manifest(manifest)
+        for wanted in request["wanted"]:
+            place_one(wanted, False)
+    return {"changed": [*changed, *([f"{role}: unfinished"] if left else [])]}
 
 
 def place_one(wanted: dict[str, Any], check: bool) -> bool:
