@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+import time
+from collections.abc import Collection, Mapping, Sequence
 
 from .. import access, lab, probe, provision, render, report
 from ..adapters import guests, images, node, services, ssh
@@ -13,6 +14,7 @@ from ..plan import Change
 from .look import running
 from .run import Background, Run
 
+FIRST_ANSWER = 60.0  # seconds
 Roles = Mapping[str, Collection[str] | None]
 
 
@@ -69,9 +71,7 @@ def configure(run: Run) -> None:
     on = running(run, run.proxmox().read(run.hub))
     if missing := sorted(set(run.hub.guests) - set(on)):
         raise PreconditionFailed(f"not running: {', '.join(missing)}", hint="aihub up")
-    changes, unknown = probe.plan(run.hub, run.state, run.options.target, probe.read(run.hub, run.state, on))
-    if unknown:
-        raise Unreachable(f"no ssh: {', '.join(unknown)}", hint="aihub ssh GUEST, then aihub up")
+    changes = _inside(run, on)
     roles = _roles(run, changes)
     secrets = {c.subject.split("@")[-1] for c in changes if c.owner == "secrets"}
     outside = [name for name in run.hub.guests if run.hub.guests[name].internet]
@@ -87,6 +87,22 @@ def configure(run: Run) -> None:
         _machines(run, roles, inside, progress)
         _deliver(run, secrets, inside, progress)
         _stacks(run, roles, [i for i in run.hub.instances if i not in first or not inside], progress)
+
+
+def _inside(run: Run, names: Sequence[str]) -> Collection[Change]:
+    """What differs inside guests; one that was only just started gets time until its ssh answers."""
+    found = probe.read(run.hub, run.state, names)
+    limit = time.monotonic() + FIRST_ANSWER
+    while True:
+        changes, unknown = probe.plan(run.hub, run.state, run.options.target, found)
+        if not unknown:
+            return changes
+        if time.monotonic() > limit:
+            raise Unreachable(f"no ssh: {', '.join(unknown)}", hint="aihub ssh GUEST, then aihub up")
+        time.sleep(1)
+        for name in unknown:
+            ssh.close(run.state, name)  # the shared connection may lead to the time before a restart
+        found |= probe.read(run.hub, run.state, unknown)
 
 
 def _roles(run: Run, changes: Collection[Change]) -> dict[str, list[str] | None]:
