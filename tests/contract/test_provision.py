@@ -308,6 +308,7 @@ def test_host_keys_come_from_the_create_log(lab, fresh):
     assert any("SHA256:" in line for line in seen["db"])
 
 
+@pytest.mark.slow
 def test_two_runs_at_once_one_wins_and_the_other_names_it(lab, hub):
     for _ in range(3):
         lab.root.fault(kind="delay", method="GET", path="/cluster/resources", seconds=1)

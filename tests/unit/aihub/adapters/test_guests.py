@@ -85,6 +85,7 @@ def test_nothing_wanted_starts_nothing(hub: Hub, tmp_path: Path) -> None:
     assert guests.converge(hub, state, "lab", {"db": ["stack/postgres"]}, phase="machine") == {}
 
 
+@pytest.mark.slow
 def test_ansible_never_switches_host_key_checking_off(
     hub: Hub, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
