@@ -31,7 +31,6 @@ class World:
     netns: str
     api_host: str
     api_port: int
-    fingerprint: str
     certificate: Path
     node_address: str
     node_host_key: str
@@ -87,7 +86,6 @@ def _world(text: bytes) -> World:
         netns=found["netns"],
         api_host=found["api"]["host"],
         api_port=int(found["api"]["port"]),
-        fingerprint=found["api"]["fingerprint"],
         certificate=Path(found["api"]["certificate"]),
         node_address=found["node"]["address"],
         node_host_key=found["node"]["host_key"],

@@ -7,7 +7,8 @@ from typing import Any
 
 from aihub.plan import Change
 
-UNFINISHED = "unfinished"  # what a role's hash is while its files are placed, as on_guest.py writes it
+from .on_guest import UNFINISHED
+
 _SHOWN = 4  # differences named in a summary; the rest is counted
 
 

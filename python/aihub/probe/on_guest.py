@@ -21,7 +21,7 @@ import sys
 from typing import Any
 
 FORMAT = 1
-UNFINISHED = "unfinished"
+UNFINISHED = "unfinished"  # what the manifest holds as a role's hash while its files are being placed
 MANIFEST = "/etc/hub/manifest.json"
 DOCKER_SOCKET = "/var/run/docker.sock"
 

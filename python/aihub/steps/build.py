@@ -9,7 +9,7 @@ from .. import access, lab, probe, provision, render, report
 from ..adapters import guests, images, node, services, ssh
 from ..deliver import deliver
 from ..errors import PreconditionFailed, Unreachable
-from ..model.resolved import Hub, Instance
+from ..model.resolved import Instance
 from ..plan import Change
 from .look import running
 from .run import Background, Run
@@ -28,11 +28,7 @@ def begin_images(run: Run) -> None:
         packages = [] if run.options.stock else render.packages()
         run.templates = Background(lambda: lab.templates(name, packages, lambda text: progress("OS images", text)))
     if any(c.owner in ("guest", "service", "secrets") for c in run.plan.changes):
-        run.images = Background(lambda: _ensure(name, hub, progress))
-
-
-def _ensure(lab_name: str, hub: Hub, progress: report.Progress) -> None:
-    images.ensure(lab_name, hub, progress)
+        run.images = Background(lambda: images.ensure(name, hub, progress))
 
 
 def prepare_node(run: Run) -> None:

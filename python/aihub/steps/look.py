@@ -44,7 +44,7 @@ def _guests(run: Run) -> tuple[Plan, Actual]:
             raise
         # The node's own part of the plan says that the token is to be renewed; `up` then plans anew.
         text = "the API token is refused: guests can be looked at when the node has renewed it"
-        return Plan(warnings=(text,)), Actual({})
+        return Plan(unknown=tuple(run.hub.guests), warnings=(text,)), Actual({})
     found = provision.plan(
         run.hub,
         actual,

@@ -25,7 +25,7 @@ API_PORT = 8006
 class Background:
     """Work that goes on beside the steps."""
 
-    def __init__(self, job: Callable[[], None]) -> None:
+    def __init__(self, job: Callable[[], object]) -> None:
         self._error: BaseException | None = None
         self._job = job
         self._thread = threading.Thread(target=self._run, daemon=True)
