@@ -114,3 +114,10 @@ def test_missing_and_readable_secrets_are_told_by_instance() -> None:
     first, second = secret_changes(wanted, actual)
     assert (first.subject, first.action, first.summary) == ("a@db", "deliver", "/run/hub/a/x is missing")
     assert second.summary == "/run/hub/b/z has mode 0444 and owner 999:999"
+
+
+def test_a_role_left_unfinished_is_named() -> None:
+    manifest = {"desired": {**DESIRED, "ssh": "unfinished"}, "entries": ENTRIES}
+    (change,) = configuration_changes("db", DESIRED, manifest, ENTRIES)
+    assert change.details["roles"] == ["ssh"]
+    assert change.summary == "ssh was left unfinished"

@@ -124,6 +124,16 @@ def test_a_broken_manifest_counts_as_none(manifest: Path) -> None:
     assert on_guest.read_manifest()["desired"] == {}
 
 
+def test_a_role_that_died_before_it_was_recorded_says_changed_again(manifest: Path, tmp_path: Path) -> None:
+    wanted = {"path": str(tmp_path / "file"), "owner": ME, "mode": "0600", "content": "one\n"}
+    request = {"role": "ssh", "wanted": [wanted]}
+    assert on_guest.place(request)["changed"] == [wanted["path"]]
+    assert json.loads(manifest.read_text())["desired"]["ssh"] == on_guest.UNFINISHED
+    assert on_guest.place(request)["changed"] == ["ssh: unfinished"]  # the file is right, who reads it was not told
+    on_guest.record({"desired": {"ssh": "h1"}, "entries": {"ssh": {"files": [wanted["path"]]}}})
+    assert on_guest.place(request)["changed"] == []
+
+
 def test_it_runs_from_stdin_as_it_does_on_a_guest() -> None:
     program = Path(on_guest.__file__).read_bytes()
     assert program.isascii()
