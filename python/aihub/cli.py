@@ -23,6 +23,9 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 
+secrets = typer.Typer(help="The vault, and every secret of the hub.", no_args_is_help=True, rich_markup_mode=None)
+app.add_typer(secrets, name="secrets", context_settings={"help_option_names": ["-h", "--help"]})
+
 HubFile = Annotated[Path, typer.Option("--hub", envvar="AIHUB_HUB", help="The hub file.")]
 TargetName = Annotated[Literal["lab", "pve"], typer.Option("--target", envvar="AIHUB_TARGET", help="Where the hub is.")]
 LabName = Annotated[str, typer.Option("--lab", envvar="AIHUB_LAB", help="The lab's name [default: the hub's name].")]
@@ -103,6 +106,9 @@ def up(
         bool, typer.Option("--stock", envvar="AIHUB_STOCK", help="Lab: guests start from a stock image, as on a node.")
     ] = False,
     allow_destroy: AllowDestroy = None,
+    kit_proof: Annotated[
+        Path | None, typer.Option("--kit-proof", metavar="KEY", help="Show with this key that the recovery kit opens.")
+    ] = None,
     as_json: Json = False,
     debug: Debug = False,
 ) -> None:
@@ -119,6 +125,7 @@ def up(
             full=full,
             stock=stock,
             allow_destroy=allowed,
+            kit_proof=kit_proof,
             as_json=as_json,
             debug=debug,
         ),
@@ -206,6 +213,101 @@ def test(
 def bench(hub: HubFile = paths.DEFAULT_HUB, lab: LabName = "", as_json: Json = False, debug: Debug = False) -> None:
     """Measure the running lab, with the goal beside each figure."""
     perform("bench", Options(hub=hub, lab=lab, as_json=as_json, debug=debug))
+
+
+KeyFile = Annotated[Path | None, typer.Option("--identity", metavar="KEY", help="The key that opens the kit.")]
+
+
+@secrets.command("init")
+def secrets_init(
+    hub: HubFile = paths.DEFAULT_HUB,
+    target: TargetName = "lab",
+    lab: LabName = "",
+    kit_proof: Annotated[
+        Path | None, typer.Option("--kit-proof", metavar="KEY", help="Show with this key that the recovery kit opens.")
+    ] = None,
+    debug: Debug = False,
+) -> None:
+    """Bring the vault up: `aihub up` does it too."""
+    perform("secrets.init", Options(hub=hub, target=target, lab=lab, kit_proof=kit_proof, debug=debug))
+
+
+@secrets.command("status")
+def secrets_status(
+    hub: HubFile = paths.DEFAULT_HUB,
+    target: TargetName = "lab",
+    lab: LabName = "",
+    as_json: Json = False,
+    debug: Debug = False,
+) -> None:
+    """The vault, every secret with its age, logins, certificates, recovery kit. Exit code 4 when it is sealed."""
+    perform("secrets.status", Options(hub=hub, target=target, lab=lab, as_json=as_json, debug=debug))
+
+
+@secrets.command("rotate")
+def secrets_rotate(
+    only: Annotated[list[str] | None, typer.Argument(metavar="INSTANCE[/NAME]", help="What to replace.")] = None,
+    every: Annotated[bool, typer.Option("--all", help="Everything.")] = False,
+    due: Annotated[bool, typer.Option("--due", help="Only what is old enough.")] = False,
+    hub: HubFile = paths.DEFAULT_HUB,
+    target: TargetName = "lab",
+    lab: LabName = "",
+    yes: Yes = False,
+    as_json: Json = False,
+    debug: Debug = False,
+) -> None:
+    """Replace secrets while they are in use; shows first what that restarts. Killed anywhere, the next run goes on."""
+    names = tuple(only or ())
+    perform(
+        "secrets.rotate",
+        Options(
+            hub=hub, target=target, lab=lab, only=names, every=every, due=due, yes=yes, as_json=as_json, debug=debug
+        ),
+    )
+
+
+@secrets.command("unseal")
+def secrets_unseal(
+    kit: Annotated[Path | None, typer.Option("--kit", metavar="FILE", help="Take the shares of this kit.")] = None,
+    identity: KeyFile = None,
+    hub: HubFile = paths.DEFAULT_HUB,
+    target: TargetName = "lab",
+    lab: LabName = "",
+    debug: Debug = False,
+) -> None:
+    """Open a sealed vault with three shares, typed or from a recovery kit."""
+    perform("secrets.unseal", Options(hub=hub, target=target, lab=lab, kit=kit, identity=identity, debug=debug))
+
+
+@secrets.command("revoke")
+def secrets_revoke(
+    guest: Annotated[str, typer.Argument(help="A guest's name.")],
+    hub: HubFile = paths.DEFAULT_HUB,
+    target: TargetName = "lab",
+    lab: LabName = "",
+    yes: Yes = False,
+    debug: Debug = False,
+) -> None:
+    """End a guest's access to the vault at once."""
+    perform("secrets.revoke", Options(hub=hub, target=target, lab=lab, only=(guest,), yes=yes, debug=debug))
+
+
+@secrets.command("kit")
+def secrets_kit(
+    out: Annotated[Path | None, typer.Option("--out", metavar="FILE", help="Copy the newest kit there.")] = None,
+    restore: Annotated[Path | None, typer.Option("--restore", metavar="FILE", help="Put back what it holds.")] = None,
+    identity: KeyFile = None,
+    prove: Annotated[Path | None, typer.Option("--prove", metavar="KEY", help="Show that this key opens it.")] = None,
+    hub: HubFile = paths.DEFAULT_HUB,
+    target: TargetName = "lab",
+    lab: LabName = "",
+    debug: Debug = False,
+) -> None:
+    """The recovery kit: show, copy, prove or put back."""
+    perform(
+        "secrets.kit",
+        Options(hub=hub, target=target, lab=lab, out=out, kit=restore, identity=identity, kit_proof=prove, debug=debug),
+    )
 
 
 def main() -> None:

@@ -72,7 +72,7 @@ def _described(field: FieldInfo, depth: int) -> list[str]:
 def _entry(key: str, field: FieldInfo, depth: int, chosen: dict[str, str], inside: bool) -> Iterator[str]:
     indent = "  " * depth
     inner, named = _inner(field.annotation)
-    if inner is None or key in ("stacks", "ssh_keys"):
+    if inner is None or key in ("stacks", "ssh_keys", "recovery"):
         value = chosen[key] if depth == 1 and key in chosen else _example(field)
         yield f"{indent}{key}: {_scalar(value, quoted=key == 'id')}"
         return

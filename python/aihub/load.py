@@ -14,7 +14,7 @@ from pydantic import ValidationError
 from . import document, operator_keys, paths
 from .document import Document
 from .errors import InvalidInput, Problem
-from .model import derive, explain, rules, wiring
+from .model import delivery, derive, explain, rules, wiring
 from .model.findings import Finding, did_you_mean
 from .model.hub import HubFile
 from .model.resolved import Hub
@@ -47,7 +47,11 @@ def load(path: Path, stacks: Path = paths.STACKS, *, target: Target) -> Hub:
         raise _invalid(read, findings, [])
     manifests, unknown, problems = _manifests(file, stacks)
     keys, key_findings, warnings = operator_keys.read(file.operator.ssh_keys, path.parent, target)
-    findings += unknown + key_findings + rules.check(file, manifests, _declared(read.data), target)
+    needed = any(delivery.delivered(stack) for stack in manifests.values())
+    recipients, kit_findings, kit_warnings = operator_keys.recovery(
+        file.operator.recovery, path.parent, target, needed=needed
+    )
+    findings += unknown + key_findings + kit_findings + rules.check(file, manifests, _declared(read.data), target)
     guests = {name: derive.guest(file, name, spec) for name, spec in file.guests.items()}
     found = {name: guest for name, guest in guests.items() if guest is not None}
     instances, where = wiring.placed(file, found, manifests)
@@ -57,6 +61,7 @@ def load(path: Path, stacks: Path = paths.STACKS, *, target: Target) -> Hub:
     if findings or problems:
         raise _invalid(read, findings, problems)
     logins = derive.consumers(instances)
+    secrets = delivery.secrets(instances, logins)
     return Hub(
         file=file,
         path=str(path),
@@ -66,9 +71,12 @@ def load(path: Path, stacks: Path = paths.STACKS, *, target: Target) -> Hub:
         instances=tuple(instances),
         flows=derive.flows(file, instances),
         consumers=logins,
-        secrets=derive.secrets(instances, logins),
-        warnings=(*warnings, *rules.warnings(file, instances, target)),
+        secrets=secrets,
+        warnings=(*warnings, *kit_warnings, *rules.warnings(file, instances, target)),
         operator_keys=keys,
+        operator_recovery=recipients,
+        pairs=delivery.pairs(logins, secrets),
+        certificates=delivery.certificates(instances),
     )
 
 

@@ -1,4 +1,4 @@
-"""Reads the public keys of the people who may log in."""
+"""Reads the public keys of the people who may log in, and of those who can open the recovery kit."""
 
 from __future__ import annotations
 
@@ -8,9 +8,10 @@ from pathlib import Path
 from . import textfile
 from .errors import InvalidInput
 from .model.findings import Finding
-from .model.types import KEY_LINE
+from .model.types import KEY_LINE, RECOVERY
 
 _LINE = re.compile(KEY_LINE)
+_RECIPIENT = re.compile(RECOVERY)
 HOW = "ssh-keygen -t ed25519"
 
 
@@ -25,7 +26,7 @@ def read(entries: list[str], base: Path, target: str) -> tuple[tuple[str, ...], 
             found.append(entry)
             continue
         try:
-            found += _lines(_path(entry, base))
+            found += _lines(_path(entry, base), _LINE, "public keys, one a line and without options")
         except (InvalidInput, ValueError) as error:
             message = f"{entry} {error if isinstance(error, ValueError) else _reason(error)}"
             if target == "pve":
@@ -40,6 +41,31 @@ def read(entries: list[str], base: Path, target: str) -> tuple[tuple[str, ...], 
     return tuple(dict.fromkeys(found)), wrong, warnings
 
 
+def recovery(
+    entries: list[str], base: Path, target: str, *, needed: bool
+) -> tuple[tuple[str, ...], list[Finding], list[str]]:
+    """Who can open the recovery kit, and what is wrong; the lab makes a key of its own where none is named."""
+    found: list[str] = []
+    wrong: list[Finding] = []
+    warnings: list[str] = []
+    for index, entry in enumerate(entries):
+        if _RECIPIENT.fullmatch(entry):
+            found.append(entry)
+            continue
+        try:
+            found += _lines(_path(entry, base), _RECIPIENT, "ssh-ed25519 or age keys, one a line")
+        except (InvalidInput, ValueError) as error:
+            message = f"{entry} {error if isinstance(error, ValueError) else _reason(error)}"
+            if target == "pve":
+                wrong.append(Finding(("operator", "recovery", index), message))
+            else:
+                warnings.append(f"operator.recovery: {message}")
+    if not entries and needed and target == "pve":
+        message = f"a hub with secrets needs somebody who can open its recovery kit: add a .pub file ({HOW})"
+        wrong.append(Finding(("operator", "recovery"), message))
+    return tuple(dict.fromkeys(found)), wrong, warnings
+
+
 def _path(entry: str, base: Path) -> Path:
     try:
         return base / Path(entry).expanduser()
@@ -47,12 +73,12 @@ def _path(entry: str, base: Path) -> Path:
         raise ValueError(f"can't be found: {error}") from error
 
 
-def _lines(path: Path) -> list[str]:
+def _lines(path: Path, form: re.Pattern[str], what: str) -> list[str]:
     lines = [line.strip() for line in textfile.read(path).splitlines()]
     lines = [line for line in lines if line and not line.startswith("#")]
     for line in lines:
-        if not _LINE.fullmatch(line):
-            raise ValueError("does not hold public keys, one a line and without options")
+        if not form.fullmatch(line):
+            raise ValueError(f"does not hold {what}")
     if not lines:
         raise ValueError("holds no key")
     return lines

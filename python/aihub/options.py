@@ -27,6 +27,12 @@ class Options:
     allow_destroy: frozenset[str] = field(default_factory=frozenset)
     debug: bool = False
     only: tuple[str, ...] = ()
+    kit_proof: Path | None = None
+    every: bool = False
+    due: bool = False
+    kit: Path | None = None
+    identity: Path | None = None
+    out: Path | None = None
 
     def lab_name(self, hub: str) -> str:
         """The lab's name: the option, else $AIHUB_LAB, else the hub's own name."""

@@ -33,7 +33,7 @@ class State:
 
     def make(self) -> None:
         """Creates the directories."""
-        for path in (self.directory, self.ssh, self.secrets, self.runs):
+        for path in (self.directory, self.ssh, self.secrets, self.runs, self.vault, self.kit):
             path.mkdir(mode=0o700, parents=True, exist_ok=True)
 
     @property
@@ -55,6 +55,31 @@ class State:
     @property
     def secrets(self) -> Path:
         return self.directory / "secrets"
+
+    @property
+    def vault(self) -> Path:
+        """What the controller needs to get into the vault."""
+        return self.directory / "vault"
+
+    @property
+    def ca(self) -> Path:
+        """The hub's root certificate; public."""
+        return self.vault / "ca.pem"
+
+    @property
+    def vault_login(self) -> Path:
+        """The controller's own AppRole."""
+        return self.vault / "operator.json"
+
+    @property
+    def vault_pending(self) -> Path:
+        """Shares, root token and the authority's key, while they are on their way into the recovery kit."""
+        return self.vault / "pending.json"
+
+    @property
+    def kit(self) -> Path:
+        """Recovery kits and what is known about them."""
+        return self.directory / "kit"
 
     @property
     def token(self) -> Path:

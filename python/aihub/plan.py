@@ -20,13 +20,13 @@ class Change:
     """One difference to be applied.
 
     `owner` says which adapter applies it: api (proxmoxer), node (metal), guest (Ansible), service (reconcile),
-    secrets. `scope` is api or inside: `plan --scope api` looks at the first only.
+    secrets, vault. `scope` is api or inside: `plan --scope api` looks at the first only.
     """
 
     subject: str  # guest name, instance, or node
     action: Literal["create", "update", "delete", "start", "stop", "configure", "deliver", "reconcile"]
-    owner: Literal["api", "node", "guest", "service", "secrets"]
-    identity: Literal["token", "root@node", "guest", "service"]
+    owner: Literal["api", "node", "guest", "service", "secrets", "vault"]
+    identity: Literal["token", "root@node", "guest", "service", "vault"]
     summary: str
     differences: tuple[Difference, ...] = ()
     restart: bool = False

@@ -1,91 +1,108 @@
-"""Keeps the hub's secrets on the controller, outside git: one file for each, 0600.
+"""What a keeper of secrets can do, how values are made, and which entries a hub starts with.
 
-`Secrets` is the one seam: whoever needs a value asks it, and a Vault can take the place of the files.
+The keeper is the vault (adapters/vault.py); whoever needs a value knows this protocol only.
 """
 
 from __future__ import annotations
 
-import os
-import re
+import base64
 import secrets
 import string
-from pathlib import Path
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
 from typing import Protocol
 
-from .errors import HubError, PreconditionFailed
-from .model.resolved import SecretRef
-from .paths import State
+from .errors import Conflict, HubError
+from .model.resolved import Hub, Pair, SecretRef
+from .model.stack import Alphabet
 
 # Nothing that a shell, a URL or a configuration file must quote.
-_ALPHABET = string.ascii_letters + string.digits
-_INSTANCE = re.compile(r"[a-z0-9][a-z0-9-]*@[a-z0-9][a-z0-9-]*")
-_NAME = re.compile(r"[a-z][a-z0-9_]*")
+_ALPHANUMERIC = string.ascii_letters + string.digits
+PAIR_LENGTH = 40
+"""Characters of a password that no stack declares."""
+
+
+@dataclass(frozen=True)
+class Entry:
+    """One entry as it is now. The values are never printed."""
+
+    data: Mapping[str, str] = field(repr=False)
+    version: int
+    created: datetime
 
 
 class Secrets(Protocol):
-    """Where secret values live."""
+    """Where secret values live. Paths are like hub/infra/db/postgres/reconcile."""
 
-    def ensure(self, ref: SecretRef) -> str:
-        """The value; generated and kept when there is none."""
+    def read(self, path: str) -> Entry | None:
+        """The newest version of an entry; None when there is none."""
 
-    def get(self, instance: str, name: str) -> str:
-        """The value. Raises PreconditionFailed when there is none."""
+    def write(self, path: str, data: Mapping[str, str], cas: int) -> int:
+        """Makes a new version, if `cas` is still the newest one (0: there is none yet); gives its number.
 
-    def put(self, instance: str, name: str, value: str) -> None:
-        """Replaces the value."""
+        Raises Conflict, naming path and keys, when it is not.
+        """
 
-    def names(self, instance: str) -> list[str]:
-        """The names of an instance's secrets."""
+    def destroy(self, path: str) -> None:
+        """Removes an entry with every version; fine if there is none."""
+
+    def list(self, prefix: str) -> Sequence[str]:
+        """The paths of all entries below a prefix, sorted."""
 
 
-class SecretStore:
-    """Secrets as files under the state directory."""
+def generate(alphabet: Alphabet, length: int) -> str:
+    """A fresh value of exactly `length` characters."""
+    if alphabet == "hex":
+        return secrets.token_hex((length + 1) // 2)[:length]
+    if alphabet == "base64":
+        return base64.b64encode(secrets.token_bytes((length * 3 + 3) // 4)).decode()[:length]
+    return "".join(secrets.choice(_ALPHANUMERIC) for _ in range(length))
 
-    def __init__(self, state: State) -> None:
-        self._directory = state.secrets
 
-    def ensure(self, ref: SecretRef) -> str:
-        """The value; generated and kept when there is none."""
-        path = self._path(ref.instance, ref.name)
-        if not path.exists():
-            self._write(path, "".join(secrets.choice(_ALPHABET) for _ in range(ref.length)), replace=False)
-        return path.read_text()
+def ensure(hub: Hub, store: Secrets) -> list[str]:
+    """Makes every entry that is missing; gives their paths. Of two that do so at once, the first wins."""
+    made: list[str] = []
+    pairs = {pair.entry.path: pair for pair in hub.pairs if pair.entry is not None}
+    for pair in hub.pairs:
+        if store.read(pair.path) is None and _create(store, pair.path, new_pair(pair)):
+            made.append(pair.path)
+    for ref in hub.secrets:
+        if ref.kind != "pair" and store.read(ref.path) is None:
+            data = _login(store, pairs[ref.path]) if ref.kind == "login" else new_value(ref)
+            if _create(store, ref.path, data):
+                made.append(ref.path)
+    return made
 
-    def get(self, instance: str, name: str) -> str:
-        """The value. Raises PreconditionFailed when there is none."""
-        path = self._path(instance, name)
-        if not path.exists():
-            raise PreconditionFailed(f"no secret {name} is kept", where=instance, hint="aihub up")
-        return path.read_text()
 
-    def put(self, instance: str, name: str, value: str) -> None:
-        """Replaces the value."""
-        self._write(self._path(instance, name), value, replace=True)
+def missing(hub: Hub, store: Secrets) -> list[str]:
+    """The paths that `ensure` would make."""
+    paths = dict.fromkeys([*(pair.path for pair in hub.pairs), *(ref.path for ref in hub.secrets)])
+    return [path for path in paths if store.read(path) is None]
 
-    def names(self, instance: str) -> list[str]:
-        """The names of an instance's secrets."""
-        folder = self._path(instance, "x").parent
-        return sorted(p.name for p in folder.iterdir() if _NAME.fullmatch(p.name)) if folder.is_dir() else []
 
-    def _path(self, instance: str, name: str) -> Path:
-        # The names end up in paths: nothing else may be read or written through them.
-        if not _INSTANCE.fullmatch(instance) or not _NAME.fullmatch(name):
-            raise HubError(f"not the name of a secret: {instance}/{name}")
-        return self._directory / instance / name
+def new_value(ref: SecretRef) -> dict[str, str]:
+    """A fresh plain secret, as it is kept."""
+    return {"value": generate(ref.alphabet, ref.length)}
 
-    def _write(self, path: Path, value: str, *, replace: bool) -> None:
-        path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-        fresh = path.with_name(f".{path.name}.{os.getpid()}.{secrets.token_hex(4)}")
-        with os.fdopen(os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as handle:
-            handle.write(value)
-            handle.flush()
-            os.fsync(handle.fileno())
-        try:
-            if replace:
-                fresh.replace(path)
-            else:
-                path.hardlink_to(fresh)  # of two that generate at once, the first wins
-        except FileExistsError:
-            pass
-        finally:
-            fresh.unlink(missing_ok=True)
+
+def new_pair(pair: Pair) -> dict[str, str]:
+    """Two fresh passwords, the first in use."""
+    length = pair.entry.length if pair.entry else PAIR_LENGTH
+    return {"a": generate("alphanumeric", length), "b": generate("alphanumeric", length), "active": "a"}
+
+
+def _login(store: Secrets, pair: Pair) -> dict[str, str]:
+    entry = store.read(pair.path)
+    if entry is None:
+        raise HubError("the pair of this login is gone", where=pair.path, hint="aihub up")
+    half = entry.data["active"]
+    return {"user": pair.user(half), "password": entry.data[half]}
+
+
+def _create(store: Secrets, path: str, data: Mapping[str, str]) -> bool:
+    try:
+        store.write(path, data, cas=0)
+    except Conflict:
+        return False
+    return True

@@ -27,6 +27,7 @@ def steps(desired: Desired, actual: Actual) -> list[Step]:
         network.reload(desired, actual),
         services.dns(desired, actual),
         services.time(desired, actual),
+        services.unseal(desired, actual),
         *objects.pve(desired, actual),
     ]
 

@@ -44,6 +44,16 @@ class Record:
 
 
 @dataclass(frozen=True)
+class Vault:
+    """The hub's Vault, which the node unseals: where it answers, the name it proves, and the root it is proven by."""
+
+    address: str
+    port: int
+    name: str
+    authority: str  # PEM
+
+
+@dataclass(frozen=True)
 class Desired:
     """The node of one hub.
 
@@ -64,6 +74,7 @@ class Desired:
     images: str
     mappings: tuple[str, ...] = ()
     kept: str = ""
+    vault: Vault | None = None
     removed: bool = False
     version: int = field(default=1)
 
@@ -119,5 +130,6 @@ def from_json(text: str) -> Desired:
         "names": tuple((name, address) for name, address in data["names"]),
         "storages": tuple(data["storages"]),
         "mappings": tuple(data["mappings"]),
+        "vault": Vault(**data["vault"]) if data.get("vault") else None,
     }
     return Desired(**{**data, **parts})

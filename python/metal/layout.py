@@ -36,6 +36,22 @@ class Layout:
         return f"hub-dns-{self.hub}.service"
 
     @property
+    def unseal(self) -> str:
+        return f"/etc/hub-node/{self.hub}/unseal"
+
+    @property
+    def unseal_unit(self) -> str:
+        return f"hub-unseal-{self.hub}.service"
+
+    @property
+    def authority(self) -> str:
+        return f"/etc/hub-node/{self.hub}/ca.pem"
+
+    @property
+    def shares(self) -> str:
+        return f"/etc/hub-node/{self.hub}/unseal.cred"  # sealed by systemd-creds; written by the controller
+
+    @property
     def chrony(self) -> str:
         return f"/etc/chrony/conf.d/hub-{self.hub}.conf"
 
@@ -54,13 +70,14 @@ class Layout:
     @property
     def files(self) -> tuple[str, ...]:
         """Every file that metal writes."""
-        units = (self.unit_file(self.walls_unit), self.unit_file(self.dns_unit))
-        return (self.walls, self.dns, self.chrony, self.chrony_override, self.sysctl, *units)
+        units = tuple(self.unit_file(unit) for unit in (self.walls_unit, self.dns_unit, self.unseal_unit))
+        secrets = (self.unseal, self.authority, self.shares)
+        return (self.walls, self.dns, self.chrony, self.chrony_override, self.sysctl, *secrets, *units)
 
     @property
     def units(self) -> tuple[str, ...]:
         """Every unit that metal starts."""
-        return (self.walls_unit, self.dns_unit, "chrony.service")
+        return (self.walls_unit, self.dns_unit, self.unseal_unit, "chrony.service")
 
 
 def render(name: str, desired: Desired, upstream: tuple[str, ...] = ()) -> str:
@@ -97,6 +114,10 @@ def _values(desired: Desired, upstream: tuple[str, ...]) -> dict[str, Any]:
         "walls": layout.walls,
         "walls_unit": layout.walls_unit,
         "dns": layout.dns,
+        "vault": desired.vault,
+        "unseal": layout.unseal,
+        "authority": layout.authority,
+        "shares": layout.shares,
     }
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from ipaddress import ip_address
+from pathlib import Path
 
 from .actual import PACKAGES, Actual
 from .desired import Desired
@@ -12,6 +13,7 @@ from .refusal import Refused
 from .steps import Step, Upload, command
 
 Differences = list[tuple[str, str, str]]
+UNSEAL = Path(__file__).with_name("unseal_on_node.py")
 
 
 def packages(desired: Desired, actual: Actual) -> Step:
@@ -81,10 +83,41 @@ def time(desired: Desired, actual: Actual) -> Step:
     return _step("time", differences, [*commands, *_start("chrony.service")])
 
 
+def unseal(desired: Desired, actual: Actual) -> Step:
+    """The unit that unseals the hub's Vault; it runs as soon as the controller has sealed the shares for it."""
+    layout = Layout(desired.hub)
+    if desired.vault is None:
+        return _no_unseal(actual, layout)
+    program, differences = _file(actual, layout.unseal, UNSEAL.read_text(), mode="755")
+    authority, more = _file(actual, layout.authority, desired.vault.authority)
+    unit, also = _unit_file(actual, layout.unseal_unit, render("unseal.service.j2", desired))
+    differences += [*more, *also]
+    found = actual.units[layout.unseal_unit]
+    if found.enabled != "enabled":
+        differences.append((f"{layout.unseal_unit} at boot", found.enabled or "not found", "enabled"))
+    if layout.shares in actual.files:
+        differences += [d for d in _running(actual, layout.unseal_unit) if d[0] == layout.unseal_unit]
+        differences += _stale(actual, layout.unseal_unit, layout.unseal, layout.authority, layout.shares)
+    return _step("unsealing", differences, [*program, *authority, *unit, *_start(layout.unseal_unit)])
+
+
+def _no_unseal(actual: Actual, layout: Layout) -> Step:
+    present = [p for p in _unseal_files(layout) if p in actual.files]
+    if not present:
+        return Step("unsealing")
+    stop = f"systemctl disable --now {layout.unseal_unit} 2>/dev/null || :"
+    return Step("unsealing", "delete", (), (stop, command("rm", "-f", *present), "systemctl daemon-reload"))
+
+
+def _unseal_files(layout: Layout) -> tuple[str, ...]:
+    return (layout.unseal, layout.authority, layout.shares, layout.unit_file(layout.unseal_unit))
+
+
 def removal(desired: Desired, actual: Actual) -> list[Step]:
     """The steps that stop and remove our services; routing stays on, others may need it by now."""
     layout = Layout(desired.hub)
-    found = []
+    without = _no_unseal(actual, layout)
+    found = [without] if without.commands else []
     for subject, unit, files in (
         ("DNS", layout.dns_unit, [layout.dns]),
         ("walls", layout.walls_unit, [layout.walls]),

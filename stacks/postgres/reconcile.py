@@ -1,25 +1,28 @@
 """Databases, owner roles and paired logins of PostgreSQL; run by aihub.adapters.services.
 
 Each consumer has a database and an owner role of the same name, which can't log in, and two logins, NAME_a and
-NAME_b, that act as the owner. Passwords leave this machine only as SCRAM verifiers, computed here.
+NAME_b, that act as the owner; aihub itself is such a pair. Passwords leave this machine only as SCRAM verifiers,
+computed here, and everything goes over TLS to a server that proves its name.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from aihub.adapters.services import Login, Service, Step
+from aihub.adapters.services import Half, Login, Service, Step
 from aihub.errors import HubError, TaskFailed, Unreachable
+from aihub.model.resolved import RECONCILE_ROLE as ADMIN
 from aihub.plan import Difference
 
 if TYPE_CHECKING:
     import psycopg
 
-ADMIN = "hub_reconcile"
+TCP = True  # PostgreSQL's clients speak TLS over TCP only
 EXTENSIONS = ("timescaledb", "vector")
+HALVES: tuple[Half, Half] = ("a", "b")
 _SECONDS = 10
 
 
@@ -57,7 +60,8 @@ def connect(service: Service, user: str, password: str, database: str) -> Iterat
 
     try:
         connection = psycopg.connect(
-            host=str(service.socket.parent), port=5432, user=user, password=password, dbname=database,
+            host=service.server_name, hostaddr="127.0.0.1", port=service.port, user=user, password=password,
+            dbname=database, sslmode="verify-full", sslrootcert=str(service.ca),
             connect_timeout=_SECONDS, autocommit=True, application_name="aihub",
         )  # fmt: skip
     except psycopg.OperationalError as error:
@@ -87,10 +91,10 @@ def read(service: Service) -> State:
             found = databases[login.role]
             databases[login.role] = Database(found.owner, found.public, _extensions(service, login.role))
     proven = {
-        name
+        f"{login.role}_{half}"
         for login in wanted
-        for name, password in _pair(login)
-        if name in roles and _works(service, login, name, password)
+        for half in HALVES
+        if f"{login.role}_{half}" in roles and can_login(service, login.role, half, login.passwords[half])
     }
     return State(roles, databases, frozenset(proven))
 
@@ -106,7 +110,7 @@ def diff(service: Service, state: State) -> list[Step]:
         steps += _database(login, state)
     mine = {name for login in wanted for name, _ in _pair(login)}
     for name, role in sorted(state.roles.items()):
-        if role.can_login and name != ADMIN and name not in mine and role.member_of and name[-2:] in ("_a", "_b"):
+        if role.can_login and name not in mine and role.member_of - {ADMIN} and name[-2:] in ("_a", "_b"):
             difference = Difference("login", "yes", "no")
             sql = [("ALTER ROLE {} NOLOGIN", [name])]
             steps.append(
@@ -127,16 +131,50 @@ def apply(service: Service, steps: Sequence[Step], say: Callable[[str], None]) -
     for step in steps:
         say(step.summary)
         with _admin(service, step.details.get("database", "postgres")) as admin:
-            admin.execute("SET log_statement = 'none'")
-            admin.execute("SET log_min_error_statement = 'panic'")
+            _unlogged(admin)
             for template, names in step.details["sql"]:
                 admin.execute(sql.SQL(template).format(*map(sql.Identifier, names)))
             if "password" in step.details:
-                name = step.details["login"]
-                verifier = admin.pgconn.encrypt_password(
-                    step.details["password"].encode(), name.encode(), b"scram-sha-256"
-                ).decode()
-                admin.execute(sql.SQL("ALTER ROLE {} PASSWORD {}").format(sql.Identifier(name), sql.Literal(verifier)))
+                _set_password(admin, step.details["login"], step.details["password"])
+
+
+def set_passwords(service: Service, role: str, passwords: Mapping[str, str], changing: Half) -> None:
+    """Gives one login of a pair its new password; the other one is left alone."""
+    name, password = f"{role}_{changing}", passwords[changing]
+    if role != ADMIN:
+        with _admin(service) as admin:
+            _unlogged(admin)
+            _set_password(admin, name, password)
+    elif not can_login(service, role, changing, password):
+        # Roles can't administer each other in a circle, so each half of our own pair replaces its own password.
+        try:
+            with _as_half(service, changing) as itself:
+                _unlogged(itself)
+                itself.execute("SET ROLE NONE")  # RESET would lead back to the role that the login acts as
+                _set_password(itself, name, password)
+        except PermissionError as error:
+            raise _foreign(service, error) from error
+
+
+def can_login(service: Service, role: str, half: Half, password: str) -> bool:
+    """Whether that login of the pair opens its database with this password."""
+    try:
+        with connect(service, f"{role}_{half}", password, "postgres" if role == ADMIN else role):
+            return True
+    except PermissionError:
+        return False
+
+
+def _unlogged(connection: psycopg.Connection[Any]) -> None:
+    connection.execute("SET log_statement = 'none'")
+    connection.execute("SET log_min_error_statement = 'panic'")
+
+
+def _set_password(connection: psycopg.Connection[Any], name: str, password: str) -> None:
+    from psycopg import sql
+
+    verifier = connection.pgconn.encrypt_password(password.encode(), name.encode(), b"scram-sha-256").decode()
+    connection.execute(sql.SQL("ALTER ROLE {} PASSWORD {}").format(sql.Identifier(name), sql.Literal(verifier)))
 
 
 _ROLES = """
@@ -157,15 +195,29 @@ FROM pg_database d JOIN pg_roles r ON r.oid = d.datdba WHERE NOT d.datistemplate
 
 @contextmanager
 def _admin(service: Service, database: str = "postgres") -> Iterator[psycopg.Connection[Any]]:
-    try:
-        with connect(service, ADMIN, service.secret("reconcile_password"), database) as connection:
-            yield connection
-    except PermissionError as error:
-        raise HubError(
-            f"the password that we keep does not open {ADMIN}",
-            where=service.instance.name,
-            hint="the state directory or the database is another hub's: compare, then restore the one that is older",
-        ) from error
+    """A connection of our own: of the half in use, else, in the middle of a rotation, of the other one."""
+    active: Half = "b" if service.pair(ADMIN)["active"] == "b" else "a"
+    with ExitStack() as stack:
+        try:
+            connection = stack.enter_context(_as_half(service, active, database))
+        except PermissionError:
+            try:
+                connection = stack.enter_context(_as_half(service, "a" if active == "b" else "b", database))
+            except PermissionError as error:
+                raise _foreign(service, error) from error
+        yield connection
+
+
+@contextmanager
+def _as_half(service: Service, half: Half, database: str = "postgres") -> Iterator[psycopg.Connection[Any]]:
+    with connect(service, f"{ADMIN}_{half}", service.pair(ADMIN)[half], database) as connection:
+        yield connection
+
+
+def _foreign(service: Service, error: PermissionError) -> HubError:
+    text = f"no password that the vault keeps opens {ADMIN}: {error}"
+    hint = "the vault or the database is another hub's: compare, then restore the one that is older"
+    return HubError(text, where=service.instance.name, hint=hint)
 
 
 def _extensions(service: Service, database: str) -> frozenset[str]:
@@ -175,15 +227,6 @@ def _extensions(service: Service, database: str) -> frozenset[str]:
 
 def _pair(login: Login) -> list[tuple[str, str]]:
     return [(f"{login.role}_{half}", password) for half, password in login.passwords.items()]
-
-
-def _works(service: Service, login: Login, name: str, password: str) -> bool:
-    """Whether the password opens the database; a refusal for another reason shows as a difference of its own."""
-    try:
-        with connect(service, name, password, login.role):
-            return True
-    except PermissionError:
-        return False
 
 
 def _owner(login: Login, state: State) -> list[Step]:

@@ -1,4 +1,4 @@
-"""PostgreSQL answers as its consumers need it: paired logins, vectors, hypertables, and nothing for strangers."""
+"""PostgreSQL answers as its consumers need it: over TLS, paired logins, vectors, hypertables, nothing for strangers."""
 
 from __future__ import annotations
 
@@ -8,21 +8,34 @@ from typing import Any
 
 import psycopg
 import pytest
+from aihub.checks import tls
+from aihub.model.resolved import Instance
+from aihub.paths import State
 
 NEAREST = "SELECT id FROM items ORDER BY embedding <-> '[1,0,0]' LIMIT 2"
 Open = Callable[..., Any]
 
 
 @pytest.fixture(scope="session")
-def login(forward: Callable[[int], int], secret: Callable[[str], str]) -> Open:
+def server(forward: Callable[[int], int], instance: Instance, state: State) -> dict[str, Any]:
+    """Where the server is, and that it must prove its name."""
+    return {
+        "host": instance.guest.fqdn, "hostaddr": "127.0.0.1", "port": forward(5432), "connect_timeout": 10,
+        "sslmode": "verify-full", "sslrootcert": str(state.ca),
+    }  # fmt: skip
+
+
+@pytest.fixture(scope="session")
+def login(server: dict[str, Any], secret: Callable[[str], str]) -> Open:
     """`login(half)`: a connection of the checks' own consumer; everything done in it is rolled back."""
 
     @contextmanager
-    def connect(half: str = "a", *, password: str = "", database: str = "verify") -> Iterator[psycopg.Connection]:
-        connection = psycopg.connect(
-            host="127.0.0.1", port=forward(5432), user=f"verify_{half}", dbname=database, connect_timeout=10,
-            password=password or secret(f"verify_{half}"),
-        )  # fmt: skip
+    def connect(
+        half: str = "a", *, password: str = "", database: str = "verify", **options: str
+    ) -> Iterator[psycopg.Connection]:
+        password = password or secret(f"verify_{half}")
+        wanted = {**server, **options, "user": f"verify_{half}", "dbname": database, "password": password}
+        connection = psycopg.connect(**wanted)
         try:
             yield connection
         finally:
@@ -88,16 +101,42 @@ def test_other_database(login: Open) -> None:
         pass
 
 
-def test_superuser(forward: Callable[[int], int]) -> None:
+def test_superuser(server: dict[str, Any]) -> None:
     """the superuser can't log in over the network"""
     with pytest.raises(psycopg.OperationalError, match="rejects connection"):
-        psycopg.connect(
-            host="127.0.0.1",
-            port=forward(5432),
-            user="postgres",
-            password="x",
-            connect_timeout=10,
-        )
+        psycopg.connect(**server, user="postgres", password="x")
+
+
+def test_superuser_password(container: Callable[..., Any]) -> None:
+    """the superuser has no password, and what its first start used is gone"""
+    query = "SELECT rolname FROM pg_authid WHERE rolpassword IS NOT NULL AND rolname IN ('postgres', 'hub_reconcile_a')"
+    command = ["psql", "--no-psqlrc", "--tuples-only", "--no-align", "--username=postgres", f"--command={query}"]
+    code, output = container().exec_run(command)
+    assert (code, output.decode().split()) == (0, ["hub_reconcile_a"])
+
+
+def test_plaintext(login: Open) -> None:
+    """a connection without TLS is refused"""
+    with pytest.raises(psycopg.OperationalError, match="no encryption"), login(sslmode="disable"):
+        pass
+
+
+def test_certificate(login: Open, instance: Instance) -> None:
+    """it proves its name with a certificate of the hub's own authority"""
+    with login() as connection:
+        found = connection.execute("SELECT version FROM pg_stat_ssl WHERE pid = pg_backend_pid()").fetchone()
+    assert found == ("TLSv1.3",)
+    with (
+        pytest.raises(psycopg.OperationalError, match="does not match host name"),
+        login(host=f"other.{instance.guest.fqdn}"),
+    ):
+        pass
+
+
+def test_old_tls(server: dict[str, Any], state: State) -> None:
+    """it refuses TLS older than 1.2"""
+    refusal = tls.refusal_of_old(server["port"], server["host"], state.ca, tls.postgres)
+    assert "PROTOCOL" in refusal, refusal or "it was let in"
 
 
 def test_privileges(login: Open) -> None:

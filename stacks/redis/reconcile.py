@@ -1,28 +1,33 @@
 """ACL users of Valkey; run by aihub.adapters.services.
 
 Each consumer is one user, named like its role, that sees only keys and channels below `ROLE:` and may log in with
-either of two passwords, so that one can be replaced while the other is in use. Only SHA-256 sums of them are sent.
+either of two passwords, so that one can be replaced while the other is in use; aihub itself is such a user. Only
+SHA-256 sums of passwords are sent, over TLS to a server that proves its name.
 """
 
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Iterator, Sequence
+import socket
+import ssl
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import cache
 from typing import TYPE_CHECKING, Any, cast
 
-from aihub.adapters.services import Login, Service, Step
+from aihub.adapters.services import Half, Login, Service, Step
 from aihub.errors import HubError, TaskFailed, Unreachable
+from aihub.model.resolved import RECONCILE_ROLE as ADMIN
 from aihub.plan import Difference
 
 if TYPE_CHECKING:
     import redis
 
-ADMIN = "hub_reconcile"
 OTHERS = ("default", ADMIN)  # config/start.sh writes these
 # Everything but administration; SCAN and RANDOMKEY would show the names of other consumers' keys.
 COMMANDS = "+@all -@admin -@dangerous -scan -randomkey +info"
+_SECONDS = 10
 
 
 @dataclass(frozen=True)
@@ -46,14 +51,16 @@ def connect(service: Service, user: str, password: str) -> Iterator[redis.Redis]
     from redis.backoff import NoBackoff
     from redis.retry import Retry
 
-    client = redis.Redis(
-        unix_socket_path=str(service.socket),
+    pool = redis.ConnectionPool(
+        connection_class=_connection_class(),
+        service=service,
         username=user,
         password=password,
-        socket_timeout=10,
+        socket_timeout=_SECONDS,
         retry=Retry(NoBackoff(), 0),  # a refused login is an answer
         decode_responses=True,
     )
+    client = redis.Redis(connection_pool=pool)
     try:
         yield client
     except redis.AuthenticationError as error:
@@ -64,6 +71,32 @@ def connect(service: Service, user: str, password: str) -> Iterator[redis.Redis]
         raise TaskFailed(f"Valkey refused: {error}", where=service.instance.name, hint="aihub up") from error
     finally:
         client.close()
+        pool.disconnect()
+
+
+@cache
+def _connection_class() -> type[redis.Connection]:
+    import redis
+
+    class Connection(redis.Connection):
+        """TLS through a unix socket; redis-py itself offers one or the other."""
+
+        def __init__(self, *, service: Service, **options: Any) -> None:
+            super().__init__(host=service.server_name, **options)
+            self._service = service
+
+        def _connect(self) -> ssl.SSLSocket:
+            context = ssl.create_default_context(cafile=str(self._service.ca))
+            plain = socket.socket(socket.AF_UNIX)
+            try:
+                plain.settimeout(_SECONDS)
+                plain.connect(str(self._service.socket))
+                return context.wrap_socket(plain, server_hostname=self._service.server_name)
+            except BaseException:
+                plain.close()
+                raise
+
+    return Connection
 
 
 def read(service: Service) -> State:
@@ -108,17 +141,37 @@ def apply(service: Service, steps: Sequence[Step], say: Callable[[str], None]) -
         _send(admin, "ACL", "SAVE")
 
 
+def set_passwords(service: Service, role: str, passwords: Mapping[str, str], changing: Half) -> None:
+    """Gives the role's user both passwords at once; `changing` is the one that is new to it."""
+    sums = [f"#{_sum(passwords[half])}" for half in ("a", "b")]
+    with _admin(service) as admin:
+        _send(admin, "ACL", "SETUSER", role, "resetpass", *sums)
+        _send(admin, "ACL", "SAVE")
+
+
+def can_login(service: Service, role: str, half: Half, password: str) -> bool:
+    """Whether the role's user gets in with this password; one user has both halves."""
+    try:
+        with connect(service, role, password) as client:
+            return bool(client.ping())
+    except PermissionError:
+        return False
+
+
 @contextmanager
 def _admin(service: Service) -> Iterator[redis.Redis]:
-    try:
-        with connect(service, ADMIN, service.secret("reconcile_password")) as client:
-            yield client
-    except PermissionError as error:
+    """A client of our own: with the password in use, else, in the middle of a rotation, with the other one."""
+    kept = service.pair(ADMIN)
+    order = ("b", "a") if kept["active"] == "b" else ("a", "b")
+    works = next((half for half in order if can_login(service, ADMIN, half, kept[half])), None)
+    if works is None:
         raise HubError(
-            f"the password that we keep does not open {ADMIN}",
+            f"no password that the vault keeps opens {ADMIN}",
             where=service.instance.name,
-            hint="aihub up delivers it again; Valkey takes it at its next start",
-        ) from error
+            hint="aihub up delivers them again; Valkey takes them at its next start",
+        )
+    with connect(service, ADMIN, kept[works]) as client:
+        yield client
 
 
 def _send(admin: redis.Redis, *command: str) -> None:
@@ -141,8 +194,12 @@ def _text(value: Any) -> str:
 
 
 def _wanted(login: Login) -> User:
-    sums = frozenset(hashlib.sha256(password.encode()).hexdigest() for password in login.passwords.values())
+    sums = frozenset(_sum(password) for password in login.passwords.values())
     return User(True, sums, f"~{login.role}:*", f"&{login.role}:*", COMMANDS)
+
+
+def _sum(password: str) -> str:
+    return hashlib.sha256(password.encode()).hexdigest()
 
 
 def _rules(user: User) -> list[str]:

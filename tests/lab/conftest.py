@@ -12,6 +12,8 @@ from pathlib import Path
 
 import pytest
 import requests
+from aihub.checks.context import Context
+from aihub.model.resolved import Hub
 
 ROOT = Path(__file__).resolve().parents[2]
 BIN = Path(sys.executable).parent
@@ -46,6 +48,23 @@ class Cli:
         return subprocess.run(
             command, env=self.env, capture_output=True, text=True, errors="replace", timeout=timeout, check=False
         )
+
+    def on(self, guest: str, command: str, given: str = "") -> str:
+        """Runs a shell command on a guest by plain ssh, without aihub; `given` is its standard input."""
+        (config,) = self.state.glob(f"*-lab-{self.lab}/ssh/config")
+        done = subprocess.run(
+            ["ssh", "-F", str(config), "-T", guest, "--", command],
+            input=given,
+            capture_output=True,
+            text=True,
+            errors="replace",
+            timeout=300,
+            check=False,
+        )
+        assert done.returncode == 0, (
+            f"{guest}: {command}: {done.returncode}\n{done.stdout[-3000:]}\n{done.stderr[-3000:]}"
+        )
+        return done.stdout.strip()
 
     def start(self, *arguments: str) -> subprocess.Popen[str]:
         """Starts `aihub ARGUMENTS` in a process group of its own."""
@@ -162,3 +181,18 @@ def hub(cli: Cli, first_up: subprocess.CompletedProcess[str]) -> Cli:
 @pytest.fixture
 def api(hub: Cli) -> Api:
     return Api(hub)
+
+
+@pytest.fixture
+def inside(hub: Cli) -> Iterator[Context]:
+    """The running hub as the checks see it: its vault, its shells, its state."""
+    (state,) = hub.state.glob(f"*-lab-{hub.lab}")
+    context = Context(hub.hub, "lab", str(state), hub.lab)
+    yield context
+    context.close()
+
+
+@pytest.fixture
+def resolved(inside: Context) -> Hub:
+    """What follows from the hub file."""
+    return inside.hub

@@ -6,6 +6,7 @@ import json
 import os
 import re
 import subprocess
+import time
 from pathlib import Path
 
 import pytest
@@ -133,13 +134,23 @@ def test_a_wall_of_the_node_that_fell_is_drift(hub):
     assert hub.plan()[0] == 0
 
 
-def test_a_rebooted_guest_waits_for_its_secrets_and_comes_back_with_up(hub, api):
+def test_a_rebooted_guest_comes_back_alone(hub, api):
+    """Its secrets come from the vault by its own agent: nobody has to be there."""
+    before = hub.on("db", "cut -d' ' -f22 /proc/1/stat")
     assert api.wait(api("POST", "/nodes/pve/lxc/110/status/reboot")) == "OK"
+    limit = time.monotonic() + 120
+    while time.monotonic() < limit:
+        done = hub("ssh", "db", "--", "cut -d' ' -f22 /proc/1/stat; docker ps --format '{{.Names}} {{.Status}}'")
+        born, _, running = done.stdout.strip().partition("\n")
+        if done.returncode == 0 and born != before and "(healthy)" in running:
+            break
+        time.sleep(1)
+    else:
+        raise AssertionError(f"postgres did not come back: {done.stdout} {done.stderr}")
+    assert hub.on("db", "stat -f -c %T /run/hub/postgres") == "tmpfs"
     code, plan = hub.plan()
-    assert code == 3
-    assert {c["subject"].split("@")[-1] for c in plan["changes"]} == {"db"}, json.dumps(plan, indent=1)
-    hub.ok("up")
-    assert hub.plan()[0] == 0
+    assert plan["changes"] == []
+    assert code == 0
 
 
 def test_verify_fails_when_a_promise_is_broken(hub):
@@ -163,26 +174,25 @@ def test_verify_fails_when_a_promise_is_broken(hub):
     assert hub.plan()[0] == 0
 
 
-def test_no_secret_lies_where_it_should_not(hub):
-    """Every secret is known; none is in a process list, a container's definition, a log or this repository."""
-    values = {p.read_text().strip() for p in hub.state.glob("*/secrets/*/*")}
-    assert len(values) >= 5
-    planted = f"planted-{os.urandom(8).hex()}"
-    hub.ssh("db", f"logger {planted}")
-    haystack = ""
-    for guest in ("db", "cache", "private-ai"):
-        haystack += hub.ssh(
-            guest,
-            "docker ps -q | xargs -r docker inspect; journalctl --no-pager;"
-            " for c in $(docker ps -q); do docker logs $c 2>&1; done;"
-            " cat /proc/[0-9]*/cmdline /proc/[0-9]*/environ 2>/dev/null | tr '\\0' ' ';"
-            " cat /opt/hub/*/.env /opt/hub/*/compose.yml",
-        )
-    haystack += subprocess.run(
-        ["git", "log", "-p", "--all"], cwd=ROOT, capture_output=True, text=True, errors="replace", check=True
-    ).stdout
-    assert not [v[:3] + "..." for v in values if v in haystack]
-    assert planted in haystack, "the scan finds what does lie there"
-    for path in hub.state.glob("*/secrets/*/*"):
-        assert path.stat().st_mode & 0o077 == 0
-    assert hub.state.stat().st_uid == 0
+def test_one_secret_in_one_file_turns_the_checks_red(hub, inside, resolved):
+    """The value of a pair, in hex, in a file of a guest that may not even read it."""
+    ref = next(ref for ref in resolved.secrets if ref.kind == "pair" and ref.instance == "redis@cache")
+    value = inside.vault.read(ref.path).data["a"]
+    place = "/root/notes.txt"
+    hub.on("cicd", f"umask 077; cat > {place}", f"remember: {value.encode().hex()}\n")
+    try:
+        done = hub("verify", "--json", "cicd")
+        assert done.returncode == 7
+        (failed,) = [c for c in json.loads(done.stdout)["checks"] if c["outcome"] == "failed"]
+        assert failed["claim"].startswith("no secret is in its files")
+        assert place in failed["message"]
+        assert ref.path in failed["message"]
+        assert value not in done.stdout + done.stderr
+    finally:
+        hub.on("cicd", f"rm {place}")
+    hub.ok("verify", "cicd")
+
+
+def test_the_state_directory_is_its_owner_s_alone(hub):
+    assert hub.state.stat().st_uid == os.geteuid()
+    assert not [p for p in hub.state.rglob("*") if p.is_file() and p.lstat().st_mode & 0o077]

@@ -22,9 +22,25 @@ LADDER = [
     {"process", "secretstore"},
     {"access", "render"},
     {"ssh"},
-    {"proxmox", "node", "guests", "containers", "images", "services", "checks_adapter", "probe", "deliver", "lab"},
+    {
+        "proxmox",
+        "node",
+        "guests",
+        "containers",
+        "images",
+        "services",
+        "vault_adapter",
+        "certificates",
+        "kit",
+        "checks_adapter",
+        "probe",
+        "agent",
+        "lab",
+    },
+    {"vault"},
+    {"rotation"},
     {"provision"},
-    {"report", "checks"},
+    {"report", "checks", "leaks"},
     {"steps"},
     {"verbs"},
     {"cli"},
@@ -35,7 +51,9 @@ DOORS = {
     "docker": {"adapters/containers.py", "checks/context.py"},
     "ruamel": {"document.py"},
     "typer": {"cli.py"},
-    "hvac": set(),
+    "hvac": {"adapters/vault.py"},
+    "pyrage": {"adapters/kit.py"},
+    "cryptography": {"adapters/certificates.py"},
     "testinfra": {"checks/shell.py", "checks/fixtures.py", "checks/context.py"},
     "subprocess": {
         "process.py",
@@ -44,6 +62,8 @@ DOORS = {
         "verbs/bench.py",
         "checks/shell.py",
         "probe/on_guest.py",
+        "agent/on_guest.py",
+        "leaks/on_guest.py",
     },
 }
 
@@ -72,6 +92,7 @@ def level(parts: list[str]) -> int | None:
     if name == "adapters":
         name = parts[1] if len(parts) > 1 else ""
         name = {"checks": "checks_adapter", "lease": "node", "images_builder": "images"}.get(name, name)
+        name = "vault_adapter" if name == "vault" or name.startswith("vault_") else name
     name = "proxmox" if name.startswith("proxmox_") else "provision" if name.startswith("provision_") else name
     return next((n for n, rung in enumerate(LADDER) if name in rung), None)
 

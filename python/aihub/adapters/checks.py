@@ -48,7 +48,7 @@ def run(
     select: Sequence[str] = (),
     progress: Progress | None = None,
 ) -> list[CheckResult]:
-    """Runs every check, or those about `select`: guests, instances, stacks, `zones`, `node`.
+    """Runs every check, or those about `select`: guests, instances, stacks, `zones`, `node`, `controller`.
 
     A failed check is a result. Raises TaskFailed when the checks themselves could not run or there were none,
     and InvalidInput for a name in `select` that is nothing of this hub.
@@ -101,7 +101,7 @@ def _environment(hub: Hub, state: paths.State, target: str, lines: Path) -> dict
 
 
 def _refuse_unknown(hub: Hub, select: Sequence[str]) -> None:
-    known = {*hub.guests, *hub.stacks, *(i.name for i in hub.instances), "zones", "node"}
+    known = {*hub.guests, *hub.stacks, *(i.name for i in hub.instances), "zones", "node", "controller"}
     if unknown := [name for name in select if name not in known]:
         raise InvalidInput(
             f"no guest, instance or stack of this hub: {', '.join(unknown)}",

@@ -14,7 +14,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from aihub import document
+from aihub import document, render
 from aihub.errors import HubError, PreconditionFailed, TaskFailed
 from aihub.model.resolved import Hub
 from aihub.paths import STACKS
@@ -68,14 +68,24 @@ class _Task:
 
 
 def images_of(hub: Hub) -> tuple[Image, ...]:
-    """Every image that the hub's instances run, once each."""
+    """Every image that the hub's instances run, once each; one that several run belongs to the stack that builds it."""
     found: dict[str, Image] = {}
-    for stack in dict.fromkeys(i.stack.name for i in hub.instances):
-        services = document.read(STACKS / stack / "compose.yml").data["services"]
-        for service in services.values():
-            reference = str(service["image"])
-            found.setdefault(reference, Image(reference, stack, hub.stacks[stack].lab))
+    for instance in hub.instances:
+        stack, chosen = instance.stack.name, render.flavour_of(instance)
+        for name, service in document.read(STACKS / stack / "compose.yml").data["services"].items():
+            reference = str({**service, **chosen.get("services", {}).get(name, {})}["image"])
+            if reference not in found or (_builds(stack) and not _builds(found[reference].stack)):
+                found[reference] = Image(reference, stack, str(chosen.get("x-lab", hub.stacks[stack].lab)))
     return tuple(found.values())
+
+
+def check(hub: Hub) -> None:
+    """Raises PreconditionFailed for what the lab can't have, before anything is made."""
+    _tasks(hub)
+
+
+def _builds(stack: str) -> bool:
+    return (STACKS / stack / "lab" / "Dockerfile").is_file()
 
 
 def labels(hub: Hub) -> dict[str, str]:
@@ -110,6 +120,12 @@ def _tasks(hub: Hub) -> list[_Task]:
                 f"{image.reference} is to be pulled, and the lab's registry has only what the lab builds",
                 where=f"stacks/{image.stack}/stack.yml",
                 hint='write `lab: build` with a lab/Dockerfile, or `lab: "skipped: reason"`',
+            )
+        if image.lab.startswith("skipped: ") and hub.stacks[image.stack].lab == "build":
+            raise PreconditionFailed(
+                f"the lab has no {image.name}: {image.lab}",
+                where=f"stacks/{image.stack}",
+                hint="leave the flavour out of the rehearsed hub.yml",
             )
         if image.lab == "build":
             folder = STACKS / image.stack / "lab"

@@ -9,12 +9,13 @@ import re
 import sys
 import tempfile
 import threading
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, Literal
 
-from metal.desired import Desired, Flow, Record, Zone
+from metal.desired import Desired, Flow, Record, Vault, Zone
+from metal.layout import Layout
 from metal.steps import parse_label
 
 from aihub import access, process
@@ -26,7 +27,7 @@ from aihub.paths import ROOT, State
 from aihub.plan import Change, Difference
 
 __all__ = [
-    "apply", "desired", "ensure_token", "plan", "plan_removal", "release_lease", "remove", "take_lease",
+    "apply", "desired", "ensure_token", "plan", "plan_removal", "release_lease", "remove", "seal_shares", "take_lease",
     "trust", "trust_lab",
 ]  # fmt: skip
 
@@ -184,7 +185,35 @@ def _introduce(state: State, address: str, key: str) -> bytes:
 
 
 def _wanted(hub: Hub, state: State, target: Target, names: Names | None) -> Desired:
-    return replace(desired(hub, target, names), kept=_mark(state))
+    wanted = replace(desired(hub, target, names), kept=_mark(state))
+    if hub.vault is None or not state.ca.is_file():
+        return wanted
+    guest, port = hub.vault.guest, hub.vault.stack.main_port or 0
+    return replace(wanted, vault=Vault(str(guest.address), port, guest.fqdn, state.ca.read_text()))
+
+
+def seal_shares(hub: Hub, state: State, shares: Sequence[str]) -> None:
+    """The shares that unseal lie on the node, sealed by its TPM2 or else by its host key, and its unit has them.
+
+    They travel over stdin. What lies there is opened and compared first: nothing is written when it is the same.
+    """
+    layout = Layout(hub.name)
+    text = "".join(f"{share}\n" for share in shares).encode()
+    digest = hashlib.sha256(text).hexdigest()
+    present = f"systemd-creds decrypt --name=shares {layout.shares} - 2>/dev/null | sha256sum | cut -c1-64"
+    if ssh.run(state, access.NODE, present).stdout.decode().strip() == digest:
+        running = f"systemctl is-active --quiet {layout.unseal_unit} || systemctl restart {layout.unseal_unit}"
+        ssh.run(state, access.NODE, running)
+        return
+    fresh = f"{layout.shares}.new"
+    seal = (
+        f"set -e; umask 077; mkdir -p {layout.shares.rpartition('/')[0]}; rm -f {fresh}; "
+        f"systemd-creds encrypt --name=shares - {fresh} 2>/dev/null; sync {fresh}; mv {fresh} {layout.shares}"
+    )
+    ssh.run(state, access.NODE, seal, stdin=text)
+    if ssh.run(state, access.NODE, present).stdout.decode().strip() != digest:
+        raise TaskFailed("the node can't open what it has just sealed", where=access.NODE, hint="aihub up")
+    ssh.run(state, access.NODE, f"systemctl restart {layout.unseal_unit}")
 
 
 def _mark(state: State) -> str:

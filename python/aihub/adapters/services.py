@@ -2,7 +2,8 @@
 
 A reconcile.py has three functions: `read(service)` returns what is there, `diff(service, state)` the steps that are
 missing, `apply(service, steps, say)` does them. It speaks to the service through a forwarded socket, with a login
-of its own, and never touches containers or files of the guest.
+of its own, and never touches containers or files of the guest. Where others log in, it can also replace a password
+(`set_passwords`) and try one (`can_login`).
 """
 
 from __future__ import annotations
@@ -11,16 +12,16 @@ import importlib.util
 import os
 import shutil
 import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
 from typing import Any, Literal, Protocol, cast
 
-from aihub.errors import HubError
-from aihub.model.resolved import VERIFY, Hub, Instance
+from aihub.errors import HubError, PreconditionFailed
+from aihub.model.resolved import RECONCILE_ROLE, Hub, Instance, Pair
 from aihub.paths import STACKS, State
 from aihub.plan import Change, Difference
 from aihub.secretstore import Secrets
@@ -28,6 +29,7 @@ from aihub.secretstore import Secrets
 from . import ssh
 
 Progress = Callable[[str, str], None]
+Half = Literal["a", "b"]
 
 
 @dataclass(frozen=True)
@@ -40,26 +42,41 @@ class Login:
 
 @dataclass(frozen=True)
 class Service:
-    """A running instance as its reconcile.py sees it. `socket` leads to the instance's main port."""
+    """A running instance as its reconcile.py sees it.
+
+    `socket` leads to its main port, and so does `port` on this machine's loopback for stacks whose reconcile.py says
+    `TCP = True`. Those that serve with a certificate are trusted as `server_name` through the authority `ca` only.
+    """
 
     hub: Hub
     instance: Instance
-    socket: Path
     secrets: Secrets
+    ca: Path
+    socket: Path
+    port: int = 0
 
-    def secret(self, name: str) -> str:
-        """A secret of the instance's own."""
-        return self.secrets.get(self.instance.name, name)
+    @property
+    def server_name(self) -> str:
+        """The one name that its certificate is for."""
+        return self.instance.guest.fqdn
+
+    def pair(self, role: str) -> Mapping[str, str]:
+        """Both passwords of a role that logs in here, and which half is in use: `a`, `b`, `active`."""
+        return self._kept(next(p for p in self._pairs() if p.role == role))
 
     def logins(self) -> list[Login]:
-        """Everyone who may log in here, with both passwords."""
-        found = []
-        for consumer in (c for c in self.hub.consumers if c.provider == self.instance.name):
-            checks = consumer.consumer == VERIFY
-            owner = self.instance.name if checks else consumer.consumer
-            base = VERIFY if checks else f"{self.instance.stack.name}_{consumer.key}"
-            found.append(Login(consumer.role, {half: self.secrets.get(owner, f"{base}_{half}") for half in "ab"}))
-        return found
+        """Everyone but ourselves who may log in here, with both passwords."""
+        mine = [(pair.role, self._kept(pair)) for pair in self._pairs() if pair.role != RECONCILE_ROLE]
+        return [Login(role, {half: kept[half] for half in "ab"}) for role, kept in mine]
+
+    def _pairs(self) -> Iterator[Pair]:
+        return (pair for pair in self.hub.pairs if pair.provider == self.instance.name)
+
+    def _kept(self, pair: Pair) -> Mapping[str, str]:
+        entry = self.secrets.read(pair.path)
+        if entry is None:
+            raise PreconditionFailed(f"no passwords of {pair.role} are kept", where=self.instance.name, hint="aihub up")
+        return entry.data
 
 
 @dataclass(frozen=True)
@@ -85,6 +102,19 @@ class Reconciler(Protocol):
         """Makes what is missing."""
 
 
+class Provider(Reconciler, Protocol):
+    """What the reconcile.py of a stack offers that others log in at."""
+
+    def set_passwords(self, service: Service, role: str, passwords: Mapping[str, str], changing: Half) -> None:
+        """Makes the service accept `passwords[changing]` for that half; the other half stays as it is.
+
+        Both values are given, since some services can only be told both. Doing it again changes nothing.
+        """
+
+    def can_login(self, service: Service, role: str, half: Half, password: str) -> bool:
+        """Whether that half of the role gets in with this password. Raises Unreachable when nothing answers."""
+
+
 def reconciled(hub: Hub) -> tuple[Instance, ...]:
     """The instances whose stack has a reconcile.py, in start order."""
     return tuple(i for i in hub.instances if (STACKS / i.stack.name / "reconcile.py").is_file())
@@ -103,11 +133,16 @@ def reconciler(stack: str) -> Reconciler:
     return cast(Reconciler, module)
 
 
+def provider(stack: str) -> Provider:
+    """The reconcile.py of a stack that others log in at."""
+    return cast(Provider, reconciler(stack))
+
+
 def plan(hub: Hub, state: State, secrets: Secrets, instances: Sequence[str]) -> list[Change]:
     """What is missing inside the named, running instances. Reads only; raises Unreachable for one that is silent."""
 
     def look(instance: Instance) -> list[Change]:
-        with _service(hub, state, secrets, instance) as service:
+        with opened(hub, state, secrets, instance) as service:
             module = reconciler(instance.stack.name)
             return [_change(instance, step) for step in module.diff(service, module.read(service))]
 
@@ -121,7 +156,7 @@ def apply(hub: Hub, state: State, secrets: Secrets, instances: Sequence[str], pr
     """
 
     def make(instance: Instance) -> list[Change]:
-        with _service(hub, state, secrets, instance) as service:
+        with opened(hub, state, secrets, instance) as service:
             module = reconciler(instance.stack.name)
             steps = module.diff(service, module.read(service))
             if steps:
@@ -140,19 +175,22 @@ def _each(hub: Hub, names: Sequence[str], work: Callable[[Instance], list[Change
 
 
 @contextmanager
-def _service(hub: Hub, state: State, secrets: Secrets, instance: Instance) -> Iterator[Service]:
-    # PostgreSQL's clients look for a socket of exactly this name in a directory.
+def opened(hub: Hub, state: State, secrets: Secrets, instance: Instance) -> Iterator[Service]:
+    """A running instance, reached through its guest's ssh."""
     folder = state.control / f"service-{instance.guest.vmid}-{instance.stack.name[:12]}-{os.getpid()}"
-    port = instance.stack.main_port
-    if port is None:
+    main = instance.stack.main_port
+    if main is None:
         raise HubError("it has a reconcile.py and gives no port", where=f"stacks/{instance.stack.name}/stack.yml")
     folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-    try:
-        remote = f"{instance.guest.address}:{port}"
-        with ssh.forward(state, instance.guest.name, folder / ".s.PGSQL.5432", remote) as socket:
-            yield Service(hub, instance, socket, secrets)
-    finally:
-        shutil.rmtree(folder, ignore_errors=True)
+    remote = f"{instance.guest.address}:{main}"
+    guest = instance.guest.name
+    with ExitStack() as stack:
+        stack.callback(shutil.rmtree, folder, ignore_errors=True)
+        port = 0
+        if getattr(reconciler(instance.stack.name), "TCP", False):
+            port = stack.enter_context(ssh.forward_tcp(state, guest, remote))
+        socket = stack.enter_context(ssh.forward(state, guest, folder / "socket", remote))
+        yield Service(hub, instance, secrets, state.ca, socket, port)
 
 
 def _change(instance: Instance, step: Step) -> Change:

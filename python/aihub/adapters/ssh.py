@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shlex
+import socket
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -12,6 +13,7 @@ from aihub.errors import Conflict, HubError, PreconditionFailed, TaskFailed, Unr
 from aihub.paths import State
 
 _OWN_FAILURE = 255  # ssh's exit code when not the remote command but ssh itself failed
+_PORT_TRIES = 3  # somebody may take a free port before ssh does
 
 
 def run(
@@ -57,6 +59,30 @@ def forward(state: State, alias: str, local_socket: Path, remote: str) -> Iterat
         local_socket.unlink(missing_ok=True)
 
 
+@contextmanager
+def forward_tcp(state: State, alias: str, remote: str) -> Iterator[int]:
+    """A port on this machine's loopback that leads to `HOST:PORT` as the guest sees it.
+
+    Every local user can connect to it, so only for what a socket can't serve and a login protects.
+    """
+    run(state, alias, "true", timeout=30)
+    for attempt in range(_PORT_TRIES):
+        port = _free_port()
+        spec = f"127.0.0.1:{port}:{remote}"
+        if _control(state, alias, "forward", "-L", spec, check=attempt == _PORT_TRIES - 1):
+            break
+    try:
+        yield port
+    finally:
+        _control(state, alias, "cancel", "-L", spec, check=False)
+
+
+def _free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
 def close(state: State, alias: str) -> None:
     """Ends the shared connection to one alias, if there is one."""
     directory = access.control_directory(state)
@@ -71,10 +97,12 @@ def close_all(state: State) -> None:
         close(state, alias)
 
 
-def _control(state: State, alias: str, order: str, *options: str, check: bool = True) -> None:
+def _control(state: State, alias: str, order: str, *options: str, check: bool = True) -> bool:
+    """Gives the shared connection an order; whether it was followed."""
     result = process.run(access.argv(state, alias, "-O", order, *options), check=False, timeout=30)
     if check and result.returncode != 0:
         raise _explain(alias, result.stderr.decode(errors="replace").strip())
+    return result.returncode == 0
 
 
 def _explain(alias: str, text: str) -> HubError:

@@ -19,6 +19,8 @@ from .shell import Shells
 if TYPE_CHECKING:
     import docker
 
+    from aihub.adapters.vault import Vault
+
 Target = Literal["lab", "pve"]
 NODE = access.NODE  # the alias of the Proxmox host
 
@@ -77,13 +79,32 @@ class Context:
         self._ends.callback(shells.close)
         return shells
 
-    def secret(self, instance: str, name: str) -> str:
-        """A secret's value from the controller's store; reports blot it out from then on."""
-        from aihub.secretstore import SecretStore
+    @cached_property
+    def vault(self) -> Vault:
+        """The vault, logged in as the operator. Raises NotReady and Unreachable."""
+        from aihub.adapters import vault
 
-        value = SecretStore(self.state).get(instance, name)
+        return self._ends.enter_context(vault.opened(self.hub, self.state))
+
+    def secret(self, instance: str, name: str) -> str:
+        """A value from the vault: `api_key` of an instance, `verify_a` of a provider. Reports blot it out."""
+        path, key = self._place(instance, name)
+        entry = self.vault.read(path)
+        if entry is None:
+            raise PreconditionFailed(f"the vault holds no {path}", where=instance, hint="aihub up")
+        value = entry.data[key]
         self.handed_out.add(value)
         return value
+
+    def _place(self, instance: str, name: str) -> tuple[str, str]:
+        role, _, half = name.rpartition("_")
+        for pair in self.hub.pairs:
+            if pair.provider == instance and pair.role == role and half in ("a", "b"):
+                return pair.path, half
+        for ref in self.hub.secrets:
+            if (ref.instance, ref.name, ref.kind) == (instance, name, "value"):
+                return ref.path, "value"
+        raise PreconditionFailed(f"{instance} has no secret {name}", where=self.hub.path)
 
     def forward(self, guest: str, address: str, port: int) -> int:
         """A port on this machine's loopback that leads to `address:port` as the guest sees it."""

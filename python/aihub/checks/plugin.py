@@ -1,7 +1,8 @@
 """pytest plugin: runs each check once for every guest or instance that it is about.
 
 A test that asks for `instance` (or, in `stacks/X/`, for anything of one) runs for each instance; one that
-asks for `guest` runs for each guest, or for those that `@pytest.mark.guests(attribute=value)` names.
+asks for `guest` runs for each guest, or for those that `@pytest.mark.guests(attribute=value)` names. With
+`@pytest.mark.among(who=function)` it runs for the guests or instances that `function(hub)` gives.
 """
 
 from __future__ import annotations
@@ -30,6 +31,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 def pytest_configure(config: pytest.Config) -> None:
     """Knows the hub; contacts nothing yet."""
     config.addinivalue_line("markers", "guests(attribute=value): the guests that a check is about")
+    config.addinivalue_line("markers", "among(who=function): function(hub) gives the guests or instances of a check")
     config.addinivalue_line("markers", "about(subject): what a check without guest or instance is about")
     try:
         context = Context.of_environment()
@@ -56,7 +58,9 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
 
 def _subjects(metafunc: pytest.Metafunc, hub: Hub) -> Iterator[Guest | Instance]:
     stack = stack_of(Path(str(metafunc.definition.path)))
-    if stack:
+    if chosen := metafunc.definition.get_closest_marker("among"):
+        yield from chosen.kwargs["who"](hub)
+    elif stack:
         yield from (i for i in hub.instances if i.stack.name == stack)
     elif "instance" in metafunc.fixturenames:
         yield from hub.instances

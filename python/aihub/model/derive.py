@@ -1,4 +1,4 @@
-"""Everything that follows from hub.yml and its stacks: addresses, names, consumers, secrets, flows."""
+"""What follows from hub.yml and its stacks: addresses, names, consumers, flows."""
 
 from __future__ import annotations
 
@@ -6,16 +6,17 @@ import hashlib
 from collections.abc import Iterable, Iterator, Mapping
 from itertools import chain
 
+from .delivery import delivered
 from .hub import GuestSpec, HubFile
 from .resolved import (
     EGRESS,
     LOGIN_STACKS,
+    VAULT,
     VERIFY,
     Consumer,
     Flow,
     Guest,
     Instance,
-    SecretRef,
     bridge_of,
     gateway_of,
     mac_of,
@@ -76,27 +77,17 @@ def consumers(instances: Iterable[Instance]) -> tuple[Consumer, ...]:
     return tuple(found)
 
 
-def secrets(instances: Iterable[Instance], logins: Iterable[Consumer]) -> tuple[SecretRef, ...]:
-    """Every secret's place: the stacks' own, and a pair of passwords for each login."""
-    found = [
-        SecretRef(instance.name, name, spec.length)
-        for instance in instances
-        for name, spec in instance.stack.needs.secrets.items()
-    ]
-    for login in logins:
-        checks = login.consumer == VERIFY
-        owner = login.provider if checks else login.consumer
-        base = VERIFY if checks else f"{login.provider.partition('@')[0]}_{login.key}"
-        found.extend(SecretRef(owner, f"{base}_{half}", deliver=False) for half in "ab")
-    return tuple(found)
-
-
 def flows(file: HubFile, instances: Iterable[Instance]) -> tuple[Flow, ...]:
-    """Every connection that may be opened between guests, once each, sorted."""
+    """Every connection that may be opened to a guest, once each, sorted."""
     every = {instance.name: instance for instance in instances}
     found: dict[tuple[str, str, int], Flow] = {}
     for instance in every.values():
-        for flow in chain(_to_providers(instance, every), _to_published(file, instance), _to_egress(file, instance)):
+        for flow in chain(
+            _to_providers(instance, every),
+            _to_published(file, instance),
+            _to_egress(file, instance),
+            _to_vault(file, instance, every.values()),
+        ):
             found.setdefault((flow.source, flow.destination, flow.port), flow)
     return tuple(sorted(found.values()))
 
@@ -132,3 +123,18 @@ def _to_egress(file: HubFile, instance: Instance) -> Iterator[Flow]:
         if zone.internet == "none":
             why = f"{name} reaches listed hosts through {instance.name}"
             yield Flow(str(zone.subnet), str(instance.guest.address), port, why=why)
+
+
+def _to_vault(file: HubFile, vault: Instance, every: Iterable[Instance]) -> Iterator[Flow]:
+    """Each agent fetches from the vault, and the vault's node unseals it."""
+    port = vault.stack.main_port
+    if vault.stack.name != VAULT or port is None:
+        return
+    guest = vault.guest
+    for instance in every:
+        if delivered(instance.stack) and instance.guest.name != guest.name:
+            why = f"the agent of {instance.guest.name} uses {vault.name}"
+            yield Flow(f"{instance.guest.address}/32", str(guest.address), port, why=why)
+    # As the guest sees its node: the zone's gateway, or with a router between them the node's own address.
+    node = guest.gateway if file.network.gateway == "node" else file.nodes[guest.node].address
+    yield Flow(f"{node}/32", str(guest.address), port, why=f"{guest.node} unseals {vault.name}")

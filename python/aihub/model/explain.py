@@ -32,6 +32,8 @@ def show(value: object) -> str:
     if isinstance(value, dict | list):
         return "a mapping" if isinstance(value, dict) else "a list"
     text = json.dumps(value, default=str)
+    if "SECRET-KEY" in text or "PRIVATE KEY" in text:
+        return "a private key"
     return text if len(text) <= 60 else text[:50] + '..."'
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, get_args
 
 from pydantic import AfterValidator, BeforeValidator, Field, WithJsonSchema
 
@@ -16,6 +16,7 @@ from .types import (
     Address,
     ModelName,
     Name,
+    RecoveryKey,
     Size,
     SshKey,
     StorageId,
@@ -28,6 +29,7 @@ from .types import (
 GIB = 1 << 30
 ZoneName = Literal["infra", "private", "public"]
 StorageClass = Literal["fast", "bulk"]
+Flavour = Literal["openbao", "vault"]
 
 
 class HubSettings(Strict):
@@ -58,6 +60,13 @@ class Operator(Strict):
         default_factory=list,
         max_length=50,
         description="Public keys that may log in beside the controller's own: .pub files or key lines.",
+        examples=[["~/.ssh/id_ed25519.pub"]],
+    )
+    recovery: list[RecoveryKey] = Field(
+        default_factory=list,
+        max_length=20,
+        description="Who can open the recovery kit: age keys (age1...), ssh-ed25519 lines or .pub files. "
+        "Their private halves have no passphrase and lie on another machine.",
         examples=[["~/.ssh/id_ed25519.pub"]],
     )
 
@@ -130,6 +139,7 @@ class StackPlacement(Strict):
 
     name: Name
     replicas: int = Field(1, ge=1, le=16, description="Copies of the stack's main container.")
+    flavour: Flavour | None = Field(None, description="Which server the vault stack runs; openbao unless it says so.")
 
 
 def _placement(value: Any) -> Any:
@@ -156,7 +166,10 @@ Placement = Annotated[
                     "additionalProperties": {
                         "type": "object",
                         "additionalProperties": False,
-                        "properties": {"replicas": {"type": "integer", "minimum": 1, "maximum": 16}},
+                        "properties": {
+                            "replicas": {"type": "integer", "minimum": 1, "maximum": 16},
+                            "flavour": {"enum": list(get_args(Flavour))},
+                        },
                     },
                 },
             ]
@@ -209,7 +222,7 @@ class GuestSpec(Strict):
         default_factory=list,
         max_length=30,
         description="What runs on it: folders of stacks/.",
-        examples=[["postgres"]],
+        examples=[["postgres", "vault"]],
     )
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -9,14 +10,22 @@ from ipaddress import IPv4Address, IPv4Network
 from typing import Literal
 
 from .hub import HubFile, LanguageModel, Node, Zone
-from .stack import Stack
+from .stack import Alphabet, OnChange, Stack
 
 EGRESS = "egress"
 """The stack through which zones without internet reach listed hosts."""
+VAULT = "vault"
+"""The stack that keeps the hub's secrets and makes its certificates."""
 LOGIN_STACKS = ("postgres", "redis")
 """Stacks that other stacks log in at."""
+ONE_USER = ("redis",)
+"""Those of them where one user holds both passwords of a pair; elsewhere a pair is two users, ROLE_a and ROLE_b."""
 VERIFY = "verify"
 """The checks' own login at every provider."""
+RECONCILE = "reconcile"
+"""The entry of a provider that holds the pair which aihub itself logs in with."""
+RECONCILE_ROLE = "hub_reconcile"
+"""The role of that pair inside the provider."""
 
 
 def bridge_of(zone: str) -> str:
@@ -27,6 +36,11 @@ def bridge_of(zone: str) -> str:
 def gateway_of(subnet: IPv4Network) -> IPv4Address:
     """The first address of a subnet."""
     return subnet[1] if subnet.num_addresses > 2 else subnet[0]
+
+
+def approle_id(hub: str, guest: str) -> str:
+    """The role-id with which a guest's agent logs in: a name, not a secret; the secret-id is what proves it."""
+    return hashlib.sha256(f"{hub}\n{guest}\napprole".encode()).hexdigest()[:32]
 
 
 def mac_of(vmid: int) -> str:
@@ -101,12 +115,48 @@ class Consumer:
 
 @dataclass(frozen=True)
 class SecretRef:
-    """A secret by its place, `INSTANCE/NAME`; delivered, it is the file NAME under /run/hub/STACK."""
+    """One entry of the vault that a guest reads: a value of the instance's own, a login elsewhere, or a pair."""
 
-    instance: str
-    name: str
-    length: int = 40
-    deliver: bool = True
+    instance: str  # STACK@GUEST
+    name: str  # inside the instance, like api_key, postgres_main or reconcile
+    path: str  # below the mount kv: hub/ZONE/GUEST/STACK/NAME
+    kind: Literal["value", "login", "pair"]
+    files: Mapping[str, str]  # key of the entry, or several and so many lines -> file under /run/hub/STACK
+    length: int
+    alphabet: Alphabet
+    rotate: int  # days
+    on_change: OnChange
+
+
+@dataclass(frozen=True)
+class Pair:
+    """Both passwords of a role that logs in at a provider, as {"a", "b", "active"} at `path` below the mount kv."""
+
+    provider: str  # STACK@GUEST
+    role: str
+    path: str
+    entry: SecretRef | None  # what its consumer reads; None for those of the checks and of aihub itself
+    rotate: int  # days
+
+    @property
+    def name(self) -> str:
+        """`PROVIDER/ROLE`."""
+        return f"{self.provider}/{self.role}"
+
+    def user(self, half: str) -> str:
+        """Whom one half (`a` or `b`) logs in as."""
+        return self.role if self.provider.partition("@")[0] in ONE_USER else f"{self.role}_{half}"
+
+
+@dataclass(frozen=True)
+class Certificate:
+    """A certificate that an instance serves with; `role` is its role at the vault's certificate authority."""
+
+    instance: str  # STACK@GUEST
+    role: str  # STACK-GUEST
+    name: str  # GUEST.DOMAIN, and no other name
+    days: int
+    on_change: OnChange
 
 
 @dataclass(frozen=True)
@@ -124,6 +174,9 @@ class Hub:
     secrets: tuple[SecretRef, ...]
     warnings: tuple[str, ...] = ()
     operator_keys: tuple[str, ...] = ()  # public key lines
+    operator_recovery: tuple[str, ...] = ()  # age1... keys and ssh-ed25519 lines
+    pairs: tuple[Pair, ...] = ()
+    certificates: tuple[Certificate, ...] = ()
 
     @property
     def name(self) -> str:
@@ -162,6 +215,18 @@ class Hub:
     def egress(self) -> Instance | None:
         """The proxy of the zones without internet; None where the hub has none."""
         return next((i for i in self.instances if i.stack.name == EGRESS), None)
+
+    @cached_property
+    def vault(self) -> Instance | None:
+        """The vault; None where the hub has neither secrets nor certificates."""
+        return next((i for i in self.instances if i.stack.name == VAULT), None)
+
+    @cached_property
+    def agents(self) -> tuple[str, ...]:
+        """The guests with secrets or certificates, in hub.yml's order: each has an agent that fetches them."""
+        owners = {one.instance for one in self.secrets} | {one.instance for one in self.certificates}
+        named = {self.instance(owner).guest.name for owner in owners}
+        return tuple(name for name in self.guests if name in named)
 
     @cached_property
     def _by_name(self) -> Mapping[str, Instance]:

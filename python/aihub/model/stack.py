@@ -7,21 +7,42 @@ from typing import Annotated, Literal
 from pydantic import Field, StringConstraints
 
 from .hub import ZoneName
-from .types import DAYS, HEALTH_PATH, HTTP_PATH, LAB_IMAGE, Command, Key, Name, OutsideHost, Sentence, Strict
+from .types import (
+    DAYS,
+    HEALTH_PATH,
+    HTTP_PATH,
+    LAB_IMAGE,
+    Argument,
+    Command,
+    Key,
+    Name,
+    OutsideHost,
+    Sentence,
+    Strict,
+)
+
+OnChange = Literal["restart", "reload", "none"]
+Alphabet = Literal["alphanumeric", "hex", "base64"]
 
 
 class SecretSpec(Strict):
     """A secret that the stack needs; nobody types it."""
 
     length: int = Field(40, ge=16, le=128, description="Characters of the generated value.")
+    kind: Alphabet = Field("alphanumeric", description="What the value is written with.")
     rotate: str = Field(
         "90d",
         pattern=DAYS,
         description="Longest age before `secrets rotate --due` replaces it.",
     )
-    on_change: Literal["restart", "reload", "none"] = Field(
-        "restart", description="What a running service needs to take a new value."
-    )
+    on_change: OnChange = Field("restart", description="What a running service needs to take a new value.")
+
+
+class Tls(Strict):
+    """A certificate for the guest's name: `tls.pem` (key and chain) beside the secrets, and the hub's `ca.pem`."""
+
+    rotate: str = Field("30d", pattern=DAYS, description="How long a certificate lives; a new one comes at two thirds.")
+    on_change: OnChange = Field("reload", description="What a running service needs to take a new certificate.")
 
 
 class Needs(Strict):
@@ -32,11 +53,26 @@ class Needs(Strict):
     )
     redis: list[Key] = Field(default_factory=list, description="ACL users; each sees only keys under its own prefix.")
     secrets: dict[Key, SecretSpec] = Field(default_factory=dict, description="Secrets of its own.")
+    tls: Tls | None = Field(
+        default=None, description="A certificate for its guest's name; `tls: {}` takes the defaults."
+    )
+    on_login_change: OnChange = Field(
+        default="restart",
+        description="What a running service needs to take a new user and password for a login elsewhere.",
+    )
     internet: list[OutsideHost] = Field(
         default_factory=list,
         description="Hosts outside the hub that it must reach; `*.` stands for all below.",
     )
     stacks: list[Name] = Field(default_factory=list, description="Stacks that must run before this one starts.")
+
+
+class Reload(Strict):
+    """How a running service is told to read its files again: a signal, or a command inside its container."""
+
+    service: Name = Field(description="The service in compose.yml.")
+    signal: Literal["HUP", "USR1", "USR2"] | None = Field(None, description="A signal for its first process.")
+    exec: list[Argument] = Field(default_factory=list, description="A command to run inside its container.")
 
 
 class Port(Strict):
@@ -91,6 +127,7 @@ class Stack(Strict):
     gives: dict[Key, Port] = Field(default_factory=dict, description="What it serves.")
     data: list[Data] = Field(default_factory=list, description="Its volumes whose content matters.")
     gpu: Gpu = Field(default=Gpu(), description="How it uses the guest's GPU.")
+    reload: Reload | None = Field(None, description="How it is reloaded; needed where an `on_change` says reload.")
     start_first: bool = Field(False, description="Started before guests without internet converge (egress).")
     waivers: dict[Key, Sentence] = Field(
         default_factory=dict, description="Hardening that compose.yml can't keep, and why."

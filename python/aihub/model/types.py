@@ -40,6 +40,11 @@ COMMAND = r'^(?:[ -z|}~]|\{[ !"$&-z|}~])*$'
 HTTP_PATH = r"^/[A-Za-z0-9/_.~-]*$"
 HEALTH_PATH = r"^(?:/[A-Za-z0-9/_.~-]*)?$"
 DAYS = r"^[1-9][0-9]{0,3}d$"
+ARGUMENT = rf"^/?{_SEGMENT}(?:/{_SEGMENT})*$"
+AGE_KEY = r"age1[02-9ac-hj-np-z]{58}"
+_ED25519_LINE = r"ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAI[A-Za-z0-9+/]{43}(?: [A-Za-z0-9._@+-]{1,100})?"
+RECOVERY = rf"(?:{AGE_KEY}|{_ED25519_LINE})"
+RECOVERY_KEY = rf"^(?:{RECOVERY}|(?:~/|/|\./)?(?:{_SEGMENT}/)*{_SEGMENT}\.pub)$"
 LAB_IMAGE = rf"^(?:build|pull|skipped: {_WORDS})$"
 
 MEANING = {
@@ -54,6 +59,8 @@ MEANING = {
     PCI_ID: "vendor:device as `lspci -nn` prints it, like 10de:2b85",
     HUB_ID: "16 hex digits",
     SSH_KEY: "the path of a .pub file, or one public key line without options",
+    RECOVERY_KEY: "an age key (age1...), an ssh-ed25519 line, or the path of a .pub file that holds one",
+    ARGUMENT: "a plain word or path: letters, digits and / _ @ + . -, none of which climbs or looks like an option",
     SENTENCE: "one line of letters, digits and plain punctuation",
     COMMAND: "one line of printable ASCII without {{, {% or {#",
     HEALTH_PATH: "empty or an absolute path of letters, digits and / _ . ~ -",
@@ -72,6 +79,8 @@ StorageId = Annotated[str, StringConstraints(pattern=STORAGE_ID)]
 OutsideHost = Annotated[str, StringConstraints(pattern=OUTSIDE_HOST, max_length=253)]
 ModelName = Annotated[str, StringConstraints(pattern=MODEL_NAME)]
 SshKey = Annotated[str, StringConstraints(pattern=SSH_KEY, max_length=2200)]
+RecoveryKey = Annotated[str, StringConstraints(pattern=RECOVERY_KEY, max_length=400)]
+Argument = Annotated[str, StringConstraints(pattern=ARGUMENT, max_length=200)]
 Sentence = Annotated[str, StringConstraints(pattern=SENTENCE, min_length=1, max_length=300)]
 Command = Annotated[str, StringConstraints(pattern=COMMAND, max_length=2000)]
 

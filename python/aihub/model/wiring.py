@@ -8,7 +8,7 @@ from dataclasses import replace
 
 from .findings import Finding
 from .hub import HubFile
-from .resolved import Guest, Instance
+from .resolved import VAULT, Guest, Instance
 from .stack import Stack
 
 Where = Mapping[str, tuple[str | int, ...]]
@@ -81,7 +81,7 @@ def _unserved(instance: Instance, name: str, found: list[Instance]) -> str:
 
 
 def _ordered(instances: list[Instance]) -> tuple[list[Instance], list[str]]:
-    """Providers before consumers, start_first before all others, else hub.yml's order; and any cycle."""
+    """Providers before consumers, start_first before all others, then the vault, else hub.yml's order; any cycle."""
     index = {instance.name: number for number, instance in enumerate(instances)}
     waiting = {i.name: set(i.providers.values()) & index.keys() for i in instances}
     users: dict[str, list[str]] = {}
@@ -102,8 +102,9 @@ def _ordered(instances: list[Instance]) -> tuple[list[Instance], list[str]]:
     return order, _cycle({name: providers for name, providers in waiting.items() if name not in done})
 
 
-def _rank(instance: Instance, index: Mapping[str, int]) -> tuple[bool, int]:
-    return (not instance.stack.start_first, index[instance.name])
+def _rank(instance: Instance, index: Mapping[str, int]) -> tuple[int, int]:
+    first = 0 if instance.stack.start_first else 1 if instance.stack.name == VAULT else 2
+    return (first, index[instance.name])
 
 
 def _cycle(waiting: Mapping[str, set[str]]) -> list[str]:

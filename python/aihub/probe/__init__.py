@@ -35,6 +35,7 @@ class Actual:
     states: Mapping[str, Any] = field(default_factory=dict)
     secrets: Mapping[str, Any] = field(default_factory=dict)
     package_hosts: tuple[str, ...] = ()
+    agent: Mapping[str, Any] | None = None  # its status.json
 
 
 @cache
@@ -99,7 +100,7 @@ def _read_one(hub: Hub, state: State, name: str) -> Actual:
     except HubError as error:
         return Actual(name, error=str(error))
     hosts = tuple(answer["package_hosts"])
-    return Actual(name, "", answer["manifest"], answer["actual"], answer["secrets"], hosts)
+    return Actual(name, "", answer["manifest"], answer["actual"], answer["secrets"], hosts, answer["agent"])
 
 
 def _keep_package_hosts(hub: Hub, state: State, found: Mapping[str, Actual]) -> None:

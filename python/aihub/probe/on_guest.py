@@ -5,6 +5,7 @@ on a command line or in a traceback:
 {"action": "probe", "secrets": [PATH]}
 {"action": "record", "desired": {KEY: HASH}, "entries": {KEY: MANAGED}}
     with MANAGED = {"files": [], "units": [], "boot_units": [], "tables": [], "stacks": []}
+{"action": "agent", "wake": false, "renew": [STACK]}
 {"action": "place", "wanted": [FILE]}
     with FILE = {"path": PATH, "content": TEXT, "mode": "0644", "owner": "0:0", "validate": ARGV}
 """
@@ -23,6 +24,7 @@ from typing import Any
 FORMAT = 1
 UNFINISHED = "unfinished"  # what the manifest holds as a role's hash while its files are being placed
 MANIFEST = "/etc/hub/manifest.json"
+AGENT = "/run/hub/agent"
 DOCKER_SOCKET = "/var/run/docker.sock"
 
 
@@ -150,7 +152,29 @@ def probe(request: dict[str, Any]) -> dict[str, Any]:
         "actual": states(manifest["entries"]),
         "secrets": {path: secret_state(path) for path in request.get("secrets", ())},
         "package_hosts": package_hosts(),
+        "agent": agent_status(),
     }
+
+
+def agent_status() -> dict[str, Any] | None:
+    """What the guest's agent last said of itself; None where it never ran."""
+    try:
+        with open(AGENT + "/status.json") as handle:
+            found: dict[str, Any] = json.load(handle)
+            return found
+    except (OSError, ValueError):
+        return None
+
+
+def agent(request: dict[str, Any]) -> dict[str, Any]:
+    """The agent's status; with `wake` it reads everything anew, `renew` are stacks whose certificate is to go."""
+    for stack in request.get("renew", ()):
+        os.makedirs(AGENT + "/renew", mode=0o700, exist_ok=True)
+        with open(f"{AGENT}/renew/{stack}", "w"):
+            pass
+    if request.get("wake"):
+        subprocess.run(["systemctl", "reload-or-restart", "hub-agent.service"], stdout=sys.stderr, check=True)
+    return {"status": agent_status()}
 
 
 def record(request: dict[str, Any]) -> dict[str, Any]:
@@ -249,7 +273,7 @@ def require_memory(path: str) -> None:
 
 def main() -> None:
     request = json.loads(sys.stdin.buffer.read())
-    actions = {"probe": probe, "record": record, "place": place}
+    actions = {"probe": probe, "record": record, "place": place, "agent": agent}
     json.dump(actions[request["action"]](request), sys.stdout, separators=(",", ":"))
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from .sources import packages
+from .sources import flavour_of, packages
 from .stacks import secret_files, stack_files
 from .variables import LAB_CA, PACKAGE_HOSTS, desired, hostvars, inventory
 
@@ -10,6 +10,7 @@ __all__ = [
     "LAB_CA",
     "PACKAGE_HOSTS",
     "desired",
+    "flavour_of",
     "hostvars",
     "inventory",
     "packages",

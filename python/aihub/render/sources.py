@@ -8,7 +8,8 @@ from pathlib import Path
 from typing import Any
 
 from aihub import document
-from aihub.paths import ROOT
+from aihub.model.resolved import Instance
+from aihub.paths import ROOT, STACKS
 
 ROLES = ROOT / "roles"
 
@@ -33,6 +34,13 @@ def role_hash(role: str) -> str:
         _add(digest, str(path.relative_to(base)).encode())
         _add(digest, path.read_bytes())
     return digest.hexdigest()
+
+
+def flavour_of(instance: Instance) -> dict[str, Any]:
+    """What compose.FLAVOUR.yml of the instance's stack says, where hub.yml chose a flavour that has one."""
+    flavour = instance.options.get("flavour")
+    path = STACKS / instance.stack.name / f"compose.{flavour}.yml"
+    return dict(document.read(path).data) if flavour and path.is_file() else {}
 
 
 def tree(folder: Path) -> dict[str, bytes]:

@@ -11,10 +11,10 @@ from typing import Any
 
 from aihub import document
 from aihub.errors import InvalidInput
-from aihub.model.resolved import VERIFY, Guest, Hub, Instance
+from aihub.model.resolved import Guest, Hub, Instance
 from aihub.paths import ROOT, STACKS
 
-from .sources import tree
+from .sources import flavour_of, tree
 
 
 def stack_files(hub: Hub, instance: Instance, package_hosts: Sequence[str] = ()) -> dict[str, bytes]:
@@ -34,35 +34,28 @@ def stack_files(hub: Hub, instance: Instance, package_hosts: Sequence[str] = ())
         ".env": _environment(hub, instance).encode(),
         **{f"config/{name}": content for name, content in config.items()},
     }
-    if config:
+    chosen = flavour_of(instance).get("services", {})
+    if config or chosen:
         # Compose doesn't look into mounted files: a label with their revision makes it replace the container.
-        files["compose.override.yml"] = _override(_services(folder / "compose.yml"), _revision(config))
+        files["compose.override.yml"] = _override(_services(folder / "compose.yml"), _revision(config), chosen)
     return dict(sorted(files.items()))
 
 
 def unit_file(hub: Hub, instance: Instance) -> str:
     """The systemd unit of an instance."""
     template = ROOT / "templates" / "stack.service.j2"
-    context = {"instance": instance, "secrets": list(secret_files(hub, instance))}
+    context = {"instance": instance, "secrets": secret_files(hub, instance)}
     return _render(template, template.read_bytes(), context).decode()
 
 
-def secret_files(hub: Hub, instance: Instance) -> dict[str, tuple[str, str]]:
-    """Where each file under /run/hub/STACK comes from: its name -> ("secret" | "text", secret's name | text).
-
-    Beside its own secrets an instance gets user and password of every login that it has elsewhere.
-    """
-    files = {ref.name: ("secret", ref.name) for ref in hub.secrets if ref.instance == instance.name and ref.deliver}
-    for consumer in hub.consumers:
-        if consumer.consumer == instance.name and consumer.consumer != VERIFY:
-            provider = hub.instance(consumer.provider).stack.name
-            login = f"{provider}_{consumer.key}"
-            # The first of the pair is the one in use until a rotation publishes the other. A Redis user holds both
-            # passwords under one name.
-            user = consumer.role if provider == "redis" else f"{consumer.role}_a"
-            files[f"{login}_user"] = ("text", user)
-            files[f"{login}_password"] = ("secret", f"{login}_a")
-    return dict(sorted(files.items()))
+def secret_files(hub: Hub, instance: Instance) -> list[str]:
+    """The names of the files that the guest's agent keeps under /run/hub/STACK for an instance."""
+    files = {name for ref in hub.secrets if ref.instance == instance.name for name in ref.files.values()}
+    if any(one.instance == instance.name for one in hub.certificates):
+        files |= {"ca.pem", "tls.pem"}
+    elif files:
+        files.add("ca.pem")  # whoever logs in elsewhere verifies who answers
+    return sorted(files)
 
 
 def proxy(hub: Hub, guest: Guest) -> str:
@@ -140,6 +133,7 @@ def _services(compose: Path) -> tuple[str, ...]:
     return tuple(document.read(compose).data["services"])
 
 
-def _override(services: Sequence[str], revision: str) -> bytes:
+def _override(services: Sequence[str], revision: str, chosen: Mapping[str, Any]) -> bytes:
     labels = {"labels": {"hub.revision": revision}}
-    return (json.dumps({"services": dict.fromkeys(services, labels)}, indent=1) + "\n").encode()
+    merged = {name: {**labels, **chosen.get(name, {})} for name in services}
+    return (json.dumps({"services": merged}, indent=1) + "\n").encode()

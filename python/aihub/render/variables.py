@@ -7,12 +7,14 @@ import json
 import shlex
 from collections.abc import Mapping, Sequence
 from ipaddress import IPv4Network
+from pathlib import Path
 from typing import Any
 
 from aihub.errors import PreconditionFailed
 from aihub.model.resolved import Guest, Hub, Instance
 from aihub.paths import State
 
+from . import agent
 from .sources import packages, role_hash
 from .stacks import no_proxy, proxy, stack_files, unit_file
 
@@ -24,7 +26,7 @@ _MACHINE = ("base", "ssh", "firewall")
 
 def inventory(hub: Hub, state: State, target: str) -> dict[str, Any]:
     """The inventory as `ansible-inventory --list` understands it."""
-    groups: dict[str, list[str]] = {"guests": list(hub.guests), "containers": []}
+    groups: dict[str, list[str]] = {"guests": list(hub.guests), "containers": [], "agents": list(hub.agents)}
     for guest in hub.guests.values():
         groups.setdefault(f"zone_{guest.zone}", []).append(guest.name)
         if hub.on(guest.name):
@@ -38,6 +40,7 @@ def hostvars(hub: Hub, state: State, target: str) -> dict[str, dict[str, Any]]:
     keys = _authorized_keys(hub, state)
     ca = _text(state, LAB_CA) if target == "lab" else ""
     hosts = _text(state, PACKAGE_HOSTS).split()
+    authority = _text(state, agent.CA)
     found: dict[str, dict[str, Any]] = {}
     for guest in hub.guests.values():
         values: dict[str, Any] = {
@@ -46,6 +49,12 @@ def hostvars(hub: Hub, state: State, target: str) -> dict[str, dict[str, Any]]:
             "docker_ca": ca,
             "stack_instances": [_instance(hub, one, hosts) for one in hub.on(guest.name)],
         }
+        if guest.name in hub.agents:
+            values |= {
+                "vault_agent_ca": authority,
+                "vault_agent_config": agent.config(hub, guest.name),
+                "vault_agent_program": agent.program(),
+            }
         connection = {
             "ansible_ssh_common_args": f"-F {shlex.quote(str(state.ssh_config))}",
             "ansible_python_interpreter": "/usr/bin/python3",
@@ -118,6 +127,8 @@ def _instance(hub: Hub, instance: Instance, package_hosts: Sequence[str]) -> dic
 
 def _desired(values: Mapping[str, Any]) -> dict[str, str]:
     roles = [*_MACHINE, "docker"] if values["stack_instances"] else list(_MACHINE)
+    if "vault_agent_config" in values:
+        roles.append("vault_agent")
     found = {role: _hash(role, {k: v for k, v in values.items() if k.startswith(f"{role}_")}) for role in roles}
     for one in values["stack_instances"]:
         found[f"stack/{one['name']}"] = _hash("stack", one)
@@ -136,7 +147,7 @@ def _authorized_keys(hub: Hub, state: State) -> list[str]:
     return [public.read_text().strip(), *hub.operator_keys]
 
 
-def _text(state: State, name: str) -> str:
+def _text(state: State, name: str | Path) -> str:
     path = state.directory / name
     return path.read_text() if path.exists() else ""
 

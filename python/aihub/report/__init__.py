@@ -1,25 +1,37 @@
 """All printing: results to standard output, progress and errors to standard error; data in, text out."""
 
-from .console import as_json, confirm, recording, say
+from collections.abc import Callable
+
+from .console import as_json, ask, ask_secret, confirm, recording, say
 from .hubs import StatusRow, addresses, status, valid
 from .live import Progress, progress
 from .plans import plan
 from .problems import error, unexpected
+from .secrets import SecretRow, replaced, secrets, to_replace
 from .verification import checks
+
+Say = Callable[[str], None]
 
 __all__ = [
     "Progress",
+    "Say",
+    "SecretRow",
     "StatusRow",
     "addresses",
     "as_json",
+    "ask",
+    "ask_secret",
     "checks",
     "confirm",
     "error",
     "plan",
     "progress",
     "recording",
+    "replaced",
     "say",
+    "secrets",
     "status",
+    "to_replace",
     "unexpected",
     "valid",
 ]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import getpass
 import json
 import sys
 import unicodedata
@@ -78,6 +79,20 @@ def confirm(question: str) -> bool:
     sys.stderr.write(f"{clean(question)} [y/N] ")
     sys.stderr.flush()
     return sys.stdin.readline().strip().lower() in ("y", "yes")
+
+
+def ask(question: str) -> str:
+    """What a person types; empty without a terminal."""
+    if not sys.stdin.isatty():
+        return ""
+    sys.stderr.write(clean(question))
+    sys.stderr.flush()
+    return sys.stdin.readline().strip()
+
+
+def ask_secret(question: str) -> str:
+    """What a person types, unseen; empty without a terminal."""
+    return getpass.getpass(clean(question)).strip() if sys.stdin.isatty() else ""
 
 
 @contextmanager

@@ -7,10 +7,10 @@ from collections.abc import Collection, Mapping, Sequence
 
 from .. import access, lab, probe, provision, render, report
 from ..adapters import guests, images, node, services, ssh
-from ..deliver import deliver
 from ..errors import PreconditionFailed, Unreachable
 from ..model.resolved import Instance
 from ..plan import Change
+from . import secrets
 from .look import running
 from .run import Background, Run
 
@@ -23,11 +23,12 @@ def begin_images(run: Run) -> None:
     if run.world is None or not run.plan.changes:
         return
     name, hub = run.world.name, run.hub
+    images.check(hub)
     progress = run.stack.enter_context(report.progress("images"))
     if any(c.action == "create" for c in run.plan.changes):
         packages = [] if run.options.stock else render.packages()
         run.templates = Background(lambda: lab.templates(name, packages, lambda text: progress("OS images", text)))
-    if any(c.owner in ("guest", "service", "secrets") for c in run.plan.changes):
+    if any(c.owner in ("guest", "service", "secrets", "vault") for c in run.plan.changes):
         run.images = Background(lambda: images.ensure(name, hub, progress))
 
 
@@ -69,20 +70,26 @@ def configure(run: Run) -> None:
         raise PreconditionFailed(f"not running: {', '.join(missing)}", hint="aihub up")
     changes = _inside(run, on)
     roles = _roles(run, changes)
-    secrets = {c.subject.split("@")[-1] for c in changes if c.owner == "secrets"}
     outside = [name for name in run.hub.guests if run.hub.guests[name].internet]
     inside = [name for name in run.hub.guests if name not in outside]
     first = [i for i in run.hub.instances if i.stack.start_first]
+    vault = run.hub.vault
     with report.progress("guests configured") as progress:
         _machines(run, roles, outside, progress)
         if inside and any(name in roles for name in outside):
             probe.read(run.hub, run.state, outside)  # which hosts their packages come from: the proxy lets them through
-        _deliver(run, secrets, outside, progress)
         if inside and any(name in roles for name in [i.guest.name for i in first] + inside):
             _stacks(run, roles, first, progress)
+        if vault:
+            secrets.place_listener(run)
+            _stacks(run, roles, [vault], progress)
+            secrets.bring_up(run, progress)
+            secrets.deliver(run, outside, progress)
         _machines(run, roles, inside, progress)
-        _deliver(run, secrets, inside, progress)
-        _stacks(run, roles, [i for i in run.hub.instances if i not in first or not inside], progress)
+        if vault:
+            secrets.deliver(run, inside, progress)
+        rest = [i for i in run.hub.instances if (i not in first or not inside) and i != vault]
+        _stacks(run, roles, rest, progress)
 
 
 def _inside(run: Run, names: Sequence[str]) -> Collection[Change]:
@@ -120,16 +127,6 @@ def _machines(run: Run, roles: Roles, names: list[str], progress: report.Progres
         guests.converge(run.hub, run.state, run.options.target, chosen, phase="machine", progress=progress)
 
 
-def _deliver(run: Run, wanted: Collection[str], names: list[str], progress: report.Progress) -> None:
-    """Secrets lie in the tmpfs of the guests that need them."""
-    for ref in run.hub.secrets:
-        run.store.ensure(ref)
-    for name in names:
-        if name in wanted or run.hub.on(name):
-            progress(name, "secrets are delivered")
-            deliver(run.hub, run.state, name, run.store)
-
-
 def _stacks(run: Run, roles: Roles, instances: list[Instance], progress: report.Progress) -> None:
     """The stacks run; images that are still being made are waited for."""
     chosen = {i.guest.name: roles[i.guest.name] for i in instances if i.guest.name in roles}
@@ -152,6 +149,6 @@ def _stacks(run: Run, roles: Roles, instances: list[Instance], progress: report.
 
 def reconcile(run: Run) -> None:
     """Databases, users and models inside the services are as declared."""
-    if any(c.owner in ("guest", "service", "secrets", "api") for c in run.plan.changes) or run.options.full:
+    if any(c.owner in ("guest", "service", "secrets", "vault", "api") for c in run.plan.changes) or run.options.full:
         with report.progress("services") as progress:
             services.apply(run.hub, run.state, run.store, [i.name for i in run.hub.instances], progress)

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 
-from .. import probe, provision, report
+from .. import agent, probe, provision, report, secretstore
 from ..adapters import node, services
 from ..adapters.proxmox_errors import AccessRefused
 from ..adapters.proxmox_state import Actual
 from ..errors import PreconditionFailed
+from ..model.delivery import delivered
 from ..plan import Change, Plan
+from ..vault import kits, setup
+from . import secrets
 from .run import Run
 
 UNAUTHORIZED = 401
@@ -67,7 +70,8 @@ def running(run: Run, actual: Actual) -> list[str]:
 def _insides(run: Run, actual: Actual, guests: Plan) -> list[Plan]:
     """What differs inside guests that run; those that are new or stopped need everything."""
     on = running(run, actual)
-    changes, unknown = probe.plan(run.hub, run.state, run.options.target, probe.read(run.hub, run.state, on))
+    found = probe.read(run.hub, run.state, on)
+    changes, unknown = probe.plan(run.hub, run.state, run.options.target, found)
     named = {c.subject for c in guests.changes if c.action in ("create", "start")}
     new = [
         Change(name, "configure", "guest", "guest", "all roles, once it runs")
@@ -77,7 +81,32 @@ def _insides(run: Run, actual: Actual, guests: Plan) -> list[Plan]:
     whole = [
         i.name for i in run.hub.instances if i.guest.name in on and not _differs(i.name, i.guest.name, changes, unknown)
     ]
-    return [Plan((*new, *changes), tuple(unknown)), Plan(tuple(services.plan(run.hub, run.state, run.store, whole)))]
+    kept = _vault(run, found, whole)
+    if kept.changes and any(c.owner == "vault" for c in kept.changes):
+        # Logins inside services are compared with what the vault holds.
+        whole = [name for name in whole if not delivered(run.hub.instance(name).stack)]
+    objects = Plan(tuple(services.plan(run.hub, run.state, run.store, whole)))
+    return [Plan((*new, *changes), tuple(unknown)), kept, objects]
+
+
+def _vault(run: Run, found: Mapping[str, probe.Actual], whole: Sequence[str]) -> Plan:
+    """What differs in the vault, and on the agents that bring its entries to guests."""
+    instance = run.hub.vault
+    if instance is None or instance.name not in whole:
+        return Plan()
+    if why := secrets.reachable(run):
+        return Plan((Change(instance.name, "start", "vault", "vault", why),))
+    vault = run.vault()
+    missing = secretstore.missing(run.hub, vault)
+    made = [Change(instance.name, "create", "vault", "vault", f"{len(missing)} entries: {', '.join(missing[:4])}")]
+    stale = kits.stale(run.hub, run.state, kits.recipients(run.hub, run.state, run.options.target))
+    changes = [
+        *setup.plan(vault, run.hub),
+        *(made if missing else ()),
+        *([Change(instance.name, "update", "vault", "vault", stale)] if stale else ()),
+        *agent.changes(run.hub, found, secrets.versions(run.hub, vault)),
+    ]
+    return Plan(tuple(changes), warnings=tuple(setup.warnings(vault, run.hub)))
 
 
 def _differs(instance: str, guest: str, changes: Sequence[Change], unknown: Sequence[str]) -> bool:

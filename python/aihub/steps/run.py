@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 
@@ -11,13 +11,15 @@ from .. import access, lab, load, lock
 from ..adapters import ssh
 from ..adapters.checks import CheckResult
 from ..adapters.proxmox import Proxmox
+from ..adapters.vault import Vault
+from ..adapters.vault import opened as vault_opened
 from ..errors import PreconditionFailed
 from ..journal import Journal
 from ..model.resolved import Hub
 from ..options import Options
 from ..paths import State
 from ..plan import Plan
-from ..secretstore import SecretStore
+from ..secretstore import Entry
 
 API_PORT = 8006
 
@@ -44,6 +46,29 @@ class Background:
             raise self._error
 
 
+@dataclass(frozen=True)
+class Store:
+    """The vault's entries, for who may never need one: a hub without secrets has no vault."""
+
+    run: Run
+
+    def read(self, path: str) -> Entry | None:
+        """The newest version of an entry; None when there is none."""
+        return self.run.vault().read(path)
+
+    def write(self, path: str, data: Mapping[str, str], cas: int) -> int:
+        """Makes a new version. Raises Conflict when `cas` is not the newest."""
+        return self.run.vault().write(path, data, cas)
+
+    def destroy(self, path: str) -> None:
+        """Removes an entry with every version."""
+        self.run.vault().destroy(path)
+
+    def list(self, prefix: str) -> Sequence[str]:
+        """The paths of all entries below a prefix."""
+        return self.run.vault().list(prefix)
+
+
 @dataclass
 class Run:
     """A verb on its way: each step takes it and adds to it."""
@@ -57,6 +82,7 @@ class Run:
     checks: list[CheckResult] = field(default_factory=list)
     templates: Background | None = None
     images: Background | None = None
+    opened_vault: Vault | None = None
 
     @property
     def names(self) -> dict[str, str]:
@@ -66,9 +92,15 @@ class Run:
         return dict.fromkeys(self.world.registry_names, self.world.registry_address)
 
     @property
-    def store(self) -> SecretStore:
-        """Where the hub's secrets are."""
-        return SecretStore(self.state)
+    def store(self) -> Store:
+        """Where the hub's secrets are; opened when the first is asked for."""
+        return Store(self)
+
+    def vault(self) -> Vault:
+        """The vault, logged in as the operator; one connection for the whole run. Raises NotReady and Unreachable."""
+        if self.opened_vault is None:
+            self.opened_vault = self.stack.enter_context(vault_opened(self.hub, self.state))
+        return self.opened_vault
 
     @property
     def journal(self) -> Journal:

@@ -20,7 +20,7 @@ LINTERS: dict[str, Sequence[str]] = {
     "yamllint": ("yamllint", "--strict", "."),
     "ansible-lint": ("ansible-lint", "--offline", "-q"),
 }
-TESTS = ("tests/unit", "tests/contract")
+TESTS = ("tests/unit", "tests/contract", "tests/vault")
 
 
 def environment() -> dict[str, str]:

@@ -5,10 +5,17 @@ from __future__ import annotations
 from .. import report
 from ..errors import DONE
 from ..options import Options
-from ..steps import build, look, proof, reach
+from ..steps import build, look, proof, reach, secrets
 from ..steps.run import Run, Step, opened, perform
 
-REACH: tuple[Step, ...] = (reach.make_lab, reach.be_trusted, reach.take_lease, look.plan, look.show_plan)
+REACH: tuple[Step, ...] = (
+    reach.make_lab,
+    reach.be_trusted,
+    reach.take_lease,
+    secrets.authority,
+    look.plan,
+    look.show_plan,
+)
 API: tuple[Step, ...] = (look.confirm, build.begin_images, build.prepare_node, build.make_guests)
 INSIDE: tuple[Step, ...] = (build.configure, build.reconcile)
 PROOF: tuple[Step, ...] = (proof.verify, proof.show)

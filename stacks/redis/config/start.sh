@@ -1,12 +1,12 @@
 #!/bin/sh
 # Starts Valkey. Its ACL file belongs to `ACL SAVE`; only two lines are written here at each start: the default user, which
-# is off, and the login that aihub reconciles with, so that a rotated password needs no more than a restart.
+# is off, and the login that aihub reconciles with, which either password of its pair opens.
 set -eu
 umask 077
-hash=$(tr -d '\n' < /run/secrets/reconcile_password | sha256sum | cut -d ' ' -f 1)
+hash() { tr -d '\n' < "/run/secrets/reconcile_$1" | sha256sum | cut -d ' ' -f 1; }
 {
   echo "user default off resetkeys resetchannels -@all"
-  echo "user hub_reconcile on #$hash resetkeys resetchannels -@all +acl +ping"
+  echo "user hub_reconcile on #$(hash a) #$(hash b) resetkeys resetchannels -@all +acl +ping +config|set"
   if [ -f /data/users.acl ]; then
     sed -E '/^user (default|hub_reconcile) /d' /data/users.acl
   fi

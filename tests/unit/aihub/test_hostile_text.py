@@ -72,8 +72,14 @@ def _check_refused(problems: tuple[Problem, ...], places: list[tuple[str | int, 
         assert len(problems) == len(places)
         return
     shown = [p.path for p in problems]
-    missing = [place for place in places if not any(path.startswith(document.show_path(place)) for path in shown)]
+    missing = [place for place in places if not any(path.startswith(_as_shown(place)) for path in shown)]
     assert missing == []
+
+
+def _as_shown(place: tuple[str | int, ...]) -> str:
+    """A place as messages name it: an option of a stack under a guest without the stack's name."""
+    option = len(place) > 5 and place[0] == "guests" and place[2] == "stacks"
+    return document.show_path((*place[:4], *place[5:]) if option else place)
 
 
 @pytest.mark.parametrize("kind", HOSTILE)

@@ -54,7 +54,8 @@ def test_the_default_hub_is_right_and_has_what_the_readme_says() -> None:
         "db", "cache", "security", "cicd", "monitoring", "backup", "private-ai", "public-ai",
     ]  # fmt: skip
     assert {i.name for i in hub.instances} == {
-        "postgres@db", "redis@cache", "egress@cache", "ollama@private-ai", "chroma@private-ai",
+        "postgres@db", "redis@cache", "egress@cache", "vault@security", "ollama@private-ai", "chroma@private-ai",
+        "canary@monitoring", "canary@private-ai", "canary@public-ai",
     }  # fmt: skip
     assert hub.models["qwen2.5-32b"].weights == "qwen2.5:32b-instruct-q4_K_M"
 
@@ -105,6 +106,15 @@ def test_a_manifest_that_leads_out_of_the_stacks_folder_is_refused(tmp_path: Pat
         load.stack("redis", tmp_path / "stacks")
 
 
+@pytest.mark.parametrize("need", ["tls: {on_change: none}", "secrets: {key: {}}", "postgres: [main]", "redis: [main]"])
+def test_the_vault_waits_for_nothing_that_comes_out_of_it(tmp_path: Path, need: str) -> None:
+    (tmp_path / "vault").mkdir()
+    manifest = "title: Vault\nwhy: keeps secrets\nzones: [infra]\nuid: 100\nlab: build\n"
+    (tmp_path / "vault" / "stack.yml").write_text(f"{manifest}needs:\n  {need}\n")
+    with pytest.raises(InvalidInput, match=r"7:3: .*can't wait for what comes out of it"):
+        load.stack("vault", tmp_path)
+
+
 def test_a_hub_file_may_be_a_link(tmp_path: Path) -> None:
     link = tmp_path / "hub.yml"
     link.symlink_to(cases.CASES / "hub" / "valid" / "smallest.yml")
@@ -125,7 +135,7 @@ def test_two_hundred_guests_load_within_a_second(tmp_path: Path, guests: int) ->
     path = tmp_path / "hub.yml"
     lines = [
         f"  g{n}: {{vmid: {1000 + n}, kind: lxc, zone: infra, address: 10.10.{1 + n // 200}.{10 + n % 200}, "
-        "cores: 4, memory: 8GiB, disk: 64GiB, stacks: [redis]}"
+        f"cores: 4, memory: 8GiB, disk: 64GiB, stacks: [{'vault' if n == 0 else 'redis'}]}}"
         for n in range(guests)
     ]
     head = _HEAD.replace("10.10.10.0/24", "10.10.0.0/16")

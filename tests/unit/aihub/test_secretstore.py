@@ -1,63 +1,74 @@
-"""Secrets are generated once, kept to their owner, and reachable by proper names only."""
+"""Values are made by the rules of their stack, entries are made once, and logins follow their pairs."""
 
 from __future__ import annotations
 
-from pathlib import Path
+import base64
+from collections.abc import Mapping
+from datetime import UTC, datetime
 
 import pytest
-from aihub.errors import HubError, PreconditionFailed
-from aihub.model.resolved import SecretRef
-from aihub.paths import State
-from aihub.secretstore import SecretStore
+from aihub.model.resolved import Hub
+from aihub.secretstore import Entry, Secrets, ensure, generate, missing, new_pair
 
-REF = SecretRef("postgres@db", "superuser_password", length=48)
-
-
-@pytest.fixture
-def state(tmp_path: Path) -> State:
-    state = State(tmp_path / "state")
-    state.make()
-    return state
+from tests.unit.aihub.memory import Memory
+from tests.vault.local_vault import small_hub
 
 
-def test_a_value_is_made_once(state: State) -> None:
-    value = SecretStore(state).ensure(REF)
-    assert len(value) == 48
-    assert SecretStore(state).ensure(REF) == value == SecretStore(state).get(REF.instance, REF.name)
+@pytest.fixture(scope="module")
+def hub() -> Hub:
+    return small_hub()
 
 
-def test_only_the_owner_can_read_it(state: State) -> None:
-    SecretStore(state).ensure(REF)
-    path = state.secrets / "postgres@db" / "superuser_password"
-    assert path.stat().st_mode & 0o777 == 0o600
-    assert path.parent.stat().st_mode & 0o777 == 0o700
+@pytest.mark.parametrize("length", [16, 17, 32, 40, 41, 44, 128])
+def test_a_value_has_its_length_and_its_letters(length: int) -> None:
+    for alphabet, letters in (("alphanumeric", str.isalnum), ("hex", lambda v: int(v, 16) >= 0)):
+        values = {generate(alphabet, length) for _ in range(20)}  # type: ignore[arg-type]
+        assert len(values) == 20
+        assert all(len(v) == length and letters(v) for v in values)
+    value = generate("base64", length)
+    assert len(value) == length
+    if length % 4 == 0:
+        assert len(base64.b64decode(value, validate=True)) == length * 3 // 4
 
 
-def test_put_replaces_and_names_lists(state: State) -> None:
-    store = SecretStore(state)
-    store.ensure(REF)
-    store.put("postgres@db", "superuser_password", "other")
-    store.put("postgres@db", "verify_a", "x")
-    assert store.get("postgres@db", "superuser_password") == "other"
-    assert store.names("postgres@db") == ["superuser_password", "verify_a"]
-    assert store.names("redis@cache") == []
+def test_every_entry_is_made_once_and_nothing_is_replaced(hub: Hub) -> None:
+    store: Secrets = Memory()
+    wanted = missing(hub, store)
+    assert len(wanted) == len(set(wanted)) == 16
+    assert sorted(ensure(hub, store)) == sorted(wanted)
+    before = {path: store.read(path) for path in wanted}
+    assert ensure(hub, store) == []
+    assert missing(hub, store) == []
+    assert {path: store.read(path) for path in wanted} == before
 
 
-def test_a_missing_secret_is_named(state: State) -> None:
-    with pytest.raises(PreconditionFailed, match="verify_a"):
-        SecretStore(state).get("postgres@db", "verify_a")
+def test_a_login_is_the_half_of_its_pair_that_is_in_use(hub: Hub) -> None:
+    store = Memory()
+    pair = next(p for p in hub.pairs if p.role == "notes_public_ai_main")
+    store.write(pair.path, {"a": "one", "b": "two", "active": "b"}, cas=0)
+    ensure(hub, store)
+    login = store.read("hub/public/public-ai/notes/postgres_main")
+    assert login is not None
+    assert login.data == {"user": "notes_public_ai_main_b", "password": "two"}
+    assert set(new_pair(pair)) == {"a", "b", "active"}
 
 
-@pytest.mark.parametrize(("instance", "name"), [("../x@db", "a"), ("postgres@db", "../a"), ("", "a"), ("a@b", "")])
-def test_no_name_leads_elsewhere(state: State, instance: str, name: str) -> None:
-    with pytest.raises(HubError, match="not the name of a secret"):
-        SecretStore(state).put(instance, name, "x")
+def test_of_two_at_once_the_first_wins(hub: Hub) -> None:
+    class Late(Memory):
+        """Somebody else writes each entry just before we do."""
+
+        def write(self, path: str, data: Mapping[str, str], cas: int) -> int:
+            if path not in self.entries:
+                theirs = {**data, "value": "theirs"} if "value" in data else dict(data)
+                self.entries[path] = Entry(theirs, 1, datetime.now(UTC))
+            return super().write(path, data, cas)
+
+    store = Late()
+    assert ensure(hub, store) == []
+    key = store.read("hub/public/public-ai/notes/api_key")
+    assert key is not None
+    assert key.data["value"] == "theirs"
 
 
-def test_a_lost_race_keeps_the_winners_value(state: State) -> None:
-    store = SecretStore(state)
-    path = state.secrets / "postgres@db" / "superuser_password"
-    store._write(path, "first", replace=False)
-    store._write(path, "second", replace=False)
-    assert path.read_text() == "first"
-    assert [p.name for p in path.parent.iterdir()] == ["superuser_password"]
+def test_an_entry_never_shows_its_values() -> None:
+    assert "hidden" not in repr(Entry({"value": "hidden"}, 3, datetime.now(UTC)))

@@ -9,7 +9,8 @@ from typing import Any
 
 from metal import layout, rights
 from metal.actual import PACKAGES, Actual, File, Unit
-from metal.desired import Desired, Flow, Record, Zone
+from metal.desired import Desired, Flow, Record, Vault, Zone
+from metal.services import UNSEAL
 
 WANTED = Desired(
     hub="my-hub",
@@ -29,6 +30,7 @@ WANTED = Desired(
     storages=("local-zfs", "tank"),
     images="local",
     kept="abcdef012345",
+    vault=Vault("10.10.10.13", 8200, "security.hub.home.arpa", "root certificate\n"),
 )
 UPSTREAM = ("192.0.2.53",)
 INTERFACES = [{"iface": "vmbr0", "type": "bridge", "cidr": "192.168.1.10/24", "bridge_ports": "eno1", "autostart": 1}]
@@ -54,6 +56,10 @@ def fresh() -> Actual:
     )
 
 
+def _file(text: str, mode: str) -> File:
+    return File(f"{mode} root root", hashlib.sha256(text.encode()).hexdigest(), 100)
+
+
 def converged(wanted: Desired = WANTED) -> Actual:
     """A node that is as wanted."""
     names, node = layout.Layout(wanted.hub), fresh()
@@ -64,9 +70,13 @@ def converged(wanted: Desired = WANTED) -> Actual:
         (names.unit_file(names.dns_unit), "dns.service.j2", "644"),
         (names.chrony, "chrony.conf.j2", "644"),
         (names.sysctl, "sysctl.conf.j2", "644"),
+        (names.unit_file(names.unseal_unit), "unseal.service.j2", "644"),
     ):
-        text = layout.render(template, wanted, UPSTREAM)
-        node.files[path] = File(f"{mode} root root", hashlib.sha256(text.encode()).hexdigest(), 100)
+        node.files[path] = _file(layout.render(template, wanted, UPSTREAM), mode)
+    if wanted.vault:
+        node.files[names.unseal] = _file(UNSEAL.read_text(), "755")
+        node.files[names.authority] = _file(wanted.vault.authority, "644")
+        node.files[names.shares] = _file("sealed", "600")
     node.units = {u: Unit("enabled", "active", 100) for u in names.units}
     node.values |= {"ip_forward": "1", "loaded": "same", "expected": "same"}
     for zone in wanted.zones:

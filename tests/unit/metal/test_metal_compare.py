@@ -206,3 +206,23 @@ def test_no_privilege_at_the_root_and_none_that_gives_power_over_rights():
     assert all(grant.path != "/" for grant in grants(WANTED))
     given = {privilege for privileges in ROLES.values() for privilege in privileges}
     assert not {p for p in given if p.startswith(("Permissions.", "User.", "Realm.", "Sys.Modify", "Sys.Console"))}
+
+
+def test_unsealing_runs_as_soon_as_there_are_shares():
+    node = converged()
+    node.units[NAMES.unseal_unit] = Unit("enabled", "inactive", 0)
+    assert list(pending(WANTED, node)) == ["unsealing"]
+    del node.files[NAMES.shares]
+    assert pending(WANTED, node) == {}
+
+
+def test_new_shares_reach_the_running_unit():
+    node = converged()
+    node.files[NAMES.shares] = replace(node.files[NAMES.shares], changed=200)
+    assert list(pending(WANTED, node)) == ["unsealing"]
+
+
+def test_a_hub_without_a_vault_leaves_no_shares_behind():
+    found = pending(replace(WANTED, vault=None), converged())
+    assert list(found) == ["unsealing"]
+    assert any(NAMES.shares in str(command) for command in found["unsealing"].commands)

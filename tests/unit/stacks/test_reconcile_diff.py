@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from dataclasses import replace
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +12,7 @@ import pytest
 from aihub import load, paths
 from aihub.adapters import services
 from aihub.adapters.services import Service
+from aihub.secretstore import Entry
 
 PASSWORDS = {"verify_a": "first", "verify_b": "second"}
 
@@ -18,14 +20,16 @@ PASSWORDS = {"verify_a": "first", "verify_b": "second"}
 class Store:
     """The two passwords of the checks' own login."""
 
-    def get(self, instance: str, name: str) -> str:
-        return PASSWORDS[name]
+    def read(self, path: str) -> Entry:
+        assert path.endswith("/verify")
+        return Entry({"a": "first", "b": "second", "active": "a"}, 1, datetime.now(UTC))
 
 
 @pytest.fixture(scope="module")
 def service() -> Any:
-    hub = load.load(paths.DEFAULT_HUB, target="lab")
-    return lambda name: Service(hub, hub.instance(name), Path("socket"), Store())
+    whole = load.load(paths.DEFAULT_HUB, target="lab")
+    hub = replace(whole, pairs=tuple(pair for pair in whole.pairs if pair.entry is None))
+    return lambda name: Service(hub, hub.instance(name), Store(), Path("ca.pem"), Path("socket"))
 
 
 @pytest.fixture
@@ -38,7 +42,9 @@ def settled(postgres: Any) -> Any:
     """A PostgreSQL that has all that it should."""
     roles = {
         "postgres": postgres.Role(True, "", frozenset()),
-        "hub_reconcile": postgres.Role(True, "", frozenset({"verify", "verify_a", "verify_b"})),
+        "hub_reconcile": postgres.Role(False, "", frozenset({"verify", "verify_a", "verify_b"})),
+        "hub_reconcile_a": postgres.Role(True, "hub_reconcile", frozenset({"hub_reconcile"})),
+        "hub_reconcile_b": postgres.Role(True, "hub_reconcile", frozenset({"hub_reconcile"})),
         "verify": postgres.Role(False, "", frozenset()),
         "verify_a": postgres.Role(True, "verify", frozenset({"verify"})),
         "verify_b": postgres.Role(True, "verify", frozenset({"verify"})),

@@ -19,6 +19,7 @@ TAKEN = {
     "containers": "a group of our Ansible inventory",
     VERIFY: "the login of the checks",
     "hub": "the hub's own name",
+    "operator": "the login of aihub itself at the vault",
     "lxc": "a kind of guest",
     "vm": "a kind of guest",
     "infra": "a zone",

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 
 from ..findings import Finding
-from ..resolved import VERIFY
+from ..resolved import LOGIN_STACKS, RECONCILE, VAULT
 from ..stack import Stack
 
 
@@ -16,6 +16,8 @@ def check_stack(stack: Stack) -> list[Finding]:
         *_ports(stack),
         *_first(stack),
         *_secrets(stack),
+        *_vault(stack),
+        *_reload(stack),
         *_data(stack),
         *_itself(stack),
     ]
@@ -49,20 +51,50 @@ def _ports(stack: Stack) -> Iterator[Finding]:
 def _first(stack: Stack) -> Iterator[Finding]:
     if not stack.start_first:
         return
-    for key in ("postgres", "redis", "secrets", "stacks"):
+    for key in ("postgres", "redis", "secrets", "tls", "stacks"):
         if getattr(stack.needs, key):
             text = "a stack that starts first waits for nothing: remove this or start_first"
             yield Finding(("needs", key), text, at_key=True)
 
 
 def _secrets(stack: Stack) -> Iterator[Finding]:
-    derived = {f"{VERIFY}_a", f"{VERIFY}_b"}
+    derived = {RECONCILE, f"{RECONCILE}_a", f"{RECONCILE}_b"} if stack.name in LOGIN_STACKS else set()
     for provider, keys in stack.logins.items():
-        derived |= {f"{provider}_{key}_{part}" for key in keys for part in ("a", "b", "user", "password")}
-    for name in stack.needs.secrets:
+        derived |= {f"{provider}_{key}{part}" for key in keys for part in ("", "_user", "_password", "_login")}
+    for name, spec in stack.needs.secrets.items():
         if name in derived:
             text = f'"{name}" is a name that aihub gives to a login itself: name the secret otherwise'
             yield Finding(("needs", "secrets", name), text, at_key=True)
+        whole = {"hex": 2, "base64": 4}.get(spec.kind, 1)
+        if spec.length % whole:
+            text = f"{spec.length} characters of {spec.kind} are no whole bytes: take a multiple of {whole}"
+            yield Finding(("needs", "secrets", name, "length"), text)
+
+
+def _vault(stack: Stack) -> Iterator[Finding]:
+    if stack.name != VAULT:
+        return
+    for key in ("postgres", "redis", "secrets", "tls"):
+        if getattr(stack.needs, key):
+            text = "the vault can't wait for what comes out of it: remove this"
+            yield Finding(("needs", key), text, at_key=True)
+
+
+def _reload(stack: Stack) -> Iterator[Finding]:
+    needs = stack.needs
+    if stack.reload is None:
+        asked: list[tuple[str, ...]] = [
+            ("needs", "secrets", name) for name, spec in needs.secrets.items() if spec.on_change == "reload"
+        ]
+        if needs.tls and needs.tls.on_change == "reload":
+            asked.append(("needs", "tls"))
+        if needs.on_login_change == "reload":
+            asked.append(("needs", "on_login_change"))
+        for place in asked:
+            text = "a change is to reload the service, and no `reload:` says how: add one, or `on_change: restart`"
+            yield Finding(place, text, at_key=True)
+    elif (stack.reload.signal is None) == (not stack.reload.exec):
+        yield Finding(("reload",), "a reload is either a signal or an exec", at_key=True)
 
 
 def _data(stack: Stack) -> Iterator[Finding]:

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 
+from ..delivery import delivered
 from ..derive import consumers
 from ..findings import Finding
-from ..resolved import VERIFY, Consumer, Instance
+from ..resolved import VAULT, VERIFY, Consumer, Instance
 from ..wiring import Where
 
 LONGEST = 63
@@ -15,6 +16,24 @@ LONGEST = 63
 
 def check_wired(instances: Iterable[Instance], where: Where) -> list[Finding]:
     """What is wrong with derived names."""
+    served = list(instances)
+    return [*_logins(served, where), *_at_vault(served, where)]
+
+
+def _at_vault(instances: Iterable[Instance], where: Where) -> Iterator[Finding]:
+    """Policies and certificates are named by stack and guest; a hyphen may stand in both."""
+    owners: dict[str, str] = {}
+    for instance in instances:
+        if not delivered(instance.stack) and instance.stack.name != VAULT:
+            continue
+        name = f"{instance.stack.name}-{instance.guest.name}"
+        first = owners.setdefault(name, instance.name)
+        if first != instance.name:
+            text = f'{instance.name} and {first} would both be "{name}" at the vault: rename a guest'
+            yield Finding(where[instance.name], text)
+
+
+def _logins(instances: Iterable[Instance], where: Where) -> list[Finding]:
     findings: list[Finding] = []
     owners: dict[tuple[str, str], Consumer] = {}
     for login in consumers(instances):

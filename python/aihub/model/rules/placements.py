@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Container, Iterator, Mapping
 
+from ..delivery import delivered
 from ..findings import Finding, Place
 from ..hub import GuestSpec, HubFile
-from ..resolved import EGRESS
+from ..resolved import EGRESS, VAULT
 from ..stack import Stack
 
 SSH = 22
@@ -19,13 +20,17 @@ def check(file: HubFile, stacks: Mapping[str, Stack], declared: Mapping[str, set
         for index, placement in enumerate(spec.stacks):
             place = ("guests", name, "stacks", index)
             stack = stacks.get(placement.name)
+            if placement.flavour and placement.name != VAULT:
+                yield Finding(place, f'stack "{placement.name}" has no flavours: only {VAULT} does')
             if placement.name in seen:
                 yield Finding(place, f'stack "{placement.name}" is on guest {name} already')
             elif stack is not None:
                 yield from _may_stand(file, name, spec, stack, place)
                 yield from _beside(name, stack, seen, place)
                 seen[stack.name] = stack
-    yield from _egress(file, stacks, sound=len(file.guests) == len(declared.get("guests", ())))
+    sound = len(file.guests) == len(declared.get("guests", ()))
+    yield from _egress(file, sound=sound)
+    yield from _vault(file, stacks, sound=sound)
 
 
 def _may_stand(file: HubFile, name: str, spec: GuestSpec, stack: Stack, place: Place) -> Iterator[Finding]:
@@ -56,13 +61,36 @@ def _beside(name: str, stack: Stack, seen: Mapping[str, Stack], place: Place) ->
             yield Finding(place, text)
 
 
-def _egress(file: HubFile, stacks: Mapping[str, Stack], *, sound: bool) -> Iterator[Finding]:
-    places = [
+def _places(file: HubFile, wanted: Container[str]) -> list[tuple[str, int]]:
+    """The guest and the position in its list of each placement of some stacks."""
+    return [
         (guest, index)
         for guest, spec in file.guests.items()
         for index, placement in enumerate(spec.stacks)
-        if placement.name == EGRESS
+        if placement.name in wanted
     ]
+
+
+def _vault(file: HubFile, stacks: Mapping[str, Stack], *, sound: bool) -> Iterator[Finding]:
+    vaults = _places(file, {VAULT})
+    for guest, index in vaults[1:]:
+        text = f"a hub has one {VAULT}, and it is on guest {vaults[0][0]} already"
+        yield Finding(("guests", guest, "stacks", index), text)
+    served = [name for name, stack in stacks.items() if delivered(stack)]
+    needing = _places(file, served)
+    if vaults or not needing or not sound:
+        return
+    guest, index = needing[0]
+    others = f" (so do {len(needing) - 1} more)" if len(needing) > 1 else ""
+    text = (
+        f"{file.guests[guest].stacks[index].name}@{guest} has secrets or a certificate{others}, and no guest runs "
+        f"the {VAULT} stack: add {VAULT} to a guest of zone infra"
+    )
+    yield Finding(("guests", guest, "stacks", index), text)
+
+
+def _egress(file: HubFile, *, sound: bool) -> Iterator[Finding]:
+    places = _places(file, {EGRESS})
     for guest, index in places[1:]:
         text = f"a hub has one way out, and {EGRESS} is on guest {places[0][0]} already"
         yield Finding(("guests", guest, "stacks", index), text)

@@ -1,14 +1,21 @@
 #!/bin/bash
-# Runs once, on an empty data directory: makes the login that aihub reconciles with. No superuser: it creates roles and
-# databases and may keep its own statements out of the log. pgvector is no trusted extension, so that login could not
-# create it: every new database inherits it from template1.
+# Runs once, on an empty data directory: makes the paired login that aihub reconciles with. No superuser: it creates
+# roles and databases and may keep its own statements out of the log. pgvector is no trusted extension, so that login
+# could not create it: every new database inherits it from template1. The superuser keeps no password.
 psql -v ON_ERROR_STOP=1 --no-psqlrc --quiet --username postgres --dbname postgres <<'SQL'
 SET log_statement = 'none';
 SET log_min_error_statement = 'panic';
-\set password `cat /run/secrets/reconcile_password`
-CREATE ROLE hub_reconcile LOGIN CREATEROLE CREATEDB PASSWORD :'password';
-ALTER ROLE hub_reconcile SET createrole_self_grant = 'set, inherit';
+\set a `cat /run/secrets/reconcile_a`
+\set b `cat /run/secrets/reconcile_b`
+CREATE ROLE hub_reconcile NOLOGIN CREATEROLE CREATEDB;
+CREATE ROLE hub_reconcile_a LOGIN PASSWORD :'a' IN ROLE hub_reconcile;
+CREATE ROLE hub_reconcile_b LOGIN PASSWORD :'b' IN ROLE hub_reconcile;
+ALTER ROLE hub_reconcile_a SET role TO hub_reconcile;
+ALTER ROLE hub_reconcile_b SET role TO hub_reconcile;
+ALTER ROLE hub_reconcile_a SET createrole_self_grant = 'set, inherit';
+ALTER ROLE hub_reconcile_b SET createrole_self_grant = 'set, inherit';
 GRANT SET ON PARAMETER log_statement, log_min_error_statement, log_min_duration_statement TO hub_reconcile;
+ALTER ROLE postgres PASSWORD NULL;
 REVOKE ALL ON DATABASE postgres, template1 FROM PUBLIC;
 GRANT CONNECT ON DATABASE postgres TO hub_reconcile;
 \connect template1

@@ -10,7 +10,6 @@ from aihub import load, paths
 from aihub.adapters import checks
 from aihub.errors import InvalidInput, TaskFailed
 from aihub.model.resolved import Hub
-from aihub.secretstore import SecretStore
 
 SSH = """#!/bin/sh
 exec sh
@@ -30,7 +29,7 @@ def test_is_a_machine(guest, simulated):
 
 @pytest.mark.guests(name="db")
 def test_leaks(secret):
-    value = secret("admin", instance="postgres@db")
+    value = secret("verify_a", instance="postgres@db")
     assert value == "guess"
 
 @pytest.mark.guests(name="cache")
@@ -41,6 +40,19 @@ def test_waits(guest):
 def test_walls(hub):
     """the walls stand"""
     assert hub.zones
+'''
+
+
+VALUE = "a-secret-value-nobody-may-see"
+PLUGIN = f'''
+from datetime import UTC, datetime
+from types import SimpleNamespace
+from aihub.checks.context import Context
+from aihub.secretstore import Entry
+
+pytest_plugins = ["aihub.checks.plugin"]
+# A vault that is none: every entry is the same.
+Context.vault = SimpleNamespace(read=lambda path: Entry({{"a": "{VALUE}"}}, 1, datetime.now(UTC)))
 '''
 
 
@@ -67,7 +79,7 @@ def state(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> paths.State:
 def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     made = tmp_path / "checks"
     made.mkdir()
-    (made / "conftest.py").write_text('pytest_plugins = ["aihub.checks.plugin"]\n')
+    (made / "conftest.py").write_text(PLUGIN)
     (made / "pytest.ini").write_text((checks.CHECKS / "pytest.ini").read_text())
     (made / "test_some.py").write_text(TESTS)
     monkeypatch.setattr(checks, "CHECKS", made)
@@ -76,9 +88,6 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def test_every_claim_gets_a_result_about_its_subject(hub: Hub, state: paths.State, folder: Path) -> None:
-    value = "a-secret-value-nobody-may-see"
-    store = SecretStore(state)
-    store.put("postgres@db", "admin", value)
     seen: list[tuple[str, str]] = []
     results = checks.run(hub, state, "lab", progress=lambda *step: seen.append(step))
     by_claim = {(r.subject, r.claim): r for r in results}
@@ -94,7 +103,7 @@ def test_every_claim_gets_a_result_about_its_subject(hub: Hub, state: paths.Stat
     assert leak.outcome == "failed"
     assert "***" in leak.message
     printed = json.dumps([r.as_json() for r in results]) + (state.runs / "junit.xml").read_text()
-    assert value not in printed
+    assert VALUE not in printed
     assert ("db", "FAILED: leaks") in seen
 
 

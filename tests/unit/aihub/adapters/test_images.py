@@ -11,7 +11,7 @@ import pytest
 from aihub import load, paths
 from aihub.adapters import images, images_builder
 from aihub.errors import PreconditionFailed, TaskFailed
-from aihub.model.resolved import Hub
+from aihub.model.resolved import Hub, Instance
 
 
 @pytest.fixture(scope="module")
@@ -71,9 +71,29 @@ def quiet(subject: str, text: str) -> None:
 
 def test_every_service_of_every_placed_stack_has_its_image(hub: Hub) -> None:
     found = {image.stack: image for image in images.images_of(hub)}
-    assert set(found) == {i.stack.name for i in hub.instances}
+    assert set(found) == {i.stack.name for i in hub.instances} - {"canary"}
     assert found["redis"].name == "valkey/valkey"
     assert found["redis"].tag
+
+
+def test_an_image_of_several_stacks_belongs_to_the_one_that_builds_it(hub: Hub) -> None:
+    canary_first = replace(hub, instances=tuple(sorted(hub.instances, key=lambda i: i.stack.name != "canary")))
+    found = images.images_of(canary_first)
+    assert "canary" not in {image.stack for image in found}
+    assert len({image.reference for image in found}) == len(found) == len(images.images_of(hub))
+
+
+def test_a_flavour_that_the_lab_has_not_is_refused_before_anything_is_built(hub: Hub, builder: Builder) -> None:
+    def flavoured(instance: Instance) -> Instance:
+        return replace(instance, options={"flavour": "vault"}) if instance.stack.name == "vault" else instance
+
+    other = replace(hub, instances=tuple(flavoured(instance) for instance in hub.instances))
+    assert "hashicorp/vault" in {image.name for image in images.images_of(other)}
+    for attempt in (lambda: images.check(other), lambda: images.ensure("lab", other, quiet)):
+        with pytest.raises(PreconditionFailed, match="no hashicorp/vault: skipped: "):
+            attempt()
+    assert builder.calls == []
+    images.check(hub)
 
 
 def test_what_is_missing_is_built_once_and_then_never_again(hub: Hub, builder: Builder) -> None:

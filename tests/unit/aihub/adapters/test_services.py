@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -12,9 +13,10 @@ import pytest
 from aihub import load, paths
 from aihub.adapters import services
 from aihub.adapters.services import Service, Step
-from aihub.errors import HubError, Unreachable
+from aihub.errors import HubError, PreconditionFailed, Unreachable
 from aihub.model.resolved import Hub
 from aihub.plan import Difference
+from aihub.secretstore import Entry
 
 
 @pytest.fixture(scope="module")
@@ -23,10 +25,13 @@ def hub() -> Hub:
 
 
 class Store:
-    """Every secret is its own place in capitals."""
+    """Every password is its own place in capitals."""
 
-    def get(self, instance: str, name: str) -> str:
-        return f"{instance}/{name}".upper()
+    def read(self, path: str) -> Entry | None:
+        data = {half: f"{path}/{half}".upper() for half in "ab"}
+        return (
+            None if path == "operator/pair/redis@cache/verify" else Entry({**data, "active": "b"}, 1, datetime.now(UTC))
+        )
 
 
 @dataclass
@@ -36,9 +41,11 @@ class Fake:
     steps: list[Step]
     applied: list[Step] = field(default_factory=list)
     sockets: list[Path] = field(default_factory=list)
+    ports: list[int] = field(default_factory=list)
 
     def read(self, service: Service) -> Any:
         self.sockets.append(service.socket)
+        self.ports.append(service.port)
         return {}
 
     def diff(self, service: Service, state: Any) -> list[Step]:
@@ -59,7 +66,13 @@ def forwards(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> list[tuple[str,
         asked.append((alias, remote))
         yield socket
 
+    @contextmanager
+    def forward_tcp(state: paths.State, alias: str, remote: str) -> Iterator[int]:
+        asked.append((f"tcp {alias}", remote))
+        yield 40000
+
     monkeypatch.setattr(services.ssh, "forward", forward)
+    monkeypatch.setattr(services.ssh, "forward_tcp", forward_tcp)
     return asked
 
 
@@ -81,6 +94,13 @@ def test_each_reconcile_py_loads_and_offers_all_three(stack: str) -> None:
     assert callable(module.read)
     assert callable(module.diff)
     assert callable(module.apply)
+
+
+@pytest.mark.parametrize("stack", ["postgres", "redis"])
+def test_a_stack_that_others_log_in_at_can_replace_and_try_passwords(stack: str) -> None:
+    module = services.provider(stack)
+    assert callable(module.set_passwords)
+    assert callable(module.can_login)
 
 
 def test_a_plan_reads_and_changes_nothing(hub: Hub, fake: Fake, forwards: Any, tmp_path: Path) -> None:
@@ -121,8 +141,18 @@ def test_apply_tells_what_it_did_and_then_has_nothing_to_do(
 def test_the_socket_s_directory_is_gone_afterwards(hub: Hub, fake: Fake, forwards: Any, tmp_path: Path) -> None:
     services.plan(hub, paths.State(tmp_path), Store(), ["postgres@db"])
     (socket,) = fake.sockets
-    assert socket.name == ".s.PGSQL.5432"
+    assert socket.parent.name.startswith("service-110-postgres-")
     assert not socket.parent.exists()
+
+
+def test_a_port_of_the_loopback_is_opened_only_for_who_needs_one(
+    hub: Hub, fake: Fake, forwards: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    services.plan(hub, paths.State(tmp_path), Store(), ["postgres@db"])
+    monkeypatch.setattr(fake, "TCP", True, raising=False)
+    services.plan(hub, paths.State(tmp_path), Store(), ["postgres@db"])
+    assert fake.ports == [0, 40000]
+    assert ("tcp db", "10.10.10.11:5432") in forwards
 
 
 def test_a_silent_service_is_an_error(
@@ -146,20 +176,24 @@ def test_a_stack_without_port_cannot_be_reconciled(hub: Hub, fake: Fake, forward
         services.plan(replace(hub, instances=(closed,)), paths.State(tmp_path), Store(), ["redis@cache"])
 
 
-def test_the_checks_log_in_with_the_providers_own_secrets(hub: Hub) -> None:
-    service = Service(hub, hub.instance("postgres@db"), Path("socket"), Store())
-    (login,) = service.logins()
-    assert login.role == "verify"
-    assert login.passwords == {"a": "POSTGRES@DB/VERIFY_A", "b": "POSTGRES@DB/VERIFY_B"}
-    assert "VERIFY_A" not in repr(login)
+def test_everyone_who_logs_in_here_is_known_with_both_passwords(hub: Hub) -> None:
+    service = Service(hub, hub.instance("postgres@db"), Store(), Path("ca.pem"), Path("socket"))
+    logins = {login.role: login.passwords for login in service.logins()}
+    assert set(logins) == {
+        "verify", "canary_monitoring_main", "canary_private_ai_main", "canary_public_ai_main",
+    }  # fmt: skip
+    assert logins["verify"] == {half: f"OPERATOR/PAIR/POSTGRES@DB/VERIFY/{half.upper()}" for half in "ab"}
+    assert "VERIFY/A" not in repr(service.logins())
 
 
-def test_a_consumer_logs_in_with_secrets_of_its_own(hub: Hub) -> None:
-    from dataclasses import replace
+def test_our_own_pair_is_the_providers_own_entry(hub: Hub) -> None:
+    service = Service(hub, hub.instance("postgres@db"), Store(), Path("ca.pem"), Path("socket"))
+    pair = service.pair("hub_reconcile")
+    assert (pair["a"], pair["active"]) == ("HUB/INFRA/DB/POSTGRES/RECONCILE/A", "b")
+    assert service.server_name == "db.hub.home.arpa"
 
-    from aihub.model.resolved import Consumer
 
-    consumer = Consumer("postgres@db", "portal@security", "main", "portal_security_main")
-    service = Service(replace(hub, consumers=(consumer,)), hub.instance("postgres@db"), Path("socket"), Store())
-    (login,) = service.logins()
-    assert login.passwords["a"] == "PORTAL@SECURITY/POSTGRES_MAIN_A"
+def test_a_pair_that_is_not_kept_is_told(hub: Hub) -> None:
+    service = Service(hub, hub.instance("redis@cache"), Store(), Path("ca.pem"), Path("socket"))
+    with pytest.raises(PreconditionFailed, match="no passwords of verify"):
+        service.logins()

@@ -80,3 +80,16 @@ def test_a_socket_path_too_long_is_told_before_anything_is_asked(state, tmp_path
 
 def test_closing_where_nothing_is_open_is_fine(state):
     ssh.close_all(state)
+
+
+def test_a_forwarded_port_is_the_loopbacks_and_is_taken_back(says, state):
+    seen = says(0)
+    with ssh.forward_tcp(state, "db", "10.10.10.11:5432") as port:
+        assert seen.read_text().splitlines()[-4:-1] == ["forward", "-L", f"127.0.0.1:{port}:10.10.10.11:5432"]
+    assert seen.read_text().splitlines()[-4:-1] == ["cancel", "-L", f"127.0.0.1:{port}:10.10.10.11:5432"]
+
+
+def test_a_port_that_ssh_can_not_forward_is_told(says, state):
+    says(255, "Could not request local forwarding")
+    with pytest.raises(Unreachable), ssh.forward_tcp(state, "db", "10.10.10.11:5432"):
+        pass

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 from aihub import load
-from aihub.model.resolved import Consumer, Hub, bridge_of, mac_of
+from aihub.model.resolved import Certificate, Consumer, Hub, bridge_of, mac_of
 
 from tests.unit.aihub import cases
 
@@ -63,16 +63,53 @@ def test_every_login_has_an_owner_of_its_own_and_the_checks_log_in_everywhere(hu
     }
 
 
-def test_every_login_is_a_pair_that_is_kept_and_not_delivered(hub: Hub) -> None:
-    kept = {(s.instance, s.name) for s in hub.secrets if not s.deliver}
-    assert {("app@web", f"postgres_main_{half}") for half in "ab"} <= kept
-    assert {("app@web", f"redis_queue_{half}") for half in "ab"} <= kept
-    assert {("postgres@db", "verify_a"), ("postgres@db", "verify_b")} <= kept
-    assert len(kept) == 2 * len(hub.consumers) == len([s for s in hub.secrets if not s.deliver])
+def test_every_login_is_a_pair_that_only_the_operator_reads(hub: Hub) -> None:
+    found = {(pair.provider, pair.role): pair for pair in hub.pairs if pair.role != "hub_reconcile"}
+    assert set(found) == {(login.provider, login.role) for login in hub.consumers}
+    pair = found["postgres@db", "app_web_main"]
+    assert pair.path == "operator/pair/postgres@db/app_web_main"
+    assert (pair.user("a"), pair.user("b")) == ("app_web_main_a", "app_web_main_b")
+    assert found["redis@cache", "app_web_queue"].user("b") == "app_web_queue"
+    assert found["redis@tools", "verify"].entry is None
 
 
-def test_a_stacks_own_secrets_are_delivered(hub: Hub) -> None:
-    assert [(s.instance, s.name) for s in hub.secrets if s.deliver] == [("postgres@db", "superuser_password")]
+def test_a_consumer_reads_its_login_and_a_provider_our_own_pair(hub: Hub) -> None:
+    refs = {ref.path: ref for ref in hub.secrets}
+    login = refs["hub/public/web/app/postgres_main"]
+    assert (login.instance, login.kind, login.on_change) == ("app@web", "login", "restart")
+    assert set(login.files.values()) == {"postgres_main_user", "postgres_main_password", "postgres_main_login"}
+    assert login in [pair.entry for pair in hub.pairs]
+    own = refs["hub/infra/db/postgres/reconcile"]
+    assert (own.files, own.on_change) == ({"a": "reconcile_a", "b": "reconcile_b"}, "none")
+    assert {pair.path for pair in hub.pairs if pair.role == "hub_reconcile"} == {
+        "hub/infra/db/postgres/reconcile", "hub/infra/cache/redis/reconcile", "hub/private/tools/redis/reconcile",
+    }  # fmt: skip
+
+
+def test_a_stacks_own_secret_is_what_its_manifest_says(hub: Hub) -> None:
+    (ref,) = [ref for ref in hub.secrets if ref.kind == "value"]
+    assert (ref.path, dict(ref.files)) == ("hub/infra/db/postgres/license", {"value": "license"})
+    assert (ref.length, ref.alphabet, ref.rotate, ref.on_change) == (48, "hex", 90, "none")
+
+
+def test_no_path_leads_out_of_its_instance(hub: Hub) -> None:
+    for ref in hub.secrets:
+        instance = hub.instance(ref.instance)
+        assert ref.path == f"hub/{instance.guest.zone}/{instance.guest.name}/{instance.stack.name}/{ref.name}"
+    every = [ref.path for ref in hub.secrets] + [pair.path for pair in hub.pairs if pair.role != "hub_reconcile"]
+    assert len(every) == len(set(every))
+
+
+def test_whoever_serves_with_tls_has_a_certificate_for_its_guests_name(hub: Hub) -> None:
+    (found,) = hub.certificates
+    assert found == Certificate("postgres@db", "postgres-db", "db.hub.example.org", 30, "reload")
+
+
+def test_guests_with_secrets_or_certificates_have_an_agent(hub: Hub) -> None:
+    assert hub.agents == ("tools", "web", "db", "cache")
+    assert hub.vault is not None
+    assert hub.vault.name == "vault@cache"
+    assert [i.name for i in hub.instances].index("vault@cache") == 1  # right after the egress proxy
 
 
 def test_only_declared_connections_are_open(hub: Hub) -> None:
@@ -94,6 +131,10 @@ def test_only_declared_connections_are_open(hub: Hub) -> None:
         ("10.10.30.11/32", "10.10.10.11", 5432),
         ("10.10.30.11/32", "10.10.10.12", 6379),
         ("10.10.20.0/24", "10.10.10.12", 3128),  # the private zone's way out
+        ("10.10.10.11/32", "10.10.10.12", 8200),  # agents fetch from the vault
+        ("10.10.20.12/32", "10.10.10.12", 8200),
+        ("10.10.30.11/32", "10.10.10.12", 8200),
+        ("10.10.10.1/32", "10.10.10.12", 8200),  # and the node unseals it
     }
 
 
@@ -150,3 +191,4 @@ def test_a_written_id_is_the_id() -> None:
     found = load.load(path, cases.STACKS, target="pve")
     assert found.id == "00c0ffee00c0ffee"
     assert found.operator_keys[0].endswith("ada@example.org")
+    assert [key.split()[0][:4] for key in found.operator_recovery] == ["age1", "ssh-"]

@@ -131,7 +131,17 @@ def test_another_flow_concerns_role_firewall_of_its_guest_only(hub: Hub, state: 
 def test_only_guests_with_stacks_get_docker(hub: Hub, state: paths.State) -> None:
     found = render.inventory(hub, state, "lab")
     assert set(found["containers"]["hosts"]) == {i.guest.name for i in hub.instances}
-    assert "docker" not in render.desired(hub, state, "lab")["security"]
+    assert "docker" not in render.desired(hub, state, "lab")["backup"]
+
+
+def test_guests_with_secrets_get_an_agent_that_knows_nobody_elses(hub: Hub, state: paths.State) -> None:
+    found = render.inventory(hub, state, "lab")
+    assert set(found["agents"]["hosts"]) == set(hub.agents)
+    config = render.hostvars(hub, state, "lab")["private-ai"]["vault_agent_config"]
+    paths_read = [entry["path"] for instance in config["instances"] for entry in instance["entries"]]
+    assert paths_read
+    assert all(path.startswith("hub/private/private-ai/") for path in paths_read)
+    assert "vault_agent" not in render.desired(hub, state, "lab")["security"]
 
 
 def test_dockers_network_overlaps_no_zone(hub: Hub) -> None:

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import json
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
 from aihub import load, paths, render
 from aihub.errors import InvalidInput
-from aihub.model.resolved import Consumer, Hub
+from aihub.model.resolved import Hub
 from aihub.render import stacks
 
 
@@ -63,21 +62,18 @@ def test_other_configuration_means_another_label_on_every_container(hub: Hub, fo
     assert before != revision()
 
 
-def test_a_consumer_gets_user_and_password_as_files(hub: Hub) -> None:
-    consumer = Consumer("postgres@db", "chroma@private-ai", "main", "chroma_private_ai_main")
-    files = render.secret_files(replace(hub, consumers=(consumer,)), hub.instance("chroma@private-ai"))
-    assert files == {
-        "postgres_main_password": ("secret", "postgres_main_a"),
-        "postgres_main_user": ("text", "chroma_private_ai_main_a"),
-    }
+def test_a_consumer_gets_user_and_password_as_files_and_whom_to_trust(hub: Hub) -> None:
+    files = render.secret_files(hub, hub.instance("canary@monitoring"))
+    logins = [f"{where}_main_{what}" for where in ("postgres", "redis") for what in ("login", "password", "user")]
+    assert files == ["ca.pem", *logins]
 
 
 def test_the_checks_own_logins_reach_no_guest(hub: Hub) -> None:
-    files = render.secret_files(hub, hub.instance("postgres@db"))
-    assert set(files) == {"reconcile_password", "superuser_password"}
+    assert render.secret_files(hub, hub.instance("postgres@db")) == ["ca.pem", "reconcile_a", "reconcile_b", "tls.pem"]
 
 
 def test_the_unit_waits_for_every_secret(hub: Hub) -> None:
     unit = stacks.unit_file(hub, hub.instance("postgres@db"))
-    assert "for file in reconcile_password superuser_password;" in unit
-    assert "ExecStartPre" not in stacks.unit_file(hub, hub.instance("egress@cache"))
+    assert "for file in ca.pem reconcile_a reconcile_b tls.pem;" in unit
+    for needs_nothing in ("egress@cache", "vault@security"):
+        assert "ExecStartPre" not in stacks.unit_file(hub, hub.instance(needs_nothing))

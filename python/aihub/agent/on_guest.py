@@ -1,0 +1,394 @@
+#!/usr/bin/python3 -I
+"""hub-agent: brings a guest's secrets and certificates from Vault to files in memory. Standard library only.
+
+`hub-agent run`    logs in with the guest's own AppRole, keeps /run/hub/STACK as agent.json says, and restarts or
+                   reloads exactly what depends on a change. SIGHUP: read everything now.
+`hub-agent unwrap` takes the token of a wrapped secret-id on standard input, unwraps it once, proves it by a login and
+                   keeps it. Exit code 3 is an alarm: somebody else has unwrapped it, or it was made for something else.
+
+Each file is replaced by a rename; what must be read together (a user and its password, a key and its certificate) is
+one file. Vault away or sealed: what is there stays, and status.json says so. No value is ever printed or put into
+status.json.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import http.client
+import json
+import os
+import signal
+import socket
+import ssl
+import stat
+import subprocess
+import sys
+import time
+from collections.abc import Iterable
+from datetime import datetime, timezone
+from typing import Any
+from urllib.parse import urlsplit
+
+CONFIG = os.environ.get("HUB_AGENT_CONFIG", "/etc/hub/agent.json")
+SECRET_ID = os.environ.get("HUB_AGENT_SECRET_ID", "/etc/hub/agent/secret-id")
+RUN = os.environ.get("HUB_AGENT_RUN", "/run/hub")
+EVERY = 300.0  # seconds between two readings that nobody asked for
+RETRY = (1.0, 15.0)  # seconds until the next try after a failure: at first, at most
+ALARM = 3
+MOUNT = "kv"
+
+
+class Away(Exception):
+    """Vault does not answer, or is sealed."""
+
+
+class Refused(Exception):
+    """Vault answered with a refusal."""
+
+    def __init__(self, status: int, text: str) -> None:
+        super().__init__(text)
+        self.status = status
+
+
+class Connection(http.client.HTTPSConnection):
+    """HTTPS to an address, from an address, whose certificate must be that of a name."""
+
+    def __init__(self, to: str, source: str, name: str, port: int, context: ssl.SSLContext) -> None:
+        super().__init__(name, port, timeout=10, context=context)
+        self._to, self._from, self._trust = to, source, context
+
+    def connect(self) -> None:
+        """Opens the connection. Raises OSError."""
+        plain = socket.create_connection((self._to, self.port), 10, source_address=(self._from, 0))
+        self.sock = self._trust.wrap_socket(plain, server_hostname=self.host)
+
+
+class Vault:
+    """One connection; every call is one request. It goes to an address, so that no name server is needed."""
+
+    def __init__(self, config: dict[str, Any]) -> None:
+        parts = urlsplit(config["vault"])
+        context = ssl.create_default_context(cafile=config["ca"])
+        context.minimum_version = ssl.TLSVersion.TLSv1_2
+        name, port = parts.hostname or "", parts.port or 8200
+        self._connection = Connection(config["address"], config["source"], name, port, context)
+        self.token = ""
+
+    def call(self, method: str, path: str, body: dict[str, Any] | None = None, token: str = "") -> dict[str, Any]:
+        """The answer's JSON. Raises Away and Refused."""
+        headers = {"X-Vault-Request": "true", "Content-Type": "application/json"}
+        if token or self.token:
+            headers["X-Vault-Token"] = token or self.token
+        try:
+            self._connection.request(method, f"/v1/{path}", json.dumps(body) if body is not None else None, headers)
+            answer = self._connection.getresponse()
+            text = answer.read()
+        except (OSError, http.client.HTTPException) as error:
+            self._connection.close()
+            raise Away(f"no answer from Vault: {error}") from error
+        if answer.status in (429, 500, 502, 503):
+            raise Away("Vault is sealed" if answer.status == 503 else f"Vault answers {answer.status}")
+        try:
+            found: dict[str, Any] = json.loads(text) if text else {}
+        except ValueError as error:
+            raise Away("the answer is not Vault's") from error
+        if answer.status >= 400:
+            raise Refused(answer.status, f"{path}: {'; '.join(map(str, found.get('errors') or [])) or answer.status}")
+        return found
+
+    def close(self) -> None:
+        self._connection.close()
+
+
+class Agent:
+    """What this guest has, wants and was told."""
+
+    def __init__(self, config: dict[str, Any]) -> None:
+        self.config = config
+        self.vault = Vault(config)
+        self.login_again = 0.0
+        self.status = self._recalled()
+
+    def _recalled(self) -> dict[str, Any]:
+        empty: dict[str, Any] = {
+            "login": {"ok": False, "error": "", "since": ""},
+            "entries": {},
+            "tls": {},
+            "errors": [],
+        }
+        try:
+            with open(f"{RUN}/agent/status.json") as handle:
+                return {**empty, **json.load(handle)}
+        except (OSError, ValueError):
+            return empty
+
+    def cycle(self) -> bool:
+        """Reads everything and applies what changed; False when something is to be tried again soon."""
+        errors: list[str] = []
+        try:
+            self._login()
+            for instance in self.config["instances"]:
+                errors += self._instance(instance)
+        except (Away, Refused) as error:
+            errors.append(str(error))
+        self.vault.close()
+        self.status["errors"] = errors
+        self.save()
+        return not errors
+
+    def _login(self) -> None:
+        if self.vault.token and time.monotonic() < self.login_again:
+            return
+        self.vault.token = ""
+        try:
+            with open(SECRET_ID) as handle:
+                secret_id = handle.read().strip()
+        except OSError:
+            secret_id = ""
+        try:
+            if not secret_id:
+                raise Refused(400, "there is no secret-id yet: aihub up")
+            body = {"role_id": self.config["role_id"], "secret_id": secret_id}
+            auth = self.vault.call("POST", "auth/approle/login", body)["auth"]
+        except (Away, Refused) as error:
+            self._logged_in(False, str(error))
+            raise
+        self.vault.token = auth["client_token"]
+        self.login_again = time.monotonic() + auth["lease_duration"] * 2 / 3
+        self._logged_in(True, "")
+
+    def _logged_in(self, ok: bool, error: str) -> None:
+        if (self.status["login"]["ok"], self.status["login"]["error"]) != (ok, error):
+            self.status["login"] = {"ok": ok, "error": error, "since": now().isoformat(timespec="seconds")}
+
+    def _instance(self, instance: dict[str, Any]) -> list[str]:
+        """Brings one instance's files up to date; the errors that are left."""
+        folder, errors = f"{RUN}/{instance['stack']}", []
+        wanted = {"ca.pem": self._authority()}
+        versions: dict[str, int] = {}
+        for entry in instance["entries"]:
+            try:
+                found = self.vault.call("GET", f"{MOUNT}/data/{entry['path']}")["data"]
+                for keys, name in entry["files"].items():
+                    wanted[name] = "\n".join(found["data"][key] for key in keys.split())
+                versions[entry["path"]] = found["metadata"]["version"]
+            except Refused as error:
+                self._forget_token(error)
+                errors.append(str(error))
+                wanted.update(kept(folder, entry["files"].values()))
+            except KeyError as error:
+                errors.append(f"{entry['path']} has no {error}")
+        if instance.get("tls"):
+            try:
+                wanted.update(self._certificate(instance, folder))
+            except Refused as error:
+                self._forget_token(error)
+                errors.append(str(error))
+                wanted.update(kept(folder, ["tls.pem"]))
+        render(folder, instance["uid"], wanted)
+        errors += self._apply(instance, versions)
+        return errors
+
+    def _forget_token(self, error: Refused) -> None:
+        # A token may have been revoked, or given by policies that have changed since.
+        if error.status == 403:
+            self.login_again = 0.0
+
+    def _certificate(self, instance: dict[str, Any], folder: str) -> dict[str, str]:
+        """tls.pem: key, certificate and chain in one file, since they change together."""
+        wanted, stack = instance["tls"], instance["stack"]
+        files = kept(folder, ["tls.pem"])
+        have = self.status["tls"].get(stack)
+        flag = f"{RUN}/agent/renew/{stack}"
+        due = not have or have["name"] != wanted["name"] or "tls.pem" not in files or os.path.exists(flag)
+        if have and not due:
+            due = now().timestamp() >= have["issued"] + (have["not_after"] - have["issued"]) * 2 / 3
+        if not due:
+            return files
+        issued = now().timestamp()
+        data = self.vault.call("POST", f"pki/issue/{wanted['role']}", {"common_name": wanted["name"]})["data"]
+        chain = [data["private_key"], data["certificate"], *data.get("ca_chain", ())]
+        self.status["tls"][stack] = {
+            "name": wanted["name"],
+            "serial": data["serial_number"],
+            "issued": issued,
+            "not_after": float(data["expiration"]),
+            "applied": "",
+        }
+        with contextlib.suppress(FileNotFoundError):
+            os.unlink(flag)
+        return {"tls.pem": "".join(f"{part.strip()}\n" for part in chain)}
+
+    def _authority(self) -> str:
+        with open(self.config["ca"]) as handle:
+            return handle.read()
+
+    def _apply(self, instance: dict[str, Any], versions: dict[str, int]) -> list[str]:
+        """Tells the service of what is new for it; an instance that does not run reads it when it starts."""
+        entries, tls = self.status["entries"], self.status["tls"].get(instance["stack"])
+        first = {path for path in versions if path not in entries}
+        orders = set()
+        for entry in instance["entries"]:
+            path = entry["path"]
+            if path in versions:
+                entries.setdefault(path, {"version": 0, "applied": 0})["version"] = versions[path]
+                if entries[path]["applied"] != versions[path] and path not in first:
+                    orders.add(entry["on_change"])
+        if tls and tls["applied"] != tls["serial"]:
+            orders.add(instance["tls"]["on_change"])
+        errors = self._order(instance, orders) if orders - {"none"} else []
+        if not errors:
+            for path, version in versions.items():
+                entries[path]["applied"] = version
+            if tls:
+                tls["applied"] = tls["serial"]
+        return errors
+
+    def _order(self, instance: dict[str, Any], orders: set[str]) -> list[str]:
+        self.save()
+        unit, home, reload = instance["restart"], f"/opt/hub/{instance['stack']}", instance.get("reload")
+        if subprocess.run(["systemctl", "is-active", "--quiet", unit], check=False).returncode != 0:
+            return []  # waits for its files: it starts with the new ones
+        compose = ["docker", "compose", "--project-directory", home]
+        if "restart" in orders or not reload:
+            command = ["systemctl", "restart", unit]
+        elif reload.get("signal"):
+            command = [*compose, "kill", "--signal", reload["signal"], reload["service"]]
+        else:
+            command = [*compose, "exec", "--no-TTY", reload["service"], *reload["exec"]]
+        say(f"{instance['stack']}: {' '.join(command)}")
+        try:
+            done = subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, check=False, timeout=600)
+        except (OSError, subprocess.TimeoutExpired) as error:
+            return [f"{instance['stack']}: {type(error).__name__} in {command[0]}"]
+        return [] if done.returncode == 0 else [f"{instance['stack']}: {' '.join(command)} ended {done.returncode}"]
+
+    def save(self) -> None:
+        """Writes status.json: versions, times and errors."""
+        os.makedirs(f"{RUN}/agent/renew", mode=0o700, exist_ok=True)
+        known = {entry["path"] for instance in self.config["instances"] for entry in instance["entries"]}
+        self.status["entries"] = {path: value for path, value in self.status["entries"].items() if path in known}
+        replace(f"{RUN}/agent/status.json", json.dumps(self.status, indent=1, sort_keys=True))
+
+
+def render(folder: str, uid: int, wanted: dict[str, str]) -> None:
+    """Makes the files of an instance, and no others, its owner's alone."""
+    os.makedirs(folder, exist_ok=True)
+    own(folder, uid, 0o500)
+    have = kept(folder, wanted)
+    for name, value in wanted.items():
+        path = f"{folder}/{name}"
+        if have.get(name) == value and in_order(path, uid):
+            continue
+        with contextlib.suppress(FileNotFoundError):
+            os.unlink(f"{folder}/.new")
+        with os.fdopen(os.open(f"{folder}/.new", os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as handle:
+            handle.write(value)
+        own(f"{folder}/.new", uid, 0o400)
+        os.rename(f"{folder}/.new", path)
+    for name in os.listdir(folder):
+        if name not in wanted:
+            os.unlink(f"{folder}/{name}")
+
+
+def kept(folder: str, names: Iterable[str]) -> dict[str, str]:
+    """What the named files hold now; nothing for those that are missing."""
+    found = {}
+    for name in names:
+        with contextlib.suppress(OSError), open(f"{folder}/{name}") as handle:
+            found[name] = handle.read()
+    return found
+
+
+def in_order(path: str, uid: int) -> bool:
+    """Whether a file is its owner's alone."""
+    found = os.lstat(path)
+    return stat.S_IMODE(found.st_mode) == 0o400 and (found.st_uid, found.st_gid) == (uid, uid)
+
+
+def own(path: str, uid: int, mode: int) -> None:
+    """Sets owner and mode."""
+    os.chown(path, uid, uid)
+    os.chmod(path, mode)
+
+
+def replace(path: str, text: str) -> None:
+    """Replaces a file of root's own in one step, safe against a power cut."""
+    with os.fdopen(os.open(f"{path}.new", os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "w") as handle:
+        handle.write(text)
+        handle.flush()
+        os.fsync(handle.fileno())
+    os.rename(f"{path}.new", path)
+
+
+def now() -> datetime:
+    return datetime.now(timezone.utc)  # noqa: UP017  (guests may have an older Python than the controller)
+
+
+def say(text: str) -> None:
+    """One line for the journal."""
+    print(text, flush=True)  # noqa: T201
+
+
+def run(config: dict[str, Any]) -> None:
+    """The loop; ends with SIGTERM."""
+    agent, wait, asked = Agent(config), RETRY[0], False
+
+    def hang_up(_signal: int, _frame: Any) -> None:
+        nonlocal asked
+        asked = True
+
+    signal.signal(signal.SIGHUP, hang_up)
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
+    told = ""
+    while True:
+        asked = False
+        fine = agent.cycle()
+        if (text := "; ".join(agent.status["errors"])) != told:
+            told = text
+            say(text or "everything is up to date")
+        wait = RETRY[0] if fine else min(wait * 2, RETRY[1])
+        until = time.monotonic() + (EVERY if fine else wait)
+        while time.monotonic() < until and not asked:
+            time.sleep(0.2)
+
+
+def unwrap(config: dict[str, Any], token: str) -> int:
+    """Keeps the secret-id behind a wrapping token; prints its accessor as JSON."""
+    vault = Vault(config)
+    expected = f"auth/approle/role/{config['role']}/secret-id"
+    try:
+        made_for = vault.call("POST", "sys/wrapping/lookup", {"token": token})["data"]["creation_path"]
+        if made_for != expected:
+            sys.stderr.write(f"alarm: the wrapped answer was made for {made_for}, not for {expected}\n")
+            return ALARM
+        data = vault.call("POST", "sys/wrapping/unwrap", token=token)["data"]
+    except Refused:
+        sys.stderr.write("alarm: the wrapped secret-id is gone: somebody else has unwrapped it, or it came too late\n")
+        return ALARM
+    body = {"role_id": config["role_id"], "secret_id": data["secret_id"]}
+    vault.call("POST", "auth/approle/login", body)  # the proof, before the one that works is replaced
+    os.makedirs(os.path.dirname(SECRET_ID), mode=0o700, exist_ok=True)
+    replace(SECRET_ID, data["secret_id"])
+    os.chmod(SECRET_ID, 0o400)
+    print(json.dumps({"accessor": data["secret_id_accessor"]}))  # noqa: T201
+    return 0
+
+
+def main() -> int:
+    """Runs the command that is asked for."""
+    with open(CONFIG) as handle:
+        config: dict[str, Any] = json.load(handle)
+    if sys.argv[1:] == ["unwrap"]:
+        try:
+            return unwrap(config, sys.stdin.read().strip())
+        except (Away, Refused) as error:
+            sys.stderr.write(f"{error}\n")
+            return 1
+    os.umask(0o077)
+    run(config)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,134 @@
+"""What a guest's own login lets it do at the vault: everything of others is tried, by the guest, for real.
+
+What would change something is asked in a way that changes nothing even where it is allowed: a write names a version
+that cannot be the newest one, a deletion one that does not exist, a certificate a name that nobody may have. Whoever
+is allowed gets another answer than "permission denied", and that is what counts.
+"""
+
+from __future__ import annotations
+
+import json
+import shlex
+from collections.abc import Collection, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from typing import Any
+
+from aihub.errors import HubError
+from aihub.model.resolved import Hub
+
+from .shell import Shell, Shells
+
+CONFIG, SECRET_ID = "/etc/hub/agent.json", "/etc/hub/agent/secret-id"
+TIMEOUT = 120.0
+
+PROGRAM = """
+import http.client, json, socket, ssl, sys
+from urllib.parse import urlsplit
+asked = json.loads(sys.argv[1])
+config = json.load(open(asked["config"]))
+parts = urlsplit(config["vault"])
+trust = ssl.create_default_context(cafile=config["ca"])
+class Link(http.client.HTTPSConnection):
+    def connect(self):
+        plain = socket.create_connection((config["address"], self.port), 15, source_address=(config["source"], 0))
+        self.sock = trust.wrap_socket(plain, server_hostname=self.host)
+link, token = Link(parts.hostname, parts.port), ""
+def ask(method, path, body=None):
+    headers = {"X-Vault-Token": token} if token else {}
+    link.request(method, "/v1/" + path, json.dumps(body) if body is not None else None, headers)
+    answer = link.getresponse()
+    text = answer.read()
+    return answer.status, (json.loads(text) if text.startswith(b"{") else {})
+login = {"role_id": config["role_id"], "secret_id": open(asked["secret_id"]).read().strip()}
+status, answer = ask("POST", "auth/approle/login", login)
+if status != 200:
+    sys.exit("the login ends with %d" % status)
+token = answer["auth"]["client_token"]
+never = 999999999
+def tries(path):
+    write = {"options": {"cas": never}, "data": {}}
+    yield "read", "GET", "kv/data/" + path, None
+    yield "list", "LIST", "kv/metadata/" + path, None
+    yield "look at", "GET", "kv/metadata/" + path, None
+    yield "update", "POST", "kv/data/" + path, write
+    yield "create beside", "POST", "kv/data/" + path + "-beside", write
+    yield "delete", "POST", "kv/delete/" + path, {"versions": [never]}
+    yield "destroy", "POST", "kv/destroy/" + path, {"versions": [never]}
+    if asked["harmful"]:
+        yield "delete the newest of", "DELETE", "kv/data/" + path, None
+        yield "delete all of", "DELETE", "kv/metadata/" + path, None
+def all_tries():
+    for path in asked["others"]:
+        yield from tries(path)
+    for folder in asked["folders"]:
+        yield "list", "LIST", "kv/metadata/" + folder, None
+    for role in asked["roles"]:
+        yield "get certificates of", "POST", "pki/issue/" + role, {"common_name": "nobody.invalid"}
+open_, refused = [], 0
+for what, method, path, body in all_tries():
+    status, answer = ask(method, path, body)
+    if status == 403 and any("permission denied" in error for error in answer.get("errors") or ()):
+        refused += 1
+    else:
+        open_.append([what, path, status])
+own = [[path, ask("GET", "kv/data/" + path)[0]] for path in asked["own"]]
+print(json.dumps({"open": open_, "refused": refused, "own": own}))
+"""
+
+
+@dataclass(frozen=True)
+class Tried:
+    """What a guest could do with what is not its own, how often it was refused, and what its own entries answered."""
+
+    allowed: tuple[str, ...]
+    refused: int
+    own: Mapping[str, int]  # path -> status
+
+
+def question(hub: Hub, guest: str) -> dict[str, Any]:
+    """What a guest is to try: every entry, pair and certificate of everybody else."""
+    owner = {instance.name: instance.guest.name for instance in hub.instances}
+    own = [ref.path for ref in hub.secrets if owner[ref.instance] == guest]
+    every = [ref.path for ref in hub.secrets] + [pair.path for pair in hub.pairs]
+    others = [path for path in dict.fromkeys(every) if path not in own]
+    folders = {"", *(path.rpartition("/")[0] for path in every), "hub", "operator", "operator/rotation"}
+    roles = [one.role for one in hub.certificates if owner[one.instance] != guest]
+    if hub.vault is not None:
+        roles.append(f"{hub.vault.stack.name}-{hub.vault.guest.name}")  # of the vault's own listener
+    return {"own": own, "others": others, "folders": sorted(folders), "roles": sorted(set(roles))}
+
+
+def ask(
+    shell: Shell, asked: Mapping[str, Any], *, harmful: bool = False, config: str = CONFIG, secret_id: str = SECRET_ID
+) -> Tried:
+    """Tries it on a guest. `harmful` also deletes for real: for a lab only."""
+    asked = {**asked, "harmful": harmful, "config": config, "secret_id": secret_id}
+    output = shell.run(f"python3 -c {shlex.quote(PROGRAM)} {shlex.quote(json.dumps(asked))}", timeout=TIMEOUT)
+    if output.code != 0:
+        last = output.stderr.decode(errors="replace").strip().splitlines()[-1:]
+        raise AssertionError(f"{shell.alias} could not try: {''.join(last)}")
+    found = json.loads(output.stdout)
+    allowed = tuple(f"{what} {path} ({status})" for what, path, status in found["open"])
+    return Tried(allowed, found["refused"], dict(found["own"]))
+
+
+class Round:
+    """Many guests try at the same time."""
+
+    def __init__(self, shells: Shells, hub: Hub, guests: Collection[str]) -> None:
+        def one(name: str) -> Tried | Exception:
+            try:
+                return ask(shells.shell(name), question(hub, name))
+            except (HubError, AssertionError) as error:
+                return error  # that guest's claim fails with it; the others' are still judged
+
+        with ThreadPoolExecutor(max(1, len(guests))) as pool:
+            self._found = dict(zip(guests, pool.map(one, guests), strict=True))
+
+    def of(self, name: str) -> Tried:
+        """What one guest found. Raises what kept it from trying."""
+        found = self._found[name]
+        if isinstance(found, Exception):
+            raise found
+        return found

@@ -1,0 +1,152 @@
+"""The vault keeps guests apart, opens by itself, and what it gives out is up to date."""
+
+from __future__ import annotations
+
+import ssl
+import time
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import pytest
+
+from aihub import agent
+from aihub.adapters import vault as vaults
+from aihub.adapters.vault_errors import Denied
+from aihub.model.resolved import Guest, Hub, Instance, approle_id
+from aihub.paths import State
+from aihub.vault import kits
+from aihub.vault.desired import approle
+
+from . import denials, tls
+from .context import NODE, Context, Target
+from .denials import SECRET_ID
+from .test_secrets import with_agent
+
+LIFE_LEFT = 1 / 3  # an agent renews when two thirds are over
+STARTS = {"postgres": tls.postgres}
+
+
+def with_certificate(hub: Hub) -> Iterator[Instance]:
+    """The instances that serve with a certificate of the hub's authority."""
+    return (i for i in hub.instances if i == hub.vault or i in [*with_agent_certificate(hub)])
+
+
+def with_agent_certificate(hub: Hub) -> Iterator[Instance]:
+    """Those of them whose agent fetches it; the vault's own is placed by the controller."""
+    return (hub.instance(one.instance) for one in hub.certificates)
+
+
+def elsewhere(hub: Hub) -> Iterator[Guest]:
+    """The guests with an agent whose address is not the one that the controller's calls come from."""
+    return (guest for guest in with_agent(hub) if hub.vault is None or guest != hub.vault.guest)
+
+
+def vault_itself(hub: Hub) -> Iterator[Instance]:
+    """The vault."""
+    return (i for i in hub.instances if i == hub.vault)
+
+
+@pytest.fixture(scope="session")
+def tried(context: Context) -> denials.Round:
+    """Every guest tries what is not its own."""
+    return denials.Round(context.shells, context.hub, context.hub.agents)
+
+
+@pytest.mark.among(who=with_agent)
+def test_denied(tried: denials.Round, guest: Guest) -> None:
+    """its login reads its own entries, and can neither read, list, make, change nor delete anything of others"""
+    found = tried.of(guest.name)
+    assert set(found.own.values()) == {200}, f"its own don't answer, so the refusals prove nothing: {found.own}"
+    assert found.refused > len(found.own)
+    assert not found.allowed
+
+
+@pytest.mark.among(who=elsewhere)
+def test_stolen_login(tried: denials.Round, context: Context, guest: Guest, host: Any) -> None:
+    """its login is refused from any other address"""
+    assert tried.of(guest.name).own, "it does not work at home either"
+    secret_id = host.check_output("cat %s", SECRET_ID)
+    context.handed_out.add(secret_id)
+    with vaults.connected(context.hub, context.state) as vault, pytest.raises(Denied):
+        vault.login(approle_id(context.hub.id, guest.name), secret_id)
+
+
+@pytest.mark.among(who=with_agent)
+def test_login(context: Context, guest: Guest) -> None:
+    """it has one login, bound to its address and good for another ten days at least"""
+    settings = context.vault.approle(approle(guest.name)) or {}
+    bound = [settings.get(key) for key in ("secret_id_bound_cidrs", "token_bound_cidrs")]
+    assert [[cidr.removesuffix("/32") for cidr in cidrs or ()] for cidrs in bound] == [[str(guest.address)]] * 2
+    (login,) = context.vault.secret_ids(approle(guest.name))
+    assert login.expires is not None
+    assert (login.expires.timestamp() - time.time()) / 86_400 > 10
+
+
+@pytest.mark.among(who=with_agent)
+def test_agent(context: Context, guest: Guest, hub: Hub) -> None:
+    """its agent is logged in, and its services use the newest version of every entry"""
+    found = agent.status(context.state, guest.name)
+    assert found.logged_in, found.error
+    entries = {path: context.vault.read(path) for path in agent.paths(hub, guest.name)}
+    assert not [path for path, entry in entries.items() if entry is None]
+    assert not found.behind({path: entry.version for path, entry in entries.items() if entry})
+    assert not found.errors
+
+
+@pytest.mark.among(who=with_agent)
+def test_agent_files(host: Any) -> None:
+    """its agent's settings and login are root's alone, and its unit starts with the machine"""
+    shown = host.check_output("stat --format='%%n %%a %%U:%%G' /etc/hub/agent.json %s /etc/hub/agent", SECRET_ID)
+    assert shown.splitlines() == [
+        "/etc/hub/agent.json 600 root:root",
+        f"{SECRET_ID} 400 root:root",
+        "/etc/hub/agent 700 root:root",
+    ]
+    shown = host.run("systemctl is-active hub-agent.service; systemctl is-enabled hub-agent.service").stdout
+    assert shown.split() == ["active", "enabled"]
+
+
+@pytest.mark.among(who=with_certificate)
+def test_life_left(forward: Callable[[int], int], instance: Instance, state: State) -> None:
+    """the certificate that it serves with is its own, and a third of its life is still to come"""
+    port = forward(instance.stack.main_port or 0)
+    found, _ = tls.certificate(port, instance.guest.fqdn, state.ca, STARTS.get(instance.stack.name))
+    assert found["subjectAltName"] == (("DNS", instance.guest.fqdn),)
+    begin, end = (ssl.cert_time_to_seconds(found[key]) for key in ("notBefore", "notAfter"))
+    assert (end - time.time()) / (end - begin) >= LIFE_LEFT
+
+
+@pytest.mark.among(who=with_agent_certificate)
+def test_in_use(forward: Callable[[int], int], instance: Instance, context: Context) -> None:
+    """it serves with the newest certificate that its agent got"""
+    port = forward(instance.stack.main_port or 0)
+    found, _ = tls.certificate(port, instance.guest.fqdn, context.state.ca, STARTS.get(instance.stack.name))
+    told = agent.status(context.state, instance.guest.name).tls[instance.stack.name]
+    assert int(str(told["serial"]).replace(":", ""), 16) == int(found["serialNumber"], 16)
+
+
+@pytest.mark.among(who=vault_itself)
+def test_unsealing(context: Context, instance: Instance, hub: Hub) -> None:
+    """the node opens it after a restart: its unit runs, and the sealed shares are root's alone"""
+    node = context.shells.host(NODE)
+    unit = f"hub-unseal-{hub.name}.service"
+    shown = node.run("systemctl is-active %s; systemctl is-enabled %s", unit, unit).stdout
+    assert shown.split() == ["active", "enabled"]
+    sealed = f"/etc/hub-node/{hub.name}/unseal.cred"
+    assert node.check_output("stat --format='%%a %%U:%%G' %s", sealed) == "600 root:root"
+
+
+@pytest.mark.among(who=vault_itself)
+def test_controller(instance: Instance, state: State) -> None:
+    """on this machine its operator's login is the owner's alone, and neither shares nor a root token are left"""
+    assert state.vault_login.stat().st_mode & 0o077 == 0
+    assert not state.vault_pending.exists(), "its first start is not finished: aihub up"
+
+
+@pytest.mark.among(who=vault_itself)
+def test_kit(instance: Instance, hub: Hub, state: State, target: Target) -> None:
+    """the newest recovery kit holds what is there now, and somebody has shown that it can be opened"""
+    kit = kits.newest(state)
+    assert kit, "there is none"
+    assert kits.stale(hub, state, kits.recipients(hub, state, target)) == ""
+    assert kit.proven, f"nobody has opened {kit.path.name} yet"

@@ -1,0 +1,54 @@
+"""What a guest's agent is given: its program and agent.json."""
+
+from __future__ import annotations
+
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+from aihub.errors import HubError
+from aihub.model.resolved import Hub, Instance, approle_id
+
+CA = Path("vault", "ca.pem")  # in the state directory: the hub's root certificate
+
+
+@cache
+def program() -> str:
+    """The agent's source."""
+    return (Path(__file__).parents[1] / "agent" / "on_guest.py").read_text()
+
+
+def config(hub: Hub, guest: str) -> dict[str, Any]:
+    """agent.json: where Vault is, who the guest is there, and what its instances need; no secret."""
+    vault = hub.vault
+    if vault is None:
+        raise HubError("an agent without a vault")
+    return {
+        "vault": f"https://{vault.guest.fqdn}:{vault.stack.main_port}",
+        "address": str(vault.guest.address),
+        "source": str(hub.guests[guest].address),
+        "ca": "/etc/hub/ca.pem",
+        "role": f"hub-{guest}",
+        "role_id": approle_id(hub.id, guest),
+        "instances": [one for instance in hub.on(guest) if (one := _instance(hub, instance))],
+    }
+
+
+def _instance(hub: Hub, instance: Instance) -> dict[str, Any] | None:
+    entries = [
+        {"path": ref.path, "files": dict(ref.files), "on_change": ref.on_change}
+        for ref in hub.secrets
+        if ref.instance == instance.name
+    ]
+    tls = next((c for c in hub.certificates if c.instance == instance.name), None)
+    if not entries and tls is None:
+        return None
+    reload = instance.stack.reload
+    return {
+        "stack": instance.stack.name,
+        "uid": instance.stack.uid,
+        "restart": f"hub-{instance.stack.name}.service",
+        "reload": reload.model_dump() if reload else None,
+        "entries": entries,
+        "tls": {"role": tls.role, "name": tls.name, "on_change": tls.on_change} if tls else None,
+    }

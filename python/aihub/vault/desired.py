@@ -1,0 +1,228 @@
+"""What must be in the vault, as it follows from the hub: mounts, policies, AppRoles, certificate roles. Pure.
+
+Every name that begins with `hub-` is the hub's own, and so are the mounts kv and pki with all that is in them.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from ..errors import InvalidInput
+from ..model.resolved import Guest, Hub, Instance, approle_id
+
+KV = "kv"
+PKI = "pki"
+OPERATOR = "hub-operator"
+AGENT = "hub-agent"
+PREFIX = "hub-"
+TOKEN_TTL = 20 * 60
+TOKEN_MAX = 24 * 3600
+SECRET_ID_DAYS = 30
+LISTENER_DAYS = 730
+AUTHORITY_HOURS = 87_672  # ten years, as the root lives
+DAY = 86_400
+
+Grants = Mapping[str, tuple[str, ...]]  # path -> capabilities
+EVERYTHING = ("create", "read", "update", "delete", "list")
+
+AUDIT = {"disk": "/var/log/vault/audit.log", "stdout": "stdout"}
+"""Audit devices of the flavour `vault`; OpenBao has them in its own configuration."""
+
+
+@dataclass(frozen=True)
+class Desired:
+    """What must be there: settings by name, in the words of the server's API."""
+
+    mounts: Mapping[str, Mapping[str, Any]]
+    policies: Mapping[str, Grants]
+    approles: Mapping[str, Mapping[str, Any]]
+    pki_roles: Mapping[str, Mapping[str, Any]]
+    audit: Mapping[str, str]  # empty where the server's own configuration has it
+    flavour: str
+
+
+def desired(hub: Hub) -> Desired:
+    """All of it. Raises InvalidInput where two things would get one name, and where there is no vault."""
+    vault = _vault(hub)
+    flavour = str(vault.options.get("flavour") or "openbao")
+    return Desired(
+        mounts=_mounts(),
+        policies=_policies(hub),
+        approles=_approles(hub, vault),
+        pki_roles=_pki_roles(hub, vault),
+        audit=AUDIT if flavour == "vault" else {},
+        flavour=flavour,
+    )
+
+
+def approle(guest: str) -> str:
+    """The AppRole of a guest's agent."""
+    return f"{PREFIX}{guest}"
+
+
+def policy_of(instance: Instance) -> str:
+    """The policy that lets a guest's agent read what an instance on it needs."""
+    return f"{PREFIX}{instance.stack.name}-{instance.guest.name}"
+
+
+def listener_role(vault: Instance) -> str:
+    """The certificate role of the vault's own listener, for the day when its first certificate is old."""
+    return f"{vault.stack.name}-{vault.guest.name}"
+
+
+def text_of(grants: Grants) -> str:
+    """A policy as the server keeps it."""
+    lines = [
+        f"path {json.dumps(path)} {{\n  capabilities = {json.dumps(list(can))}\n}}\n"
+        for path, can in sorted(grants.items())
+    ]
+    return "\n".join(lines)
+
+
+def _vault(hub: Hub) -> Instance:
+    if hub.vault is None:
+        raise InvalidInput("this hub has no vault", where=hub.path, hint="put the stack vault on a guest of zone infra")
+    return hub.vault
+
+
+def _mounts() -> dict[str, dict[str, Any]]:
+    return {
+        f"{KV}/": {"type": "kv", "options": {"version": "2"}},
+        f"{PKI}/": {"type": "pki", "config": {"max_lease_ttl": AUTHORITY_HOURS * 3600}},
+        "auth/approle/": {"type": "approle"},
+    }
+
+
+def _policies(hub: Hub) -> dict[str, Grants]:
+    found: dict[str, Grants] = {OPERATOR: _operator(), AGENT: _agent()}
+    for instance in hub.instances:
+        grants: dict[str, tuple[str, ...]] = {
+            f"{KV}/data/{ref.path}": ("read",) for ref in hub.secrets if ref.instance == instance.name
+        }
+        for one in hub.certificates:
+            if one.instance == instance.name:
+                grants[f"{PKI}/issue/{one.role}"] = ("update",)
+        if grants:
+            name = policy_of(instance)
+            _refuse_twice(hub, name, found, f"the policy of {instance.name}")
+            found[name] = grants
+    return found
+
+
+def _approles(hub: Hub, vault: Instance) -> dict[str, dict[str, Any]]:
+    found = {OPERATOR: _approle([OPERATOR], vault.guest, secret_id_ttl=0)}
+    for name in hub.agents:
+        own = [policy_of(i) for i in hub.on(name) if _delivers(hub, i)]
+        _refuse_twice(hub, approle(name), found, f"the login of the guest {name}")
+        settings = _approle([AGENT, *own], hub.guests[name], secret_id_ttl=SECRET_ID_DAYS * DAY)
+        found[approle(name)] = {**settings, "role_id": approle_id(hub.id, name)}
+    return found
+
+
+def _approle(policies: Iterable[str], guest: Guest, *, secret_id_ttl: int) -> dict[str, Any]:
+    """A login that works from one address only: a stolen secret-id or token is worth nothing elsewhere."""
+    address = [f"{guest.address}/32"]
+    return {
+        "bind_secret_id": True,
+        "secret_id_bound_cidrs": address,
+        "secret_id_num_uses": 0,
+        "secret_id_ttl": secret_id_ttl,
+        "token_bound_cidrs": address,
+        "token_explicit_max_ttl": 0,
+        "token_max_ttl": TOKEN_MAX,
+        "token_no_default_policy": True,
+        "token_num_uses": 0,
+        "token_period": 0,
+        "token_policies": sorted(policies),
+        "token_ttl": TOKEN_TTL,
+        "token_type": "service",
+    }
+
+
+def _pki_roles(hub: Hub, vault: Instance) -> dict[str, dict[str, Any]]:
+    found = {listener_role(vault): _pki_role(vault.guest.fqdn, LISTENER_DAYS)}
+    for one in hub.certificates:
+        _refuse_twice(hub, one.role, found, f"the certificates of {one.instance}")
+        found[one.role] = _pki_role(one.name, one.days)
+    return found
+
+
+def _pki_role(name: str, days: int) -> dict[str, Any]:
+    """Leaves for one name, for servers, and nothing else."""
+    return {
+        "allow_any_name": False,
+        "allow_bare_domains": True,
+        "allow_glob_domains": False,
+        "allow_ip_sans": False,
+        "allow_localhost": False,
+        "allow_subdomains": False,
+        "allow_wildcard_certificates": False,
+        "allowed_domains": [name],
+        "allowed_other_sans": [],
+        "allowed_uri_sans": [],
+        "client_flag": False,
+        "code_signing_flag": False,
+        "email_protection_flag": False,
+        "enforce_hostnames": True,
+        "key_bits": 256,
+        "key_type": "ec",
+        "max_ttl": days * DAY,
+        "not_before_duration": 3600,  # another machine's clock may be behind
+        "server_flag": True,
+        "ttl": days * DAY,
+    }
+
+
+def _agent() -> Grants:
+    return {"auth/token/renew-self": ("update",), "auth/token/lookup-self": ("read",)}
+
+
+def _operator() -> Grants:
+    """What aihub itself needs: the hub's entries, its own names at every engine, and to look at the rest."""
+    return {
+        "auth/approle/role": ("list",),
+        "auth/approle/role/hub-*": EVERYTHING,
+        "auth/token/accessors": ("list", "sudo"),
+        "auth/token/lookup-accessor": ("update",),
+        "auth/token/lookup-self": ("read",),
+        "auth/token/renew-self": ("update",),
+        "auth/token/revoke-accessor": ("update",),
+        "auth/token/revoke-self": ("update",),
+        f"{KV}/config": ("read", "update"),
+        f"{KV}/data/*": ("create", "read", "update", "delete"),
+        f"{KV}/metadata/*": ("read", "list", "delete"),
+        f"{PKI}/*": EVERYTHING,
+        "sys/audit": ("read", "sudo"),
+        "sys/audit/*": ("create", "update", "sudo"),
+        "sys/auth": ("read",),
+        "sys/auth/approle": ("create", "read", "update", "sudo"),
+        "sys/auth/approle/tune": ("read", "update", "sudo"),
+        "sys/capabilities-self": ("update",),
+        "sys/mounts": ("read",),
+        f"sys/mounts/{KV}": ("create", "read", "update"),
+        f"sys/mounts/{KV}/tune": ("read", "update"),
+        f"sys/mounts/{PKI}": ("create", "read", "update"),
+        f"sys/mounts/{PKI}/tune": ("read", "update"),
+        "sys/policies/acl": ("list",),
+        "sys/policies/acl/hub-*": EVERYTHING,
+        "sys/storage/raft/snapshot": ("read",),
+        "sys/wrapping/lookup": ("update",),
+    }
+
+
+def _delivers(hub: Hub, instance: Instance) -> bool:
+    named = {ref.instance for ref in hub.secrets} | {one.instance for one in hub.certificates}
+    return instance.name in named
+
+
+def _refuse_twice(hub: Hub, name: str, found: Mapping[str, object], what: str) -> None:
+    # `a-b` on `c` and `a` on `b-c` would be one: a guest could read what is another's.
+    if name in found:
+        raise InvalidInput(
+            f"{what} would be called {name} in the vault, and so is something else",
+            where=hub.path,
+            hint="rename the guest",
+        )

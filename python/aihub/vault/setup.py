@@ -1,0 +1,191 @@
+"""What differs between the vault and what the hub wants there, and making it so.
+
+Only what is the hub's own is changed: names that begin with `hub-`, and the mounts kv and pki. What somebody else
+keeps in the same server stays as it is.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from ..adapters.vault import Vault
+from ..errors import Conflict, HubError
+from ..model.resolved import Hub
+from ..plan import Change, Difference
+from . import desired as wanted
+from .desired import Desired
+
+Say = Callable[[str], None]
+Kind = Literal["mount", "kv", "audit", "policy", "approle", "pki role"]
+
+
+@dataclass(frozen=True)
+class _Step:
+    kind: Kind
+    name: str
+    action: Literal["create", "update", "delete"]
+    value: Any = None
+    differences: tuple[Difference, ...] = ()
+
+
+def plan(vault: Vault, hub: Hub) -> list[Change]:
+    """What differs. Reads only."""
+    return [_change(hub, step) for step in _steps(vault, wanted.desired(hub))]
+
+
+def apply(vault: Vault, hub: Hub, say: Say = lambda text: None) -> list[Change]:
+    """Makes what differs, and returns it. Looks again first; safe to run again after a failure."""
+    done = []
+    for step in _steps(vault, wanted.desired(hub)):
+        change = _change(hub, step)
+        say(change.summary)
+        _do(vault, step)
+        done.append(change)
+    return done
+
+
+def warnings(vault: Vault, hub: Hub) -> list[str]:
+    """What is not as it should be and can't be repaired from here."""
+    found = []
+    if not vault.audit():
+        found.append(f"{vault.server_name}: no audit device is on; OpenBao takes them from its configuration file only")
+    health = vault.health()
+    if abs(health.skew) > 60:
+        found.append(f"{vault.server_name}: its clock is {health.skew:+.0f} s from this machine's")
+    return found
+
+
+def _steps(vault: Vault, want: Desired) -> Iterator[_Step]:
+    """In the order in which they are to be done: what others rest on first, removals last."""
+    mounts = vault.mounts()
+    yield from _mounts(want, mounts)
+    if f"{wanted.KV}/" not in mounts or not _cas_required(vault):
+        yield _Step("kv", wanted.KV, "update", {"cas_required": True}, (Difference("cas_required", "false", "true"),))
+    if want.audit:
+        present = vault.audit()
+        for name, path in want.audit.items():
+            if f"{name}/" not in present:
+                yield _Step("audit", name, "create", path)
+    yield from _policies(vault, want)
+    yield from _approles(vault, want, known="auth/approle/" in mounts)
+    yield from _pki_roles(vault, want, known=f"{wanted.PKI}/" in mounts)
+
+
+def _mounts(want: Desired, mounts: Mapping[str, Any]) -> Iterator[_Step]:
+    for path, settings in want.mounts.items():
+        there = mounts.get(path)
+        if there is None:
+            yield _Step("mount", path, "create", settings)
+            continue
+        options = settings.get("options") or {}
+        if there["type"] != settings["type"] or any((there["options"] or {}).get(k) != v for k, v in options.items()):
+            raise Conflict(
+                f"something else is mounted there: {there['type']} {there['options'] or ''}".strip(),
+                where=f"vault {path}",
+                hint=f"find out whose it is; aihub keeps its own in {path} and moves nothing away",
+            )
+        differences = _compare(settings.get("config") or {}, there["config"])
+        if differences:
+            yield _Step("mount", path, "update", settings["config"], differences)
+
+
+def _policies(vault: Vault, want: Desired) -> Iterator[_Step]:
+    names = vault.policies()
+    for name, grants in want.policies.items():
+        text = wanted.text_of(grants)
+        there = vault.policy(name) if name in names else None
+        if there != text:
+            yield _Step("policy", name, "create" if there is None else "update", text)
+    for name in names:
+        if name.startswith(wanted.PREFIX) and name not in want.policies:
+            yield _Step("policy", name, "delete")
+
+
+def _approles(vault: Vault, want: Desired, *, known: bool) -> Iterator[_Step]:
+    names = vault.approles() if known else []
+    there = {n: {**(vault.approle(n) or {}), "role_id": vault.role_id(n)} for n in names if n in want.approles}
+    yield from _compared("approle", want.approles, there)
+    for name in names:
+        if name.startswith(wanted.PREFIX) and name not in want.approles:
+            yield _Step("approle", name, "delete")
+
+
+def _pki_roles(vault: Vault, want: Desired, *, known: bool) -> Iterator[_Step]:
+    names = vault.pki_roles() if known else []
+    yield from _compared("pki role", want.pki_roles, {n: vault.pki_role(n) for n in names if n in want.pki_roles})
+    for name in names:
+        if name not in want.pki_roles:
+            yield _Step("pki role", name, "delete")
+
+
+def _compared(kind: Kind, want: Mapping[str, Any], there: Mapping[str, Any]) -> Iterator[_Step]:
+    for name, settings in want.items():
+        found = there.get(name)
+        if found is None:
+            yield _Step(kind, name, "create", settings)
+        elif differences := _compare(settings, found):
+            yield _Step(kind, name, "update", settings, differences)
+
+
+def _compare(settings: Mapping[str, Any], there: Mapping[str, Any]) -> tuple[Difference, ...]:
+    found = [
+        Difference(key, _text(there.get(key)), _text(value))
+        for key, value in settings.items()
+        if _text(there.get(key)) != _text(value)
+    ]
+    return tuple(found)
+
+
+def _text(value: Any) -> str:
+    """A setting as both sides write it: the server drops /32, sorts nothing, and says nothing for an empty list."""
+    if isinstance(value, bool):
+        return str(value).lower()
+    if isinstance(value, list):
+        return ", ".join(sorted(str(item).removesuffix("/32") for item in value))
+    return "" if value is None else str(value)
+
+
+def _cas_required(vault: Vault) -> bool:
+    return bool((vault.get(f"{wanted.KV}/config") or {}).get("cas_required"))
+
+
+def _do(vault: Vault, step: _Step) -> None:
+    name, value, gone = step.name, step.value, step.action == "delete"
+    if step.kind == "mount":
+        vault.mount(name, value) if step.action == "create" else vault.tune(name, value)
+    elif step.kind == "kv":
+        vault.put(f"{name}/config", value)
+    elif step.kind == "audit":
+        vault.enable_audit(name, value)
+    elif step.kind == "policy":
+        vault.delete_policy(name) if gone else vault.put_policy(name, value)
+    elif step.kind == "approle":
+        _remove_approle(vault, name) if gone else vault.put_approle(name, value)
+    else:
+        vault.delete_pki_role(name) if gone else vault.put_pki_role(name, value)
+
+
+def _remove_approle(vault: Vault, name: str) -> None:
+    """Whoever is logged in with it is out at once."""
+    vault.delete_approle(name)
+    vault.revoke_tokens(name)
+
+
+_CONSEQUENCE = {"approle": ", its logins end", "policy": "", "pki role": "", "mount": "", "kv": "", "audit": ""}
+
+
+def _change(hub: Hub, step: _Step) -> Change:
+    if hub.vault is None:
+        raise HubError("this hub has no vault", where=hub.path)
+    words = {"create": "missing", "update": "differs", "delete": "nobody declares it"}
+    after = _CONSEQUENCE[step.kind] if step.action == "delete" else ""
+    return Change(
+        subject=hub.vault.name,
+        action=step.action,
+        owner="vault",
+        identity="vault",
+        summary=f"{step.kind} {step.name}: {words[step.action]}{after}",
+        differences=step.differences,
+    )

@@ -1,0 +1,75 @@
+"""`aihub secrets rotate [INSTANCE[/NAME]]...`: replaces secrets that are in use, without a failed login."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+
+from ... import report, rotation
+from ...errors import DONE, InvalidInput, PreconditionFailed
+from ...options import Options
+from ...rotation import catalog
+from ...rotation.catalog import Rotatable
+from ...steps import reach, secrets
+from ...steps.run import Run, Step, opened, perform
+from . import alone, status
+
+REACH: tuple[Step, ...] = (reach.find_lab, reach.be_trusted, reach.take_lease)
+
+
+def run(options: Options) -> int:
+    """Shows what is disturbed, finishes what an earlier run began, replaces; 0 when all of it is done."""
+    if not (options.only or options.every or options.due):
+        raise InvalidInput("nothing was named", hint="aihub secrets rotate INSTANCE[/NAME], --due or --all")
+    with opened(options, "secrets rotate") as found:
+        wanted = catalog.chosen(found.hub, options.only, every=options.every or not options.only)
+        alone(found, "secrets rotate")
+        perform(found, REACH)
+        rows = status.rows(found)
+        begun = [row.name for row in rows if row.in_flight]
+        wanted = _due(wanted, rows) if options.due else wanted
+        shown = [row for row in rows if row.name in {*begun, *(one.name for one in wanted)}]
+        if not shown:
+            return _nothing(options)
+        if not options.as_json:
+            report.to_replace(shown)
+        _confirm(found)
+        return _replace(found, wanted)
+
+
+def _due(wanted: Sequence[Rotatable], rows: Sequence[report.SecretRow]) -> tuple[Rotatable, ...]:
+    late = {row.name for row in rows if row.due}
+    return tuple(one for one in wanted if one.name in late)
+
+
+def _confirm(run: Run) -> None:
+    if run.options.target == "lab" or run.options.yes:
+        return
+    if not report.confirm("Replace these?"):
+        raise PreconditionFailed("not confirmed: nothing was changed", hint="the same command with --yes")
+
+
+def _replace(run: Run, wanted: Sequence[Rotatable]) -> int:
+    with report.progress("rotation") as progress:
+        with rotation.of(run.hub, run.state, run.vault(), run.options.target) as outside:
+            outcomes = rotation.rotate(outside, wanted, progress)
+        for one in outcomes:
+            if one.error:
+                progress.failed(one.name, one.error.what)
+        secrets.keep_kit(run, lambda words: progress("recovery kit", words))
+    if run.options.as_json:
+        ends = [replace(one, error=None) for one in outcomes]
+        done = [{**vars(e), "error": o.error.what if o.error else ""} for e, o in zip(ends, outcomes, strict=True)]
+        report.as_json({"rotated": done})
+    else:
+        report.replaced(outcomes)
+    rotation.raise_first(outcomes)
+    return DONE
+
+
+def _nothing(options: Options) -> int:
+    if options.as_json:
+        report.as_json({"rotated": []})
+    else:
+        report.say("nothing is due")
+    return DONE

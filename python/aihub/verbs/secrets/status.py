@@ -1,0 +1,108 @@
+"""`aihub secrets status`: the vault, every secret with its age, logins, certificates, the recovery kit."""
+
+from __future__ import annotations
+
+from concurrent.futures import ThreadPoolExecutor
+from datetime import UTC, datetime
+from typing import Any
+
+from ... import agent, report, rotation
+from ...adapters import vault as vaults
+from ...adapters.vault_errors import NotReady
+from ...errors import DONE, HubError
+from ...options import Options
+from ...rotation import ages, catalog
+from ...steps import reach
+from ...steps.run import Run, opened, perform
+from ...vault import enrol, kits
+
+Fact = tuple[str, str, bool]
+
+
+def run(options: Options) -> int:
+    """Prints the tables; 4 when the vault is sealed or not initialised."""
+    with opened(options, "secrets status") as found:
+        perform(found, (reach.find_lab, reach.be_trusted))
+        with vaults.connected(found.hub, found.state) as vault:
+            health = vault.health()
+        ready = health.initialised and not health.sealed
+        how = "open" if ready else "sealed" if health.initialised else "not initialised"
+        server = found.hub.vault.name if found.hub.vault else ""
+        facts = [(server, f"{how}, version {health.version}", ready), _kit(found)]
+        says = _agents(found) if ready else {}
+        shown = rows(found, says) if ready else []
+        logins = enrol.logins(found.hub, found.vault()) if ready else []
+        if options.as_json:
+            report.as_json(
+                {
+                    "vault": vars(health),
+                    "kit": facts[1][1],
+                    "secrets": [row.as_json() for row in shown],
+                    "logins": [vars(one) for one in logins],
+                    "agents": {name: vars(one) for name, one in says.items()},
+                }
+            )
+        else:
+            report.secrets([*facts, *(_login(one, says[one.guest]) for one in logins), *_tls(says)], shown)
+            if not ready:
+                report.say(f"next: {'aihub secrets unseal' if health.initialised else 'aihub up'}")
+    return DONE if ready else NotReady.exit_code
+
+
+def rows(run: Run, says: dict[str, agent.Status] | None = None) -> list[report.SecretRow]:
+    """Everything that can be replaced, with its age."""
+    items, now = catalog.everything(run.hub), datetime.now(UTC)
+    vault = run.vault()
+    says = _agents(run) if says is None else says
+    since = ages.since(items, run.state, vault, enrol.logins(run.hub, vault), says)
+    begun = set(rotation.pending(vault, run.state))
+    found = []
+    for one in items:
+        made = since.get(one.name)
+        age = (now - made).days if made else 0
+        late, in_flight = one.due(made, now), one.name in begun
+        found.append(report.SecretRow(one.name, one.kind, one.days, made, age, late, one.effect, in_flight))
+    return found
+
+
+def _agents(run: Run) -> dict[str, agent.Status]:
+    """What every agent says; why, for a guest that does not answer."""
+
+    def ask(guest: str) -> agent.Status:
+        try:
+            return agent.status(run.state, guest)
+        except HubError as error:
+            return agent.Status(guest, error=str(error))
+
+    with ThreadPoolExecutor(max(1, len(run.hub.agents))) as pool:
+        return dict(zip(run.hub.agents, pool.map(ask, run.hub.agents), strict=True))
+
+
+def _login(one: enrol.Login, says: agent.Status) -> Fact:
+    until = f", its secret-id ends {one.until:%Y-%m-%d}" if one.until else ""
+    extra = f", {one.secret_ids} secret-ids" if one.secret_ids > 1 else ""
+    how = "logged in" if says.logged_in else f"not logged in: {says.error}"
+    return f"agent of {one.guest}", f"{how}{until}{extra}", says.logged_in and not says.errors
+
+
+def _tls(says: dict[str, agent.Status]) -> list[Fact]:
+    found = []
+    for guest, status in says.items():
+        for stack, tls in sorted(status.tls.items()):
+            found.append(_certificate(f"certificate of {stack}@{guest}", tls))
+    return found
+
+
+def _certificate(what: str, tls: Any) -> Fact:
+    end = datetime.fromtimestamp(float(tls["not_after"]), UTC)
+    used = tls["applied"] == tls["serial"]
+    return what, f"until {end:%Y-%m-%d}{'' if used else ', not yet in use'}", used and end > datetime.now(UTC)
+
+
+def _kit(run: Run) -> Fact:
+    kit = kits.newest(run.state)
+    if kit is None:
+        return "recovery kit", "there is none: aihub up", False
+    why = kits.stale(run.hub, run.state, kits.recipients(run.hub, run.state, run.options.target))
+    proven = f"proven {kit.proven}" if kit.proven else "never proven"
+    return "recovery kit", why or f"{kit.path.name}, {proven}", bool(kit.proven) and not why

@@ -1,0 +1,62 @@
+"""The canary logs in again and again, and no login of its own was ever refused."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import pytest
+
+SERVICES = ("canary", "valkey")
+PATIENCE = 20.0  # seconds
+
+
+@dataclass(frozen=True)
+class Count:
+    """What a container of the canary counted since it started."""
+
+    works: int
+    refused: int
+    silent: int
+    last_refusal: int
+    last_try: int
+
+
+@pytest.fixture
+def count(container: Callable[..., Any]) -> Callable[[str], Count]:
+    """`count(service)`: the line in its memory."""
+
+    def read(service: str) -> Count:
+        code, output = container(service).exec_run(["cat", "/run/canary/count"])
+        assert code == 0, output.decode(errors="replace")
+        return Count(*map(int, output.split()))
+
+    return read
+
+
+@pytest.mark.parametrize("service", SERVICES)
+def test_logins(count: Callable[[str], Count], service: str) -> None:
+    """it logs in over TLS with what its files say, and does so again"""
+    before, end = count(service), time.monotonic() + PATIENCE
+    while (now := count(service)).works <= before.works and time.monotonic() < end:
+        time.sleep(0.5)
+    assert now.works > before.works, f"no login within {PATIENCE:.0f} s: {now}"
+
+
+@pytest.mark.parametrize("service", SERVICES)
+def test_refusals(count: Callable[[str], Count], service: str) -> None:
+    """no login was refused since it first got in"""
+    found = count(service)
+    assert found.works > 0, "it never got in, so nothing is counted"
+    assert found.refused == 0, found
+
+
+def test_files(container: Callable[..., Any]) -> None:
+    """it reads the files of its instance, and its notes are in memory"""
+    for service in SERVICES:
+        found = container(service).attrs
+        mounts = {mount["Destination"]: mount["Source"] for mount in found["Mounts"]}
+        assert mounts["/run/secrets"] == "/run/hub/canary"
+        assert "/run/canary" in found["HostConfig"]["Tmpfs"]

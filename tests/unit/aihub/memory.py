@@ -1,0 +1,32 @@
+"""A keeper of secrets in a dict, with the check-and-set of the real one."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from datetime import UTC, datetime
+
+from aihub.adapters.vault_errors import Moved
+from aihub.secretstore import Entry
+
+
+class Memory:
+    """secretstore.Secrets without a server."""
+
+    def __init__(self) -> None:
+        self.entries: dict[str, Entry] = {}
+
+    def read(self, path: str) -> Entry | None:
+        return self.entries.get(path)
+
+    def write(self, path: str, data: Mapping[str, str], cas: int) -> int:
+        version = self.entries[path].version if path in self.entries else 0
+        if version != cas:
+            raise Moved(f"somebody changed this entry (keys: {', '.join(sorted(data))})", where=path)
+        self.entries[path] = Entry(dict(data), version + 1, datetime.now(UTC))
+        return version + 1
+
+    def destroy(self, path: str) -> None:
+        self.entries.pop(path, None)
+
+    def list(self, prefix: str) -> list[str]:
+        return sorted(path for path in self.entries if path.startswith(prefix.rstrip("/") + "/"))

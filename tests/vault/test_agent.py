@@ -1,0 +1,201 @@
+"""The agent of a guest, against a real vault: files in memory that follow what the vault holds."""
+
+from __future__ import annotations
+
+import json
+import os
+import stat
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import pytest
+from aihub import agent, secretstore
+from aihub.adapters.vault import Vault
+from aihub.errors import CheckFailed
+from aihub.model.resolved import approle_id
+from aihub.render import agent as given
+from aihub.vault import enrol
+
+from .local_vault import Server
+
+pytestmark = pytest.mark.slow
+PROGRAM = Path(agent.__file__).parent / "on_guest.py"
+GUEST, STACK = "private-ai", "notes"
+
+
+@dataclass
+class Guest:
+    """A guest made of a directory: the real agent, with a `systemctl` and a `docker` that write down their calls."""
+
+    home: Path
+    server: Server
+    vault: Vault
+    process: subprocess.Popen[bytes] | None = None
+    environment: dict[str, str] = field(default_factory=dict)
+
+    def prepare(self) -> None:
+        config = given.config(self.server.hub, GUEST)
+        config["vault"] = f"https://{self.server.name}:{self.server.port}"
+        config["ca"] = str(self.server.state.ca)
+        for instance in config["instances"]:
+            instance["uid"] = os.getuid()
+            instance["reload"] = {"service": "app", "signal": "HUP", "exec": []}
+            instance["tls"]["on_change"] = "reload"
+        (self.home / "agent.json").write_text(json.dumps(config))
+        (self.home / "bin").mkdir()
+        for name in ("systemctl", "docker"):
+            script = self.home / "bin" / name
+            script.write_text(f'#!/bin/sh\necho "{name} $*" >> {self.home}/calls\n')
+            script.chmod(0o755)
+        self.environment = {
+            "PATH": f"{self.home}/bin:/usr/bin:/bin",
+            "HUB_AGENT_CONFIG": f"{self.home}/agent.json",
+            "HUB_AGENT_SECRET_ID": f"{self.home}/secret-id",
+            "HUB_AGENT_RUN": f"{self.home}/run",
+        }
+
+    def unwrap(self, _guest: str, token: bytes) -> int:
+        argv = [sys.executable, str(PROGRAM), "unwrap"]
+        return subprocess.run(argv, input=token, env=self.environment, check=False, timeout=30).returncode
+
+    def start(self) -> None:
+        argv = [sys.executable, str(PROGRAM), "run"]
+        self.process = subprocess.Popen(argv, env=self.environment, stdout=subprocess.DEVNULL)
+
+    def stop(self) -> None:
+        if self.process:
+            self.process.terminate()
+            self.process.wait(10)
+            self.process = None
+
+    def wake(self) -> None:
+        assert self.process
+        self.process.send_signal(1)
+
+    def status(self) -> agent.Status:
+        path = self.home / "run" / "agent" / "status.json"
+        return agent.Status.of(GUEST, json.loads(path.read_text()) if path.exists() else None)
+
+    def file(self, name: str, stack: str = STACK) -> Path:
+        return self.home / "run" / stack / name
+
+    def calls(self) -> list[str]:
+        path = self.home / "calls"
+        return path.read_text().splitlines() if path.exists() else []
+
+
+def eventually(what: Callable[[], bool], seconds: float = 15) -> None:
+    limit = time.monotonic() + seconds
+    while not what():
+        assert time.monotonic() < limit
+        time.sleep(0.05)
+
+
+@pytest.fixture
+def guest(fresh: Server, tmp_path: Path) -> Iterator[Guest]:
+    vault = fresh.bring_up()
+    secretstore.ensure(fresh.hub, vault)
+    found = Guest(tmp_path / "guest", fresh, vault)
+    found.home.mkdir()
+    found.prepare()
+    yield found
+    found.stop()
+    vault.close()
+
+
+def test_files_come_and_belong_to_their_service_alone(guest: Guest) -> None:
+    enrol.enrol(guest.server.hub, guest.server.state, guest.vault, GUEST, hand=guest.unwrap)
+    guest.start()
+    eventually(lambda: guest.status().logged_in and not guest.status().errors)
+    for ref in guest.server.hub.secrets:
+        if ref.instance.endswith(f"@{GUEST}"):
+            entry = guest.vault.read(ref.path)
+            assert entry
+            for keys, name in ref.files.items():
+                path = guest.file(name, ref.instance.partition("@")[0])
+                assert path.read_text() == "\n".join(entry.data[key] for key in keys.split())
+                assert stat.S_IMODE(path.stat().st_mode) == 0o400
+    assert stat.S_IMODE(guest.file("").stat().st_mode) == 0o500
+    assert stat.S_IMODE((guest.home / "secret-id").stat().st_mode) == 0o400
+    assert "BEGIN" in guest.file("ca.pem").read_text()
+    values = [v for ref in guest.server.hub.secrets if (e := guest.vault.read(ref.path)) for v in e.data.values()]
+    text = (guest.home / "run" / "agent" / "status.json").read_text()
+    assert not [value for value in values if len(value) > 8 and value in text]
+
+
+def test_a_new_value_is_there_soon_and_exactly_its_service_hears_of_it(guest: Guest) -> None:
+    enrol.enrol(guest.server.hub, guest.server.state, guest.vault, GUEST, hand=guest.unwrap)
+    guest.start()
+    eventually(lambda: guest.status().logged_in and not guest.status().errors)
+    assert not [call for call in guest.calls() if "restart" in call]
+    ref = next(r for r in guest.server.hub.secrets if r.instance == f"{STACK}@{GUEST}" and r.kind == "value")
+    entry = guest.vault.read(ref.path)
+    assert entry
+    version = guest.vault.write(ref.path, {"value": "x" * 40}, entry.version)
+    guest.wake()
+    eventually(lambda: not guest.status().behind({ref.path: version}))
+    assert guest.file(ref.name).read_text() == "x" * 40
+    assert [c for c in guest.calls() if "restart" in c] == ["systemctl restart hub-notes.service"]
+
+
+def test_a_certificate_is_one_file_and_renewed_when_asked(guest: Guest) -> None:
+    enrol.enrol(guest.server.hub, guest.server.state, guest.vault, GUEST, hand=guest.unwrap)
+    guest.start()
+    eventually(lambda: guest.file("tls.pem").exists() and not guest.status().errors)
+    before = guest.file("tls.pem").read_text()
+    assert "PRIVATE KEY" in before
+    serial = guest.status().tls[STACK]["serial"]
+    flag = guest.home / "run" / "agent" / "renew" / STACK
+    flag.touch()
+    guest.wake()
+    eventually(lambda: guest.status().tls[STACK]["serial"] != serial)
+    assert guest.file("tls.pem").read_text() != before
+    eventually(lambda: any("HUP" in call for call in guest.calls()))
+    assert not flag.exists()
+
+
+def test_a_wrapped_secret_id_that_somebody_else_opened_is_an_alarm(guest: Guest) -> None:
+    def opened_before(_guest: str, token: bytes) -> int:
+        thief = guest.server.vault(token=token.decode())
+        thief.put("sys/wrapping/unwrap", {})
+        thief.close()
+        return guest.unwrap(_guest, token)
+
+    with pytest.raises(CheckFailed, match="ALARM"):
+        enrol.enrol(guest.server.hub, guest.server.state, guest.vault, GUEST, hand=opened_before)
+    assert not (guest.home / "secret-id").exists()
+    assert guest.vault.secret_ids(f"hub-{GUEST}") == []
+
+
+def test_a_token_made_for_another_guest_is_an_alarm(guest: Guest) -> None:
+    foreign = guest.vault.wrapped_secret_id("hub-public-ai", 60)
+    assert guest.unwrap(GUEST, foreign.token.encode()) == enrol.ALARM
+    assert not (guest.home / "secret-id").exists()
+
+
+def test_a_sealed_vault_leaves_what_is_there_and_the_agent_goes_on_afterwards(guest: Guest) -> None:
+    enrol.enrol(guest.server.hub, guest.server.state, guest.vault, GUEST, hand=guest.unwrap)
+    guest.start()
+    eventually(lambda: guest.status().logged_in and not guest.status().errors)
+    value = guest.file("api_key").read_text()
+    guest.server.stop()
+    guest.stop()
+    guest.start()  # as after a restart of the guest's agent
+    eventually(lambda: not guest.status().logged_in)
+    assert guest.file("api_key").read_text() == value
+    assert "Vault" in guest.status().error
+
+
+def test_an_agent_without_a_secret_id_says_so(guest: Guest) -> None:
+    guest.start()
+    eventually(lambda: "no secret-id" in guest.status().error)
+    assert not guest.file("api_key").exists()
+
+
+def test_the_role_id_is_what_the_vault_has(guest: Guest) -> None:
+    enrol.enrol(guest.server.hub, guest.server.state, guest.vault, GUEST, hand=guest.unwrap)
+    assert guest.vault.role_id(f"hub-{GUEST}") == approle_id(guest.server.hub.id, GUEST)
