@@ -1,13 +1,15 @@
 """Installs what aihub needs on this machine: system packages and a virtual environment. Standard library only.
 
-`python3 python/bootstrap.py` does both, `--venv` only the second (no root needed). Says what it installs; a second run
-does nothing. Needs Debian or Ubuntu, Python 3.11 or newer, and root where system packages are missing.
+`python3 python/bootstrap.py` does both, `--venv` only the second (no root needed), `--tests` also installs what only
+the tests need. Says what it installs; a second run does nothing. Needs Debian or Ubuntu, Python 3.11 or newer, and root
+where system packages are missing.
 """
 
 from __future__ import annotations
 
 import hashlib
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -18,6 +20,7 @@ VENV = ROOT / ".venv"
 LOCK = ROOT / "python" / "requirements.lock"
 PROJECT = ROOT / "python" / "pyproject.toml"
 STAMP = VENV / "aihub-installed"
+APT = {**os.environ, "DEBIAN_FRONTEND": "noninteractive"}
 
 PACKAGES = {
     "ca-certificates": "trust store, inherited by the lab",
@@ -33,6 +36,17 @@ PACKAGES = {
     "slirp4netns": "the lab's way to package mirrors",
     "util-linux": "nsenter and unshare",
     "zstd": "guest archives",
+}
+
+# What others' clients of tests/contract are built with: a tool that is there and new enough is taken as it is, wherever
+# it came from. Else the first package that the distribution has: Debian 12 carries a newer Rust beside its own.
+TEST_TOOLS: dict[str, tuple[tuple[int, int], tuple[str, ...]]] = {
+    "curl": ((7, 0), ("curl",)),
+    "node": ((18, 17), ("nodejs",)),
+    "npm": ((8, 0), ("npm",)),
+    "go": ((1, 19), ("golang-go",)),
+    "cargo": ((1, 85), ("cargo-web", "cargo")),
+    "cc": ((1, 0), ("gcc",)),
 }
 
 
@@ -54,16 +68,57 @@ def system_packages() -> None:
     if shutil.which("apt-get") is None:
         sys.exit("setup: apt-get not found: aihub's lab needs Debian or Ubuntu")
     missing = [name for name in PACKAGES if not installed(name)]
+    if missing:
+        refresh(missing)
+        install({name: PACKAGES[name] for name in missing})
+
+
+def test_tools() -> None:
+    """Installs the missing tools of the tests; what stays too old is said, and the test that needs it fails."""
+    missing = {tool: choices for tool, (least, choices) in TEST_TOOLS.items() if version(tool) < least}
     if not missing:
         return
-    for name in missing:
-        say(f"installing {name}: {PACKAGES[name]}")
+    refresh([choices[-1] for choices in missing.values()])
+    for tool, choices in missing.items():
+        if version(tool) >= TEST_TOOLS[tool][0]:
+            continue  # came along with another
+        install({next(filter(offered, choices), choices[-1]): f"{tool}, for the tests"})
+    for tool in missing:
+        if version(tool) < TEST_TOOLS[tool][0]:
+            say(f"{tool} is older than the tests need: {'.'.join(map(str, TEST_TOOLS[tool][0]))}")
+
+
+def version(tool: str) -> tuple[int, int]:
+    """The first two numbers that a tool says of itself; (0, 0) without the tool."""
+    for option in ("--version", "version"):
+        try:
+            said = subprocess.run([tool, option], capture_output=True, text=True, check=False).stdout
+        except OSError:
+            break
+        if found := re.search(r"([0-9]+)\.([0-9]+)", said):
+            return int(found[1]), int(found[2])
+    return 0, 0
+
+
+def offered(package: str) -> bool:
+    """Whether the distribution has the package."""
+    found = subprocess.run(["apt-cache", "policy", package], capture_output=True, text=True, check=False).stdout
+    return "Candidate:" in found and "Candidate: (none)" not in found
+
+
+def refresh(wanted: list[str]) -> None:
+    """Brings the package lists up to date; only root can."""
     if os.geteuid() != 0:
-        sys.exit(f"setup: run as root, or install by hand: apt-get install {' '.join(missing)}")
-    environment = {**os.environ, "DEBIAN_FRONTEND": "noninteractive"}
-    subprocess.run(["apt-get", "update", "-qq"], check=True, env=environment, stdout=sys.stderr)
-    install = ["apt-get", "install", "-y", "-qq", "--no-install-recommends", *missing]
-    subprocess.run(install, check=True, env=environment, stdout=sys.stderr)
+        sys.exit(f"setup: run as root, or install by hand: apt-get install {' '.join(wanted)}")
+    subprocess.run(["apt-get", "update", "-qq"], check=True, env=APT, stdout=sys.stderr)
+
+
+def install(packages: dict[str, str]) -> None:
+    """Installs packages, each with the reason."""
+    for name, why in packages.items():
+        say(f"installing {name}: {why}")
+    argv = ["apt-get", "install", "-y", "-qq", "--no-install-recommends", *packages]
+    subprocess.run(argv, check=True, env=APT, stdout=sys.stderr)
 
 
 def fingerprint() -> str:
@@ -87,11 +142,13 @@ def virtual_environment() -> None:
 
 
 def main() -> None:
-    """Runs both steps, or with --venv the second only."""
+    """Runs both steps, or with --venv the second only, or with --tests one more between them."""
     if sys.version_info < (3, 11):  # noqa: UP036  (the first thing that runs, on whatever Python there is)
         sys.exit(f"setup: Python 3.11 or newer is needed, this is {sys.version.split()[0]}")
     if "--venv" not in sys.argv[1:]:
         system_packages()
+    if "--tests" in sys.argv[1:]:
+        test_tools()
     virtual_environment()
 
 
