@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import os
+import signal
 from pathlib import Path
 
 import pytest
+from aihub import crashpoint
 from aihub.errors import HubError, PreconditionFailed
 from aihub.model.resolved import SecretRef
 from aihub.paths import State
@@ -61,3 +64,27 @@ def test_a_lost_race_keeps_the_winners_value(state: State) -> None:
     store._write(path, "second", replace=False)
     assert path.read_text() == "first"
     assert [p.name for p in path.parent.iterdir()] == ["superuser_password"]
+
+
+@pytest.mark.parametrize("where", ["before", "inside", "after"])
+@pytest.mark.parametrize("verb", ["ensure", "put"])
+def test_a_kill_leaves_the_old_value_or_the_new_one_and_the_next_run_goes_on(
+    state: State, verb: str, where: str
+) -> None:
+    store, ref = SecretStore(state), SecretRef("redis@cache", "password", 32)
+    if verb == "put":
+        store.put(ref.instance, ref.name, "old")
+    pid = os.fork()
+    if not pid:
+        os.environ["AIHUB_CRASH_AT"] = f"secret password:{where}"
+        crashpoint._made.clear()
+        store.ensure(ref) if verb == "ensure" else store.put(ref.instance, ref.name, "new")
+        os._exit(0)
+    assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == -signal.SIGKILL
+    assert store.names(ref.instance) in ([], [ref.name]), "what lies beside is no secret"
+    value = store.ensure(ref)
+    if verb == "put":
+        assert value == ("new" if where == "after" else "old")
+    else:
+        assert len(value) == 32
+    assert store.ensure(ref) == value
