@@ -12,6 +12,7 @@ import string
 from pathlib import Path
 from typing import Protocol
 
+from . import crashpoint
 from .errors import HubError, PreconditionFailed
 from .model.resolved import SecretRef
 from .paths import State
@@ -80,12 +81,14 @@ class SecretStore:
             handle.write(value)
             handle.flush()
             os.fsync(handle.fileno())
-        try:
-            if replace:
-                fresh.replace(path)
-            else:
-                path.hardlink_to(fresh)  # of two that generate at once, the first wins
-        except FileExistsError:
-            pass
-        finally:
-            fresh.unlink(missing_ok=True)
+        with crashpoint.write(f"secret {path.name}") as due:
+            crashpoint.inside(due)
+            try:
+                if replace:
+                    fresh.replace(path)
+                else:
+                    path.hardlink_to(fresh)  # of two that generate at once, the first wins
+            except FileExistsError:
+                pass
+            finally:
+                fresh.unlink(missing_ok=True)
