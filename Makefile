@@ -7,13 +7,16 @@ export AIHUB_TARGET = $(TARGET)
 export AIHUB_HUB = $(HUB)
 
 .DEFAULT_GOAL := help
-.PHONY: help setup venv up plan verify status down bench check test clean
+.PHONY: help setup tools venv up plan verify status down bench check test test-long clean
 
 help: ## this list
-	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "make %-8s %s\n", $$1, $$2}' Makefile
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-9s %s\n", $$1, $$2}' Makefile
 
 setup: ## install system packages and the virtual environment (root where packages are missing)
 	@$(PYTHON) python/bootstrap.py
+
+tools:
+	@$(PYTHON) python/bootstrap.py --tests
 
 venv:
 	@$(PYTHON) python/bootstrap.py --venv
@@ -39,8 +42,11 @@ bench: setup ## measure, with the goal beside each figure
 check: venv ## lint, types, unit tests and cases; no root, no network
 	@$(AIHUB) check
 
-test: setup ## everything, the real lab included
+test: tools ## everything, the real lab included
 	@$(AIHUB) test
+
+test-long: venv ## what does not fit beside the lab: 200 random kills, 10,000 changed files; result in build/test-long.json
+	@$(AIHUB) test --long
 
 clean: ## remove what was built in this checkout (the hub and its state stay)
 	@rm -rf build .mypy_cache .ruff_cache .pytest_cache .hypothesis .ansible python/*.egg-info

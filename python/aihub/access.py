@@ -19,7 +19,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from . import process
+from . import process, statefile
 from .errors import Conflict, HubError, InvalidInput, PreconditionFailed, Unreachable
 from .model.resolved import Hub
 from .paths import State
@@ -70,8 +70,8 @@ def write(hub: Hub, state: State, via: Via) -> None:
             f"{SOCKET_PATH_LIMIT}",
             hint="use a shorter XDG_RUNTIME_DIR",
         )
-    _replace(state.ssh_config, "".join(_host(a, h, via) for a, h in hosts.items()) + _common(state))
-    _replace(_via_file(state), json.dumps({"netns": via.netns if isinstance(via, Lab) else None}) + "\n")
+    statefile.keep(state.ssh_config, "".join(_host(a, h, via) for a, h in hosts.items()) + _common(state))
+    statefile.keep(_via_file(state), json.dumps({"netns": via.netns if isinstance(via, Lab) else None}) + "\n")
 
 
 def node_address(hub: Hub) -> str:
@@ -109,7 +109,7 @@ def ensure_key(state: State) -> str:
         process.run(["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-C", comment, "-f", str(state.key)])
     elif not public.exists():
         made = process.run(["ssh-keygen", "-y", "-f", str(state.key)])
-        _replace(public, made.stdout.decode())
+        statefile.keep(public, made.stdout.decode())
     return public.read_text().strip()
 
 
@@ -274,15 +274,4 @@ def _edit_known_hosts(state: State, edit: Callable[[list[str]], list[str]]) -> N
         old = state.known_hosts.read_text().splitlines() if state.known_hosts.exists() else []
         new = edit(old)
         if new != old:
-            _replace(state.known_hosts, "".join(f"{line}\n" for line in new))
-
-
-def _replace(path: Path, text: str) -> None:
-    if path.exists() and path.read_text() == text:
-        return
-    fresh = path.with_name(path.name + ".new")
-    with os.fdopen(os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "w") as handle:
-        handle.write(text)
-        handle.flush()
-        os.fsync(handle.fileno())
-    fresh.replace(path)
+            statefile.keep(state.known_hosts, "".join(f"{line}\n" for line in new))

@@ -203,7 +203,7 @@ def check() -> None:
 
 @app.command()
 def test(
-    long: Annotated[bool, typer.Option("--long", help="More random kills than fit into 40 minutes.")] = False,
+    long: Annotated[bool, typer.Option("--long", help="Only what is too long for every day; needs no root.")] = False,
 ) -> None:
     """Every test of this checkout, the real lab included."""
     perform("test", Options(full=long))

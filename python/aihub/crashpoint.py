@@ -1,8 +1,8 @@
 """A test hook: AIHUB_CRASH_AT=N[:before|inside|after] kills this process at its N-th write.
 
-A write is a changing call to the Proxmox API or a replacement of the journal, counted together from 1 over
-the whole process. `inside` of a call is while its answer is awaited; of a file, when the new text lies beside
-the old.
+A name like `POST /nodes/pve/lxc` in place of N means the first write of that name. A write is a changing call to the
+Proxmox API or a replacement of a file in the state directory, counted together from 1 over the whole process. `inside`
+of a call is while its answer is awaited; of a file, when the new text lies beside the old.
 The crash-safety tests go through every N and expect the next run to finish the work.
 """
 
@@ -15,12 +15,13 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 _lock = threading.Lock()
-_count = 0
+_made: list[str] = []
 
 
-def _target() -> tuple[int, str]:
-    number, _, where = os.environ.get("AIHUB_CRASH_AT", "").partition(":")
-    return (int(number), where or "before") if number.isdigit() else (0, "")
+def _due(number: int, what: str, first: bool) -> str:
+    """Where in this write the process is to die; empty when it is not."""
+    target, _, where = os.environ.get("AIHUB_CRASH_AT", "").partition(":")
+    return (where or "before") if target == str(number) or (first and target == what) else ""
 
 
 def _die() -> None:
@@ -28,18 +29,16 @@ def _die() -> None:
 
 
 @contextmanager
-def write() -> Iterator[bool]:
+def write(what: str) -> Iterator[bool]:
     """Surrounds one write; gives True when the process is to die inside it."""
-    global _count
     with _lock:
-        _count += 1
-        number = _count
-    target, where = _target()
-    due = number == target
-    if due and where == "before":
+        first = what not in _made
+        _made.append(what)
+        where = _due(len(_made), what, first)
+    if where == "before":
         _die()
-    yield due and where == "inside"
-    if due and where == "after":
+    yield where == "inside"
+    if where == "after":
         _die()
 
 
@@ -54,6 +53,7 @@ def inside(due: bool, delay: float = 0.0) -> None:
     timer.start()
 
 
-def count() -> int:
-    """How many writes this process has made."""
-    return _count
+def made() -> list[str]:
+    """The writes of this process so far, in their order."""
+    with _lock:
+        return list(_made)

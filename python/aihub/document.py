@@ -55,10 +55,11 @@ class Node:
 
 @dataclass(frozen=True)
 class Document:
-    """A file's data and the places of its parts."""
+    """A file's data and the places of its parts, and what is wrong with its YAML alone."""
 
     file: str
     root: Node
+    problems: tuple[Problem, ...] = ()
 
     @property
     def data(self) -> Any:
@@ -92,6 +93,14 @@ def show_path(path: Path_) -> str:
 
 def read(path: Path, *, name: str = "") -> Document:
     """The file's document. Raises InvalidInput with the place of what is wrong."""
+    found = parse(path, name=name)
+    if found.problems:
+        raise InvalidInput(list(found.problems))
+    return found
+
+
+def parse(path: Path, *, name: str = "") -> Document:
+    """As `read`, but raises only where nobody could go on: the rest of the file is to be judged too."""
     shown = name or str(path)
     return _Reader(shown).read(textfile.read(path, name=shown))
 
@@ -102,6 +111,7 @@ class _Reader:
     def __init__(self, file: str) -> None:
         self.file = file
         self.problems: list[Problem] = []
+        self.whole = True  # False: a part of the file is left out, and others would seem to be missing
         self.anchors: dict[str, Node] = {}
         self.nodes = 0
 
@@ -118,9 +128,9 @@ class _Reader:
         except (YAMLError, ValueError, RecursionError) as error:
             message = f"is not YAML: {error}"[:300]
             raise InvalidInput([*self.problems, Problem(self.file, 1, 1, "", message)]) from error
-        if self.problems:
+        if not self.whole:
             raise InvalidInput(sorted(self.problems))
-        return Document(self.file, root)
+        return Document(self.file, root, tuple(sorted(self.problems)))
 
     def _document(self, events: Iterator[Any]) -> Node:
         root: Node | None = None
@@ -190,12 +200,14 @@ class _Reader:
         if type(event).__name__ == "ScalarEvent" and event.value == "<<" and event.style is None:
             self._count(event, 1)
             self._note(event, "merge keys are not part of YAML 1.2: write the keys out")
+            self.whole = False
             return None
         key = self._node(event, events, depth + 1)
         place = (event.start_mark.line + 1, event.start_mark.column + 1)
         if not isinstance(key.value, str):
             shown = event.value if type(event).__name__ == "ScalarEvent" else "this"
             self._note(event, f"a key is text: put quotes around {str(shown)[:40]!r}")
+            self.whole = False
             return None
         if key.value in node.keys:
             line, column = node.keys[key.value]

@@ -7,14 +7,13 @@ make or remove, and which new guests still wait for their first contact.
 from __future__ import annotations
 
 import json
-import os
 import threading
 from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Literal
 
-from . import crashpoint
+from . import statefile
 from .errors import HubError
 
 Action = Literal["create", "contact", "delete"]
@@ -71,33 +70,14 @@ class Journal:
         with self._lock:
             if vmid in self._entries:
                 rest = {v: e for v, e in self._entries.items() if v != vmid}
-                replace_file(self.path, _text(rest))
+                statefile.replace(self.path, _text(rest))
                 self._entries = rest
 
     def _store(self, entry: Entry) -> None:
         with self._lock:
             new = {**self._entries, entry.vmid: entry}
-            replace_file(self.path, _text(new))
+            statefile.replace(self.path, _text(new))
             self._entries = new
-
-
-def replace_file(path: Path, text: str) -> None:
-    """Puts a file's new content in place so that a crash leaves the old one or the new one, whole."""
-    path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-    beside = path.with_name(f".{path.name}.new")
-    with crashpoint.write() as due:
-        descriptor = os.open(beside, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
-        with os.fdopen(descriptor, "w", encoding="utf-8") as file:
-            file.write(text)
-            file.flush()
-            os.fsync(file.fileno())
-        crashpoint.inside(due)
-        beside.replace(path)
-        directory = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY)
-        try:
-            os.fsync(directory)
-        finally:
-            os.close(directory)
 
 
 def _text(entries: dict[int, Entry]) -> str:

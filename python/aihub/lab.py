@@ -21,6 +21,8 @@ LXC_TEMPLATE = "local:vztmpl/debian-13-standard_13.1-2_amd64.tar.zst"
 VM_IMAGE = "local:import/debian-13-genericcloud-amd64.qcow2"
 REGISTRY_NAMES = ("registry-1.docker.io", "ghcr.io", "quay.io", "registry.ollama.ai")
 SUITE = "trixie"
+DISK = 4 << 40
+"""What a storage of the lab holds where hub.yml does not say."""
 
 
 @dataclass(frozen=True)
@@ -49,10 +51,15 @@ def configuration(hub: Hub, root_key: str) -> dict[str, Any]:
     ((name, node),) = hub.nodes.items()
     cores = node.lab.cores if node.lab else max(g.cores for g in hub.guests.values())
     memory = node.lab.memory if node.lab else sum(g.memory for g in hub.guests.values())
-    pools = {use.use for use in node.storage.values()} - {"local"}
+    declared = node.lab.disk if node.lab else {}
+    pools: dict[str, int] = {}
+    for key, use in node.storage.items():
+        pools[use.use] = declared.get(key, pools.get(use.use, DISK))
     storages = [{"id": "local", "type": "dir", "content": "iso,vztmpl,backup,import,snippets", "size": 200 << 30}]
     storages += [
-        {"id": pool, "type": "zfspool", "content": "images,rootdir", "size": 4 << 40} for pool in sorted(pools)
+        {"id": pool, "type": "zfspool", "content": "images,rootdir", "size": size}
+        for pool, size in sorted(pools.items())
+        if pool != "local"
     ]
     return {
         "node": {

@@ -41,7 +41,7 @@ def validate(path: Path, stacks: Path = paths.STACKS, *, target: Target) -> Vali
 
 def load(path: Path, stacks: Path = paths.STACKS, *, target: Target) -> Hub:
     """The resolved hub. Raises InvalidInput with every problem found."""
-    read = document.read(path, name=_shown(path))
+    read = document.parse(path, name=_shown(path))
     file, findings, whole = _hub_file(read)
     if file is None:
         raise _invalid(read, findings, [])
@@ -58,7 +58,7 @@ def load(path: Path, stacks: Path = paths.STACKS, *, target: Target) -> Hub:
     if whole and not problems and not unknown and len(found) == len(file.guests):
         instances, unserved = wiring.wire(instances, where)
         findings += unserved or rules.check_wired(instances, where)
-    if findings or problems:
+    if findings or problems or read.problems:
         raise _invalid(read, findings, problems)
     logins = derive.consumers(instances)
     secrets = delivery.secrets(instances, logins)
@@ -85,7 +85,7 @@ def stack(name: str, stacks: Path = paths.STACKS) -> Stack:
     path = stacks / name / "stack.yml"
     if not path.resolve().is_relative_to(stacks.resolve()):
         raise InvalidInput([Problem(_shown(path), 0, 0, "", f"leads out of {_shown(stacks)}")])
-    read = document.read(path, name=_shown(path))
+    read = document.parse(path, name=_shown(path))
     if not isinstance(read.data, dict):
         raise _invalid(read, [Finding((), "a stack.yml is a mapping (key: value)")], [])
     if "name" in read.data:
@@ -95,7 +95,8 @@ def stack(name: str, stacks: Path = paths.STACKS) -> Stack:
         found = Stack.model_validate({"name": name, **read.data})
     except ValidationError as error:
         raise _invalid(read, explain.findings(error, Stack), []) from error
-    if findings := rules.check_stack(found):
+    findings = rules.check_stack(found)
+    if findings or read.problems:
         raise _invalid(read, findings, [])
     return found
 
@@ -168,5 +169,8 @@ def _shown(path: Path) -> str:
 
 
 def _invalid(read: Document, findings: list[Finding], problems: list[Problem]) -> InvalidInput:
+    """Everything wrong, in the file's order; what its YAML is to blame for is told once."""
+    places = {(p.line, p.column) for p in read.problems}
     own = {read.problem(f.place, f.message, at_key=f.at_key) for f in findings}
-    return InvalidInput([*sorted(own), *sorted(problems)])
+    own = {p for p in own if (p.line, p.column) not in places}
+    return InvalidInput([*sorted([*read.problems, *own]), *sorted(problems)])

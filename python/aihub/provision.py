@@ -171,7 +171,7 @@ def _one(site: Site, change: Change, keys: Sequence[str]) -> None:
     if change.action == "create":
         provision_create.create(site, want)
     elif change.action == "update":
-        provision_guest.update(site, want, change.details["digest"])
+        provision_guest.update(site, want, change)
     else:
         provision_guest.start(site, want)
 

@@ -43,11 +43,15 @@ def create(site: Site, want: Wanted) -> None:
 
 
 def host_keys(site: Site, entry: Entry) -> tuple[str, ...] | None:
-    """The lines with host key fingerprints in the log of a container's create task; None for a VM."""
+    """The lines with host key fingerprints in the log of a container's create task; None where there is none."""
     if entry.kind == "vm":
         return None
     upid = entry.upid or _newest(site, entry.node, entry.kind, entry.vmid)
-    lines = site.px.tasks.log(upid) if upid else []
+    try:
+        lines = site.px.tasks.log(upid) if upid else []
+    except Refused:
+        site.progress(entry.guest, "Proxmox forgot its create log: the host key that answers is taken, as for a VM")
+        lines = []
     return tuple(line for line in lines if "SHA256:" in line) or None
 
 
@@ -62,7 +66,7 @@ def _create_call(site: Site, want: Wanted) -> None:
     site.journal.begin(Entry(guest.vmid, guest.name, guest.node, guest.kind, "create"))
     place = f"/nodes/{guest.node}/{'lxc' if guest.kind == 'lxc' else 'qemu'}"
     try:
-        upid = str(site.write("post", place, want.create(), landed))
+        upid = str(site.write("post", place, want.create(), landed, task=True))
     except Refused as error:
         # The call of a run that was killed may still have been on its way.
         have = _after_own_tasks(site, want) if "already exists" in error.what else None

@@ -10,6 +10,7 @@ from .adapters.proxmox_state import ActualGuest
 from .errors import Conflict, PreconditionFailed, TaskFailed
 from .journal import Entry
 from .model.types import format_size
+from .plan import Change
 from .provision_compare import deviation, disk_of, waits_for_restart
 from .provision_desired import MIB, Wanted
 from .provision_plan import unlock_hint
@@ -24,15 +25,17 @@ def settle(site: Site, want: Wanted) -> None:
     start(site, want)
 
 
-def update(site: Site, want: Wanted, digest: str = "") -> None:
+def update(site: Site, want: Wanted, planned: Change | None = None) -> None:
     """Writes what differs and restarts the guest when something waits for it.
 
-    `digest` is that of the config which the plan was made from. Raises Changed when it is another one now.
+    Raises Changed when somebody edited the guest after `planned` was made, so that the plan says less than would be
+    done now. A late write of a killed run takes nothing but planned differences away.
     """
     have = site.ours(want)
-    if digest and have.digest != digest:
-        raise Changed("somebody changed it since the plan was made", where=have.path, hint="aihub plan")
     found = deviation(want, have)
+    edited = planned is not None and have.digest != planned.details["digest"]
+    if planned and edited and not set(found.differences) <= set(planned.differences):
+        raise Changed("somebody changed it since the plan was made", where=have.path, hint="aihub plan")
     if found.rebuild or found.refused:
         raise PreconditionFailed("; ".join(found.rebuild + found.refused), where=have.path, hint="aihub plan")
     if not found and not waits_for_restart(want, have):

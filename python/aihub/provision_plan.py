@@ -47,8 +47,9 @@ def plan(
     for guest in hub.guests.values():
         entry = (journal or {}).get(guest.vmid)
         _guest(draft, hub, wanted(hub, guest, keys), actual.guests.get(guest.vmid), entry, allow_destroy)
+    by_address = {str(guest.address): guest for guest in hub.guests.values()}
     for have in leftovers(hub, actual):
-        _leftover(draft, hub, have, allow_destroy)
+        _leftover(draft, by_address, have, allow_destroy)
     _namesakes(draft, hub, actual)
     _raise(draft)
     return Plan(changes=tuple(draft.changes), warnings=tuple(draft.warnings))
@@ -128,11 +129,12 @@ def _known(draft: _Draft, hub: Hub, want: Wanted, have: ActualGuest) -> None:
         draft.warnings.append(f"guest {name} is locked ({have.lock}): {unlock_hint(have)}")
 
 
-def _leftover(draft: _Draft, hub: Hub, have: ActualGuest, allow_destroy: Collection[str]) -> None:
+def _leftover(
+    draft: _Draft, by_address: Mapping[str, Guest], have: ActualGuest, allow_destroy: Collection[str]
+) -> None:
     marker = have.marker
     name = marker.guest if marker else have.name
-    held = addresses(have.config or {})
-    rival = next((g for g in hub.guests.values() if str(g.address) in held), None)
+    rival = next((by_address[a] for a in sorted(addresses(have.config or {})) if a in by_address), None)
     if name in allow_destroy:
         draft.changes.append(_delete(have, "hub.yml no longer has it"))
     elif rival:

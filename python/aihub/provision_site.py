@@ -9,6 +9,7 @@ from dataclasses import replace
 from typing import Any
 
 from .adapters.proxmox import Landed, Proxmox
+from .adapters.proxmox_errors import understood
 from .adapters.proxmox_state import ActualGuest, guest_path, read_guest
 from .errors import Conflict
 from .journal import Journal
@@ -38,19 +39,28 @@ class Site:
         self._limits: dict[tuple[str, str], threading.Semaphore] = {}
         self._lock = threading.Lock()
 
-    def write(self, method: str, path: str, data: Mapping[str, Any], landed: Callable[[], Landed | None]) -> Any:
+    def write(
+        self,
+        method: str,
+        path: str,
+        data: Mapping[str, Any],
+        landed: Callable[[], Landed | None],
+        *,
+        task: bool = False,
+    ) -> Any:
         """One change, unless the run was told to stop."""
         if self.stop.is_set():
             raise Stopped
         with self._lock:
             self.writes += 1
-        return self.px.write(method, path, data, landed=landed)
+        return self.px.write(method, path, data, landed=landed, task=task)
 
     def task(self, method: str, path: str, data: Mapping[str, Any], landed: Callable[[], Landed | None]) -> None:
         """One change that is a task, to its end. A `landed` without a task id has seen that end already."""
-        if upid := self.write(method, path, data, landed):
+        if upid := self.write(method, path, data, landed, task=True):
             self.px.tasks.wait(str(upid), TASK_TIME)
 
+    @understood
     def look(self, kind: str, node: str, vmid: int) -> ActualGuest | None:
         """A guest as it is at this moment."""
         path = guest_path(node, kind, vmid)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import re
 import stat
+from itertools import islice
 from pathlib import Path
 
 from .errors import InvalidInput, Problem
@@ -16,6 +17,13 @@ UNSEEN = re.compile(
 """Control characters, and characters that are invisible or reorder text."""
 _LONE_RETURN = re.compile("\r(?!\n)")
 _CONFLICT = re.compile(r"^(<<<<<<<|=======|>>>>>>>)( |$)", re.MULTILINE)
+_FAULTS = (
+    (UNSEEN, "character {0} is invisible or reorders text: remove it"),
+    (_LONE_RETURN, "a carriage return without a line feed: end lines with a line feed"),
+    (_CONFLICT, "a conflict marker of git: finish the merge"),
+)
+MOST = 50
+"""Faults of a kind that are told at once: a file of another kind may have a million."""
 
 
 def read(path: Path, *, name: str = "") -> str:
@@ -26,14 +34,15 @@ def read(path: Path, *, name: str = "") -> str:
         found = raw.decode("utf-8")
     except UnicodeDecodeError as error:
         before = raw[: error.start].decode("utf-8")
-        raise _fault(shown, before, f"byte 0x{raw[error.start]:02x}: save the file as UTF-8") from error
-    for pattern, message in (
-        (UNSEEN, "character {0} is invisible or reorders text: remove it"),
-        (_LONE_RETURN, "a carriage return without a line feed: end lines with a line feed"),
-        (_CONFLICT, "a conflict marker of git: finish the merge"),
-    ):
-        if match := pattern.search(found):
-            raise _fault(shown, found[: match.start()], message.format(f"U+{ord(match[0][0]):04X}"))
+        message = f"byte 0x{raw[error.start]:02x}: save the file as UTF-8"
+        raise InvalidInput([_fault(shown, before, message)]) from error
+    faults = [
+        _fault(shown, found[: match.start()], message.format(f"U+{ord(match[0][0]):04X}"))
+        for pattern, message in _FAULTS
+        for match in islice(pattern.finditer(found), MOST)
+    ]
+    if faults:
+        raise InvalidInput(sorted(faults))
     return found
 
 
@@ -54,6 +63,6 @@ def _bytes(path: Path, shown: str) -> bytes:
     return raw
 
 
-def _fault(file: str, before: str, message: str) -> InvalidInput:
+def _fault(file: str, before: str, message: str) -> Problem:
     line, column = before.count("\n") + 1, len(before) - before.rfind("\n")
-    return InvalidInput([Problem(file, line, column, "", message)])
+    return Problem(file, line, column, "", message)

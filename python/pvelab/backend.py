@@ -6,6 +6,7 @@ All methods block and are called from worker threads, one thread per guest at a 
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -29,15 +30,20 @@ class GuestSpec:
 
 @dataclass(frozen=True)
 class RunState:
-    """One running guest: `uptime` in seconds, `cpu` as a fraction of one core, `memory` in bytes."""
+    """One running guest: `since` by `time.time`, `cpu` as a fraction of one core, `memory` in bytes."""
 
     pid: int
-    uptime: float
+    since: float
     cpu: float = 0.0
     memory: int = 0
     disk: int = 0
     netin: int = 0
     netout: int = 0
+
+    @property
+    def uptime(self) -> float:
+        """For how many seconds it has been running."""
+        return max(0.0, time.time() - self.since)
 
 
 @dataclass(frozen=True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import hashlib
 import json
 import threading
@@ -12,6 +13,16 @@ from .api import store
 from .backend import BackendError, ExecResult, GuestSpec, Interface, Log, RunState
 
 
+def host_key(name: str, kind: str = "ssh-ed25519") -> bytes:
+    """The blob of the public host key that a guest of this name would have."""
+    key = hashlib.sha256(f"{name} {kind}".encode()).digest()
+    return len(kind).to_bytes(4, "big") + kind.encode() + len(key).to_bytes(4, "big") + key
+
+
+def _state(vmid: int, since: float) -> RunState:
+    return RunState(pid=100_000 + vmid, since=since)
+
+
 class NoneBackend:
     """Keeps who runs since when in one file; does nothing else."""
 
@@ -20,12 +31,15 @@ class NoneBackend:
     def __init__(self, state: Path) -> None:
         self.file = state / "running.json"
         self.lock = threading.Lock()
-        self.since: dict[int, float] = {}
+        self.states: dict[int, RunState] = {}
+        self.paused: set[int] = set()  # machines that were suspended to memory
         if self.file.exists():
-            self.since = {int(vmid): start for vmid, start in json.loads(self.file.read_text()).items()}
+            since = json.loads(self.file.read_text())
+            self.states = {int(vmid): _state(int(vmid), start) for vmid, start in since.items()}
 
     def _save(self) -> None:
-        store.write(self.file, json.dumps(self.since).encode())
+        since = {vmid: state.since for vmid, state in self.states.items()}
+        store.write(self.file, json.dumps(since).encode())
 
     def create(self, guest: GuestSpec, archive: Path | None, log: Log) -> None:
         """Nothing to make."""
@@ -37,13 +51,14 @@ class NoneBackend:
     def start(self, guest: GuestSpec, log: Log) -> None:
         """Counts the guest as running from now on."""
         with self.lock:
-            self.since[guest.vmid] = time.time()
+            self.states[guest.vmid] = _state(guest.vmid, time.time())
             self._save()
 
     def stop(self, guest: GuestSpec, log: Log) -> None:
         """No longer counts the guest as running."""
         with self.lock:
-            if self.since.pop(guest.vmid, None) is not None:
+            self.paused.discard(guest.vmid)
+            if self.states.pop(guest.vmid, None) is not None:
                 self._save()
 
     def shutdown(self, guest: GuestSpec, timeout: float, log: Log) -> bool:
@@ -53,8 +68,7 @@ class NoneBackend:
 
     def running(self) -> dict[int, RunState]:
         """The guests that were started and not stopped."""
-        now = time.time()
-        return {vmid: RunState(pid=100_000 + vmid, uptime=now - start) for vmid, start in self.since.copy().items()}
+        return self.states.copy()
 
     def apply(self, guest: GuestSpec, changed: set[str]) -> set[str]:
         """Everything takes effect at once."""
@@ -76,14 +90,27 @@ class NoneBackend:
         """Nothing to forget."""
 
     def export(self, guest: GuestSpec, archive: Path, log: Log) -> None:
-        """An archive with an empty root directory; compressed only when its name asks for gzip."""
-        import tarfile  # slow to import, and seldom needed
-        import tempfile
+        """An archive of the guest's configuration and an empty root, compressed as its name says where that can be."""
+        import io  # these are slow to import, and seldom needed
+        import shutil
+        import subprocess
+        import tarfile
 
-        with tempfile.TemporaryDirectory() as empty:
-            mode = "w:gz" if archive.suffix in (".gz", ".tgz") else "w"
-            with tarfile.open(archive, mode) as tar:  # type: ignore[call-overload]
-                tar.add(empty, arcname=".")
+        text = "".join(f"{key}: {value}\n" for key, value in sorted(guest.config.items()) if key != "description")
+        names = {"./etc/vzdump/pct.conf": text, "./etc/vzdump/pct.fw": ""}
+        if guest.kind == "qemu":
+            names = {"./qemu-server.conf": text}
+        with tarfile.open(archive, "w:gz" if archive.suffix in (".gz", ".tgz") else "w") as tar:
+            for name, content in names.items():
+                entry = tarfile.TarInfo(name)
+                entry.size = len(content.encode())
+                tar.addfile(entry, io.BytesIO(content.encode()))
+            root = tarfile.TarInfo("./")
+            root.type, root.mode = tarfile.DIRTYPE, 0o755
+            tar.addfile(root)
+        if archive.suffix == ".zst" and shutil.which("zstd"):
+            subprocess.run(["zstd", "-q", "-f", "--rm", str(archive), "-o", f"{archive}.packed"], check=True)
+            Path(f"{archive}.packed").replace(archive)
 
     def execute(self, guest: GuestSpec, argv: list[str], stdin: bytes, timeout: float) -> ExecResult:
         """Refuses: there is no process that could run a command."""
@@ -94,11 +121,12 @@ class NoneBackend:
         return []
 
     def host_keys(self, guest: GuestSpec) -> list[str]:
-        """Stand-in lines; they differ per guest and belong to no key."""
+        """The lines of keys that `host_key` stands for; nobody has their private halves."""
         name = guest.config.get("hostname", f"CT{guest.vmid}")
         lines = []
         for kind in ("rsa", "ecdsa", "ed25519"):
-            digest = hashlib.sha256(f"{guest.vmid}{name}{kind}".encode()).hexdigest()[:43]
+            raw = hashlib.sha256(host_key(name, f"ssh-{kind}")).digest()
+            digest = base64.b64encode(raw).decode().rstrip("=")
             lines.append(f"Creating SSH host key 'ssh_host_{kind}_key' - this may take some time ...")
             lines.append(f"done: SHA256:{digest} root@{name}")
         return lines

@@ -7,10 +7,12 @@ import resource
 import statistics
 import subprocess
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
+Row = dict[str, Any]
 Verdict = Callable[[subprocess.CompletedProcess[str]], str]
 
 
@@ -110,7 +112,7 @@ class Race:
         both = [(getattr(a, what), getattr(b, what)) for a, b in pairs if not (a.void or b.void)]
         return _median([a / b for a, b in both if b])
 
-    def rows(self, floor: str) -> list[dict[str, object]]:
+    def rows(self, floor: str) -> list[Row]:
         """One row per variant, as the table and bench.json show it."""
         return [
             {
@@ -146,6 +148,44 @@ class Figure:
     @property
     def goal(self) -> str:
         return f"{'at most' if self.most else 'at least'} {self.limit:g} {self.unit}".strip()
+
+
+@dataclass(frozen=True)
+class Column:
+    """One column of a table: its title, how wide it is, and what it says of a row."""
+
+    title: str
+    width: int
+    text: Callable[[Row], str]
+
+
+@dataclass(frozen=True)
+class Table:
+    """Rows as they are kept in bench.json, with the columns that a person sees of them."""
+
+    name: str
+    columns: Sequence[Column]
+    rows: Sequence[Row]
+
+    def lines(self) -> Iterator[str]:
+        """The table as text, with a line below each row for every reason why a run of it does not count."""
+        yield self.name
+        yield " ".join(_aligned(column.title, column.width) for column in self.columns)
+        for row in self.rows:
+            yield " ".join(_aligned(column.text(row), column.width) for column in self.columns)
+            yield from (f"    void: {reason}" for reason in row.get("void", ()))
+
+
+@dataclass(frozen=True)
+class Measured:
+    """What one part of the bench found."""
+
+    tables: Sequence[Table]
+    figures: Sequence[Figure]
+
+
+def _aligned(text: str, width: int) -> str:
+    return text.rjust(width) if width > 0 else text.ljust(-width)
 
 
 def _median(values: Sequence[float]) -> float:

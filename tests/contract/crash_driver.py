@@ -1,94 +1,192 @@
-"""Runs aihub's provisioning in child processes that may die: one line of JSON in, one line out, per run.
+"""Runs aihub's verbs in child processes that may die: one line of JSON in, one line out, per run.
 
-The imports are done once; each run is a fork of this process, so that a few hundred killed runs fit into a test.
+The imports are done once; each run is a fork of this process, so that a few hundred killed runs fit into a test. What
+runs in it is the command line's own `perform`; only the programs that reach a node are stood in for (stand_ins.py).
 """
 
 from __future__ import annotations
 
+import gc
 import json
 import os
+import select
 import signal
 import sys
+import threading
+import time
 import traceback
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-# What the adapter imports lazily is imported here once, for all runs.
+# What the product imports lazily is imported here once, for all runs.
+import proxmoxer.backends.https  # noqa: F401
 import requests.adapters  # noqa: F401
-from aihub import load, lock, provision
-from aihub.adapters import proxmox
-from aihub.adapters.proxmox import Proxmox
-from aihub.errors import HubError
-from aihub.journal import Journal
-from aihub.paths import State
+import typer
+from aihub import cli, crashpoint, load, paths, provision, provision_create, provision_site, report
+from aihub.adapters import proxmox, proxmox_tasks
+from aihub.options import Options
+from aihub.steps import look
+from aihub.steps import run as steps_run
+from aihub.verbs import down, plan, trust, up  # noqa: F401
 
-KEYS = ["ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIJ7Zl0 test"]
+from tests.contract import weakened
+from tests.contract.rooted import Root
+from tests.contract.stand_ins import Node
+
+report.plan  # noqa: B018  (loads what the report needs)
 
 
 def perform(job: dict[str, Any]) -> int:
-    """One `up`, `down` or `plan` of the Proxmox objects; plan gives 3 when something is to be done."""
-    hub = load.load(Path(job["hub"]), Path(job["hub"]).parent / "stacks", target="lab")
-    state = State(Path(job["state"]))
-    px = Proxmox("127.0.0.1", job["port"], state.token.read_text(), state.certificate)
-    allow = frozenset(job.get("allow", ()))
-    if job["verb"] == "plan":
-        entries = Journal(state.journal).entries()
-        return 0 if provision.plan(hub, px.read(hub), KEYS, journal=entries, allow_destroy=allow).is_empty else 3
-
-    def progress(_subject: str, _text: str) -> None:
-        pass
-
-    with lock.held(state.lock, job["verb"]):
-        journal = Journal(state.journal)
-        provision.recover(px, hub, journal, progress)
-        actual = px.read(hub)
-        if job["verb"] == "down":
-            provision.down(px, hub, provision.down_plan(hub, actual), journal, progress)
-            return 0
-        changes = provision.plan(hub, actual, KEYS, journal=journal.entries(), allow_destroy=allow)
-        if edit := job.get("between"):
-            kind, vmid, values = edit
-            px.write("put", f"/nodes/pve/{kind}/{vmid}/config", values, landed=lambda: None)
-        created = provision.apply(px, hub, changes, journal, progress, keys=KEYS, allow_destroy=allow)
-        (state.directory / "created.json").write_text(json.dumps({g.name: g.fingerprints for g in created}))
-        for guest in created:
-            provision.contacted(journal, hub, guest.name)
+    """The verbs of a job, one after the other until one does not end with 0."""
+    options = Options(
+        hub=Path(job["hub"]),
+        target="pve",
+        scope="api",
+        yes=True,
+        allow_destroy=frozenset(job["allow"]),
+    )
+    for verb in job["verbs"]:
+        try:
+            cli.perform(verb, options)
+        except typer.Exit as end:
+            if end.exit_code:
+                return int(end.exit_code)
     return 0
 
 
-def child(job: dict[str, Any]) -> None:
+def prepare(job: dict[str, Any]) -> None:
+    """Environment, stand-ins, and what the job wants to be different."""
+    certificate = Path(job["certificate"])
+    root = Root(job["port"], certificate, ticket=job["ticket"])
+    Node(root, certificate, Path(job["lease"])).install()
+    os.environ["AIHUB_STATE"] = job["state"]
+    # A write that is answered within two milliseconds cannot be met inside; the server is near.
+    proxmox.LOOK_PAUSE = 0.05
+    proxmox.PAUSE = job.get("pause", 0.05)
+    proxmox_tasks.FIRST, proxmox_tasks.GRACE = 0.02, 0.5
+    for module in (provision, provision_create, provision_site):
+        module.TASK_TIME = job.get("task_time", 30.0)
+    down.LEFTOVER_PATIENCE = 0.5
+    port = job["port"]
+    steps_run.Proxmox = lambda host, _, token, pinned: proxmox.Proxmox("127.0.0.1", port, token, pinned)
+    if edit := job.get("between"):
+        _between(root, *edit)
+    if moments := job.get("interrupt"):
+        _interrupt(job["interrupt_at"], moments)
+    if name := job.get("weaken"):
+        weakened.apply(name)
+
+
+def _interrupt(what: str, moments: list[float]) -> None:
+    """Ctrl-C some seconds after a certain write has begun, once for each moment."""
+    write, begun = crashpoint.write, threading.Event()
+
+    def watched(name: str) -> Any:
+        if name == what and not begun.is_set():
+            begun.set()
+            for moment in moments:
+                timer = threading.Timer(moment, os.kill, (os.getpid(), signal.SIGINT))
+                timer.daemon = True
+                timer.start()
+        return write(name)
+
+    crashpoint.write = watched
+
+
+def _between(root: Root, when: str, kind: str, vmid: int, values: dict[str, Any]) -> None:
+    """Somebody edits a guest after the plan was shown, or after the last look before the change."""
+
+    def edit() -> None:
+        root("PUT", f"/nodes/pve/{kind}/{vmid}/config", **values)
+
+    if when == "shown":
+        shown = look.show_plan
+        up.REACH = (*up.REACH[:-1], lambda run: (shown(run), edit()))
+    else:
+        change = provision.apply
+
+        def late(*arguments: Any, **named: Any) -> Any:
+            edit()
+            return change(*arguments, **named)
+
+        provision.apply = late
+
+
+def child(job: dict[str, Any], gate: tuple[int, int] | None) -> None:
     """Does one run and leaves this process with its exit code."""
-    crash = job.get("crash", "")
-    if crash.startswith("after "):
-        # Nobody handles the alarm: the kernel ends the process as abruptly as SIGKILL does.
-        signal.setitimer(signal.ITIMER_REAL, float(crash.split()[1]))
-    elif crash:
-        os.environ["AIHUB_CRASH_AT"] = crash
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+    output = os.open(job["output"], os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
+    os.dup2(output, 1)
+    os.dup2(output, 2)
     code = 1
     try:
+        prepare(job)
+        if gate:
+            _meet(job["race"], gate[0])
+        crash = job["crash"]
+        if crash.startswith("after "):
+            # Nobody handles the alarm: the kernel ends the process as abruptly as SIGKILL does.
+            signal.setitimer(signal.ITIMER_REAL, float(crash.split()[1]))
+        elif crash:
+            os.environ["AIHUB_CRASH_AT"] = crash
         code = perform(job)
-    except HubError as error:
-        Path(job["state"], "error.txt").write_text(f"{error}\nhint: {error.hint}\n")
-        code = error.exit_code
     except BaseException:
-        Path(job["state"], "error.txt").write_text(traceback.format_exc())
+        traceback.print_exc()
     finally:
+        with suppress(OSError):
+            sys.stdout.flush()
+            sys.stderr.flush()
+            Path(job["made"]).write_text(json.dumps(crashpoint.made()))
         os._exit(code)
 
 
+def _meet(where: str, gate: int) -> None:
+    """In a race, who got in stays in until the other has ended: the gate is closed by then."""
+    position = 0 if where == "lock" else 3
+    steps = list(up.REACH)
+    steps.insert(position, lambda run: os.read(gate, 1))
+    up.REACH = tuple(steps)
+
+
+def together(jobs: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Runs of several jobs at the same time, each to its end or to its limit."""
+    gate = os.pipe() if jobs[0].get("race") else None
+    started = time.monotonic()
+    children: dict[int, tuple[int, int]] = {}  # by pidfd: index, pid
+    for index, job in enumerate(jobs):
+        Path(job["made"]).unlink(missing_ok=True)
+        pid = os.fork()
+        if not pid:
+            if gate:
+                os.close(gate[1])
+            child(job, gate)
+        children[os.pidfd_open(pid)] = (index, pid)
+    results: list[dict[str, Any]] = [{} for _ in jobs]
+    while children:
+        ready, _, _ = select.select(list(children), [], [], max(0.0, started + jobs[0]["limit"] - time.monotonic()))
+        for handle in ready or list(children):
+            index, pid = children.pop(handle)
+            if not ready:
+                os.kill(pid, signal.SIGKILL)
+            code = os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
+            os.close(handle)
+            seconds = time.monotonic() - started
+            results[index] = {"code": code, "pid": pid, "seconds": seconds, "late": not ready}
+        if gate and ready:
+            os.close(gate[1])
+            os.close(gate[0])
+            gate = None
+    return results
+
+
 def main() -> None:
-    """Reads jobs until standard input ends; several in one line run at the same time."""
-    proxmox.LOOK_PAUSE = proxmox.PAUSE = 0.05  # this server is near and answers at once
+    """Reads jobs until standard input ends."""
+    os.environ.update(COLUMNS="4000", NO_COLOR="1")
+    load.load(paths.DEFAULT_HUB, target="lab")  # what reading a hub needs is loaded and compiled
+    gc.freeze()  # a child copies no page only for having looked at it
     for line in sys.stdin:
-        jobs = json.loads(line)
-        pids = []
-        for job in jobs:
-            pid = os.fork()
-            if not pid:
-                child(job)
-            pids.append(pid)
-        codes = [os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) for pid in pids]
-        sys.stdout.write(json.dumps(codes) + "\n")
+        sys.stdout.write(json.dumps(together(json.loads(line))) + "\n")
         sys.stdout.flush()
 
 

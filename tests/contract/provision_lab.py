@@ -3,25 +3,28 @@
 from __future__ import annotations
 
 import json
-import os
 import shutil
 import socket
 import ssl
 import struct
 import subprocess
 import sys
+import tempfile
 import time
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import requests
-from metal.rights import ROLES
+from aihub.paths import State
 
-HERE = Path(__file__).parent
-USER, POOL = "hub-small@pve", "hub-small"
+from tests.contract.rooted import USER, Root, grant, prepare
+
+ROOT = Path(__file__).resolve().parents[2]
 TEMPLATE = "local:vztmpl/debian-13-standard_13.1-2_amd64.tar.zst"
+KEY = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIJ7Zl0nMzvUkzqwZVr0YHqbdIMc5k0PfGYzmFXlrqV2y test"
 HUB = """
 hub: {{name: small, domain: small.home.arpa, id: {id}}}
+operator: {{ssh_keys: ["{key}"]}}
 nodes:
   pve:
     address: 192.168.1.10
@@ -35,6 +38,7 @@ guests:
   ai: {{vmid: 201, kind: vm, zone: private, address: 10.10.20.11, cores: 2, memory: 2GiB, disk: 10GiB}}
 """
 FIRST_ID = "00112233445566ff"
+LIMIT = 90.0  # seconds that a run may take at most
 
 
 def free_port() -> int:
@@ -44,70 +48,41 @@ def free_port() -> int:
         return int(found.getsockname()[1])
 
 
-class Root:
-    """The API as root@pam with a ticket: whoever else works on this Proxmox."""
+def in_memory() -> Path:
+    """A directory in memory: here processes are killed, not disks, and waiting for a disk would be all there is."""
+    base = "/dev/shm" if Path("/dev/shm").is_dir() else None
+    return Path(tempfile.mkdtemp(prefix="aihub-contract-", dir=base))
 
-    def __init__(self, port: int, certificate: Path, password: str) -> None:
-        self.base = f"https://127.0.0.1:{port}/api2/json"
-        self.session = requests.Session()
-        self.session.trust_env = False
-        self.session.verify = str(certificate)
-        ticket = self("POST", "/access/ticket", username="root@pam", password=password)
-        self.session.cookies.set("PVEAuthCookie", ticket["ticket"])
-        self.session.headers["CSRFPreventionToken"] = ticket["CSRFPreventionToken"]
 
-    def __call__(self, method: str, path: str, /, **data: object) -> Any:
-        send = {"params": data} if method in ("GET", "DELETE") else {"data": data}
-        answer = self.session.request(method, self.base + path, timeout=30, **send)
-        assert answer.ok, f"{method} {path}: {answer.status_code} {answer.reason} {answer.text}"
-        return answer.json()["data"]
+@dataclass(frozen=True)
+class Result:
+    """How a run ended: its exit code, -9 for a killed one; `late` when it was killed for taking too long."""
 
-    def task(self, method: str, path: str, /, **data: object) -> str:
-        """A call that is a task, to its end."""
-        upid, limit = self(method, path, **data), time.monotonic() + 20
-        while (found := self("GET", f"/nodes/pve/tasks/{upid}/status"))["status"] != "stopped":
-            assert time.monotonic() < limit, upid
-            time.sleep(0.02)
-        assert found["exitstatus"] == "OK", found
-        return str(upid)
-
-    def guests(self) -> dict[int, dict[str, Any]]:
-        """All guests by VMID."""
-        return {g["vmid"]: g for g in self("GET", "/cluster/resources", type="vm")}
-
-    def config(self, vmid: int) -> dict[str, Any]:
-        """A guest's config."""
-        return dict(self("GET", f"/nodes/pve/{self.guests()[vmid]['type']}/{vmid}/config"))
-
-    def sweep(self) -> None:
-        """Takes every fault, lock and guest away, whoever made them."""
-        self("DELETE", "/pvelab/faults")
-        for vmid, guest in self.guests().items():
-            self("DELETE", f"/pvelab/locks/{vmid}")
-            if guest["status"] == "running":
-                self.task("POST", f"/nodes/pve/{guest['type']}/{vmid}/status/stop")
-            self.task("DELETE", f"/nodes/pve/{guest['type']}/{vmid}")
-
-    def fault(self, **rule: object) -> None:
-        """Lets one request (or `count` of them) meet a fault."""
-        answer = self.session.post(f"{self.base}/pvelab/faults", json=rule, timeout=30)
-        assert answer.ok, answer.text
+    code: int
+    pid: int
+    seconds: float
+    late: bool
 
 
 class Lab:
-    """The server, its root, and the driver that runs aihub's provisioning."""
+    """The server, its root, and the driver that runs aihub."""
 
-    def __init__(self, directory: Path) -> None:
-        self.directory = directory
-        self.server_state = directory / "pve"
+    def __init__(self, directory: Path | None = None) -> None:
+        self.directory = directory or in_memory()
+        self.server_state = self.directory / "pve"
         self.port = free_port()
-        (directory / "password").write_text("secret-of-the-lab\n")
+        (self.directory / "password").write_text("secret-of-the-lab\n")
         self._images()
         self.start()
-        self.root = Root(self.port, directory / "certificate.pem", "secret-of-the-lab")
-        self.token = self._prepare()
+        self.root = Root(self.port, self.directory / "certificate.pem", "secret-of-the-lab")
+        self.token = prepare(self.root)
+        self.stale = False  # a run may have taken the token away, or made a new one
         self.driver = subprocess.Popen(
-            [sys.executable, str(HERE / "crash_driver.py")], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+            [sys.executable, "-m", "tests.contract.crash_driver"],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+            cwd=ROOT,
         )
 
     def _images(self) -> None:
@@ -150,86 +125,125 @@ class Lab:
         self.driver.wait(timeout=30)
         self.driver.stdout.close()
         self.root.session.close()
+        shutil.rmtree(self.directory, ignore_errors=True)
 
-    def _prepare(self) -> str:
-        """What metal does on a real node: bridges, pool, roles, user, token with exactly its rights."""
-        root = self.root
-        for bridge in ("hubinfra", "hubprivate"):
-            root("POST", "/nodes/pve/network", iface=bridge, type="bridge", autostart=1)
-        root.task("PUT", "/nodes/pve/network")
-        root("POST", "/pools", poolid=POOL)
-        for role, privileges in ROLES.items():
-            root("POST", "/access/roles", roleid=role, privs=",".join(privileges))
-        root("POST", "/access/users", userid=USER)
-        made = root("POST", f"/access/users/{USER}/token/hub", privsep=1)
-        grants = {
-            f"/pool/{POOL}": "HubGuest",
-            "/vms": "HubAudit",
-            "/nodes/pve": "HubNode",
-            "/storage/local": "HubImages",
-        }
-        grants |= {f"/sdn/zones/localnetwork/{b}": "HubNet" for b in ("hubinfra", "hubprivate")}
-        for path, role in grants.items():
-            root("PUT", "/access/acl", path=path, roles=role, users=USER, propagate=1)
-            root("PUT", "/access/acl", path=path, roles=role, tokens=f"{USER}!hub", propagate=1)
-        return f"{made['full-tokenid']}={made['value']}"
+    def renew(self) -> None:
+        """A new token with its rights, if need be: runs take it away, or keep its value to themselves."""
+        if not self.stale:
+            return
+        self.stale = False
+        path = f"/access/users/{USER}/token/hub"
+        self.root.call("DELETE", path)
+        made = self.root("POST", path, privsep=1)
+        grant(self.root, tokens=f"{USER}!hub")
+        self.token = f"{made['full-tokenid']}={made['value']}"
 
     def hub(self, name: str, hub_id: str = FIRST_ID, changes: dict[str, str] | None = None) -> Hub:
         """A hub of its own on this Proxmox: file, state directory, token."""
         return Hub(self, self.directory / name, hub_id, changes or {})
 
-    def run(self, *jobs: dict[str, Any]) -> list[int]:
-        """Runs of aihub at the same time; their exit codes, -9 for a killed one."""
+    def run(self, *jobs: dict[str, Any]) -> list[Result]:
+        """Runs of aihub at the same time."""
         assert self.driver.stdin and self.driver.stdout
         self.driver.stdin.write(json.dumps(jobs) + "\n")
         self.driver.stdin.flush()
         answer = self.driver.stdout.readline()
         assert answer, "the driver died"
-        return list(json.loads(answer))
+        return [Result(**found) for found in json.loads(answer)]
 
 
 class Hub:
-    """One hub's files."""
+    """One hub's files, as one machine has them."""
 
     def __init__(self, lab: Lab, directory: Path, hub_id: str, changes: dict[str, str]) -> None:
         self.lab = lab
         self.directory = directory
-        shutil.rmtree(directory, ignore_errors=True)
-        (directory / "state").mkdir(parents=True)
         self.id = hub_id
+        self.weaken = ""
+        self.last = Result(0, 0, 0.0, False)
+        shutil.rmtree(directory, ignore_errors=True)
+        directory.mkdir(parents=True)
         self.write(changes)
-        (directory / "state" / "token").write_text(lab.token)
-        os.link(lab.directory / "certificate.pem", directory / "state" / "node-cert.pem")
+        self.introduce()
+
+    @property
+    def state(self) -> State:
+        """Its state directory."""
+        return State(self.directory / "state" / "small-pve")
+
+    def introduce(self) -> None:
+        """What `aihub trust` and the first `up` leave on a real node: token and pinned certificate."""
+        self.forget()
+        self.lab.renew()
+        self.state.make()
+        self.state.token.write_text(self.lab.token)
+        self.state.certificate.write_text((self.lab.directory / "certificate.pem").read_text())
+
+    def forget(self) -> None:
+        """The controller is new: it knows nothing."""
+        shutil.rmtree(self.directory / "state", ignore_errors=True)
+        self.lease.unlink(missing_ok=True)
+
+    @property
+    def lease(self) -> Path:
+        """Where the node would keep the lease of this hub."""
+        return self.lab.directory / f"{self.id}.lease"
 
     def write(self, changes: dict[str, str]) -> None:
         """(Re)writes the hub file with texts in it replaced."""
-        text = HUB.format(id=self.id)
+        text = HUB.format(id=self.id, key=KEY)
         for old, new in changes.items():
             assert old in text, old
             text = text.replace(old, new)
         (self.directory / "hub.yml").write_text(text)
 
-    def job(self, verb: str, crash: str = "", allow: tuple[str, ...] = ()) -> dict[str, Any]:
+    def job(self, *verbs: str, crash: str = "", allow: tuple[str, ...] = (), **more: Any) -> dict[str, Any]:
         """A run, for `Lab.run`."""
-        hub, state = self.directory / "hub.yml", self.directory / "state"
-        job = {"verb": verb, "hub": str(hub), "state": str(state), "port": self.lab.port}
-        return {**job, "crash": crash, "allow": list(allow)}
+        if verbs == ("down",) and not allow:
+            allow = ("db", "ai")
+        paths = {"hub": "hub.yml", "state": "state", "output": "output.txt", "made": "made.json"}
+        return {
+            **{name: str(self.directory / file) for name, file in paths.items()},
+            "verbs": verbs,
+            "crash": crash,
+            "allow": allow,
+            "lease": str(self.lease),
+            "certificate": str(self.lab.directory / "certificate.pem"),
+            "port": self.lab.port,
+            "ticket": self.lab.root.ticket,
+            "weaken": self.weaken,
+            "limit": LIMIT,
+            **more,
+        }
 
-    def __call__(self, verb: str, crash: str = "", allow: tuple[str, ...] = ()) -> int:
-        return self.lab.run(self.job(verb, crash, allow))[0]
+    def __call__(self, *verbs: str, **more: Any) -> int:
+        self.lab.stale |= bool({"trust", "down"} & set(verbs))
+        self.last = self.lab.run(self.job(*verbs, **more))[0]
+        return self.last.code
 
     @property
-    def error(self) -> str:
-        """What the last failed run said."""
-        return (self.directory / "state" / "error.txt").read_text()
+    def output(self) -> str:
+        """What the last run printed."""
+        return (self.directory / "output.txt").read_text()
+
+    @property
+    def said(self) -> str:
+        """The same as one line, wherever it was wrapped."""
+        return " ".join(self.output.split())
+
+    @property
+    def made(self) -> list[str]:
+        """The writes of the last run that was not killed."""
+        path = self.directory / "made.json"
+        return list(json.loads(path.read_text())) if path.exists() else []
 
     @property
     def journal(self) -> list[dict[str, Any]]:
         """What the journal says is in flight."""
-        path = self.directory / "state" / "journal.json"
+        path = self.state.journal
         return list(json.loads(path.read_text())["entries"]) if path.exists() else []
 
-    def ok(self, verb: str, allow: tuple[str, ...] = ()) -> None:
+    def ok(self, *verbs: str, **more: Any) -> None:
         """A run that must end well."""
-        code = self(verb, allow=allow)
-        assert code == 0, f"{verb} ended with {code}: {self.error if code != 3 else 'changes pending'}"
+        code = self(*verbs, **more)
+        assert code == 0, f"{verbs} ended with {code}:\n{self.output}"

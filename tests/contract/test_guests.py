@@ -24,7 +24,7 @@ def test_a_machine_gets_pves_defaults(pve: Server) -> None:
     vmid = pve.machine(memory=2048, scsi0=f"local:0,import-from={IMAGE},ssd=1,discard=on", ide2="local:cloudinit")
     config = pve.get(f"{QEMU}/{vmid}/config")
     assert config["memory"] == "2048"
-    assert config["scsi0"] == f"local:{vmid}/vm-{vmid}-disk-0.raw,discard=on,size=3G,ssd=1"
+    assert config["scsi0"] == f"local:{vmid}/vm-{vmid}-disk-0.qcow2,discard=on,size=3G,ssd=1"
     assert config["ide2"] == f"local:{vmid}/vm-{vmid}-cloudinit.qcow2,media=cdrom"
     assert config["boot"] == "order=scsi0;ide2;net0"
     assert {"meta", "smbios1", "vmgenid"} <= config.keys()
@@ -119,7 +119,7 @@ def test_a_failed_creation_leaves_nothing(pve: Server) -> None:
     ended = pve.done(pve.call("POST", LXC, {"vmid": vmid, "ostemplate": missing, "rootfs": "local:1"}))
     assert ended == f"unable to create CT {vmid} - volume '{missing}' does not exist"
     assert pve.call("GET", f"{LXC}/{vmid}/config").status == 500
-    assert not pve.get("/nodes/pve/storage/local/content", vmid=vmid)
+    assert not pve.get("/nodes/pve/storage/local/content", vmid=vmid, content="rootdir")
 
 
 def test_a_missing_bridge_is_found_at_the_start(pve: Server) -> None:
@@ -211,4 +211,4 @@ def test_a_restore_may_replace_its_own_guest(pve: Server) -> None:
     assert pve.done(pve.call("POST", LXC, {**restore, "force": 1})) == "OK"
     assert pve.get(f"{LXC}/{vmid}/config")["memory"] == 300
     disks = [v for v in pve.get("/nodes/pve/storage/local/content", vmid=vmid) if v["content"] == "rootdir"]
-    assert [v["volid"] for v in disks] == [f"local:{vmid}/vm-{vmid}-disk-0.raw"]
+    assert [v["volid"] for v in disks] == [f"local:{vmid}/vm-{vmid}-disk-1.raw"]  # made before the old one goes

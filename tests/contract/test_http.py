@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import http.client
+import json
 import socket
+import ssl
 import time
+import zlib
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
@@ -39,9 +43,58 @@ def test_an_unknown_method_is_501_without_a_body(pve: Server) -> None:
     assert (answer.status, answer.reason, answer.text) == (501, "method 'PATCH' not available", "")
 
 
-def test_an_unknown_format_is_501(pve: Server) -> None:
-    answer = pve.call("GET", "/api2/yaml/version")
-    assert (answer.status, answer.reason) == (501, "no such uri")
+@pytest.mark.parametrize(
+    ("path", "text"),
+    [("/api2/yaml/version", "no formatter for uri /version, yaml"), ("/api2/JSON/version", "no such uri")],
+)
+def test_an_unknown_format_is_501(pve: Server, path: str, text: str) -> None:
+    answer = pve.call("GET", path)
+    assert (answer.status, answer.reason) == (501, text)
+
+
+@pytest.mark.parametrize(
+    ("form", "kind", "begins"),
+    [
+        ("extjs", "application/json;charset=UTF-8", '{"data":{'),
+        ("htmljs", "text/html;charset=UTF-8", "{&quot;data&quot;:"),
+        ("html", "text/html;charset=UTF-8", "<!DOCTYPE html>"),
+        ("png", "image/png", ""),
+    ],
+)
+def test_every_format_has_its_content_type(pve: Server, form: str, kind: str, begins: str) -> None:
+    answer = pve.call("GET", f"/api2/{form}/version")
+    assert (answer.status, answer.headers["content-type"]) == (200, kind)
+    assert answer.text.startswith(begins)
+
+
+def test_every_answer_carries_the_same_headers(pve: Server) -> None:
+    good, wrong = pve.call("GET", "/version"), pve.call("GET", "/nope")
+    for answer in (good, wrong):
+        assert answer.headers["server"] == "pve-api-daemon/3.0"
+        assert answer.headers["cache-control"] == "max-age=0"
+        assert answer.headers["pragma"] == "no-cache"
+        assert answer.headers["expires"] == answer.headers["date"]
+    assert (good.headers["connection"].lower(), wrong.headers["connection"]) == ("keep-alive", "close")
+
+
+@pytest.mark.parametrize("coding", ["gzip", "deflate"])
+def test_a_long_answer_is_compressed_when_asked(pve: Server, coding: str) -> None:
+    asked = {"Accept-Encoding": coding, **pve.headers}
+    context = ssl.create_default_context(cafile=pve.state / "pve-ssl.pem")
+    connection = http.client.HTTPSConnection("127.0.0.1", pve.port, context=context, timeout=20)
+    connection.request("GET", "/api2/json/access/roles", headers=asked)
+    response = connection.getresponse()
+    raw = response.read()
+    connection.close()
+    assert response.getheader("content-encoding") == coding
+    plain = zlib.decompress(raw, 31 if coding == "gzip" else 15)
+    assert json.loads(plain)["data"][0]["roleid"]
+
+
+def test_the_login_page_of_the_portal_is_where_strangers_are_sent(pve: Server) -> None:
+    nobody = Server(pve.state, pve.port, pve.process)
+    assert nobody.call("GET", "/access/domains").status == 200
+    assert nobody.call("GET", "/access/ticket", {"anything": 1}).status == 200
 
 
 def test_a_body_on_delete_is_refused(pve: Server) -> None:

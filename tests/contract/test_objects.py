@@ -89,6 +89,6 @@ def test_tasks(pve: Server) -> None:
 
 
 def test_what_the_lab_has_not_is_said(pve: Server) -> None:
-    answer = pve.call("GET", "/nodes/pve/report")
-    assert (answer.status, answer.reason) == (501, "Method 'GET /nodes/pve/report' not implemented")
-    assert "not implemented: GET /nodes/pve/report" in (pve.state / "server.log").read_text()
+    answer = pve.call("GET", "/nodes/pve/nope")
+    assert (answer.status, answer.reason) == (501, "Method 'GET /nodes/pve/nope' not implemented")
+    assert "not implemented: GET /nodes/pve/nope" in (pve.state / "server.log").read_text()

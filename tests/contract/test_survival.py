@@ -5,6 +5,9 @@ from __future__ import annotations
 import http.client
 import signal
 import time
+from collections.abc import Callable
+from datetime import UTC, datetime
+from email.utils import parsedate_to_datetime
 from pathlib import Path
 
 import pytest
@@ -66,3 +69,66 @@ def test_the_labs_own_endpoints_are_for_root_by_ticket(pve: Server) -> None:
     made = pve.call("POST", "/access/users/root@pam/token/lab", {"privsep": 0}).data
     answer = pve.as_token(f"{made['full-tokenid']}={made['value']}").call("GET", "/pvelab/faults")
     assert answer.status == 403
+
+
+def test_a_fault_may_strike_tokens_only(pve: Server) -> None:
+    made = pve.call("POST", "/access/users/root@pam/token/faulty", {"privsep": 0}).data
+    token = pve.as_token(f"{made['full-tokenid']}={made['value']}")
+    rule = {"kind": "status", "path": "^/version$", "status": "596", "only": "token"}
+    assert pve.call("POST", "/pvelab/faults", rule).status == 200
+    assert pve.call("GET", "/version").status == 200
+    assert token.call("GET", "/version").status == 596
+    assert token.call("GET", "/version").status == 200
+
+
+def test_a_task_can_be_made_to_warn(pve: Server) -> None:
+    vmid = pve.container()
+    pve.call("POST", "/pvelab/faults", {"kind": "task-warn", "path": "/status/start$", "message": "take care"})
+    answer = pve.call("POST", f"/nodes/pve/lxc/{vmid}/status/start", {})
+    assert pve.done(answer) == "WARNINGS: 1"
+    assert "WARN: take care" in pve.log(answer.data)
+    assert pve.get(f"/nodes/pve/lxc/{vmid}/status/current")["status"] == "running"
+
+
+def test_a_task_can_be_made_to_vanish(pve: Server) -> None:
+    vmid = pve.container()
+    pve.call("POST", "/pvelab/faults", {"kind": "task-vanish", "path": "/status/start$"})
+    upid = pve.call("POST", f"/nodes/pve/lxc/{vmid}/status/start", {}).data
+    assert pve.call("GET", f"/nodes/pve/tasks/{upid}/status").status == 400
+
+
+@pytest.mark.parametrize(
+    ("body", "found"),
+    [
+        ("truncated", lambda text: text.startswith('{"data"') and not text.endswith("}")),
+        ("html", lambda text: text.startswith("<!DOCTYPE html>")),
+        ("empty", lambda text: text == ""),
+        ("null", lambda text: text == '{"data":null}'),
+        ("shape", lambda text: "surprise" in text),
+    ],
+)
+def test_an_answer_can_be_spoiled(pve: Server, body: str, found: Callable[[str], bool]) -> None:
+    pve.call("POST", "/pvelab/faults", {"kind": "answer", "path": "^/access/roles$", "body": body})
+    answer = pve.call("GET", "/access/roles")
+    assert answer.status == 200
+    assert found(answer.text)
+    assert pve.get("/access/roles")
+
+
+def test_an_answer_can_be_cut_or_garbage(pve: Server) -> None:
+    pve.call("POST", "/pvelab/faults", {"kind": "answer", "path": "^/version$", "body": "cut"})
+    with pytest.raises((http.client.IncompleteRead, ConnectionError)):
+        pve.call("GET", "/version")
+    pve.call("POST", "/pvelab/faults", {"kind": "answer", "path": "^/version$", "body": "garbage"})
+    with pytest.raises(UnicodeDecodeError):
+        pve.call("GET", "/version")
+    assert pve.call("POST", "/pvelab/faults", {"kind": "answer", "body": "spaghetti"}).status == 400
+
+
+def test_the_clock_can_be_wrong(pve: Server) -> None:
+    for seconds in (3600, -3600):
+        pve.call("POST", "/pvelab/faults", {"kind": "clock", "path": "^/version$", "seconds": str(seconds)})
+        date = parsedate_to_datetime(pve.call("GET", "/version").headers["date"])
+        assert abs((date - datetime.now(UTC)).total_seconds() - seconds) < 5
+    date = parsedate_to_datetime(pve.call("GET", "/version").headers["date"])
+    assert abs((date - datetime.now(UTC)).total_seconds()) < 5

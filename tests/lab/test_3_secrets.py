@@ -1,4 +1,4 @@
-"""Secrets of a running hub: none leaks, no guest reads another's, any is replaced at any moment, and nobody is needed."""
+"""Secrets of a running hub: none leaks, no guest reads another's, any is replaced at any time, nobody is needed."""
 
 from __future__ import annotations
 

@@ -15,7 +15,7 @@ AIHUB = ROOT / "python" / "aihub"
 
 # From the ground up; what stands on one line may import each other.
 LADDER = [
-    {"errors", "paths", "crashpoint", "textfile", "options"},
+    {"errors", "paths", "crashpoint", "statefile", "textfile", "options"},
     {"model"},
     {"document", "operator_keys", "plan", "schema", "init", "graph", "journal", "lock"},
     {"load"},

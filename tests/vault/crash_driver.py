@@ -18,7 +18,7 @@ def main() -> None:
     server = Server(home, State(home / "state"), small_hub())
     vault = Vault(socket, server.name, server.state.ca)
     bring_up(server.hub, server.state, vault, server.outside())
-    sys.stdout.write(f"{crashpoint.count()}\n")
+    sys.stdout.write(f"{len(crashpoint.made())}\n")
 
 
 if __name__ == "__main__":

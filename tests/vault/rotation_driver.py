@@ -43,9 +43,9 @@ def child(facts: Facts, hub: Hub, order: dict[str, Any]) -> dict[str, Any]:
         outcomes = rotation.rotate(reach, chosen) if chosen else rotation.resume(reach)
         raise_first(outcomes)
     except HubError as error:
-        return {"count": crashpoint.count(), "error": str(error), "code": error.exit_code, "hint": error.hint}
+        return {"count": len(crashpoint.made()), "error": str(error), "code": error.exit_code, "hint": error.hint}
     seconds = time.monotonic() - started
-    return {"count": crashpoint.count(), "error": "", "code": 0, "seconds": seconds, "done": [o.name for o in outcomes]}
+    return {"count": len(crashpoint.made()), "error": "", "code": 0, "seconds": seconds, "done": [o.name for o in outcomes]}
 
 
 def main() -> None:

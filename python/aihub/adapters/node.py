@@ -18,7 +18,7 @@ from metal.desired import Desired, Flow, Record, Vault, Zone
 from metal.layout import Layout
 from metal.steps import parse_label
 
-from aihub import access, process
+from aihub import access, process, statefile
 from aihub.adapters import ssh
 from aihub.adapters.lease import release_lease, take_lease
 from aihub.errors import Conflict, HubError, PreconditionFailed, TaskFailed, Unreachable
@@ -91,7 +91,7 @@ def plan_removal(hub: Hub, state: State, target: Target) -> list[Change]:
 def remove(hub: Hub, state: State, target: Target) -> list[Change]:
     """Takes everything of this hub off the node: walls, DNS, time, bridges, token, user, roles, pool."""
     answer = _metal(state, desired(hub, target, removed=True), dry=False)
-    state.token.unlink(missing_ok=True)
+    statefile.unlink(state.token)
     return _changes(hub, answer["plan"], _succeeded(answer))
 
 
@@ -124,9 +124,9 @@ def trust_lab(hub: Hub, state: State, *, netns: str, host_key: str, certificate:
     address = access.node_address(hub)
     if access.pinned(state, access.NODE) != " ".join(host_key.split()[:2]):
         ssh.close_all(state)  # another lab of the same name: what we knew of the old one is void
-        state.token.unlink(missing_ok=True)
+        statefile.unlink(state.token)
         access.pin(state, access.NODE, address, host_key)
-    _write(state.certificate, certificate.read_bytes())
+    statefile.keep(state.certificate, certificate.read_bytes())
 
 
 def trust(hub: Hub, state: State, confirm: Callable[[str], bool]) -> None:
@@ -150,8 +150,8 @@ def trust(hub: Hub, state: State, confirm: Callable[[str], bool]) -> None:
         raise PreconditionFailed("the node's host key was not confirmed", where=access.NODE)
     certificate = _introduce(state, address, key)
     access.pin(state, access.NODE, address, key)
-    _write(state.certificate, certificate)
-    state.token.unlink(missing_ok=True)  # it may be another machine's by now: the next `aihub up` renews it
+    statefile.replace(state.certificate, certificate)
+    statefile.unlink(state.token)  # it may be another machine's by now: the next `aihub up` renews it
     ssh.run(state, access.NODE, "true")  # the proof that our own key opens the door
 
 
@@ -225,8 +225,9 @@ def _mark(state: State) -> str:
 
 def _metal(state: State, wanted: Desired, *, dry: bool) -> dict[str, Any]:
     """Runs metal and returns what pyinfra answered."""
+    _forget_dead(state)
     request = state.runs / f"node-{os.getpid()}-{threading.get_ident()}.json"
-    _write(request, wanted.as_json().encode())
+    request.write_text(wanted.as_json())
     try:
         result = _pyinfra(state, request, dry)
     finally:
@@ -238,6 +239,13 @@ def _metal(state: State, wanted: Desired, *, dry: bool) -> dict[str, Any]:
     if result.returncode != 0 or not answer.get("plan"):
         raise _explain(wanted.node, result.stderr.decode(errors="replace"))
     return answer
+
+
+def _forget_dead(state: State) -> None:
+    """Removes the requests of runs that were killed."""
+    for path in state.runs.glob("node-*-*.json"):
+        if not Path("/proc", path.name.split("-")[1]).exists():
+            path.unlink(missing_ok=True)
 
 
 def _pyinfra(state: State, request: Path, dry: bool) -> process.Result:
@@ -304,16 +312,7 @@ def _keep_token(state: State, name: str, output: bytes) -> None:
         value = ""
     if not _UUID.fullmatch(value):
         raise TaskFailed(f"pvesh did not answer with the value of {name}", where=access.NODE, hint="aihub up")
-    _write(state.token, f"{name}={value}\n".encode())
-
-
-def _write(path: Path, content: bytes) -> None:
-    fresh = path.with_name(path.name + ".new")
-    with os.fdopen(os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "wb") as handle:
-        handle.write(content)
-        handle.flush()
-        os.fsync(handle.fileno())
-    fresh.replace(path)
+    statefile.replace(state.token, f"{name}={value}\n".encode())
 
 
 def _refuse_later_kinds(hub: Hub) -> None:

@@ -19,8 +19,8 @@ from typing import TYPE_CHECKING, Any
 
 from .. import crashpoint
 from ..errors import HubError, PreconditionFailed
-from . import proxmox_facts, proxmox_state
-from .proxmox_errors import Lost, Untrusted, from_answer
+from . import proxmox_clock, proxmox_facts, proxmox_state
+from .proxmox_errors import Lost, from_answer, understood, untrusted
 from .proxmox_tasks import Tasks
 
 if TYPE_CHECKING:
@@ -58,15 +58,18 @@ class Proxmox:
         self.user, _, self._secret = token.strip().partition("=")
         self._idle: list[_Connection] = []
         self._lock = threading.Lock()
+        self._clock_compared = False
         self.tasks = Tasks(self.get)
 
     def __repr__(self) -> str:
         return f"Proxmox({self.user} at {self.host}:{self.port})"
 
+    @understood
     def read(self, hub: Hub) -> Actual:
         """What is there now: every visible guest, and the config of those that are ours or on our numbers."""
         return proxmox_state.read(self.get, hub)
 
+    @understood
     def facts(self, hub: Hub, vmids: frozenset[int] | None = None) -> Facts:
         """What preflight needs to know before the guests `vmids` (default: all) are made or changed."""
         return proxmox_facts.read_facts(self.get, hub, vmids)
@@ -89,15 +92,19 @@ class Proxmox:
         data: Mapping[str, Any] | None = None,
         *,
         landed: Looks,
+        task: bool = False,
         timeout: float | None = None,
     ) -> Any:
-        """One change: `method` is post, put or delete. Every write of aihub to the API goes through here.
+        """One change: `method` is post, put or delete; a `task` is answered by its id. All of aihub's go through here.
 
         Raises Lost when the server cannot be asked whether the change took effect.
         """
         for attempt in range(WRITE_TRIES):
             try:
-                return self._write_once(method, path, data or {}, timeout or self.timeout)
+                value = self._write_once(method, path, data or {}, timeout or self.timeout)
+                if task and not str(value).startswith("UPID:"):
+                    raise Lost("the Proxmox API did not answer with a task id", where=f"{method.upper()} {path}")
+                return value
             except Lost as lost:
                 if lost.sent and (found := _look(landed, lost)):
                     return found.value
@@ -107,7 +114,7 @@ class Proxmox:
         raise AssertionError("unreachable")
 
     def _write_once(self, method: str, path: str, data: Mapping[str, Any], timeout: float) -> Any:
-        with crashpoint.write() as due:
+        with crashpoint.write(f"{method.upper()} {path}") as due:
             # 2 ms: long enough for the request to leave, too short for most answers to come.
             crashpoint.inside(due, 0.002)
             return self._call(method, path, data, timeout)
@@ -118,13 +125,11 @@ class Proxmox:
         call = f"{method.upper()} {path}"
         connection = self._take()
         try:
-            return connection.send(method, path, data, timeout)
+            value = connection.send(method, path, data, timeout)
+            self._compare_clocks(method, connection.answer)
+            return value
         except exceptions.SSLError as error:
-            raise Untrusted(
-                f"{self.host}:{self.port} has another certificate than the pinned one: {_inner(error)}",
-                where=call,
-                hint="if the node got a new certificate: aihub trust",
-            ) from None
+            raise untrusted(f"{self.host}:{self.port}", call, _inner(error)) from None
         except exceptions.RequestException as error:
             raise Lost(
                 f"the Proxmox API at {self.host}:{self.port} does not answer: {_inner(error)}",
@@ -136,6 +141,7 @@ class Proxmox:
             raise
         except Exception as error:  # proxmoxer lets errors of its own parsing through
             answer = connection.answer
+            self._compare_clocks(method, answer)
             if answer is not None and answer.status_code >= 400:
                 raise from_answer(call, answer.status_code, answer.reason or "", answer.content, self.user) from None
             raise Lost(f"the Proxmox API gave an answer that cannot be read: {error}", where=call) from None
@@ -149,6 +155,12 @@ class Proxmox:
             if self._idle:
                 return self._idle.pop()
         return _Connection(self)
+
+    def _compare_clocks(self, method: str, answer: Any) -> None:
+        """Once, on the first read that was answered; a change is not judged afterwards: it is done."""
+        if not self._clock_compared and method == "get" and answer is not None:
+            proxmox_clock.check(self.host, answer.headers.get("Date", ""))
+            self._clock_compared = True
 
     @property
     def credentials(self) -> dict[str, str]:

@@ -10,10 +10,14 @@ Untrusted          4  the certificate is not the pinned one
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from functools import wraps
+from typing import ParamSpec, TypeVar
 
 from ..errors import HubError, PreconditionFailed, Unreachable
 
+P = ParamSpec("P")
+R = TypeVar("R")
 GATEWAY = frozenset({502, 503, 504, 595, 596, 597, 598, 599})
 # PVE says the same thing in two ways, for containers and for VMs.
 DIGEST_TEXTS = ("detected modified configuration", "checksum mismatch")
@@ -56,6 +60,28 @@ class Lost(Unreachable):
 
 class Untrusted(PreconditionFailed):
     """The certificate is not the pinned one."""
+
+
+def understood(read: Callable[P, R]) -> Callable[P, R]:
+    """Turns what a `read` of the API trips over into Lost: an answer of another shape than Proxmox's says nothing."""
+
+    @wraps(read)
+    def guarded(*arguments: P.args, **named: P.kwargs) -> R:
+        try:
+            return read(*arguments, **named)
+        except (TypeError, KeyError, ValueError, AttributeError) as error:
+            text = f"the Proxmox API gave an answer that makes no sense: {type(error).__name__}: {error}"
+            raise Lost(text, where=read.__name__) from error
+
+    return guarded
+
+
+def untrusted(server: str, call: str, why: str) -> Untrusted:
+    """The error for a failed TLS handshake; a certificate out of its time may be a clock out of its time."""
+    hint = "if the node got a new certificate: aihub trust"
+    if "not yet valid" in why or "expired" in why:
+        hint = f"compare the clocks of this machine and the node (timedatectl); {hint}"
+    return Untrusted(f"{server} has another certificate than the pinned one: {why}", where=call, hint=hint)
 
 
 def from_answer(call: str, status: int, reason: str, body: bytes, user: str) -> HubError:

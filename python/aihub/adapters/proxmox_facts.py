@@ -64,6 +64,7 @@ def read_facts(get: Getter, hub: Hub, vmids: frozenset[int] | None = None) -> Fa
     resources = get("/cluster/resources")
     visible = {g.vmid: g for g in map(seen, (r for r in resources if r.get("type") in ("lxc", "qemu")))}
     storages = {(s.node, s.id): s for s in (_storage(r) for r in resources if r.get("type") == "storage")}
+    unseen = [g.vmid for g in guests if g.vmid not in visible]
     others = [g for g in visible.values() if g.pool != f"hub-{hub.name}" and not g.template]
     return Facts(
         storages=storages,
@@ -71,7 +72,7 @@ def read_facts(get: Getter, hub: Hub, vmids: frozenset[int] | None = None) -> Fa
         bridges={n: frozenset(str(b["iface"]) for b in get(f"/nodes/{n}/network", type="any_bridge")) for n in nodes},
         pools=frozenset(str(p["poolid"]) for p in get("/pools")),
         permissions=get("/access/permissions") or {},
-        taken={g.vmid: why for g in guests if g.vmid not in visible and (why := _taken(get, g.vmid))},
+        taken={v: why for v, why in zip(unseen, many(lambda v: _taken(get, v), unseen), strict=True) if why},
         neighbours=tuple(n for n in many(lambda g: _neighbour(get, hub.id, g), others) if n),
     )
 

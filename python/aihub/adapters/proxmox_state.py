@@ -160,5 +160,8 @@ def many(look: Callable[[T], R], items: list[T]) -> list[R]:
     """`look` over all items, with a few connections when it is worth their handshakes."""
     if len(items) <= FEW:
         return [look(i) for i in items]
-    with ThreadPoolExecutor(READERS) as pool:
+    pool = ThreadPoolExecutor(READERS)
+    try:
         return list(pool.map(look, items))
+    finally:
+        pool.shutdown(wait=False, cancel_futures=True)  # neither an error nor Ctrl-C waits for the other reads

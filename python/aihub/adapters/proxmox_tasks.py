@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from ..errors import TaskFailed
-from .proxmox_errors import Refused
+from .proxmox_errors import Refused, understood
 
 FIRST, LONGEST = 0.1, 1.0
 GRACE = 5.0  # a task that was just given out may be unknown for a moment
@@ -119,6 +119,7 @@ class Tasks:
                 self._asking = False
                 self._changed.notify_all()
 
+    @understood
     def _ended_of(self, waiting: dict[str, float]) -> list[Ended]:
         found: dict[str, Ended | None] = {}
         by_node: dict[str, list[str]] = {}
@@ -143,6 +144,7 @@ class Tasks:
             raise
         return None if said["status"] == "running" else Ended(upid, str(said.get("exitstatus", "unexpected status")))
 
+    @understood
     def log(self, upid: str) -> list[str]:
         """Every line of a task's log."""
         return [
@@ -156,6 +158,7 @@ class Tasks:
         except Exception as error:
             return f"(its log cannot be read: {error})"
 
+    @understood
     def of(self, node: str, vmid: int, user: str, types: frozenset[str]) -> list[tuple[Upid, str, bool]]:
         """The tasks of `user` on one VMID, newest first: taken apart, as text, and whether it still runs."""
         listed = self._get(f"/nodes/{node}/tasks", source="all", vmid=vmid, limit=50)

@@ -142,14 +142,14 @@ class Vault(KeyValue, Access, Engines):
 
     def put(self, path: str, data: Mapping[str, Any], *, wrap: int = 0, repeat: bool = True) -> Answer:
         """Writes; gives the whole answer."""
-        with crashpoint.write() as due:
+        with crashpoint.write(f"vault put {path}") as due:
             # 2 ms: long enough for the request to leave, too short for most answers to come.
             crashpoint.inside(due, 0.002)
             return self._call("put", path, repeat=repeat, json=dict(data), wrap_ttl=f"{wrap}s" if wrap else None)
 
     def delete(self, path: str) -> None:
         """Removes; fine if there is nothing."""
-        with crashpoint.write() as due:
+        with crashpoint.write(f"vault delete {path}") as due:
             crashpoint.inside(due, 0.002)
             self._call("delete", path, missing=True)
 

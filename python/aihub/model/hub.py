@@ -98,6 +98,9 @@ class LabNode(Strict):
 
     cores: int = Field(ge=1, le=1024, description="Processor threads.", examples=[24])
     memory: Size = Field(description="Main memory.", examples=["128GiB"])
+    disk: dict[StorageClass, Size] = Field(
+        default_factory=dict, description="Size of its storages; one that is not named holds 4TiB."
+    )
 
 
 class Node(Strict):

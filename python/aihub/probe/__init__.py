@@ -10,6 +10,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
+from aihub import statefile
 from aihub.adapters import ssh
 from aihub.errors import HubError, TaskFailed
 from aihub.model.resolved import Hub
@@ -109,4 +110,4 @@ def _keep_package_hosts(hub: Hub, state: State, found: Mapping[str, Actual]) -> 
     path = state.directory / PACKAGE_HOSTS
     known = set(path.read_text().split()) if path.exists() else set()
     if hosts - known:
-        path.write_text("".join(f"{host}\n" for host in sorted(hosts | known)))
+        statefile.keep(path, "".join(f"{host}\n" for host in sorted(hosts | known)))

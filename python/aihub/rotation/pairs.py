@@ -129,7 +129,7 @@ class Rotation:
 
     def _set(self, service: Service, data: Data, half: Half) -> None:
         passwords = {"a": data["a"], "b": data["b"]}
-        with crashpoint.write() as due:
+        with crashpoint.write(f"password of {self.pair.user(half)}") as due:
             crashpoint.inside(due, _LEAVES)
             self._provider.set_passwords(service, self.pair.role, passwords, half)
 

@@ -61,7 +61,7 @@ def _let_in(state: State, alias: str, say: Say) -> None:
     say(alias, "lets the new key in")
     keys = NODE_KEYS if alias == access.NODE else GUEST_KEYS
     script = _append_script(keys)
-    with crashpoint.write():
+    with crashpoint.write(f"key let in at {alias}"):
         ssh.run(state, alias, script, stdin=_public(_next(state)).read_bytes())
 
 
@@ -95,7 +95,7 @@ def _keep_former(state: State) -> None:
 
 
 def _take(source: Path, target: Path) -> None:
-    with crashpoint.write():
+    with crashpoint.write(f"rename {source.name}"):
         source.replace(target)
 
 

@@ -7,9 +7,10 @@ from collections.abc import Collection, Mapping, Sequence
 
 from .. import access, lab, probe, provision, render, report
 from ..adapters import guests, images, node, services, ssh
+from ..adapters.proxmox_errors import Changed
 from ..errors import PreconditionFailed, Unreachable
 from ..model.resolved import Instance
-from ..plan import Change
+from ..plan import Change, Plan
 from . import secrets
 from .look import running
 from .run import Background, Run
@@ -35,10 +36,17 @@ def begin_images(run: Run) -> None:
 def prepare_node(run: Run) -> None:
     """The node is what the hub needs, and the API token lies in the state directory."""
     pending = [c for c in run.plan.changes if c.owner == "node"]
-    if pending or not run.state.token.exists():
+    refused = run.options.scope == "api" and run.plan.unknown  # its plan has no part of the node's that would say so
+    if pending or refused or not run.state.token.exists():
+        before = _token(run)
         with report.progress("node") as progress:
             progress("node", f"{len(pending)} changes")
             node.apply(run.hub, run.state, run.options.target, run.names)
+        run.renewed = _token(run) != before
+
+
+def _token(run: Run) -> str:
+    return run.state.token.read_text() if run.state.token.exists() else ""
 
 
 def make_guests(run: Run) -> None:
@@ -51,6 +59,8 @@ def make_guests(run: Run) -> None:
         wanted = provision.plan(
             run.hub, px.read(run.hub), run.keys, journal=run.journal.entries(), allow_destroy=run.options.allow_destroy
         )
+        if not run.renewed:
+            _refuse_more(run.plan, wanted)
         created = provision.apply(
             px, run.hub, wanted, run.journal, progress, keys=run.keys, allow_destroy=run.options.allow_destroy
         )
@@ -61,6 +71,21 @@ def make_guests(run: Run) -> None:
             access.scan_and_pin(run.state, guest.name, address, guest.fingerprints)
             provision.contacted(run.journal, run.hub, guest.name)
             progress.done(guest.name, "runs, host key pinned")
+
+
+def _refuse_more(agreed: Plan, now: Plan) -> None:
+    """Raises Changed when more is to be done than the plan said that was shown: somebody else is at it, too."""
+    said = {(c.subject, c.action): set(c.differences) for c in agreed.changes if c.owner == "api"}
+    more = [
+        c.subject
+        for c in now.changes
+        if c.action != "start"  # takes nothing of anybody away
+        and (c.action == "delete" or (c.subject, "create") not in said)
+        and not ((c.subject, c.action) in said and set(c.differences) <= said[c.subject, c.action])
+    ]
+    if more:
+        names = ", ".join(dict.fromkeys(more))
+        raise Changed(f"somebody changed {names} since the plan was made", hint="aihub plan")
 
 
 def configure(run: Run) -> None:

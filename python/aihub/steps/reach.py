@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from .. import access, lab, lock, render, report
+from .. import access, lab, lock, render, report, statefile
 from ..adapters import node
 from ..errors import HubError, PreconditionFailed
 from .run import Run
@@ -35,7 +35,7 @@ def find_lab(run: Run) -> None:
 def _trust_lab(run: Run, world: lab.World) -> None:
     run.state.make()
     if world.registry_ca:
-        (run.state.directory / render.LAB_CA).write_bytes(Path(world.registry_ca).read_bytes())
+        statefile.keep(run.state.directory / render.LAB_CA, Path(world.registry_ca).read_bytes())
     node.trust_lab(run.hub, run.state, netns=world.netns, host_key=world.node_host_key, certificate=world.certificate)
 
 

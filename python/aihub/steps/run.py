@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 
-from .. import access, lab, load, lock
+from .. import access, lab, load, lock, statefile
 from ..adapters import ssh
 from ..adapters.checks import CheckResult
 from ..adapters.proxmox import Proxmox
@@ -79,6 +79,7 @@ class Run:
     stack: ExitStack
     world: lab.World | None = None
     plan: Plan = field(default_factory=Plan)
+    renewed: bool = False  # the API token is younger than the plan, which did not see the guests
     checks: list[CheckResult] = field(default_factory=list)
     templates: Background | None = None
     images: Background | None = None
@@ -134,6 +135,7 @@ def opened(options: Options, verb: str, *, locked: bool = False) -> Iterator[Run
         if locked:
             state.make()
             stack.enter_context(lock.held(state.lock, verb))
+            statefile.tidy(state.journal, state.known_hosts)
         yield Run(options, hub, state, stack)
 
 

@@ -17,9 +17,9 @@ from ..adapters.vault import Vault, operator
 from ..adapters.vault_calls import Health
 from ..adapters.vault_errors import Denied
 from ..errors import PreconditionFailed
-from ..journal import replace_file
 from ..model.resolved import Hub
 from ..paths import State
+from ..statefile import replace as replace_file
 from . import desired, kits, pending, setup
 from .pending import Pending
 from .setup import Say

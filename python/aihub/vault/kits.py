@@ -23,9 +23,9 @@ from typing import Any
 from ..adapters import kit as age
 from ..adapters.certificates import Authority, belongs
 from ..errors import HubError, InvalidInput, PreconditionFailed
-from ..journal import replace_file
 from ..model.resolved import Hub
 from ..paths import STACKS, State
+from ..statefile import replace as replace_file
 from . import pending
 from .pending import Pending
 

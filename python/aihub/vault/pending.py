@@ -13,9 +13,9 @@ from typing import Any
 from ..adapters import certificates
 from ..adapters.certificates import Authority, Issued
 from ..errors import HubError, PreconditionFailed
-from ..journal import replace_file
 from ..model.resolved import Hub
 from ..paths import State
+from ..statefile import replace as replace_file
 
 FORMAT = 1
 

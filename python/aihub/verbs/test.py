@@ -1,10 +1,13 @@
-"""`aihub test`: every test of this checkout, the real lab included."""
+"""`aihub test`: every test of this checkout, the real lab included; with --long what is too long for every day."""
 
 from __future__ import annotations
 
+import json
 import os
 import subprocess
 import sys
+import time
+from dataclasses import dataclass
 from pathlib import Path
 from xml.etree import ElementTree
 
@@ -13,24 +16,46 @@ from ..options import Options
 from ..paths import ROOT
 from .check import TESTS, Linters, environment, pytest_command
 
-RANDOM_KILLS = {False: "40", True: "200"}  # 200 do not fit beside the lab
+BUILD = ROOT / "build"
+LONG_RESULT = BUILD / "test-long.json"
+LONG_TESTS = ("tests/contract/test_crash_safety.py", "tests/unit/aihub/test_mutations.py")
+KILLS, CHANGED_FILES = "AIHUB_CRASH_RANDOM", "AIHUB_MUTATIONS"
+DAILY = {"AIHUB_CRASH_POINTS": "all", KILLS: "40", CHANGED_FILES: "2000"}
+LONG = {"AIHUB_CRASH_POINTS": "all", KILLS: "200", CHANGED_FILES: "10000"}
+
+
+@dataclass(frozen=True)
+class Count:
+    """How the tests of some reports ended."""
+
+    passed: int
+    failed: int
+    skipped: int
+
+    def __str__(self) -> str:
+        return f"{self.passed} passed, {self.failed} failed, {self.skipped} skipped"
 
 
 def run(options: Options) -> int:
+    """Runs and sums up; 1 when anything failed."""
+    BUILD.mkdir(exist_ok=True)
+    return _long() if options.full else _daily()
+
+
+def _daily() -> int:
     """Linters, then the lab's tests with the others beside them; ends with pytest's summary and the sum of both."""
     if os.geteuid() != 0:
         raise PreconditionFailed(
             "the lab tests make real guests: they need root", hint="sudo make test, or make check without root"
         )
-    build = ROOT / "build"
-    build.mkdir(exist_ok=True)
     failed = Linters().join()
-    reports = [build / "junit-others.xml", build / "junit-lab.xml"]
+    reports = [BUILD / "junit-others.xml", BUILD / "junit-lab.xml"]
     for path in reports:
         path.unlink(missing_ok=True)
-    with (build / "tests-others.log").open("w+") as log:
-        others = subprocess.Popen(_command(reports[0], *TESTS), cwd=ROOT, env=_environment(options), stdout=log)
-        lab = subprocess.run(_command(reports[1], "tests/lab"), cwd=ROOT, env=_environment(options), check=False)
+    chosen = {**environment(), **DAILY, "PYTHONUNBUFFERED": "1"}
+    with (BUILD / "tests-others.log").open("w+") as log:
+        others = subprocess.Popen(_command(reports[0], *TESTS), cwd=ROOT, env=chosen, stdout=log)
+        lab = subprocess.run(_command(reports[1], "tests/lab"), cwd=ROOT, env=chosen, check=False)
         codes = (others.wait(), lab.returncode)
         log.seek(0)
         sys.stdout.write(log.read())
@@ -40,22 +65,37 @@ def run(options: Options) -> int:
     return 1 if failed or any(codes) else 0
 
 
+def _long() -> int:
+    """Kills and changed files in numbers that do not fit beside the lab; keeps the result for README. Needs no root."""
+    report = BUILD / "junit-long.xml"
+    report.unlink(missing_ok=True)
+    seed = os.environ.get("AIHUB_CRASH_SEED") or str(int(time.time()))
+    chosen = {**environment(), **LONG, "AIHUB_CRASH_SEED": seed, "PYTHONUNBUFFERED": "1"}
+    started = time.time()
+    command = [*_command(report, *LONG_TESTS), "-n", "2"]
+    code = subprocess.run(command, cwd=ROOT, env=chosen, check=False).returncode
+    found = _sum([report])
+    result = {
+        "date": time.strftime("%Y-%m-%d", time.gmtime(started)),
+        "seconds": round(time.time() - started),
+        "passed": found.passed,
+        "failed": found.failed,
+        "skipped": found.skipped,
+        "random_kills": int(LONG[KILLS]),
+        "changed_files": int(LONG[CHANGED_FILES]),
+        "seed": int(seed),
+    }
+    LONG_RESULT.write_text(json.dumps(result, indent=2) + "\n")
+    sys.stdout.write(f"{found}\n")
+    return 1 if code else 0
+
+
 def _command(report: Path, *where: str) -> list[str]:
     return pytest_command("-v", "--durations=10", f"--junitxml={report}", *where)
 
 
-def _environment(options: Options) -> dict[str, str]:
-    chosen = {
-        "AIHUB_CRASH_POINTS": "all",
-        "AIHUB_CRASH_RANDOM": RANDOM_KILLS[options.full],
-        "AIHUB_MUTATIONS": "2000",
-        "PYTHONUNBUFFERED": "1",
-    }
-    return {**environment(), **chosen}
-
-
-def _sum(reports: list[Path]) -> str:
-    """`N passed, N failed, N skipped` over all reports; a report that is missing is a failure."""
+def _sum(reports: list[Path]) -> Count:
+    """All reports together; a report that is missing is a failure."""
     total = failed = skipped = 0
     for path in reports:
         if not path.exists():
@@ -65,4 +105,4 @@ def _sum(reports: list[Path]) -> str:
             total += int(suite.get("tests", 0))
             failed += int(suite.get("failures", 0)) + int(suite.get("errors", 0))
             skipped += int(suite.get("skipped", 0))
-    return f"{total - failed - skipped} passed, {failed} failed, {skipped} skipped"
+    return Count(total - failed - skipped, failed, skipped)

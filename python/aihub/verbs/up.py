@@ -25,7 +25,8 @@ def run(options: Options) -> int:
     """Reach, plan, confirm, change, verify; 7 when a check fails."""
     with opened(options, "up", locked=True) as found:
         perform(found, REACH)
-        if not found.plan.is_empty or options.full:
+        # What an earlier run began is finished, even when hub.yml and Proxmox agree by now.
+        if not found.plan.is_empty or options.full or found.journal.entries():
             perform(found, API if options.scope == "api" else (*API, *INSIDE))
         if options.scope == "api":
             return DONE

@@ -8,6 +8,7 @@ import hmac
 import re
 import secrets
 import time
+from collections import deque
 from pathlib import Path
 from urllib.parse import unquote
 
@@ -17,7 +18,7 @@ from .formats import TOKEN
 from .usercfg import UserConfig
 
 TICKET_LIFE = 7200
-CSRF_LIFE = 24 * 3600
+CSRF_LIFE = TICKET_LIFE
 
 
 class AuthFailed(Exception):
@@ -26,8 +27,15 @@ class AuthFailed(Exception):
 
 def header_value(header: str | None, name: str) -> str | None:
     """The value of NAME= in a Cookie or Authorization header."""
-    found = re.search(rf"(?:^|[\s;]){name}(?:=| )([^;]*)", header) if header else None
+    found = re.search(rf"(?:^|\s){name}(?:=| )([^;]*)", header) if header else None
     return unquote(found[1]) if found else None
+
+
+def credentials(headers: dict[str, str | None]) -> tuple[str | None, str | None]:
+    """The ticket that a client shows, or else its token: a ticket hides a token."""
+    cookie, header = headers.get("cookie"), headers.get("authorization")
+    ticket = header_value(cookie, "PVEAuthCookie") or header_value(header, "PVEAuthCookie")
+    return ticket, None if ticket else header_value(header, "PVEAPIToken")
 
 
 class Auth:
@@ -39,6 +47,7 @@ class Auth:
         self.key = key_file.read_bytes()
         self.users = users
         self.root_password = root_password
+        self.logins: deque[tuple[int, str]] = deque(maxlen=100)  # when, who: for the cluster's log
 
     def _sign(self, text: str) -> str:
         first = hmac.digest(self.key, text.encode(), "sha512")
@@ -92,6 +101,11 @@ class Auth:
 
     def log_in(self, user: str, password: str) -> str:
         """The user who proves to be one by password or by a valid ticket."""
+        proven = self._proven(user, password)
+        self.logins.append((int(time.time()), proven))
+        return proven
+
+    def _proven(self, user: str, password: str) -> str:
         refused = ApiError(401, "authentication failure\n")
         if not self.users.enabled(user):
             raise refused
@@ -115,10 +129,7 @@ class Auth:
         """The authenticated user or token id; None where the call needs none. Raises AuthFailed."""
         if is_public(method, path):
             return None
-        ticket = header_value(headers.get("cookie"), "PVEAuthCookie") or header_value(
-            headers.get("authorization"), "PVEAuthCookie"
-        )
-        token = None if ticket else header_value(headers.get("authorization"), "PVEAPIToken")
+        ticket, token = credentials(headers)
         if token:
             return self.verify_token(token)
         if not ticket:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import ipaddress
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from typing import Any
 
 from . import store
 
@@ -29,6 +30,27 @@ def fingerprint(state: Path) -> str:
     return ":".join(text[n : n + 2] for n in range(0, len(text), 2))
 
 
+def facts(state: Path) -> dict[str, Any]:
+    """What is in the certificate, as PVE tells it."""
+    from cryptography import x509
+
+    text = certificate_file(state).read_text()
+    found = x509.load_pem_x509_certificate(text.encode())
+    names = found.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
+    return {
+        "filename": "pve-ssl.pem",
+        "fingerprint": fingerprint(state),
+        "notbefore": int(found.not_valid_before_utc.timestamp()),
+        "notafter": int(found.not_valid_after_utc.timestamp()),
+        "subject": "/" + "/".join(part.rfc4514_string() for part in found.subject.rdns),
+        "issuer": "/" + "/".join(part.rfc4514_string() for part in found.issuer.rdns),
+        "san": [str(name.value) for name in names],
+        "pem": text,
+        "public-key-type": "id-ecPublicKey",
+        "public-key-bits": 256,
+    }
+
+
 def ensure(state: Path, name: str, address: str) -> None:
     """Makes key and certificate unless they are there."""
     if certificate_file(state).exists() and key_file(state).exists():
@@ -36,7 +58,7 @@ def ensure(state: Path, name: str, address: str) -> None:
     from cryptography import x509
     from cryptography.hazmat.primitives import hashes, serialization
     from cryptography.hazmat.primitives.asymmetric import ec
-    from cryptography.x509.oid import NameOID
+    from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
     key = ec.generate_private_key(ec.SECP256R1())
     subject = x509.Name(
@@ -58,7 +80,11 @@ def ensure(state: Path, name: str, address: str) -> None:
         .not_valid_before(now - timedelta(days=1))
         .not_valid_after(now + timedelta(days=730))
         .add_extension(x509.SubjectAlternativeName(names), critical=False)
-        .add_extension(x509.BasicConstraints(ca=True, path_length=0), critical=True)
+        # A server's, not an authority's: some clients refuse the latter from a server, even one they trust.
+        .add_extension(x509.BasicConstraints(ca=False, path_length=None), critical=True)
+        .add_extension(x509.ExtendedKeyUsage([ExtendedKeyUsageOID.SERVER_AUTH]), critical=False)
+        .add_extension(x509.SubjectKeyIdentifier.from_public_key(key.public_key()), critical=False)
+        .add_extension(x509.AuthorityKeyIdentifier.from_issuer_public_key(key.public_key()), critical=False)
         .sign(key, hashes.SHA256())
     )
     private = key.private_bytes(

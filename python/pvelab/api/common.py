@@ -34,6 +34,11 @@ def unique_tags(pve: Pve, text: str) -> str:
     return ";".join(dict.fromkeys(t if sensitive else t.lower() for t in tags))
 
 
+def cpu_shares(text: str) -> str:
+    """CPU shares as they are kept: never above what cgroups v2 takes."""
+    return "10000" if int(text) >= 10000 else text
+
+
 def check_tags(call: Call, vmid: int, old: str | None, new: str | None) -> None:
     """Whether the caller may change a guest's tags from old to new."""
     call.check(f"/vms/{vmid}", "VM.Config.Options")
@@ -105,7 +110,8 @@ def config_result(call: Call, conf: GuestConf) -> dict[str, Any]:
         if call.flag("current"):
             from .errors import bad
 
-            raise bad(snapshot="cannot use 'snapshot' parameter with 'current'")
+            text = "cannot use 'snapshot' parameter with 'current'"
+            raise bad(snapshot=text, current=text)
         values = conf.snapshots.get(call["snapshot"])
         if values is None:
             raise failure(f"snapshot '{call['snapshot']}' does not exist")

@@ -29,7 +29,9 @@ virt-ssbd
 
 def check(fields: dict[str, Any]) -> None:
     """Raises unless the model exists and only known flags are set."""
-    model = str(fields.get("cputype", "kvm64"))
+    model = str(fields.get("cputype", "0"))
+    if model == "0":
+        raise ValueError("CPU is missing cputype")
     if model.startswith("custom-"):
         raise ValueError(f"Custom cputype '{model[7:]}' not found")
     if model not in MODELS.split():

@@ -23,6 +23,10 @@ class ApiError(Exception):
         return lines.strip()
 
 
+class PlainError(ApiError):
+    """An error that the HTTP server itself gives: its text is the body, without JSON around it."""
+
+
 class TaskError(Exception):
     """What a task ends with when it fails."""
 

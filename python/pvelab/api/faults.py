@@ -1,11 +1,18 @@
-"""Faults on demand and the record of requests: the lab's own, below /pvelab, for root@pam by ticket only."""
+"""Faults on demand and the record of requests: the lab's own, below /pvelab, for root@pam by ticket only.
+
+A rule has a kind, patterns for `method` and `path`, `count` (how often it strikes; 0: always) and `skip` (how many
+requests it lets through first), and `only` (token: what API tokens ask for). Some kinds take more: `seconds` (delay,
+task-hang, clock), `status` and `message` (status, task-fail), `body` (answer).
+"""
 
 from __future__ import annotations
 
+import json
 import re
 import threading
 import time
 from collections import Counter, deque
+from email.utils import formatdate
 from typing import Any
 
 KINDS = (
@@ -16,10 +23,14 @@ KINDS = (
     "task-fail",
     "task-hang",
     "task-vanish",
+    "task-warn",
     "lock",
     "storage-full",
     "token-revoked",
+    "answer",
+    "clock",
 )
+BODIES = ("cut", "truncated", "html", "garbage", "empty", "null", "shape")
 
 
 class Faults:
@@ -45,14 +56,16 @@ class Faults:
         with self.lock:
             self.rules = [r for r in self.rules if ident is not None and r["id"] != ident]
 
-    def strike(self, method: str, path: str) -> dict[str, dict[str, Any]]:
-        """The faults that this request meets, by kind; each rule strikes `count` times after `skip`."""
+    def strike(self, method: str, path: str, token: bool = False) -> dict[str, dict[str, Any]]:
+        """The faults that this request meets, by kind; `token`: it came with an API token."""
         if not self.rules:
             return {}
         found: dict[str, dict[str, Any]] = {}
         with self.lock:
             for rule in self.rules:
                 if rule["kind"] in found or rule["struck"] >= rule["count"] > 0:
+                    continue
+                if rule.get("only") == "token" and not token:
                     continue
                 if not re.fullmatch(rule["method"], method) or not re.search(rule["path"], path):
                     continue
@@ -67,3 +80,22 @@ class Faults:
         """Remembers one answered request."""
         self.counts[method] += 1
         self.requests.append({"time": time.time(), "method": method, "path": path, "user": user, "status": status})
+
+
+def body(rule: dict[str, Any], whole: bytes) -> bytes:
+    """What an `answer` fault sends instead of the whole body; `cut` also ends the connection before it is over."""
+    kind = rule.get("body", "truncated")
+    if kind in ("cut", "truncated"):
+        return whole[: max(1, len(whole) // 2)]
+    return {
+        "html": b"<!DOCTYPE html><html><body><h1>It works!</h1></body></html>",
+        "garbage": bytes(range(1, 256)),
+        "empty": b"",
+        "null": b'{"data":null}',
+        "shape": json.dumps({"data": {"surprise": [None, 1, "x"]}}).encode(),
+    }[kind]
+
+
+def date(rule: dict[str, Any]) -> str:
+    """The Date header of a node whose clock is wrong by some seconds."""
+    return formatdate(time.time() + float(rule.get("seconds", 3600)), usegmt=True)

@@ -83,12 +83,16 @@ def check_rule(call: Call, rule: Item) -> None:
         raise bad_field("action", f"unknown action '{action}'")
     elif kind == "forward" and action == "REJECT":
         raise bad_field("action", "cannot define REJECT rules on forward chain")
+    if rule.get("iface") and where == "group":
+        raise bad_field("type", "parameter -i not allowed for this rule type")
     if rule.get("iface") and where in ("vm", "ct") and not re.fullmatch(r"net\d+", rule["iface"]):
         raise bad_field("iface", "value does not match the regex pattern 'net\\d+'")
     if rule.get("macro"):
         _check_macro(rule)
     _check_ports(rule)
     _check_addresses(call, rule)
+    if rule.get("macro"):
+        _check_against_macro(rule)
 
 
 def _check_macro(rule: Item) -> None:
@@ -98,6 +102,16 @@ def _check_macro(rule: Item) -> None:
     if name is None:
         raise bad_field("macro", f"unknown macro '{rule['macro']}'")
     rule["macro"] = name
+
+
+def _check_against_macro(rule: Item) -> None:
+    """A rule can't say anew what its macro says already."""
+    from .fw_macros import packets
+
+    for packet in packets(rule["macro"], rule.get("ipversion")):
+        for key, value in packet.items():
+            if rule.get(key) not in (None, value):
+                raise bad_field(key, f"parameter '{key}' already define in macro (value = '{value}')")
 
 
 def _check_ports(rule: Item) -> None:
@@ -125,24 +139,42 @@ def _check_ports(rule: Item) -> None:
 
 
 def _check_addresses(call: Call, rule: Item) -> None:
+    """Checks source and dest, and notes the IP version that they agree on."""
     own, cluster = section(call.pve, section_name(call)), section(call.pve, "cluster")
-    versions = {4} if rule.get("proto") == "icmp" else {6} if rule.get("proto") in IS_ICMP else set()
+    version = 4 if rule.get("proto") == "icmp" else 6 if rule.get("proto") in IS_ICMP else None
     for key in ("source", "dest"):
         value = str(rule.get(key) or "")
         if not value:
             continue
         try:
-            versions |= {addresses(value)} - {None}  # type: ignore[arg-type]
+            version = _agreed(version, addresses(value))
         except ValueError as error:
             raise bad_field(key, str(error)) from None
-        if len(versions) > 1:
-            raise failure("detected mixed ipv4/ipv6 addresses in rule")
         if value.startswith("+"):
-            named = SET.fullmatch(value)
-            if not named:
-                raise bad_field(key, f"invalid ipset name '{value}'")
-            if named[2] not in own["ipset"] and named[2] not in cluster["ipset"]:
-                raise bad_field(key, f"no such ipset '{named[2]}'")
+            _check_set(key, value, own, cluster)
         alias = ALIAS.fullmatch(value)
-        if alias and alias[2].lower() not in {**own["aliases"], **cluster["aliases"]}:
-            raise bad_field(key, f"no such alias '{value}'")
+        if alias:
+            known = {**cluster["aliases"], **own["aliases"]}.get(alias[2].lower())
+            if known is None:
+                raise bad_field(key, f"no such alias '{value}'")
+            try:
+                version = _agreed(version, known["ipversion"])
+            except ValueError as error:
+                raise failure(str(error)) from None
+    rule.pop("ipversion", None)
+    if version:
+        rule["ipversion"] = version
+
+
+def _agreed(version: int | None, found: int | None) -> int | None:
+    if version and found and version != found:
+        raise ValueError("detected mixed ipv4/ipv6 addresses in rule")
+    return version or found
+
+
+def _check_set(key: str, value: str, own: dict[str, Any], cluster: dict[str, Any]) -> None:
+    named = SET.fullmatch(value)
+    if not named:
+        raise bad_field(key, f"invalid ipset name '{value}'")
+    if named[2] not in own["ipset"] and named[2] not in cluster["ipset"]:
+        raise bad_field(key, f"no such ipset '{named[2]}'")

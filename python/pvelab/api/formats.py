@@ -7,6 +7,7 @@ import re
 from collections.abc import Callable
 from functools import cache
 
+from . import calendarevent
 from .privileges import PRIVILEGES
 from .words import parse_size, split_list
 
@@ -15,6 +16,9 @@ DRIVES = re.compile(r"(ide[0-3]|sata[0-5]|scsi([0-9]|[12][0-9]|30)|virtio([0-9]|
 CONTENT_TYPES = {"images", "rootdir", "vztmpl", "iso", "backup", "snippets", "none", "import"}
 OCTET = "(?:25[0-5]|(?:2[0-4]|1[0-9]|[1-9])?[0-9])"
 IPV4 = re.compile(rf"(?:{OCTET}\.){{3}}{OCTET}")
+DNS_NAME = re.compile(r"([a-zA-Z0-9]([a-zA-Z0-9\-]*[a-zA-Z0-9])?\.)*[a-zA-Z0-9]([a-zA-Z0-9\-]*[a-zA-Z0-9])?")
+MAILBOX = r"[\w+\-~]+(?:\.[\w+\-~]+)*"
+EMAIL = rf"{MAILBOX}@[a-zA-Z0-9\-]+(?:\.[a-zA-Z0-9\-]+)*"
 REALM = r"[A-Za-z][A-Za-z0-9.\-_]+"
 TOKEN = re.compile(rf"([^\s:/]+@{REALM})!([A-Za-z][A-Za-z0-9.\-_]+)")
 
@@ -102,7 +106,7 @@ def lxc_path(value: str) -> None:
 def startup_order(value: str) -> None:
     """order=N,up=N,down=N."""
     parts = [part for part in value.split(",") if part.strip()]
-    if not value or not all(re.fullmatch(r"(order=)?\d+|up=\d+|down=\d+", part) for part in parts):
+    if value in ("", "0") or not all(re.fullmatch(r"(order=)?\d+|up=\d+|down=\d+", part) for part in parts):
         raise ValueError("unable to parse startup options")
 
 
@@ -181,33 +185,19 @@ def pair(check: Check) -> Check:
     """SOURCE:TARGET, one id, or 1."""
 
     def verify(value: str) -> None:
-        for part in value.split(":") if value != "1" else []:
+        found = re.fullmatch(r"([^:]+):([^:]+)", value)
+        for part in found.groups() if found else () if value in ("0", "1") else (value,):
             try:
                 check(part)
             except ValueError as error:
-                raise ValueError(f"entry '{value}' contains invalid ID - {error}\n") from None
+                raise ValueError(f"entry '{value}' contains invalid ID - {error}\n\n") from None
 
     return verify
 
 
-def calendar_event(value: str) -> None:
-    """A systemd-like calendar event (the common forms)."""
-    days = r"(?:(?:mon|tue|wed|thu|fri|sat|sun)[a-z]*(?:(?:\.\.|-|,)(?:mon|tue|wed|thu|fri|sat|sun)[a-z]*)*)"
-    part = r"(?:\*|\d+(?:(?:\.\.|-)\d+)?)(?:/\d+)?(?:,(?:\*|\d+(?:(?:\.\.|-)\d+)?)(?:/\d+)?)*"
-    time = rf"{part}(?::{part}){{0,2}}"
-    date = rf"(?:(?:{part}-)?{part}-{part})"
-    names = r"minutely|hourly|daily|weekly|monthly|yearly|quarterly|semiannually|annually"
-    pattern = rf"(?:{names}|(?:{days})?\s*(?:{date})?\s*(?:{time})?)"
-    if not value.strip() or not re.fullmatch(pattern, value.strip(), re.I):
-        raise ValueError(f"unable to parse calendar event '{value}'")
-
-
 volume = matching(r"[a-z][a-z0-9\-_.]*[a-z0-9]:.+", "unable to parse volume ID '{}'", re.I | re.S)
 content_type = demand(CONTENT_TYPES.__contains__, "invalid content type '{}'")
-dns_name = matching(
-    r"([a-zA-Z0-9]([a-zA-Z0-9\-]*[a-zA-Z0-9])?\.)*[a-zA-Z0-9]([a-zA-Z0-9\-]*[a-zA-Z0-9])?",
-    "value does not look like a valid DNS name",
-)
+dns_name = demand(lambda v: bool(DNS_NAME.fullmatch(v)), "value does not look like a valid DNS name")
 iface = matching(r"[a-z][a-z0-9_]{1,20}([:.]\d+)?", "invalid network interface name '{}'", re.I)
 ip_address = demand(lambda v: is_ipv4(v) or is_ipv6(v), "value does not look like a valid IP address")
 storage_id = identifier("storage")
@@ -216,13 +206,8 @@ bridge_id = matching(r"[-_.\w\d]+", "invalid bridge ID '{}'")
 
 def address(value: str) -> None:
     """An IP address or a DNS name."""
-    try:
-        ip_address(value)
-    except ValueError:
-        try:
-            dns_name(value)
-        except ValueError:
-            raise ValueError(f"value does not look like a valid address: {value}") from None
+    if value == "0" or not (is_ipv4(value) or is_ipv6(value) or DNS_NAME.fullmatch(value)):
+        raise ValueError(f"value does not look like a valid address: {value}")
 
 
 def server(value: str) -> None:
@@ -231,6 +216,23 @@ def server(value: str) -> None:
         address(value)
     except ValueError:
         raise ValueError("value does not look like a valid server name or IP address") from None
+
+
+def _is_portal(value: str) -> bool:
+    """HOST, HOST:PORT, [ADDRESS]:PORT, or an IPv6 address with its port after a dot."""
+    if re.fullmatch(r"[A-Za-z0-9\-.]+(?::\d+)?", value):
+        return True
+    found = re.fullmatch(r"\[([^\]]+)\](?::\d+)?", value)
+    if found:
+        return is_ipv6(found[1]) or bool(re.fullmatch(r"[A-Za-z0-9\-.]+", found[1]))
+    return is_ipv6(value) or is_ipv6(re.sub(r"\.\d+$", "", value))
+
+
+def cpu_set(value: str) -> None:
+    """Numbers and ranges, separated by commas."""
+    parts = [re.fullmatch(r"\s*(\d+)(?:-(\d+))?\s*", part) for part in value.rstrip(",").split(",")]
+    if value.strip(",") and not all(part and int(part[2] or part[1]) >= int(part[1]) for part in parts):
+        raise ValueError("unable to parse cpuset option")
 
 
 @cache
@@ -308,8 +310,8 @@ FORMATS: dict[str, Check] = {
         "value does not look like a valid ipv6 network configuration",
     ),
     "lxc-ip-with-ll-iface": link_local_or_ip,
-    "email": matching(r"[^\s@]+@[^\s@]+", "value does not look like a valid email address"),
-    "email-or-username": matching(r"[^\s@]+(@[^\s@]+)?", "value does not look like a valid email address or user name"),
+    "email": matching(EMAIL, "value does not look like a valid email address"),
+    "email-or-username": matching(rf"{EMAIL}|{MAILBOX}", "value does not look like a valid email address or user name"),
     "dns-name": dns_name,
     "timezone": time_zone,
     "pve-ct-timezone": lambda value: None if value == "host" else time_zone(value),
@@ -327,7 +329,7 @@ FORMATS: dict[str, Check] = {
         r"/[^;(),]+", "value does not look like a valid absolute path", re.S
     ),
     "pve-storage-server": server,
-    "pve-storage-portal-dns": server,
+    "pve-storage-portal-dns": demand(_is_portal, "value does not look like a valid portal address"),
     "pve-storage-vgname": matching(r"[a-z0-9][a-z0-9\-_.]*[a-z0-9]", "lvm name '{}' contains illegal characters", re.I),
     "pve-storage-content": content_type,
     "pve-storage-options": matching(r"\S+", "invalid options '{}'"),
@@ -336,7 +338,7 @@ FORMATS: dict[str, Check] = {
     "pve-volume-id-or-absolute-path": volume_or_path,
     "pve-volume-id-or-qm-path": volume_or_qm_path,
     "pve-dir-override": dir_override,
-    "pve-cpuset": matching(r"\d+(-\d+)?(,\d+(-\d+)?)*", "unable to parse cpuset option"),
+    "pve-cpuset": cpu_set,
     "pve-hotplug-features": hotplug,
     "pve-qm-bootdisk": demand(lambda v: bool(DRIVES.fullmatch(v)), "invalid boot disk '{}'"),
     "pve-qm-bootdev": boot_device,
@@ -348,12 +350,16 @@ FORMATS: dict[str, Check] = {
     "pve-realm": matching(REALM, "value does not look like a valid realm"),
     "pve-userid": user_id,
     "pve-tokenid": demand(lambda v: bool(TOKEN.fullmatch(v)), "value '{}' does not look like a valid token ID"),
-    "pve-calendar-event": calendar_event,
+    "pve-calendar-event": calendarevent.check,
     "pve-day-of-week": matching(r"mon|tue|wed|thu|fri|sat|sun", "invalid day '{}'"),
     "pve-ha-resource-id": matching(r"[a-z]+:\S+", "value does not look like a valid ha resource id"),
     "pve-ha-resource-or-vm-id": matching(r"[a-z]+:\S+|\d+", "value does not look like a valid ha resource id"),
-    "pve-acme-domain": dns_name,
-    "pve-acme-alias": dns_name,
+    "pve-acme-domain": matching(
+        r"[a-z0-9][a-z0-9_-]*(?:\.[a-z0-9][a-z0-9_-]*)+", "value '{}' does not look like a valid domain name!\n", re.I
+    ),
+    "pve-acme-alias": matching(
+        r"[a-z0-9_][a-z0-9_-]*(?:\.[a-z0-9_][a-z0-9_-]*)+", "value '{}' does not look like a valid alias name!\n", re.I
+    ),
     "pve-command-batch": lambda value: None,
     "ldap-simple-attr": matching(r"[a-zA-Z0-9]+", "value '{}' does not look like a simple ldap attribute name"),
     "pve-replication-job-id": matching(r"[1-9][0-9]{2,8}-\d{1,9}", "invalid replication job id '{}'"),

@@ -23,6 +23,7 @@ ICMPV6 = {
 }  # fmt: skip
 WITH_PORTS = {"udp", "17", "udplite", "136", "tcp", "6", "dccp", "33", "sctp", "132"}
 PROTOCOLS = WITH_PORTS | {
+    "ip", "hopopt", "0",
     "icmp", "1", "igmp", "2", "ggp", "3", "ipencap", "4", "st", "5", "egp", "8", "igp", "9", "pup", "12", "hmp", "20",
     "xns-idp", "22", "rdp", "27", "iso-tp4", "29", "xtp", "36", "ddp", "37", "idpr-cmtp", "38", "ipv6", "41",
     "ipv6-route", "43", "ipv6-frag", "44", "idrp", "45", "rsvp", "46", "gre", "47", "esp", "50", "ah", "51", "skip",
@@ -100,28 +101,58 @@ def addresses(text: str) -> int | None:
 
 
 def _version(item: str) -> int:
+    if "/" in item[1:]:
+        address, _, length = item[1:].partition("/")
+        address = item[0] + address
+        _check_address(address)
+        return _network(address, length)
+    parts = re.split(r"\s*-\s*", item, maxsplit=1) if "-" in item[1:] else [item]
+    versions = [_check_address(part) for part in parts]
+    if len(set(versions)) > 1:
+        raise ValueError(f"invalid IP address: Invalid IP address {parts[-1]}")
+    return versions[0]
+
+
+def _network(address: str, length: str) -> int:
+    padded = address if ":" in address else ".".join([*address.split("."), "0", "0", "0"][:4])
     try:
-        if "-" in item:
-            first, _, last = item.partition("-")
-            ipaddress.ip_address(last)
-            return ipaddress.ip_address(first).version
-        found = ipaddress.ip_interface(item)
+        found = ipaddress.ip_interface(f"{padded}/{length}")
     except ValueError:
-        raise ValueError(f"invalid IP address: {_wrong_address(item)}") from None
+        raise ValueError(f"invalid IP address: Invalid prefix length /{length}") from None
     if found.network.network_address != found.ip:
         bits = f"{int(found.ip):0{found.max_prefixlen}b}"
         raise ValueError(f"invalid IP address: Invalid prefix {bits}/{found.network.prefixlen}")
     return found.version
 
 
-def _wrong_address(item: str) -> str:
-    if ":" in item:
-        return (
-            f"Invalid number of octets {item}"
-            if re.fullmatch(r"[0-9a-fA-F:.]+", item)
-            else f"Invalid IP address {item}"
-        )
-    return f"Invalid IP address {item}" if re.fullmatch(r"[0-9.]+", item) else f"Invalid chars in IP {item}"
+def _check_address(text: str) -> int:
+    """The version of an address, which may lack its last octets; raises what is wrong with it."""
+    if ":" in text:
+        try:
+            return ipaddress.IPv6Address(text).version
+        except ValueError:
+            octets = re.fullmatch(r"[0-9a-fA-F:.]+", text) and ("::" in text or text.count(":") < 7)
+            what = "Invalid number of octets" if octets and not re.search(r":{3}|\d{5}", text) else "Invalid IP address"
+            raise ValueError(f"invalid IP address: {what} {text}") from None
+    problem = _wrong_address(text)
+    if problem:
+        raise ValueError(f"invalid IP address: {problem}")
+    return 4
+
+
+def _wrong_address(text: str) -> str | None:
+    if not re.fullmatch(r"[0-9.]+", text):
+        return f"Invalid chars in IP {text}"
+    if text.startswith("."):
+        return f"Invalid IP {text} - starts with a dot"
+    if text.endswith("."):
+        return f"Invalid IP {text} - ends with a dot"
+    if text.count(".") > 3:
+        return f"Invalid IP address {text}"
+    if ".." in text:
+        return f"Empty quad in IP address {text}"
+    wrong = next((quad for quad in text.split(".") if int(quad) > 255), None)
+    return f"Invalid quad in IP address {text} - {wrong}" if wrong else None
 
 
 def protocol(text: str) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import re
 from dataclasses import dataclass, field
 from pathlib import Path
 from urllib.parse import quote, unquote
@@ -10,6 +11,7 @@ from urllib.parse import quote, unquote
 from . import store
 
 Values = dict[str, str]
+DISK = re.compile(r"rootfs|(mp|ide|sata|scsi|virtio|efidisk|tpmstate)\d+")
 
 
 @dataclass
@@ -23,6 +25,7 @@ class GuestConf:
     deleted: dict[str, bool] = field(default_factory=dict)  # option -> forced
     snapshots: dict[str, Values] = field(default_factory=dict)
     digest: str = ""
+    cloudinit: Values = field(default_factory=dict)  # what a running machine's cloud-init drive still says
 
     def copy(self) -> GuestConf:
         """A copy to change."""
@@ -34,6 +37,7 @@ class GuestConf:
             dict(self.deleted),
             {name: dict(values) for name, values in self.snapshots.items()},
             self.digest,
+            dict(self.cloudinit),
         )
 
     @property
@@ -58,6 +62,8 @@ class GuestConf:
                 marks = [f"!{name}" if forced else name for name, forced in sorted(self.deleted.items())]
                 lines.append(f"delete: {','.join(marks)}")
             lines += _section(self.pending)
+        if self.cloudinit:
+            lines += ["", "[special:cloudinit]", *_section(self.cloudinit)]
         for name, values in sorted(self.snapshots.items()):
             lines += ["", f"[{name}]", *_section(values)]
         return "\n".join(lines) + "\n"
@@ -70,8 +76,8 @@ def _section(values: Values) -> list[str]:
 
 def description_lines(values: Values) -> list[str]:
     """The description's lines, without the end of the last one."""
-    text = values.get("description")
-    return text.removesuffix("\n").split("\n") if text else []
+    text = values.get("description", "").rstrip("\n")
+    return text.split("\n") if text else []
 
 
 def from_text(vmid: int, kind: str, text: str) -> GuestConf:
@@ -82,8 +88,8 @@ def from_text(vmid: int, kind: str, text: str) -> GuestConf:
 
     def close() -> None:
         if notes:
-            end = "\n" if kind == "lxc" else ""
-            values["description"] = "\n".join(notes) + end
+            text = "\n".join(notes)
+            values["description"] = f"{text}\n" if kind == "lxc" else text.rstrip()
             notes.clear()
 
     for line in text.splitlines():
@@ -91,7 +97,10 @@ def from_text(vmid: int, kind: str, text: str) -> GuestConf:
             close()
             section = line[1:-1]
             pending = section.lower() in ("pve:pending", "pending")
-            values = conf.pending if pending else conf.snapshots.setdefault(section, {})
+            if section == "special:cloudinit":
+                values = conf.cloudinit
+            else:
+                values = conf.pending if pending else conf.snapshots.setdefault(section, {})
         elif line.startswith("#"):
             notes.append(unquote(line[1:]))
         elif ": " in line:
@@ -103,6 +112,16 @@ def from_text(vmid: int, kind: str, text: str) -> GuestConf:
     close()
     conf.digest = hashlib.sha1(text.encode(), usedforsecurity=False).hexdigest()
     return conf
+
+
+def used_volumes(conf: GuestConf) -> set[str]:
+    """The volumes that disks name now (of a virtual machine also the pending ones): they are not unused."""
+    found: set[str] = set()
+    for values in (conf.values, conf.pending) if conf.kind == "qemu" else (conf.values,):
+        for key, text in values.items():
+            if DISK.fullmatch(key):
+                found |= {part.removeprefix("file=").removeprefix("volume=") for part in text.split(",")}
+    return found
 
 
 class Guests:
@@ -126,6 +145,8 @@ class Guests:
 
     def save(self, conf: GuestConf) -> GuestConf:
         """Stores a configuration; its digest is that of the text on disk."""
+        for key in [k for k in conf.values if k.startswith("unused") and conf.values[k] in used_volumes(conf)]:
+            del conf.values[key]
         text = conf.to_text()
         store.write(self.folders[conf.kind] / f"{conf.vmid}.conf", text.encode())
         stored = from_text(conf.vmid, conf.kind, text)

@@ -8,28 +8,32 @@ import json
 import logging
 import re
 import time
+import zlib
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
+from email.utils import formatdate
 from http import HTTPStatus
 from typing import Any
 from urllib.parse import unquote
 
-from aiohttp import hdrs, web
-
-from . import body, permissions, registry
-from .auth import AuthFailed
-from .errors import ApiError, TaskError, bad, denied
+from . import body, faults, pages, permissions, registry
+from .auth import AuthFailed, credentials
+from .errors import ApiError, PlainError, TaskError, denied
 from .pve import Pve
 from .registry import Call
+from .rows import JsonText, dumps
 from .schema import validate
 from .surface import entry
+from .web import hdrs, web
 
 LOG = logging.getLogger("pvelab")
-BASE = re.compile(r"/api2/(json|extjs|htmljs|html|png|spiceconfig)(/.*|$)")
+BASE = re.compile(r"/api2/+([a-z][a-z0-9]+)(/.*)?", re.S)
 SERVER = "pve-api-daemon/3.0"
 UPLOAD = re.compile(r"/nodes/[^/]+/storage/([^/]+)/upload")
 JSON_TYPE = "application/json;charset=UTF-8"
 PENALTY = 3.0
+CLOCK = "pvelab-clock"
+NO_DATA = '{"data":null'
 
 
 class BareResponse(web.Response):
@@ -72,7 +76,9 @@ class Server:
                 request.transport.abort()
             self.pve.faults.record(request.method, _path(request), "", 0)
             raise asyncio.CancelledError from None
-        response.headers[hdrs.SERVER] = SERVER
+        _common_headers(response, request)
+        if rule := request.get(CLOCK):
+            response.headers[hdrs.DATE] = faults.date(rule)
         if response.status >= 400:
             response.force_close()
         if "/pvelab/" not in request.path:
@@ -90,13 +96,17 @@ class Server:
             return _plain(500, f"no such file '{_path(request)}'"), ""
         form, path = matched.group(1), matched.group(2) or "/"
         method = request.method
-        faults = self.pve.faults.strike(method, path)
-        await _early_faults(faults)
+        token = request.headers.get("Authorization", "").startswith("PVEAPIToken")
+        found = self.pve.faults.strike(method, path, token)
+        request[CLOCK] = found.get("clock")
+        await _early_faults(found)
         upload = method == "POST" and UPLOAD.fullmatch(path)
         try:
-            user = self._identify(request, method, path, bool(upload), "token-revoked" in faults)
+            user = self._identify(request, method, path, bool(upload), "token-revoked" in found)
         except AuthFailed as error:
             await asyncio.sleep(PENALTY)
+            if form == "html":
+                return BareResponse(status=301, reason="Moved", headers={hdrs.LOCATION: pages.LOGIN}), ""
             return BareResponse(status=401, reason=str(error)), ""
         except ApiError as error:
             await asyncio.sleep(PENALTY)
@@ -104,23 +114,25 @@ class Server:
         wrong = _refused_body(request, bool(upload))
         if wrong:
             return wrong, user or ""
-        if "status" in faults:
-            rule = faults["status"]
+        if form not in pages.FORMATS:
+            return _plain(501, f"no formatter for uri {path}, {form}"), user or ""
+        if "status" in found:
+            rule = found["status"]
             return _plain(int(rule.get("status", 500)), str(rule.get("message", "pvelab fault"))), user or ""
-        answer = await self._answer(request, Call(self.pve, user or "", {}, method, path, faults=faults))
-        if "drop-after" in faults:
+        by_token = bool(credentials(_proofs(request))[1])
+        call = Call(self.pve, user or "", {}, method, path, faults=found, by_token=by_token)
+        answer = await self._answer(request, call)
+        if "drop-after" in found:
             raise Dropped
         if answer.status == 401:
             await asyncio.sleep(max(0.0, PENALTY - (time.monotonic() - started)))
-        return _printed(answer, form, request), user or str((answer.data or {}).get("username", ""))
+        printed = _printed(answer, form, request)
+        if "answer" in found:
+            _spoil(printed, found["answer"], request)
+        return printed, user or (str(answer.data.get("username", "")) if isinstance(answer.data, dict) else "")
 
     def _identify(self, request: web.Request, method: str, path: str, upload: bool, revoked: bool) -> str | None:
-        headers: dict[str, str | None] = {
-            "cookie": request.headers.get("Cookie"),
-            "authorization": request.headers.get("Authorization"),
-            "csrf": request.headers.get("CSRFPreventionToken"),
-        }
-        user = self.pve.auth.identify(method, path, headers, upload)
+        user = self.pve.auth.identify(method, path, _proofs(request), upload)
         if user and revoked:
             raise AuthFailed("Authentication failed!")
         found = UPLOAD.fullmatch(path)
@@ -143,7 +155,10 @@ class Server:
                 return extra
             data = await self._run(found, call)
             return Answer(200, data, attributes=call.attributes)
+        except PlainError as error:
+            return Answer(error.status, registry.Download(error.message.encode(), ""), error.message)
         except ApiError as error:
+            self._forget_upload(call)
             return Answer(error.status, None, error.message, error.errors)
         except TaskError as error:
             return Answer(500, None, f"{error}\n")
@@ -153,6 +168,12 @@ class Server:
             LOG.exception("%s %s failed", call.method, call.path)
             return Answer(500, None, f"pvelab: {type(error).__name__}: {error}\n")
 
+    def _forget_upload(self, call: Call) -> None:
+        """Removes the file of an upload that was refused."""
+        name = str(call.params.get("tmpfilename") or "").rpartition("/")[2]
+        if name.startswith("pveupload-") and call.path.endswith("/upload"):
+            (self.pve.state / "upload" / name).unlink(missing_ok=True)
+
     def _prepare(self, call: Call, sent: dict[str, Any]) -> tuple[registry.Route, Answer | None]:
         matched = registry.find(call.method, call.path)
         if matched is None:
@@ -161,7 +182,7 @@ class Server:
         route, values = matched
         known = entry(call.method, route.template) or {}
         call.params = registry.merge(values, sent)
-        if "!" in call.user and known.get("token") == 0:
+        if call.by_token and known.get("token") == 0:
             raise denied(f"URI '{call.path}' not available with API token, need proper ticket.\n")
         if route.root_only and not call.is_root:
             raise denied("user != root@pam")
@@ -171,21 +192,37 @@ class Server:
             schema = route.schema
             body.normalize(call.params, schema)
             validate(call.params, schema, bool(known.get("open")))
+        call.emptied = frozenset(name for name, value in call.params.items() if value is None)
         call.params = body.settle(call.params)
         return route, None
 
     def _check_node(self, node: Any) -> None:
         if node is None or node in (self.pve.node.name, "localhost"):
             return
-        if isinstance(node, str) and re.fullmatch(r"[a-zA-Z0-9]([a-zA-Z0-9\-]*[a-zA-Z0-9])?", node):
-            text = f"hostname lookup '{node}' failed - failed to get address info for: {node}: "
-            raise ApiError(500, f"{text}Name or service not known\n")
-        raise bad(node="invalid format - value does not look like a valid node name\n")
+        text = f"hostname lookup '{node}' failed - failed to get address info for: {node}: "
+        raise ApiError(500, f"{text}Name or service not known\n")
 
     async def _run(self, route: registry.Route, call: Call) -> Any:
         if call.method == "GET" and not route.slow and self.pve.runtime.fresh:
             return route.handler(call)
         return await asyncio.get_running_loop().run_in_executor(self.pool, route.handler, call)
+
+
+def _common_headers(response: web.Response, request: web.Request) -> None:
+    """What every answer carries: nothing of it may be kept, and whether the connection stays open."""
+    now = formatdate(usegmt=True)
+    response.headers[hdrs.SERVER] = SERVER
+    response.headers[hdrs.DATE] = response.headers[hdrs.EXPIRES] = now
+    response.headers[hdrs.CACHE_CONTROL] = "max-age=0"
+    response.headers[hdrs.PRAGMA] = "no-cache"
+    if response.status < 400 and request.keep_alive:
+        response.headers[hdrs.CONNECTION] = "Keep-Alive"
+
+
+def _proofs(request: web.Request) -> dict[str, str | None]:
+    """The headers that say who asks."""
+    names = {"cookie": "Cookie", "authorization": "Authorization", "csrf": "CSRFPreventionToken"}
+    return {key: request.headers.get(name) for key, name in names.items()}
 
 
 def _path(request: web.Request) -> str:
@@ -222,11 +259,23 @@ def _plain(status: int, text: str) -> web.Response:
     return BareResponse(status=status, reason=text, body=text.encode())
 
 
-async def _early_faults(faults: dict[str, dict[str, Any]]) -> None:
-    if "delay" in faults:
-        await asyncio.sleep(float(faults["delay"].get("seconds", 1)))
-    if "drop-before" in faults:
+async def _early_faults(found: dict[str, dict[str, Any]]) -> None:
+    if "delay" in found:
+        await asyncio.sleep(float(found["delay"].get("seconds", 1)))
+    if "drop-before" in found:
         raise Dropped
+
+
+def _spoil(response: web.Response, rule: dict[str, Any], request: web.Request) -> None:
+    """Another body than the right one, or the connection cut in the middle of it."""
+    whole = response.body if isinstance(response.body, bytes) else b""
+    if response.headers.pop(hdrs.CONTENT_ENCODING, None):
+        whole = gzip.decompress(whole)
+    if rule.get("body") == "cut" and request.transport:
+        head = f"HTTP/1.1 200 OK\r\nContent-Type: {JSON_TYPE}\r\nContent-Length: {len(whole)}\r\n\r\n"
+        request.transport.write(head.encode() + faults.body(rule, whole))
+        raise Dropped
+    response.body = faults.body(rule, whole)
 
 
 def _reason(status: int, message: str) -> str:
@@ -234,8 +283,23 @@ def _reason(status: int, message: str) -> str:
     return first or HTTPStatus(status).phrase
 
 
+def _as_json(new: dict[str, Any], data: Any) -> bytes:
+    text = dumps(new)
+    if isinstance(data, JsonText):
+        text = f'{{"data":{data}{text.removeprefix(NO_DATA)}'
+    return text.encode()
+
+
 def _printed(answer: Answer, form: str, request: web.Request) -> web.Response:
-    new: dict[str, Any] = {"data": answer.data}
+    if isinstance(answer.data, registry.Download):
+        if answer.status != HTTPStatus.OK:
+            reason = _reason(answer.status, answer.message)
+            if "\r" in reason:  # PVE's server trusts no reason phrase that came from the client like this
+                return BareResponse(status=400, reason=HTTPStatus.BAD_REQUEST.phrase)
+            return BareResponse(status=answer.status, reason=reason, body=answer.data.body)
+        headers = {hdrs.CONTENT_TYPE: answer.data.kind, **answer.data.headers}
+        return web.Response(body=answer.data.body, headers=headers)
+    new: dict[str, Any] = {"data": None if isinstance(answer.data, JsonText) else answer.data}
     success = 1
     if answer.errors:
         new["errors"] = answer.errors
@@ -251,12 +315,15 @@ def _printed(answer: Answer, form: str, request: web.Request) -> web.Response:
         new["message"] = message
     if success:
         new |= {k: v for k, v in answer.attributes.items() if v}
-    raw = json.dumps(new, separators=(",", ":"), ensure_ascii=False).encode()
+    if form not in ("json", "extjs") and isinstance(answer.data, JsonText):
+        new["data"] = json.loads(answer.data)
+    page = pages.rendered(form, new, answer.status, answer.message)
+    raw, kind = page or (_as_json(new, answer.data), JSON_TYPE)
     response = web.Response(status=status, reason=_reason(status, message), body=raw)
-    response.headers[hdrs.CONTENT_TYPE] = JSON_TYPE
-    response.headers[hdrs.CACHE_CONTROL] = "max-age=0"
-    response.headers[hdrs.PRAGMA] = "no-cache"
-    if len(raw) > 1024 and "gzip" in request.headers.get("Accept-Encoding", ""):
-        response.body = gzip.compress(raw, 1)
-        response.headers[hdrs.CONTENT_ENCODING] = "gzip"
+    response.headers[hdrs.CONTENT_TYPE] = kind
+    accepted = request.headers.get("Accept-Encoding", "")
+    if len(raw) > 1024 and form != "png" and ("gzip" in accepted or "deflate" in accepted):
+        coding = "gzip" if "gzip" in accepted else "deflate"
+        response.body = gzip.compress(raw, 1) if coding == "gzip" else zlib.compress(raw, 1)
+        response.headers[hdrs.CONTENT_ENCODING] = coding
     return response

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import threading
 import time
+from collections import defaultdict
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -15,6 +16,7 @@ from ..backend import Backend, GuestSpec, Interface, RunState
 from .auth import Auth
 from .errors import TaskError, failure
 from .guestconf import GuestConf, Guests
+from .rows import Rows
 from .store import Document
 from .tasks import Tasks
 from .usercfg import UserConfig
@@ -144,6 +146,7 @@ class Pve:
         self.cluster = Document(state / "cluster.json", {})
         self.firewall = Document(state / "firewall.json", {})
         self.runtime = Runtime(backend)
+        self.rows: dict[tuple[str, str], Rows] = defaultdict(Rows)  # by list and kind
         self.faults: Faults = Faults()
         self.started = time.time()
         self.boot_id = os.urandom(16).hex()

@@ -12,7 +12,7 @@ from .errors import ApiError, bad, bad_field, failure
 from .formats import DRIVES
 from .guestconf import GuestConf
 from .registry import Call
-from .schema import parse_property_string, print_property_string, split_property_string
+from .schema import parse_property_string, print_property_string
 from .surface import Schema, named_format, parameters
 from .words import format_size, parse_size, truth
 
@@ -43,7 +43,6 @@ FASTPLUG = {
     "description", "hookscript", "lock", "migrate_downtime", "migrate_speed", "name", "onboot", "protection", "shares",
     "startup", "tags", "vmstatestorage",
 } | CLOUD  # fmt: skip
-LIVE = re.compile(r"net\d+|(scsi|virtio)\d+|balloon|cpuunits|cpulimit|usb\d+|ipconfig\d+|unused\d+")
 Fields = dict[str, Any]
 
 
@@ -62,7 +61,8 @@ def is_drive(key: str) -> bool:
     return bool(DRIVES.fullmatch(key))
 
 
-def _format(key: str) -> dict[str, Schema]:
+def option_format(key: str) -> dict[str, Schema]:
+    """The fields of an option that is a property string."""
     found = options()[key]["format"]
     return found if isinstance(found, dict) else named_format(found) or {}
 
@@ -71,17 +71,22 @@ def _drive_format() -> dict[str, Schema]:
     """Fields of any kind of drive, for printing."""
     merged: dict[str, Schema] = {}
     for key in ("efidisk0", "tpmstate0", "ide0", "sata0", "virtio0", "scsi0"):
-        merged |= _format(key)
+        merged |= option_format(key)
     return merged
 
 
 def parse_drive(key: str, text: str) -> Fields | None:
     """The fields of a drive; None when they contradict each other."""
     try:
-        fields = parse_property_string(_format(key), text)
+        fields = parse_property_string(option_format(key), text)
     except ValueError:
         return None
-    if fields.get("media") == "cdrom" and (truth(fields.get("snapshot")) or key.startswith("virtio")):
+    if fields.get("media") == "cdrom" and (
+        truth(fields.get("snapshot")) or fields.get("format") or key.startswith("virtio")
+    ):
+        return None
+    limits = (("mbps_rd", "mbps"), ("mbps_wr", "mbps"), ("iops_rd", "iops"), ("iops_wr", "iops"))
+    if any(fields.get(part) and fields.get(whole) for part, whole in limits):
         return None
     if "size" in fields:
         fields["size"] = parse_size(str(fields["size"]))
@@ -108,7 +113,7 @@ def is_cloudinit(fields: Fields) -> bool:
 
 def parse_net(text: str) -> Fields:
     """The fields of netN."""
-    return parse_property_string(_format("net0"), text)
+    return parse_property_string(option_format("net0"), text)
 
 
 def print_net(call: Call, text: str) -> str:
@@ -116,20 +121,34 @@ def print_net(call: Call, text: str) -> str:
     fields = parse_net(text)
     if not fields.get("macaddr"):
         fields["macaddr"] = common.new_mac(call.pve)
-    return print_property_string(_format("net0"), fields)
+    return print_property_string(option_format("net0"), fields)
+
+
+def check_ssh_keys(new: dict[str, str]) -> None:
+    """Raises unless `sshkeys` holds OpenSSH public keys."""
+    if "sshkeys" in new:
+        from .routes.lxc_create import check_keys
+
+        check_keys(unquote(new["sshkeys"]))
+
+
+def resolve_cdrom(new: dict[str, str]) -> None:
+    """`cdrom` is another name of ide2."""
+    value = new.pop("cdrom", "")
+    if value:
+        new["ide2"] = value if "media=" in value else f"{value},media=cdrom"
 
 
 def clean(call: Call, new: dict[str, str], create: bool) -> None:
-    """Rewrites what PVE rewrites before it looks at permissions: cdrom, drives, networks, generated ids."""
-    if "cdrom" in new:
-        if "ide2" in new:
-            raise bad(cdrom="option conflicts with parameter 'ide2'")
-        new["ide2"] = new.pop("cdrom") + ",media=cdrom"
+    """Rewrites what PVE rewrites before it stores: cdrom, drives, networks, shares, generated ids."""
+    resolve_cdrom(new)
     for key in sorted(k for k in new if is_drive(k)):
         new[key] = _clean_drive(call, key, new[key])
     for key, value in new.items():
         if re.fullmatch(r"net\d+", key):
             new[key] = print_net(call, value)
+        elif key == "cpuunits":
+            new[key] = common.cpu_shares(value)
         elif key == "vmgenid" and value == "1":
             new[key] = str(uuid.uuid4())
         elif key == "hookscript" and not create:
@@ -137,10 +156,6 @@ def clean(call: Call, new: dict[str, str], create: bool) -> None:
                 lxc_config.check_hookscript(call.pve, value)
             except ApiError as error:
                 raise bad_field(key, error.message) from None
-    if "sshkeys" in new:
-        from .routes.lxc_create import check_keys
-
-        check_keys(unquote(new["sshkeys"]))
 
 
 def _clean_drive(call: Call, key: str, text: str) -> str:
@@ -244,45 +259,6 @@ def _check_cloud(call: Call, vmid: int, pool: str | None) -> None:
     call.check(f"/vms/{vmid}", *wanted, any_of=True)
 
 
-def check_device(call: Call, vmid: int, pool: str | None, key: str, value: str, verb: str = "set") -> None:
-    """Raises unless the caller may attach this serial port, USB, PCI, random or shared-directory device."""
-    if call.is_root:
-        return
-    kind = key.rstrip("0123456789")
-    if kind == "serial":
-        if value != "socket":
-            raise failure(f"only root can {verb} '{key}' config for real devices")
-        common.check_vm(call, vmid, pool, "VM.Config.HWType")
-    elif kind in ("usb", "hostpci"):
-        _check_passthrough(call, vmid, pool, key, kind, value)
-    elif kind == "rng":
-        common.check_vm(call, vmid, pool, "VM.Config.HWType")
-        if split_property_string(_format("rng0"), value).get("source") == "/dev/hwrng":
-            call.check("/mapping/hwrng", "Mapping.Use")
-    elif kind == "virtiofs":
-        common.check_vm(call, vmid, pool, "VM.Config.Disk")
-        fields = split_property_string(_format("virtiofs0"), value)
-        call.check(f"/mapping/dir/{fields.get('dirid')}", "Mapping.Use")
-
-
-def _check_passthrough(call: Call, vmid: int, pool: str | None, key: str, kind: str, value: str) -> None:
-    if kind == "usb":
-        common.check_vm(call, vmid, pool, "VM.Config.HWType")
-    fields = split_property_string(_format(key), value)
-    if fields.get("host"):
-        if kind == "usb" and str(fields["host"]).lower() == "spice":
-            return
-        what = "real" if kind == "usb" else "non-mapped"
-        raise failure(f"only root can set '{key}' config for {what} devices")
-    if not fields.get("mapping"):
-        raise failure("either 'host' or 'mapping' must be set.")
-    call.check(f"/mapping/{'usb' if kind == 'usb' else 'pci'}/{fields['mapping']}", "Mapping.Use")
-    if kind == "hostpci":
-        common.check_vm(call, vmid, pool, "VM.Config.HWType")
-        if fields.get("romfile") is not None:
-            raise bad_field(key, "only root@pam can set 'romfile' option")
-
-
 def check_drive_change(call: Call, vmid: int, key: str, value: str) -> None:
     """Raises unless the caller may change this drive of an existing machine."""
     fields = parse_drive(key, value) or {}
@@ -320,6 +296,12 @@ def boot_order(values: dict[str, str]) -> list[str]:
     """The devices of `boot`."""
     text = values.get("boot", "")
     return text.partition("order=")[2].split(";") if "order=" in text else []
+
+
+def agent_enabled(conf: GuestConf) -> bool:
+    """Whether the machine's `agent` option is on."""
+    text = conf.values.get("agent")
+    return text is not None and truth(parse_property_string(options()["agent"]["format"], text).get("enabled"))
 
 
 def check_memory(conf: GuestConf, new: dict[str, str]) -> None:

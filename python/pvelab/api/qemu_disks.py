@@ -5,13 +5,16 @@ from __future__ import annotations
 from collections.abc import Callable
 from pathlib import Path
 
-from . import lxc_config, volumes
+from . import common, lxc_update, volume_features, volumes
 from .errors import ApiError, TaskError, failure
 from .guestconf import GuestConf
+from .pve import Pve
 from .qemu_config import NEW_DISK, Fields, is_cdrom, is_cloudinit, is_drive, parse_drive, print_drive
 from .registry import Call
+from .words import truth
 
-EFI_SIZE = 528 << 10
+EFI_SIZES = {"4m": 528 << 10}  # of the variables' template, by efitype
+OLD_EFI_SIZE = 128 << 10
 TPM_SIZE = 4 << 20
 CLOUD_SIZE = 4 << 20
 Line = Callable[[str], None]
@@ -33,6 +36,9 @@ def make(
             made[key] = print_drive(fields)
             if len(fresh) > before:
                 log(f"{key}: successfully created disk '{made[key]}'")
+            if common.is_template(conf) and len(fresh) > before and not is_cdrom(fields):
+                fields["file"] = fresh[-1] = volume_features.make_base(call.pve, fresh[-1])
+                made[key] = print_drive(fields)
     except (ApiError, TaskError):
         volumes.release(call.pve, *fresh)
         raise
@@ -65,7 +71,10 @@ def _make_cloudinit(
     taken = attached_cloudinit(others, key)
     if taken:
         raise failure(f"{key} - cloud-init drive is already attached at '{taken}'")
-    fields["file"] = volumes.allocate(call, sid, conf.vmid, CLOUD_SIZE, label="cloudinit")
+    kind = str(
+        fields.get("format") or ("qcow2" if volumes.storage(call.pve, sid)["type"] in volumes.FILE_BASED else "raw")
+    )
+    fields["file"] = volumes.allocate(call, sid, conf.vmid, CLOUD_SIZE, label="cloudinit", kind=kind)
     fields["media"] = "cdrom"
     fields.pop("format", None)
     fresh.append(fields["file"])
@@ -84,13 +93,20 @@ def _make_disk(
 ) -> Path | None:
     source: Path | None = None
     size = volumes.gib(gib)
-    if fields.get("import-from"):
-        source, size = _source(call, str(fields.pop("import-from")))
-    if key == "efidisk0" and source is None:
-        size = EFI_SIZE
-    elif key == "tpmstate0" and source is None:
+    kind = str(fields.get("format") or volume_features.picked_format(call.pve, sid, None))
+    imported = fields.pop("import-from", None)
+    if imported:
+        source, size = _source(call, str(imported))
+        if not str(imported).startswith("/"):
+            hint = fields.get("format") or volume_features.format_of(call.pve, str(imported))
+            kind = volume_features.picked_format(call.pve, sid, str(hint))
+    elif key == "efidisk0":
+        size = EFI_SIZES.get(str(fields.get("efitype")), OLD_EFI_SIZE)
+        if truth(fields.get("pre-enrolled-keys")) and fields.get("efitype") == "4m":
+            fields["ms-cert"] = "2023k"
+    elif key == "tpmstate0":
         size = TPM_SIZE
-    fields["file"] = volumes.allocate(call, sid, conf.vmid, size)
+    fields["file"] = volumes.allocate(call, sid, conf.vmid, size, kind=kind)
     fields["size"] = size
     fields.pop("format", None)
     fresh.append(fields["file"])
@@ -106,8 +122,11 @@ def _source(call: Call, text: str) -> tuple[Path | None, int]:
     if not path.is_file():
         from .routes.storage_content import shown_path
 
-        shown = text if text.startswith("/") else shown_path(call, text)
-        raise TaskError(f"failed to stat '{shown}'")
+        if text.startswith("/"):
+            raise TaskError(f"can't find file '{text}'")
+        if volumes.parse_name(volumes.storage(pve, volumes.split(text)[0]), volumes.split(text)[1]).kind == "images":
+            raise TaskError(f"cannot import from '{text}' - could not get size of {text}")
+        raise TaskError(f"failed to stat '{shown_path(call, text)}'")
     return path, volumes.image_size(path)
 
 
@@ -118,13 +137,34 @@ def _check_existing(call: Call, key: str, fields: Fields, volid: str, others: di
             raise failure(f"{key} - cloud-init drive is already attached at '{taken}'")
     if volid.startswith("/"):
         return
+    asked, kind = fields.get("format"), volume_features.format_of(call.pve, volid)
+    if asked and asked != kind:
+        text = f"'format={asked}' option different from storage format '{kind}'"
+        raise failure(f"drive '{key}' - volume '{volid}' - {text}")
     if not volumes.exists(call.pve, volid):
         raise failure(f"volume {volid} does not exist")
     fields["size"] = volumes.size_of(call.pve, volid)
 
 
-def unplug(conf: GuestConf, key: str, value: str) -> None:
-    """Keeps the volume of a drive that is taken away as unusedN (CD-ROMs and cloud-init drives go)."""
+def unplug(pve: Pve, conf: GuestConf, key: str, value: str) -> None:
+    """What becomes of a drive that is taken away: own volumes stay as unusedN, cloud-init drives are removed."""
     fields = parse_drive(key, value) or {}
-    if not is_cdrom(fields) and not str(fields.get("file", "/")).startswith("/"):
-        lxc_config.add_unused(conf, str(fields["file"]))
+    volid = str(fields.get("file", "/"))
+    if is_cloudinit(fields):
+        volumes.release(pve, volid)
+    elif not is_cdrom(fields) and not volid.startswith("/"):
+        sid = volumes.split(volid)[0]
+        if sid in pve.storages.data and volume_features.owner(pve, volid) == conf.vmid:
+            lxc_update.add_unused(conf, volid)
+
+
+def dispose(call: Call, conf: GuestConf, key: str, volid: str) -> None:
+    """Removes a volume that no drive or snapshot of the machine uses any more; another guest's volume stays."""
+    if volume_features.owner(call.pve, volid) != conf.vmid:
+        return
+    call.check(f"/storage/{volumes.split(volid)[0]}", "Datastore.AllocateSpace")
+    others = {k: v for k, v in conf.values.items() if k != key}
+    used = any(volid == found for _, _, found in volume_features.each(conf.kind, others))
+    if used or volume_features.in_snapshot(conf, volid):
+        raise failure(f"unable to delete '{volid}' - volume is still in use (snapshot?)")
+    volume_features.free(call.pve, volid)

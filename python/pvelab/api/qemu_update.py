@@ -6,28 +6,29 @@ import hashlib
 import re
 from collections.abc import Callable
 
-from . import common, qemu_disks, volumes
-from .errors import bad, failure
+from . import common, qemu_disks
+from .errors import VERIFICATION, ApiError, bad, failure
 from .guestconf import GuestConf
+from .qemu_access import check_device
 from .qemu_config import (
-    FASTPLUG,
-    LIVE,
     NOT_OPTIONS,
     boot_order,
     check_bridges,
-    check_device,
     check_drive_change,
     check_memory,
     check_modify,
+    check_ssh_keys,
     check_storage,
     clean,
     is_cdrom,
-    is_cloudinit,
     is_drive,
     is_option,
     parse_drive,
     print_boot,
+    resolve_cdrom,
 )
+from .qemu_hotplug import windows
+from .qemu_pending import apply_pending
 from .registry import Call
 from .words import split_list
 
@@ -44,8 +45,10 @@ class Update:
             raise bad(skiplock="Only root may use this option.")
         self.new = {k: str(v) for k, v in call.params.items() if k not in NOT_OPTIONS}
         delete, revert = split_list(str(call.get("delete", ""))), split_list(str(call.get("revert", "")))
+        check_ssh_keys(self.new)
         if not self.new and not delete and not revert:
             raise failure("no options specified")
+        resolve_cdrom(self.new)
         self.delete = ["ide2" if key == "cdrom" else key for key in delete]
         self.revert = revert
         self._check_sets()
@@ -90,20 +93,23 @@ class Update:
                 delete.append(key)
         touched: set[str] = set()
         for key in delete:
-            self._delete(conf, key, touched)
+            self._delete(conf, key, touched, log)
         for key in sorted(new):
             if conf.pending.get(key) != new[key]:
                 self._set(conf, key, new, log)
                 conf.deleted.pop(key, None)
             touched.add(key)
         _cleanup(conf)
-        running = self.call.pve.running(self.vmid)
-        apply_pending(self.call, conf, touched if running else None, running)
+        errors: dict[str, str] = {}
+        apply_pending(self.call, conf, touched, self.call.pve.running(self.vmid), errors)
         self.call.pve.guests.save(conf)
+        if errors:
+            raise ApiError(400, VERIFICATION, errors)
 
-    def _delete(self, conf: GuestConf, key: str, touched: set[str]) -> None:
+    def _delete(self, conf: GuestConf, key: str, touched: set[str], log: Line) -> None:
         value = conf.values.get(key, conf.pending.get(key))
         if value is None:
+            log(f"cannot delete '{key}' - not set in current configuration!")
             return
         touched.add(key)
         waiting = conf.pending.pop(key, None)
@@ -114,14 +120,14 @@ class Update:
         if key.startswith("unused"):
             common.check_protection(conf, f"can't remove unused disk '{value}'")
             common.check_vm(self.call, self.vmid, None, "VM.Config.Disk")
-            volumes.release(self.call.pve, value.partition(",")[0])
+            qemu_disks.dispose(self.call, conf, key, value.partition(",")[0])
             conf.values.pop(key, None)
             return
         if is_drive(key):
             common.check_protection(conf, f"can't remove drive '{key}'")
             check_drive_change(self.call, self.vmid, key, value)
             if waiting is not None:
-                qemu_disks.unplug(conf, key, waiting)
+                qemu_disks.unplug(self.call.pve, conf, key, waiting)
         elif DEVICE.fullmatch(key):
             check_device(self.call, self.vmid, None, key, value, "delete")
         elif key == "tags":
@@ -148,23 +154,32 @@ class Update:
         elif re.fullmatch(r"net\d+", key) and old is not None:
             check_bridges(self.call, {key: old})
         elif key == "cipassword":
-            conf.values[key] = hashed(value)
+            conf.values[key] = value if windows(conf.values.get("ostype")) else hashed(value)
             return
         elif key == "boot":
-            self._check_boot(conf, value, new)
+            value = self._checked_boot(conf, value, new)
+        elif key == "ostype" and windows(value):
+            machine = conf.pending.get("machine", conf.values.get("machine"))
+            if not {"machine"} & {*new, *self.delete}:
+                conf.pending["machine"] = pinned_machine(machine)
         conf.pending[key] = value
 
-    def _check_boot(self, conf: GuestConf, value: str, new: dict[str, str]) -> None:
-        for device in boot_order({"boot": value}):
+    def _checked_boot(self, conf: GuestConf, value: str, new: dict[str, str]) -> str:
+        devices = boot_order({"boot": value})
+        for device in devices:
             if device in self.delete or not (device in conf.merged or device in new):
                 raise failure(f"invalid bootorder: device '{device}' does not exist'")
+        if devices and "bootdisk" in conf.values:
+            conf.deleted["bootdisk"] = False
+        return print_boot(devices) if devices else value
 
     def _set_drive(self, conf: GuestConf, key: str, value: str, log: Line) -> None:
         if key in conf.values:
             check_drive_change(self.call, self.vmid, key, conf.values[key])
+            _check_tpm(key, conf.values[key], value)
         check_drive_change(self.call, self.vmid, key, value)
         if key in conf.pending:
-            qemu_disks.unplug(conf, key, conf.pending[key])
+            qemu_disks.unplug(self.call.pve, conf, key, conf.pending[key])
         made, _, _ = qemu_disks.make(self.call, conf, {key: value}, None, log)
         conf.pending |= made
         order = boot_order(conf.merged)
@@ -187,45 +202,29 @@ def _cleanup(conf: GuestConf) -> None:
         del conf.deleted[key]
 
 
-def apply_pending(call: Call, conf: GuestConf, touched: set[str] | None, running: bool) -> None:
-    """Makes changes current; of a running machine only those that need no restart."""
-    live: set[str] = set()
-    for key in sorted({*conf.pending, *conf.deleted}):
-        if running and not (key in FASTPLUG or (LIVE.fullmatch(key) and (touched is None or key in touched))):
-            continue
-        if running and key not in FASTPLUG:
-            live.add(key)
-        _apply_one(call, conf, key)
-    if live:
-        waiting = call.pve.backend.apply(call.pve.spec(conf), live)
-        for key in waiting & set(conf.values):
-            conf.pending[key] = conf.values[key]
+def _check_tpm(key: str, old: str, new: str) -> None:
+    before, after = parse_drive(key, old) or {}, parse_drive(key, new) or {}
+    versions = {fields.get("version", "v1.2") for fields in (before, after)}
+    if key == "tpmstate0" and before.get("file") == after.get("file") and len(versions) > 1:
+        raise failure("cannot change TPM state version after creation")
 
 
-def _apply_one(call: Call, conf: GuestConf, key: str) -> None:
-    old = conf.values.pop(key, None)
-    value = conf.pending.pop(key, None)
-    forced = conf.deleted.pop(key, False)
-    if value is not None:
-        conf.values[key] = value
-    if old is None or not is_drive(key):
-        return
-    fields = parse_drive(key, old) or {}
-    kept = parse_drive(key, value) if value else None
-    if kept and kept.get("file") == fields.get("file"):
-        return
-    if forced or is_cloudinit(fields):
-        volumes.release(call.pve, str(fields.get("file")))
-    else:
-        qemu_disks.unplug(conf, key, old)
+def pinned_machine(text: str | None) -> str:
+    """The machine type that a Windows guest keeps: a moving one is pinned to the newest version."""
+    kind = (text or "").removeprefix("type=")
+    first, comma, rest = kind.partition(",")
+    pinned = {"": "pc-i440fx-10.1+pve0", "pc": "pc-i440fx-10.1+pve0", "q35": "pc-q35-10.1+pve0"}.get(first, first)
+    return f"{pinned}{comma}{rest}"
 
 
-def synchronous(call: Call) -> None:
-    """PUT config: all under the lock, in the call."""
+def synchronous(call: Call, log: Line | None = None) -> None:
+    """PUT config: all under the lock, in the call; a task that makes it shows its lines."""
     update = Update(call)
     update.check()
     with call.pve.lock(update.vmid, "qemu", held="lock" in call.faults):
-        update.run(lambda line: None)
+        if log:
+            log(f"update VM {update.vmid}: {_command(update)}")
+        update.run(log or (lambda line: None))
 
 
 def in_background(call: Call) -> str | None:
@@ -248,5 +247,6 @@ def in_background(call: Call) -> str | None:
 
 
 def _command(update: Update) -> str:
-    params = {k: v for k, v in update.call.params.items() if k not in ("node", "vmid", "digest")}
+    skipped = ("node", "vmid", "digest", "background_delay", "skip_cloud_init", "import-working-storage")
+    params = {k: v for k, v in update.call.params.items() if k not in skipped}
     return " ".join(f"-{k} {'<hidden>' if k == 'cipassword' else v}" for k, v in sorted(params.items()))

@@ -16,6 +16,15 @@ REST = {"volume", "cidr"}  # a path variable that takes the rest of the path, sl
 Handler = Callable[["Call"], Any]
 
 
+@dataclass(frozen=True)
+class Download:
+    """A result that is sent as it is instead of as JSON."""
+
+    body: bytes
+    kind: str
+    headers: dict[str, str] = field(default_factory=dict)
+
+
 @dataclass
 class Call:
     """One authenticated call: who asks for what."""
@@ -27,6 +36,8 @@ class Call:
     path: str = ""
     attributes: dict[str, Any] = field(default_factory=dict)  # total, changes
     faults: dict[str, dict[str, Any]] = field(default_factory=dict)
+    by_token: bool = False  # an API token was sent, even where none is needed
+    emptied: frozenset[str] = frozenset()  # parameters that were sent without a value
 
     def __getitem__(self, name: str) -> Any:
         return self.params[name]
@@ -71,8 +82,10 @@ class Call:
             if "task-hang" in self.faults:
                 log.task.stop.wait(float(self.faults["task-hang"].get("seconds", 3600)))
                 if log.task.stop.is_set():
-                    raise TaskError("interrupted by signal")
+                    raise TaskError("received interrupt")
             work(log)
+            if "task-warn" in self.faults:
+                log.warn(str(self.faults["task-warn"].get("message", "pvelab fault: take care")))
 
         upid = self.pve.tasks.start(kind, ident, self.user, run)
         if "task-vanish" in self.faults:
@@ -117,7 +130,7 @@ def route(method: str, template: str, *, root_only: bool = False, slow: bool = F
 
     def register(handler: Handler) -> Handler:
         node = ROOT
-        for part in template.strip("/").split("/"):
+        for part in filter(None, template.split("/")):
             if part.startswith("{"):
                 if node.variable is None:
                     node.variable = (part[1:-1], Node())
@@ -148,6 +161,8 @@ def find(method: str, path: str) -> tuple[Route, dict[str, str]] | None:
             if node.variable is None:
                 return None
             name, following = node.variable
+            if any(character.isspace() for character in part):
+                return None
             if name in REST:
                 values[name] = "/".join(parts[position:])
                 node = following

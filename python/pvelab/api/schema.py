@@ -6,12 +6,13 @@ Values are texts (as forms send them), lists, dicts, booleans or None (a key wit
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
 from typing import Any
 
 from .errors import VERIFICATION, ApiError
 from .formats import FORMATS
 from .surface import named_format
-from .words import INTEGER, NUMBER, boolean, split_list
+from .words import INTEGER, NUMBER, boolean, split_list, truth
 
 Schema = dict[str, Any]
 Errors = dict[str, str]
@@ -46,6 +47,8 @@ def check_object(
         else:
             values[alias] = values.pop(name)
     for name, schema in properties.items():
+        if schema.get("optional") and "oneOf" not in schema and values.get(name) is None:
+            continue  # most of some hundred are not there: nothing could be wrong with them
         kind = values.get(schema["type-property"]) if "type-property" in schema else None
         check(values.get(name), schema, f"{path}.{name}" if path else name, errors, kind)
     for name in values:
@@ -179,15 +182,36 @@ def check_format(name: Any, value: str, path: str) -> None:
     properties = named_format(name) or named_format(base)
     if properties:
         fields = parse_property_string(properties, value, path)
-        if base == "pve-vm-cpu-conf":
-            from .cpu_models import check as check_cpu
-
-            check_cpu(fields)
+        if base in VALIDATORS:
+            VALIDATORS[base](fields)
     elif kind == "list":
         for item in split_list(value):
             _named(base)(item)
-    elif value or kind != "opt":
+    elif kind != "opt" or truth(value):
         _named(base)(value)
+
+
+def _check_cpu(fields: dict[str, Any]) -> None:
+    from .cpu_models import check as check_model
+
+    check_model(fields)
+
+
+def _check_prune(fields: dict[str, Any]) -> None:
+    if fields.get("keep-all") and any(int(n) > 0 for name, n in fields.items() if name != "keep-all"):
+        raise ValueError("keep-all cannot be set together with other options.")
+
+
+def _check_fleecing(fields: dict[str, Any]) -> None:
+    if not fields.get("storage") and truth(fields.get("enabled")):
+        raise ValueError("'storage' parameter is required when 'enabled' is set")
+
+
+VALIDATORS: dict[str, Callable[[dict[str, Any]], None]] = {
+    "pve-vm-cpu-conf": _check_cpu,
+    "prune-backups": _check_prune,
+    "backup-fleecing": _check_fleecing,
+}
 
 
 def _named(name: str) -> Any:

@@ -10,12 +10,11 @@ import socket
 import ssl
 from pathlib import Path
 
-from aiohttp import web
-
 from ..backend import Backend
 from . import certificate
 from .http import Server
 from .pve import Gpu, NodeInfo, Pve, StorageSpec
+from .web import web
 
 __all__ = ["Gpu", "NodeInfo", "StorageSpec", "make_app", "serve"]
 LOG = logging.getLogger("pvelab")

@@ -51,4 +51,4 @@ class Document:
 
     def save(self) -> None:
         """Writes what is in memory."""
-        write(self.path, json.dumps(self.data, indent=1, sort_keys=True).encode())
+        write(self.path, json.dumps(self.data, sort_keys=True).encode())

@@ -15,7 +15,7 @@ from .errors import ApiError, TaskError
 
 UPID = re.compile(
     r"UPID:([a-zA-Z0-9](?:[a-zA-Z0-9\-]*[a-zA-Z0-9])?):([0-9A-Fa-f]{8}):([0-9A-Fa-f]{8,9}):([0-9A-Fa-f]{8}):"
-    r"([^:\s]+):([^:\s]*):([^:\s]+):"
+    r"([^:\s/]+):([^:\s/]*):([^:\s/]+):"
 )
 
 
@@ -138,10 +138,11 @@ class Tasks:
             last = f"TASK {status}"
         except (TaskError, ApiError) as error:
             text = error.text if isinstance(error, ApiError) else str(error).strip()
-            status, last = " ".join(text.split("\n")), f"TASK ERROR: {text}"
+            status = " ".join(text.split("\n"))
+            last = f"TASK ERROR: {status}"
         except Exception as error:  # a defect of ours, or a backend's own error: the task ends with its text
-            text = str(error).strip() or type(error).__name__
-            status, last = " ".join(text.split("\n")), f"TASK ERROR: {text}"
+            status = " ".join((str(error).strip() or type(error).__name__).split("\n"))
+            last = f"TASK ERROR: {status}"
         log(last)
         log.file.close()
         with self.lock:

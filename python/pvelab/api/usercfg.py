@@ -104,14 +104,19 @@ class UserConfig:
         """The pool of every guest that is in one."""
         return {vmid: name for name, pool in self.data["pools"].items() for vmid in pool["vms"]}
 
+    def acl_paths(self) -> set[str]:
+        """All paths with grants and those above them."""
+        return {node for path in self.data["acl"] for node in _ancestors(path)}
+
     def permissions(self, user: str, path: str) -> Perms:
         """The privileges of a user or token on a path."""
         if user == "root@pam":
             return dict.fromkeys(PRIVILEGES, 1)
-        key = (user, path)
-        if key not in self._cache:
-            self._cache[key] = self._compute(user, path)
-        return self._cache[key]
+        kept, key = self._cache, (user, path)
+        found = kept.get(key)
+        if found is None:  # what is computed while a save goes on lands in the cache that the save drops
+            found = kept[key] = self._compute(user, path)
+        return found
 
     def _compute(self, user: str, path: str) -> Perms:
         owner, _, name = user.partition("!")
@@ -197,7 +202,10 @@ class UserConfig:
         if user == "root@pam":
             return True
         held = self.permissions(user, path)
-        return any(p in held for p in privs) if any_of else all(p in held for p in privs)
+        for priv in privs:
+            if (priv in held) is any_of:
+                return any_of
+        return not any_of
 
 
 def _united(tables: Iterable[Perms]) -> Perms:

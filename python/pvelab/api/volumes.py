@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 import struct
 import time
@@ -10,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from .errors import TaskError, failure
-from .pve import GIB, Pve
+from .pve import Pve
 from .registry import Call
 
 FOLDERS = {
@@ -22,7 +23,15 @@ FOLDERS = {
 }
 FILE_BASED = {"dir", "nfs", "cifs", "cephfs", "btrfs"}
 NEW_DISK = re.compile(r"([^:\s]+):(\d+(\.\d+)?)")
-BACKUP_NAME = re.compile(r"vzdump-(openvz|lxc|qemu)-(\d+)-(\d{4}_\d\d_\d\d-\d\d_\d\d_\d\d).*")
+BACKUP_NAME = re.compile(r"vzdump-(openvz|lxc|qemu)-(\d+)-.+")
+EXTENSIONS = {  # what a file of each content type is called; the group is what the content list shows as format
+    "iso": re.compile(r"[^/]\.(?:iso|img)$", re.I),
+    "vztmpl": re.compile(r"[^/]\.(?:tar\.(gz|xz|zst|bz2)|(tar))$", re.I),
+    "backup": re.compile(r"[^/]\.(tgz|(?:tar|vma)(?:\.(?:gz|lzo|zst|bz2))?)$"),
+    "snippets": re.compile(r"[^/]"),
+    "import": re.compile(r"^[\w\-.+= ]+\.(ova|ovf|qcow2|raw|vmdk)$", re.ASCII),
+}
+NOTHING = re.compile(r"(?!)")
 Storage = dict[str, Any]
 
 
@@ -81,30 +90,30 @@ def parse_name(config: Storage, name: str) -> VolumeName:
 
 
 def _parse_file_name(name: str) -> VolumeName:
-    folder, slash, rest = name.partition("/")
-    if slash and folder in FOLDERS and rest and "/" not in rest:
-        if folder == "backup":
-            owner = BACKUP_NAME.match(rest)
-            return VolumeName("backup", int(owner[2]) if owner else None, _suffix(rest))
-        if folder == "iso" and not re.search(r"\.(iso|img)$", rest, re.I):
-            raise failure(f"unable to parse directory volume name '{name}'")
-        if folder == "vztmpl" and not re.search(r"\.tar\.(gz|xz|zst|bz2)$|\.tar$", rest):
-            raise failure(f"unable to parse directory volume name '{name}'")
-        return VolumeName(folder, None, _suffix(rest))
-    found = re.fullmatch(r"(?:\d+/\S+/)?(\d+)/(\S+)", name)
+    found = re.fullmatch(r"(?:\d+/(\S+)/)?(\d+)/(\S+)", name)
+    if found:
+        if found[1]:
+            image_format(found[1])
+        return VolumeName("images", int(found[2]), image_format(found[3]), found[3].startswith("base-"))
+    folder, _, rest = name.partition("/")
+    if rest and "/" not in rest and EXTENSIONS.get(folder, NOTHING).search(rest):
+        owner = BACKUP_NAME.match(rest) if folder == "backup" else None
+        kind = rest.rpartition(".")[2] if folder == "import" else "raw"
+        return VolumeName(folder, int(owner[2]) if owner else None, kind)
+    packed = re.fullmatch(r"import/[\w\-.+= ]+\.ova/[\w\-.+= ]+\.(qcow2|raw|vmdk)", name, re.ASCII)
+    if packed:
+        return VolumeName("import", None, f"ova+{packed[1]}")
+    raise failure(f"unable to parse directory volume name '{name}'")
+
+
+def image_format(name: str) -> str:
+    """The format that a disk image's file name ends with."""
+    if re.fullmatch(r"snap-.*\.qcow2", name):
+        raise failure(f"'{name}' is a snapshot filename, not a volume!")
+    found = re.fullmatch(r"[^/\s]+\.(raw|qcow2|vmdk|subvol)", name)
     if not found:
-        raise failure(f"unable to parse directory volume name '{name}'")
-    file = re.fullmatch(r"(vm|base|subvol|basevol)-\d+-\S+?(?:\.(raw|qcow2|vmdk|subvol))?", found[2])
-    if not file or not file[2]:
-        raise failure(f"unable to parse volume filename '{found[2]}'")
-    return VolumeName("images", int(found[1]), file[2], file[1].startswith("base"))
-
-
-def _suffix(name: str) -> str:
-    for end in ("tar.zst", "tar.gz", "tar.xz", "tar.bz2", "vma.zst", "vma.gz", "vma.lzo", "tar.lzo"):
-        if name.endswith("." + end):
-            return {"tar.gz": "tgz", "tar.zst": "tzst", "tar.xz": "txz"}.get(end, end) if "vma" not in end else end
-    return name.rpartition(".")[2]
+        raise failure(f"unable to parse volume filename '{name}'")
+    return found[1]
 
 
 def root(pve: Pve, sid: str) -> Path:
@@ -156,30 +165,35 @@ def total(pve: Pve, sid: str) -> int:
     return spec.size if spec else pve.node.disk
 
 
-def name_for(pve: Pve, sid: str, vmid: int, label: str, container: bool) -> tuple[str, str]:
-    """A free volume id and its format for a disk of a guest."""
-    config = storage(pve, sid)
-    with pve.volumes.lock:
-        for number in range(1000):
-            suffix = label or f"disk-{number}"
-            prefix = "subvol" if container and config["type"] == "zfspool" else "vm"
-            kind = "subvol" if prefix == "subvol" else "raw"
-            name = f"{prefix}-{vmid}-{suffix}"
-            if config["type"] in FILE_BASED:
-                kind = "qcow2" if label == "cloudinit" else "raw"
-                name = f"{vmid}/{name}.{kind}"
-            if label or f"{sid}:{name}" not in pve.volumes.data:
-                return f"{sid}:{name}", kind
-    raise failure(f"unable to allocate an image name for VM {vmid} in storage '{sid}'")
+def name_for(pve: Pve, sid: str, vmid: int, label: str, kind: str) -> str:
+    """A free volume id for a disk of a guest; `label` names it, else it gets the first free number."""
+    file_based = storage(pve, sid)["type"] in FILE_BASED
+    prefix = "subvol" if kind == "subvol" else "vm"
+    before, after = (f"{sid}:{vmid}/", f".{kind}") if file_based else (f"{sid}:", "")
+    if label:
+        return f"{before}{prefix}-{vmid}-{label}{after}"
+    pattern = re.compile(rf"(?:vm|base|subvol|basevol)-{vmid}-disk-(\d+)")
+    mine = [volid for volid in pve.volumes.data.copy() if volid.startswith(f"{sid}:")]
+    taken = {int(found[1]) for volid in mine if (found := pattern.search(volid))}
+    number = next((n for n in range(1000) if n not in taken), None)
+    if number is None:
+        raise failure(f"unable to allocate an image name for VM {vmid} in storage '{sid}'")
+    return f"{before}{prefix}-{vmid}-disk-{number}{after}"
 
 
-def allocate(call: Call, sid: str, vmid: int, size: int, *, label: str = "", container: bool = False) -> str:
+def allocate(
+    call: Call, sid: str, vmid: int, size: int, *, label: str = "", container: bool = False, kind: str = "raw"
+) -> str:
     """Makes a volume for a guest and returns its id."""
-    pve = call.pve
+    pve, config = call.pve, storage(call.pve, sid)
+    if container:
+        if config["type"] != "zfspool" and "rootdir" not in contents(config):
+            raise failure(f"content type 'rootdir' is not available or configured on storage '{sid}'")
+        kind = "subvol" if config["type"] == "zfspool" or not size else "raw"
     if "storage-full" in call.faults or size > total(pve, sid) * 100:
         raise TaskError(f"unable to allocate image: storage '{sid}' is full: No space left on device")
     with pve.volumes.lock:
-        volid, kind = name_for(pve, sid, vmid, label, container)
+        volid = name_for(pve, sid, vmid, label, kind)
         keep(pve, volid, size, vmid, kind, "rootdir" if container else "images")
     return volid
 
@@ -241,5 +255,5 @@ def check_access(call: Call, vmid: int | None, volid: str, kind: str | None = No
 
 
 def gib(text: str) -> int:
-    """Bytes of a number of GiB, a whole number of KiB."""
-    return int(float(text) * GIB) // 1024 * 1024
+    """Bytes of a number of GiB, rounded up to whole KiB."""
+    return math.ceil(float(text) * (1 << 20)) << 10

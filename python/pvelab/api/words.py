@@ -42,7 +42,7 @@ def parse_size(text: str) -> int | None:
 def format_size(size: int) -> str:
     """The shortest exact text of a size: 8G, 512M, 4194304K, or plain bytes."""
     for unit in ("", "K", "M", "G"):
-        if size % 1024 or not size:
+        if size % 1024:
             return f"{size}{unit}"
         size //= 1024
     return f"{size}T"
@@ -59,5 +59,5 @@ def cast(value: str) -> int | float | str:
 
 
 def template(text: str, values: dict[str, object]) -> str:
-    """Replaces {name} by its value, or by nothing."""
-    return re.sub(r"\{(\w+)\}", lambda found: str(values.get(found[1]) or ""), text)
+    """Replaces {name} by its value, or by a dash."""
+    return re.sub(r"\{(\w+)\}", lambda found: str(values[found[1]]) if truth(values.get(found[1])) else "-", text)

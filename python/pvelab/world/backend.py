@@ -193,7 +193,7 @@ class LxcBackend:
         self._cpu[vmid] = (used, now)
         share = max(0.0, (used - before) / (now - at)) if now > at else 0.0
         received, sent = measures.traffic(pid)
-        return RunState(pid=pid, uptime=uptime, cpu=share, memory=memory, netin=received, netout=sent)
+        return RunState(pid=pid, since=time.time() - uptime, cpu=share, memory=memory, netin=received, netout=sent)
 
     @_translated
     def apply(self, guest: GuestSpec, changed: set[str]) -> set[str]:

@@ -1,9 +1,8 @@
-"""Hostile text is refused in every string of hub.yml and stack.yml, by the loader alone."""
+"""Hostile text is refused in every value and every name of hub.yml and stack.yml, by the loader alone."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -11,10 +10,9 @@ import pytest
 from aihub import document
 from aihub.errors import Problem
 
-from tests.unit.aihub import cases
+from tests.unit.aihub import cases, places
+from tests.unit.aihub.places import HUB, STACK, Form
 
-WHOLE_HUB = cases.CASES / "hub" / "valid" / "everything.yml"
-WHOLE_STACK = cases.CASES / "stack" / "valid" / "everything.yml"
 HOSTILE = {
     "shell": "x; touch PWNED",
     "substitution": "$(touch PWNED)",
@@ -38,74 +36,81 @@ HOSTILE = {
 COMMANDS = {"before", "after", "restore"}
 """Hooks are commands: the shell's own signs belong there. Everything that is not a command is refused there too."""
 SHELL = {"shell", "substitution", "backtick", "pipe", "compose", "dash", "climb", "markup"}
+FORMS = pytest.mark.parametrize("form", [HUB, STACK], ids=["hub", "stack"])
+KINDS = pytest.mark.parametrize("kind", HOSTILE)
+ONE_OF_EACH = {"shell", "jinja", "two-lines", "dash", "climb", "bidi", "long"}
+NAME_KINDS = pytest.mark.parametrize(
+    "kind", [pytest.param(kind, marks=[] if kind in ONE_OF_EACH else pytest.mark.slow) for kind in HOSTILE]
+)
 
 
-def _texts(data: Any, place: tuple[str | int, ...] = ()) -> Iterator[tuple[str | int, ...]]:
-    """The place of every text in the data, keys of a person's choice included."""
-    if isinstance(data, dict):
-        for key, value in data.items():
-            yield from _texts(value, (*place, key))
-    elif isinstance(data, list):
-        for index, value in enumerate(data):
-            yield from _texts(value, (*place, index))
-    elif isinstance(data, str):
-        yield place
-
-
-def _all_hostile(kind: str, data: Any) -> tuple[Any, list[tuple[str | int, ...]]]:
-    """The data with one hostile text in every place that must refuse it, and these places."""
-    places = [p for p in _texts(data) if not (p[-1] in COMMANDS and kind in SHELL)]
-    for place in places:
-        inner = data
-        for step in place[:-1]:
-            inner = inner[step]
-        inner[place[-1]] = HOSTILE[kind]
-    return data, places
-
-
-def _check_refused(problems: tuple[Problem, ...], places: list[tuple[str | int, ...]]) -> None:
-    """Each place has its problem, each problem is one harmless line."""
+def _problems(form: Form, data: Any, scratch: Path) -> tuple[Problem, ...]:
+    """What the loader says about the data; each problem is one short harmless line."""
+    path = scratch / "file.yml"
+    path.write_text(json.dumps(data))
+    problems = cases.hub_problems(path) if form is HUB else cases.stack_problems(path, scratch)
     for problem in problems:
         assert str(problem).isprintable(), problem
         assert len(str(problem)) < 600
-    if places and {p.path for p in problems} == {""}:
-        assert len(problems) == len(places)
-        return
-    shown = [p.path for p in problems]
-    missing = [place for place in places if not any(path.startswith(_as_shown(place)) for path in shown)]
-    assert missing == []
+    return problems
 
 
-def _as_shown(place: tuple[str | int, ...]) -> str:
-    """A place as messages name it: an option of a stack under a guest without the stack's name."""
-    option = len(place) > 5 and place[0] == "guests" and place[2] == "stacks"
-    return document.show_path((*place[:4], *place[5:]) if option else place)
+def _named(problems: tuple[Problem, ...], place: places.Path) -> bool:
+    return any(problem.path.startswith(document.show_path(places.told(place))) for problem in problems)
 
 
-@pytest.mark.parametrize("kind", HOSTILE)
-def test_no_text_of_hub_yml_takes_it(kind: str, tmp_path: Path) -> None:
-    data, places = _all_hostile(kind, document.read(WHOLE_HUB).data)
-    assert len(places) > 40
-    path = tmp_path / "hub.yml"
-    path.write_text(json.dumps(data))
-    _check_refused(cases.hub_problems(path), places)
+def test_the_models_places_are_found() -> None:
+    assert len(HUB.values()) >= 28
+    assert len(HUB.names()) >= 6
+    assert len(STACK.values()) >= 23
+    assert len(STACK.names()) >= 3
+    for place in (("hub", "id"), ("operator", "ssh_keys", 0), ("guests", "ai", "node"), ("network", "gateway")):
+        assert place in HUB.values()
 
 
-@pytest.mark.parametrize("kind", HOSTILE)
-def test_no_text_of_stack_yml_takes_it(kind: str, tmp_path: Path) -> None:
-    data, places = _all_hostile(kind, document.read(WHOLE_STACK).data)
-    path = tmp_path / "stack.yml"
-    path.write_text(json.dumps(data))
-    _check_refused(cases.stack_problems(path, tmp_path), places)
+@FORMS
+@KINDS
+def test_no_value_takes_it(form: Form, kind: str, tmp_path: Path) -> None:
+    wanted = [place for place in form.values() if not (place[-1] in COMMANDS and kind in SHELL)]
+    for group in places.apart(wanted):
+        data = form.data()
+        for place in group:
+            places.put(data, place, HOSTILE[kind])
+        problems = _problems(form, data, tmp_path)
+        nameless = [place for place in group if not _named(problems, place)]
+        # What the YAML reader refuses has a line and a column and no name: each is told by itself all the same.
+        assert len(nameless) <= sum(problem.path == "" for problem in problems), (nameless, problems)
 
 
-@pytest.mark.parametrize("kind", HOSTILE)
-@pytest.mark.parametrize("section", ["nodes", "zones", "guests", "models"])
-def test_no_name_takes_it(section: str, kind: str, tmp_path: Path) -> None:
-    data, path = document.read(WHOLE_HUB).data, tmp_path / "hub.yml"
-    first = next(iter(data[section]))
-    data[section] = {HOSTILE[kind] if key == first else key: value for key, value in data[section].items()}
-    path.write_text(json.dumps(data))
-    problems = cases.hub_problems(path)
-    assert problems
-    _check_refused(problems, [])
+@FORMS
+@NAME_KINDS
+def test_no_name_takes_it(form: Form, kind: str, tmp_path: Path) -> None:
+    for place in form.names():
+        data = form.data()
+        places.put(data, (*place, "thing"), {}) if not _has(data, place) else None
+        places.rename(data, place, HOSTILE[kind])
+        problems = _problems(form, data, tmp_path)
+        assert _named(problems, place) or any(problem.path == "" for problem in problems), (place, problems)
+
+
+def _has(data: Any, place: places.Path) -> bool:
+    for step in place:
+        try:
+            data = data[step]
+        except (KeyError, IndexError, TypeError):
+            return False
+    return isinstance(data, dict) and bool(data)
+
+
+@pytest.mark.slow
+@FORMS
+@KINDS
+def test_no_value_takes_it_alone(form: Form, kind: str, tmp_path: Path) -> None:
+    """Nothing else in the file is wrong: no other mistake hides what this one would do."""
+    for place in form.values():
+        if place[-1] in COMMANDS and kind in SHELL:
+            continue
+        data = form.data()
+        places.put(data, place, HOSTILE[kind])
+        problems = _problems(form, data, tmp_path)
+        assert _named(problems, place) or any(problem.path == "" for problem in problems), (place, problems)

@@ -9,13 +9,18 @@ import os
 import re
 from pathlib import Path
 
+import pytest
+from aihub.errors import Problem
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from tests.unit.aihub import cases
 
 EXAMPLES = int(os.environ.get("AIHUB_MUTATIONS", "200"))
-SOURCES = [cases.text(path) for path in cases.files("hub", "valid") if "\r" not in cases.text(path)]
+SOURCES = {
+    kind: [cases.text(path) for path in cases.files(kind, "valid") if "\r" not in cases.text(path)]
+    for kind in ("hub", "stack")
+}
 TOKENS = [
     "no", "0644", "22:22", "1e3", "~", "null", "[", "]", "{", "}", ": ", "- ", "\t", "&a ", "*a", "<<: *a", "!!int ",
     "? ", "|\n", ">-\n", "'", '"', "#", "%YAML 1.1", "---\n", "...\n", "\0", "\ufeff", "\u202e", "\u2028", "\x85",
@@ -25,12 +30,12 @@ TOKENS = [
 
 
 @st.composite
-def changed_files(draw: st.DrawFn) -> str:
+def changed_files(draw: st.DrawFn, kind: str) -> str:
     """A valid file after one to four changes."""
-    text = draw(st.sampled_from(SOURCES))
+    text = draw(st.sampled_from(SOURCES[kind]))
     for _ in range(draw(st.integers(1, 4))):
-        kind = draw(st.sampled_from(["cut", "insert", "replace", "drop line", "repeat line", "move line", "indent"]))
-        text = _changed(draw, kind, text)
+        change = draw(st.sampled_from(["cut", "insert", "replace", "drop line", "repeat line", "move line", "indent"]))
+        text = _changed(draw, change, text)
     return text
 
 
@@ -59,19 +64,39 @@ def _changed(draw: st.DrawFn, kind: str, text: str) -> str:
     return "".join(lines)
 
 
-@settings(
+often = settings(
     max_examples=EXAMPLES,
     deadline=None,
     database=None,
     derandomize="AIHUB_MUTATIONS" not in os.environ,
     suppress_health_check=list(HealthCheck),
 )
-@given(text=changed_files())
-def test_a_changed_file_is_right_or_refused_with_places(text: str, tmp_path_factory) -> None:
-    path: Path = tmp_path_factory.getbasetemp() / "changed.yml"
-    path.write_bytes(text.encode("utf-8", "surrogatepass"))
-    for problem in cases.hub_problems(path):
-        lines = re.split("\r\n|\n", text)
+
+
+def _check_places(problems: tuple[Problem, ...], text: str) -> None:
+    lines = re.split("\r\n|\n", text)
+    for problem in problems:
         assert 1 <= problem.line <= len(lines) + 1, problem
         assert problem.column >= 1, problem
         assert str(problem).isprintable(), problem
+
+
+@often
+@given(text=changed_files("hub"))
+def test_a_changed_hub_file_is_right_or_refused_with_places(
+    text: str, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    path: Path = tmp_path_factory.getbasetemp() / "changed.yml"
+    path.write_bytes(text.encode("utf-8", "surrogatepass"))
+    _check_places(cases.hub_problems(path), text)
+
+
+@often
+@given(text=changed_files("stack"))
+def test_a_changed_manifest_is_right_or_refused_with_places(
+    text: str, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    folder = tmp_path_factory.getbasetemp()
+    path: Path = folder / "changed-stack.yml"
+    path.write_bytes(text.encode("utf-8", "surrogatepass"))
+    _check_places(cases.stack_problems(path, folder), text)

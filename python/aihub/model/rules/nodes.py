@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 
 from ..derive import node_of
-from ..findings import Finding
-from ..hub import GuestSpec, HubFile, LabNode
+from ..findings import Finding, did_you_mean
+from ..hub import GuestSpec, HubFile, LabNode, Node, StorageClass
 from ..types import format_size
 
 
 def check(file: HubFile, target: str) -> Iterator[Finding]:
-    """Cards named twice; in the lab also memory and cores, which a real node tells only later."""
+    """Cards named twice; in the lab also memory, cores and disks, which a real node tells only later."""
     for name, node in file.nodes.items():
         cards: dict[str, str] = {}
         for card, value in node.gpus.items():
@@ -22,19 +22,47 @@ def check(file: HubFile, target: str) -> Iterator[Finding]:
         if target == "lab" and node.lab is not None:
             guests = {guest: spec for guest, spec in file.guests.items() if node_of(file, spec) == name}
             yield from _budget(name, node.lab, guests)
+            yield from _disks(name, node, node.lab.disk, guests)
 
 
 def _budget(name: str, size: LabNode, guests: dict[str, GuestSpec]) -> Iterator[Finding]:
-    wanted = sum(spec.memory for spec in guests.values())
+    memory = {guest: spec.memory for guest, spec in guests.items()}
+    wanted = sum(memory.values())
     if wanted > size.memory:
-        largest = sorted(guests, key=lambda guest: -guests[guest].memory)[:3]
-        named = ", ".join(f"{guest} {format_size(guests[guest].memory)}" for guest in largest)
-        text = (
-            f"guests of {name} want {format_size(wanted)} and it has {format_size(size.memory)}: "
-            f"over budget by {format_size(wanted - size.memory)}; the largest are {named}"
-        )
-        yield Finding(("nodes", name, "lab", "memory"), text)
+        text = f"guests of {name} want {format_size(wanted)} and it has {format_size(size.memory)}"
+        yield Finding(("nodes", name, "lab", "memory"), text + _over(wanted - size.memory, memory))
     for guest, spec in guests.items():
         if spec.cores > size.cores:
             text = f"{spec.cores} cores are more than node {name} has, {size.cores}"
             yield Finding(("guests", guest, "cores"), text)
+
+
+def _disks(name: str, node: Node, sizes: Mapping[StorageClass, int], guests: dict[str, GuestSpec]) -> Iterator[Finding]:
+    """Whether the guests' disks fit each storage; fast and bulk may be one."""
+    seen: dict[str, StorageClass] = {}
+    for key, size in sizes.items():
+        place = ("nodes", name, "lab", "disk", key)
+        if key not in node.storage:
+            text = f'node {name} has no storage "{key}"{did_you_mean(key, node.storage)}'
+            yield Finding(place, text, at_key=True)
+            continue
+        use = node.storage[key].use
+        first = seen.setdefault(use, key)
+        if first != key:
+            if sizes[first] != size:
+                both = f"{format_size(sizes[first])} here is {format_size(size)} there"
+                yield Finding(place, f"{first} and {key} are both storage {use}, and it has one size: {both}")
+            continue
+        classes = [each for each, storage in node.storage.items() if storage.use == use]
+        disks = {guest: spec.disk for guest, spec in guests.items() if spec.storage in classes}
+        wanted = sum(disks.values())
+        if wanted > size:
+            text = f"disks on {use} want {format_size(wanted)} and node {name} has {format_size(size)} there"
+            yield Finding(place, text + _over(wanted - size, disks))
+
+
+def _over(excess: int, parts: Mapping[str, int]) -> str:
+    """By how much it is too much, and who takes most."""
+    largest = sorted(parts, key=lambda guest: -parts[guest])[:3]
+    named = ", ".join(f"{guest} {format_size(parts[guest])}" for guest in largest)
+    return f": over budget by {format_size(excess)}; the largest are {named}"

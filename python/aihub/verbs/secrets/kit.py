@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from ... import report
 from ...errors import DONE, InvalidInput, PreconditionFailed
-from ...journal import replace_file
 from ...options import Options
+from ...statefile import replace as replace_file
 from ...steps.run import Run, opened
 from ...vault import kits
 

@@ -5,11 +5,12 @@ from __future__ import annotations
 from typing import Any
 
 from ..auth import hash_password
-from ..errors import ApiError, bad, failure
+from ..errors import ApiError, bad, bad_field, denied, failure
 from ..formats import TOKEN
 from ..registry import Call, index, route
 from ..usercfg import VALID_PATH, UserConfig, normalize_path
 from ..words import split_list
+from .access_users import check_storable
 
 index("/access", "subdir", "users", "groups", "roles", "acl", "domains", "openid", "tfa", "ticket", "password")
 CAPS = {
@@ -25,11 +26,12 @@ CAPS = {
 
 @route("GET", "/access/ticket")
 def dummy(call: Call) -> None:
-    return None
+    """Nothing: for pages that want to log in."""
 
 
 @route("POST", "/access/ticket")
 def ticket(call: Call) -> dict[str, Any]:
+    """A ticket for who proves a password, or a check of privileges."""
     user = str(call["username"])
     if call.get("realm"):
         user += f"@{call['realm']}"
@@ -46,13 +48,14 @@ def ticket(call: Call) -> dict[str, Any]:
 
 @route("POST", "/access/vncticket")
 def vncticket(call: Call) -> None:
+    """No console was opened here, so no ticket of one is good."""
     raise ApiError(401, "authentication failure\n")
 
 
 def capabilities(users: UserConfig, user: str) -> dict[str, dict[str, int]]:
     """What the user may do anywhere, by part of the tree, as the web interface wants it."""
     found: dict[str, dict[str, int]] = {name: {} for name in CAPS}
-    paths = ["/", "/nodes", "/access/groups", "/vms", "/storage", "/sdn", "/mapping", *users.data["acl"]]
+    paths = ["/", "/nodes", "/access/groups", "/vms", "/storage", "/sdn", "/mapping", *sorted(users.acl_paths())]
     for path in dict.fromkeys(paths):
         top = path.split("/")[1] or "dc"
         for priv in users.permissions(user, path):
@@ -74,22 +77,15 @@ def _pool_capability(found: dict[str, dict[str, int]], priv: str) -> None:
 
 @route("GET", "/access/permissions")
 def permissions(call: Call) -> dict[str, dict[str, int]]:
+    """The privileges of the caller, or of whom it names, on one path or on all that matter."""
     users, user = call.pve.users, str(call.get("userid", call.user))
     if user != call.user:
         token = TOKEN.fullmatch(user)
-        own_token = token and token[1] == call.user
-        if not own_token:
+        if not (token and token[1] == call.user):
             call.check("/access", "Sys.Audit")
-        if token and users.token(token[1], token[2]) is None:
-            raise failure(f"no such token '{token[2]}' for user '{token[1]}'")
-        if not token and user not in users.data["users"]:
-            raise failure(f"no such user ('{user}')")
-    if call.has("path"):
-        path = normalize_path(call["path"])
-        if path is None:
-            raise bad(path=f"invalid ACL path '{call['path']}'")
-        return {path: dict(users.permissions(user, path))}
-    paths = {"/", "/access", "/access/groups", "/nodes", "/pool", "/sdn", "/storage", "/vms", *users.data["acl"]}
+    if call.get("path", "0") != "0":
+        return {call["path"]: dict(users.permissions(user, str(call["path"])))}
+    paths = {"/", "/access", "/access/groups", "/nodes", "/pool", "/sdn", "/storage", "/vms", *users.acl_paths()}
     for pool in users.data["pools"].values():
         paths |= {f"/vms/{v}" for v in pool["vms"]} | {f"/storage/{s}" for s in pool["storage"]}
     found = {path: dict(users.permissions(user, path)) for path in sorted(paths)}
@@ -98,13 +94,29 @@ def permissions(call: Call) -> dict[str, dict[str, int]]:
 
 @route("PUT", "/access/password")
 def password(call: Call) -> None:
+    """Sets a password: root's own to anyone's, others' after a proof of their old one."""
     user = str(call["userid"])
-    name, _, realm = user.partition("@")
-    if realm != "pve":
-        raise failure(f"pvelab keeps passwords of realm pve only, not of '{name}@{realm}'")
+    if user not in call.pve.users.data["users"]:
+        raise failure(f"no such user ('{user}')")
+    confirm(call, user, "confirmation-password")
+    if not call.is_root and user != call.user and user.endswith("@pam"):
+        raise denied()
+    check_storable(call, user)
     with call.pve.users.lock:
         call.pve.users.data["passwords"][user] = hash_password(str(call["password"]))
         call.pve.users.save()
+
+
+def confirm(call: Call, user: str, field: str) -> None:
+    """Who is not root@pam proves its own password once more before it changes a user's."""
+    if user == "root@pam" and not call.is_root:
+        raise denied()
+    if call.is_root:
+        return
+    if not call.has(field):
+        raise bad_field(field, "password is required to modify user")
+    if not call.pve.users.check_password(call.user, str(call[field])):
+        raise ApiError(401, "authentication failure\n")
 
 
 # --- access control list
@@ -112,6 +124,7 @@ def password(call: Call) -> None:
 
 @route("GET", "/access/acl")
 def acl(call: Call) -> list[dict[str, Any]]:
+    """All grants on paths that the caller may see."""
     found = []
     audit = call.allowed("/access", "Sys.Audit")
     for path, entry in sorted(call.pve.users.data["acl"].items()):
@@ -132,6 +145,7 @@ def _may_modify(call: Call, path: str) -> bool:
 
 @route("PUT", "/access/acl")
 def put_acl(call: Call) -> None:
+    """Grants or takes back roles on a path."""
     tables = ("users", "groups", "tokens")
     if not any(call.get(name) for name in tables):
         raise bad(**dict.fromkeys(tables, "either 'users', 'groups' or 'tokens' is required."))

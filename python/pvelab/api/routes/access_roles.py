@@ -12,6 +12,7 @@ from ..words import split_list
 
 @route("GET", "/access/roles")
 def roles(call: Call) -> list[dict[str, Any]]:
+    """All roles with their privileges."""
     return [
         {"roleid": name, "privs": ",".join(sorted(privs)), "special": int(name in BUILTIN_ROLES)}
         for name, privs in sorted(call.pve.users.roles().items())
@@ -20,6 +21,7 @@ def roles(call: Call) -> list[dict[str, Any]]:
 
 @route("GET", "/access/roles/{roleid}")
 def role(call: Call) -> dict[str, int]:
+    """One role's privileges."""
     name = str(call["roleid"])
     found = call.pve.users.roles().get(name)
     if found is None:
@@ -29,6 +31,7 @@ def role(call: Call) -> dict[str, int]:
 
 @route("POST", "/access/roles")
 def create_role(call: Call) -> None:
+    """Makes a role."""
     name = str(call["roleid"])
     if name.upper().startswith("PVE"):
         raise bad(roleid="cannot use role ID starting with the (case-insensitive) 'PVE' namespace")
@@ -41,6 +44,7 @@ def create_role(call: Call) -> None:
 
 @route("PUT", "/access/roles/{roleid}")
 def update_role(call: Call) -> None:
+    """Changes a role's privileges."""
     name = str(call["roleid"])
     with call.pve.users.lock:
         if name in BUILTIN_ROLES:
@@ -56,6 +60,7 @@ def update_role(call: Call) -> None:
 
 @route("DELETE", "/access/roles/{roleid}")
 def delete_role(call: Call) -> None:
+    """Removes a role."""
     name = str(call["roleid"])
     with call.pve.users.lock:
         if name in BUILTIN_ROLES:
@@ -71,6 +76,7 @@ def delete_role(call: Call) -> None:
 
 @route("GET", "/access/groups")
 def groups(call: Call) -> list[dict[str, Any]]:
+    """Groups, as far as the caller may see them."""
     found = []
     for name, entry in sorted(call.pve.users.data["groups"].items()):
         if not call.allowed(f"/access/groups/{name}", "User.Modify", "Sys.Audit", "Group.Allocate", any_of=True):
@@ -84,6 +90,7 @@ def groups(call: Call) -> list[dict[str, Any]]:
 
 @route("GET", "/access/groups/{groupid}")
 def group(call: Call) -> dict[str, Any]:
+    """One group and its members."""
     entry = _group(call, "")
     found: dict[str, Any] = {"members": list(entry["users"])}
     if entry.get("comment") is not None:
@@ -101,6 +108,7 @@ def _group(call: Call, prefix: str) -> dict[str, Any]:
 
 @route("POST", "/access/groups")
 def create_group(call: Call) -> None:
+    """Makes a group."""
     name = str(call["groupid"])
     with call.pve.users.lock:
         if name in call.pve.users.data["groups"]:
@@ -114,6 +122,7 @@ def create_group(call: Call) -> None:
 
 @route("PUT", "/access/groups/{groupid}")
 def update_group(call: Call) -> None:
+    """Changes a group's comment."""
     with call.pve.users.lock:
         entry = _group(call, "update group failed: ")
         if call.has("comment"):
@@ -123,6 +132,7 @@ def update_group(call: Call) -> None:
 
 @route("DELETE", "/access/groups/{groupid}")
 def delete_group(call: Call) -> None:
+    """Removes a group and what was granted to it."""
     with call.pve.users.lock:
         _group(call, "delete group failed: ")
         del call.pve.users.data["groups"][call["groupid"]]

@@ -24,16 +24,25 @@ def _user(call: Call, prefix: str = "") -> User:
 
 
 def _shown(call: Call, name: str, entry: User, full: bool) -> dict[str, Any]:
-    found: dict[str, Any] = {k: entry[k] for k in FIELDS if entry.get(k) is not None}
+    found: dict[str, Any] = {k: entry[k] for k in FIELDS if entry.get(k) not in (None, "")}
+    found.setdefault("expire", 0)
+    if "comment" in found or "keys" in found:
+        found.setdefault("email", "")  # user.cfg keeps empty fields between others
     if full:
         groups = call.pve.users.data["groups"]
         found["groups"] = sorted(g for g, v in groups.items() if name in v["users"])
-        found["tokens"] = entry.get("tokens", {})
+        tokens = {t: _shown_token(v) for t, v in entry.get("tokens", {}).items()}
+        found["tokens"] = tokens or None
     return found
+
+
+def _shown_token(entry: dict[str, Any]) -> dict[str, Any]:
+    return {"expire": 0, "privsep": 0, **entry}
 
 
 @route("GET", "/access/users")
 def listing(call: Call) -> list[dict[str, Any]]:
+    """Users, as far as the caller may see them."""
     result = []
     users = call.pve.users
     for name, entry in sorted(users.data["users"].items()):
@@ -45,7 +54,8 @@ def listing(call: Call) -> list[dict[str, Any]]:
         found = _shown(call, name, entry, call.flag("full"))
         if "groups" in found:
             found["groups"] = ",".join(found["groups"])
-            found["tokens"] = [{"tokenid": t, **v} for t, v in sorted(found["tokens"].items())]
+            if found["tokens"]:
+                found["tokens"] = [{"tokenid": t, **v} for t, v in sorted(found["tokens"].items())]
         realm = users.data["realms"].get(name.rpartition("@")[2])
         if realm:
             found["realm-type"] = realm["type"]
@@ -54,8 +64,7 @@ def listing(call: Call) -> list[dict[str, Any]]:
 
 
 def _visible(call: Call, name: str) -> bool:
-    owner = call.user.partition("!")[0]
-    if name == owner or call.allowed("/access/groups", "User.Modify", "Sys.Audit", any_of=True):
+    if name == call.user or call.allowed("/access/groups", "User.Modify", "Sys.Audit", any_of=True):
         return True
     groups = call.pve.users.data["groups"]
     return any(
@@ -79,17 +88,15 @@ def _set_groups(call: Call, name: str, prefix: str) -> None:
 
 @route("POST", "/access/users")
 def create(call: Call) -> None:
+    """Makes a user."""
     name = str(call["userid"])
     users, failed = call.pve.users, "create user failed: "
     with users.lock:
         if name in users.data["users"]:
             raise failure(f"{failed}user '{name}' already exists")
-        realm = name.rpartition("@")[2]
-        if realm not in users.data["realms"]:
-            raise failure(f"{failed}domain '{realm}' does not exist")
-        if call.has("password") and realm != "pve":
-            raise failure(f"{failed}pvelab keeps passwords of realm pve only")
-        if call.has("groups"):
+        if call.has("password"):
+            check_storable(call, name, failed)
+        if call.get("groups"):
             _set_groups(call, name, failed)
         entry: User = {"enable": int(call.flag("enable", default=True))}
         for key in FIELDS[1:]:
@@ -101,13 +108,27 @@ def create(call: Call) -> None:
         users.save()
 
 
+def check_storable(call: Call, name: str, prefix: str = "") -> None:
+    """Raises unless the realm of a user keeps passwords of its own; the lab's pam knows root alone."""
+    user, _, realm = name.rpartition("@")
+    known = call.pve.users.data["realms"].get(realm)
+    if known is None:
+        raise failure(f"{prefix}auth domain '{realm}' does not exist")
+    if known["type"] == "pam" and user != "root":
+        raise failure(f"{prefix}change password failed: user '{user}' does not exist")
+    if known["type"] not in ("pam", "pve"):
+        raise failure(f"{prefix}can't set password on auth type '{known['type']}'")
+
+
 @route("GET", "/access/users/{userid}")
 def get(call: Call) -> dict[str, Any]:
+    """One user with groups and tokens."""
     return _shown(call, str(call["userid"]), _user(call), True)
 
 
 @route("PUT", "/access/users/{userid}")
 def update(call: Call) -> None:
+    """Changes a user."""
     failed = "update user failed: "
     with call.pve.users.lock:
         entry = _user(call, failed)
@@ -121,13 +142,13 @@ def update(call: Call) -> None:
 
 @route("DELETE", "/access/users/{userid}")
 def delete(call: Call) -> None:
+    """Removes a user; root@pam comes back as PVE's default."""
     name, users = str(call["userid"]), call.pve.users
     with users.lock:
-        entry = _user(call, "delete user failed: ")
-        if name == "root@pam":
-            entry["enable"] = 1
+        entry = users.data["users"].pop(name, {})
         idents = {name, *(f"{name}!{token}" for token in entry.get("tokens", {}))}
-        users.data["users"].pop(name)
+        if name == "root@pam":
+            users.data["users"][name] = {"enable": 1}
         users.data["passwords"].pop(name, None)
         for ident in idents:
             forget(call, ident)
@@ -148,12 +169,6 @@ def forget(call: Call, ident: str) -> None:
             del data["acl"][path]
 
 
-@route("GET", "/access/users/{userid}/tfa")
-def tfa(call: Call) -> dict[str, Any]:
-    _user(call)
-    return {}
-
-
 # --- tokens
 
 ONE = "/access/users/{userid}/token/{tokenid}"
@@ -161,7 +176,8 @@ ONE = "/access/users/{userid}/token/{tokenid}"
 
 @route("GET", "/access/users/{userid}/token")
 def tokens(call: Call) -> list[dict[str, Any]]:
-    return [{"tokenid": name, **entry} for name, entry in sorted(_user(call).get("tokens", {}).items())]
+    """A user's tokens, without their secrets."""
+    return [{"tokenid": name, **_shown_token(v)} for name, v in sorted(_user(call).get("tokens", {}).items())]
 
 
 def _token(call: Call, prefix: str = "") -> dict[str, Any]:
@@ -173,11 +189,13 @@ def _token(call: Call, prefix: str = "") -> dict[str, Any]:
 
 @route("GET", ONE)
 def get_token(call: Call) -> dict[str, Any]:
-    return dict(_token(call))
+    """One token, without its secret."""
+    return _shown_token(_token(call))
 
 
 @route("POST", ONE)
 def create_token(call: Call) -> dict[str, Any]:
+    """Makes a token: the only answer that shows its secret."""
     users, name = call.pve.users, str(call["tokenid"])
     with users.lock:
         entry = _user(call)
@@ -198,17 +216,19 @@ def create_token(call: Call) -> dict[str, Any]:
 
 @route("PUT", ONE)
 def update_token(call: Call) -> dict[str, Any]:
+    """Changes a token; what was sent comes back as the text it was."""
     users = call.pve.users
     with users.lock:
         entry = _token(call)
-        for key in ("privsep", "expire", "comment"):
-            if call.has(key):
-                entry[key] = int(call[key]) if key in NUMBERS else call[key]
         for key in split_list(str(call.get("delete", ""))):
-            if key not in ("comment", "expire", "privsep"):
-                raise bad_field("delete", f"unknown option '{key}'")
-            entry.pop(key, None)
-        found = dict(entry)
+            if key != "comment":
+                refused = bad_field("delete", f"unknown option '{key}'")
+                raise failure(f"updating token info failed: {refused.text}")
+        sent = {key: call[key] for key in ("privsep", "expire", "comment") if call.has(key)}
+        entry |= {key: int(value) if key in NUMBERS else value for key, value in sent.items()}
+        if split_list(str(call.get("delete", ""))):
+            entry.pop("comment", None)
+        found = {**_shown_token(entry), **{k: v for k, v in sent.items() if k in entry}}
         if call.flag("regenerate"):
             ident, value = f"{call['userid']}!{call['tokenid']}", str(uuid.uuid4())
             users.data["secrets"][ident] = value
@@ -219,34 +239,9 @@ def update_token(call: Call) -> dict[str, Any]:
 
 @route("DELETE", ONE)
 def delete_token(call: Call) -> None:
+    """Revokes a token."""
     with call.pve.users.lock:
         _token(call)
         del _user(call)["tokens"][call["tokenid"]]
         forget(call, f"{call['userid']}!{call['tokenid']}")
         call.pve.users.save()
-
-
-# --- realms
-
-
-@route("GET", "/access/domains")
-def domains(call: Call) -> list[dict[str, Any]]:
-    return [{"realm": name, **entry} for name, entry in sorted(call.pve.users.data["realms"].items())]
-
-
-@route("GET", "/access/domains/{realm}")
-def domain(call: Call) -> dict[str, Any]:
-    found = call.pve.users.data["realms"].get(call["realm"])
-    if found is None:
-        raise failure(f"domain '{call['realm']}' does not exist")
-    return dict(found)
-
-
-@route("GET", "/access/tfa")
-def all_tfa(call: Call) -> list[dict[str, Any]]:
-    return []
-
-
-@route("GET", "/access/openid")
-def openid(call: Call) -> list[dict[str, str]]:
-    return [{"subdir": "auth-url"}, {"subdir": "login"}]

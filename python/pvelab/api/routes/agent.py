@@ -11,6 +11,7 @@ from typing import Any
 from ...backend import BackendError, ExecResult
 from ..errors import ApiError, failure
 from ..guestconf import GuestConf
+from ..qemu_config import agent_enabled
 from ..registry import Call, route
 
 BASE = "/nodes/{node}/qemu/{vmid}/agent"
@@ -30,12 +31,11 @@ RUNS: dict[int, ExecResult | None] = {}
 def _machine(call: Call) -> GuestConf:
     """The machine, if an agent answers in it."""
     conf = call.pve.conf(call.vmid, "qemu")
-    agent = conf.values.get("agent")
-    if agent is None or not agent.removeprefix("enabled=").startswith("1"):
+    if conf.values.get("agent") is None:
         raise failure("No QEMU guest agent configured")
     if not call.pve.running(call.vmid):
         raise failure(f"VM {call.vmid} is not running")
-    if call.pve.backend.name == "none":
+    if call.pve.backend.name == "none" or not agent_enabled(conf):
         raise failure("QEMU guest agent is not running")
     return conf
 
@@ -49,12 +49,14 @@ def _run(call: Call, conf: GuestConf, argv: list[str], stdin: bytes = b"") -> Ex
 
 @route("GET", BASE)
 def directory(call: Call) -> list[dict[str, str]]:
+    """The agent's commands."""
     names = (*GET_COMMANDS, *POST_COMMANDS, "exec", "exec-status", "file-read", "file-write", "set-user-password")
     return [{"name": name} for name in sorted(names)]
 
 
 @route("POST", BASE)
 def legacy(call: Call) -> dict[str, Any]:
+    """Runs an agent command that is named in the call."""
     return _command(call, str(call["command"]))
 
 
@@ -89,6 +91,7 @@ def _os_info(text: str) -> dict[str, str]:
 
 @route("POST", BASE + "/exec")
 def execute(call: Call) -> dict[str, int]:
+    """Starts a command in the machine."""
     conf, argv = _machine(call), [str(part) for part in call["command"]]
     pid = next(PIDS)
     RUNS[pid] = None
@@ -107,6 +110,7 @@ def execute(call: Call) -> dict[str, int]:
 
 @route("GET", BASE + "/exec-status")
 def exec_status(call: Call) -> dict[str, Any]:
+    """What became of a command."""
     _machine(call)
     pid = call.number("pid")
     if pid not in RUNS:
@@ -124,6 +128,7 @@ def exec_status(call: Call) -> dict[str, Any]:
 
 @route("GET", BASE + "/file-read", slow=True)
 def file_read(call: Call) -> dict[str, Any]:
+    """Reads a file of the machine."""
     conf = _machine(call)
     result = _run(call, conf, ["cat", str(call["file"])])
     if result.exit_code:
@@ -133,11 +138,23 @@ def file_read(call: Call) -> dict[str, Any]:
 
 @route("POST", BASE + "/file-write")
 def file_write(call: Call) -> None:
+    """Writes a file of the machine."""
     conf, text = _machine(call), str(call["content"])
     data = text.encode() if call.flag("encode", default=True) else base64.b64decode(text)
     result = _run(call, conf, ["tee", str(call["file"])], data)
     if result.exit_code:
         raise failure(f"can't open {call['file']}: {result.stderr.decode('utf-8', 'replace').strip()}")
+
+
+@route("POST", BASE + "/set-user-password")
+def set_password(call: Call) -> dict[str, Any]:
+    """Sets a user's password in the machine."""
+    conf, user = _machine(call), str(call["username"])
+    argv = ["chpasswd", *(["-e"] if call.flag("crypted") else [])]
+    result = _run(call, conf, argv, f"{user}:{call['password']}\n".encode())
+    if result.exit_code:
+        raise failure("Agent error: cannot set user password")
+    return {"result": {}}
 
 
 def _named(command: str, call: Call) -> dict[str, Any]:

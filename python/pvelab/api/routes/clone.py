@@ -1,18 +1,26 @@
-"""Clones, full and linked, and moving a disk to another storage."""
+"""Clones of containers and virtual machines, full and linked."""
 
 from __future__ import annotations
 
+import copy
 import re
 import uuid
+from typing import Any
 
 from ...backend import BackendError
-from .. import common, lxc_config, qemu_config, volumes
+from .. import common, lxc_config, qemu_access, qemu_config, volume_features, volumes
 from ..errors import ApiError, TaskError, bad, failure
 from ..guestconf import GuestConf, Values
 from ..registry import Call, route
+from ..schema import parse_property_string, print_property_string
+from ..surface import named_format
 from ..tasks import Log
 
-SKIPPED = re.compile(r"unused\d+|parent|snaptime|snapstate|vmstate|runningcpu|runningmachine|template|lock")
+SKIPPED = re.compile(
+    r"unused\d+|parent|snaptime|snapstate|vmstate|runningcpu|runningmachine|running-nets-host-mtu|template|lock"
+)
+CLOUD_SIZE = 4 << 20
+Disk = tuple[str, dict[str, Any], str]
 
 
 def _source(call: Call, conf: GuestConf) -> Values:
@@ -22,147 +30,252 @@ def _source(call: Call, conf: GuestConf) -> Values:
     return conf.snapshots[name] if name else conf.values
 
 
+def _check_target(call: Call) -> None:
+    target = call.get("target")
+    if target and target not in (call.pve.node.name, "localhost"):
+        raise failure(f"no such cluster node '{target}'")
+
+
 def _is_full(call: Call, conf: GuestConf) -> bool:
-    full = call.flag("full", default=not common.is_template(conf))
-    for option in ("storage", "format"):
+    return call.flag("full", default=not common.is_template(conf))
+
+
+def _refuse_for_linked(call: Call, full: bool, *options: str) -> None:
+    for option in options:
         if call.has(option) and not full:
             raise failure(f"parameter '{option}' not allowed for linked clones")
-    return full
 
 
 def _target_storage(call: Call, volid: str) -> str:
     sid = str(call.get("storage") or volumes.split(volid)[0])
+    volumes.storage(call.pve, sid)
     call.check(f"/storage/{sid}", "Datastore.AllocateSpace")
     return sid
 
 
-def _finish(call: Call, new: GuestConf, log: Log, kind: str) -> None:
+def _copy_firewall(call: Call, vmid: int, newid: int) -> None:
+    with call.pve.firewall.lock:
+        found = call.pve.firewall.data.get(f"guest/{vmid}")
+        if found is not None:
+            call.pve.firewall.data[f"guest/{newid}"] = copy.deepcopy(found)
+            call.pve.firewall.save()
+
+
+def _finish(call: Call, new: GuestConf, log: Log) -> None:
     new.values.pop("lock", None)
     call.pve.guests.save(new)
     common.add_to_pool(call.pve, new.vmid, call.get("pool"))
 
 
-def _undo(call: Call, new: GuestConf, log: Log) -> None:
+def _undo(call: Call, new: GuestConf, fresh: list[str], log: Log) -> None:
     call.pve.backend.destroy(call.pve.spec(new), log)
-    volumes.release(call.pve, *volumes.owned(call.pve, new.vmid))
+    volumes.release(call.pve, *fresh)
+    common.forget_access(call.pve, new.vmid)
     found = call.pve.guests.get(new.vmid)
     if found:
         call.pve.guests.remove(found)
 
 
+def _text(error: Exception) -> str:
+    return error.text if isinstance(error, ApiError) else str(error)
+
+
+# --- containers
+
+
 @route("POST", "/nodes/{node}/lxc/{vmid}/clone")
 def clone_container(call: Call) -> str:
+    """Clones a container in a task; the source is locked meanwhile."""
     pve, vmid, newid = call.pve, call.vmid, int(call["newid"])
     common.check_pool(pve, call.get("pool"))
+    _check_target(call)
     if call.has("storage"):
         volumes.enabled_storage(pve, str(call["storage"]))
     conf = pve.conf(vmid, "lxc")
     common.check_lock(conf)
     common.check_unused_vmid(pve, newid)
-    full, values = _is_full(call, conf), _source(call, conf)
-    new = GuestConf(newid, "lxc", {"lock": "create"})
+    full = _is_full(call, conf)
+    _refuse_for_linked(call, full, "storage")
+    values = _source(call, conf)
+    new, disks = _container_copy(call, values, newid, full)
+    _set_lock(call, vmid, "disk")
+    pve.guests.save(new)
+    _copy_firewall(call, vmid, newid)
+
+    def work(log: Log) -> None:
+        log(f"creating a clone of container {vmid} with ID {newid}")
+        fresh: list[str] = []
+        try:
+            for disk in disks:
+                new.values[disk[0]] = _copy_mount(call, disk, full, fresh, log)
+            pve.backend.clone(pve.spec(conf), pve.spec(new), log)
+            for line in pve.backend.host_keys(pve.spec(new)):
+                log(line)
+            _finish(call, new, log)
+        except (ApiError, TaskError, BackendError) as error:
+            _undo(call, new, fresh, log)
+            raise TaskError(f"clone failed: {_text(error)}") from error
+        finally:
+            _set_lock(call, vmid, None)
+
+    return call.start("vzclone", vmid, work)
+
+
+def _set_lock(call: Call, vmid: int, lock: str | None) -> None:
+    with call.pve.lock(vmid, "lxc", held="lock" in call.faults and lock is not None):
+        conf = call.pve.conf(vmid, "lxc").copy()
+        conf.values.pop("lock", None)
+        if lock:
+            conf.values["lock"] = lock
+        call.pve.guests.save(conf)
+
+
+def _container_copy(call: Call, values: Values, newid: int, full: bool) -> tuple[GuestConf, list[Disk]]:
+    new, disks = GuestConf(newid, "lxc", {"lock": "create"}), list(volume_features.each("lxc", values))
+    running = call.pve.running(call.vmid)
     for key, value in sorted(values.items()):
         if lxc_config.VOLUME.fullmatch(key):
-            _check_volume(call, key, value, full)
+            fields = lxc_config.parse_volume(key, value)
+            _check_mount(call, key, fields, full, running)
         elif re.fullmatch(r"net\d+", key):
             net = {k: v for k, v in lxc_config.parse_net(value).items() if k != "hwaddr"}
-            new.values[key] = lxc_config.print_net(pve, ",".join(f"{k}={v}" for k, v in net.items()))
-            fields = lxc_config.parse_net(value)
-            common.check_bridge(call, fields.get("bridge"), fields.get("tag"), fields.get("trunks"))
+            common.check_bridge(call, net.get("bridge"), net.get("tag"), net.get("trunks"))
+            new.values[key] = lxc_config.print_net(call.pve, ",".join(f"{k}={v}" for k, v in net.items()))
         elif not SKIPPED.fullmatch(key):
             new.values[key] = value
     for key in ("hostname", "description"):
         if call.get(key):
             new.values[key] = str(call[key])
-    pve.guests.save(new)
-
-    def work(log: Log) -> None:
-        try:
-            log(f"creating a clone of container {vmid} with ID {newid}")
-            with pve.lock(vmid, "lxc", log, "lock" in call.faults):
-                for key in sorted(k for k in values if lxc_config.VOLUME.fullmatch(k)):
-                    fields = lxc_config.parse_volume(key, values[key])
-                    log(f"create {'full' if full else 'linked'} clone of mountpoint {key} ({fields['volume']})")
-                    size = volumes.size_of(pve, fields["volume"])
-                    sid = str(call.get("storage") or volumes.split(fields["volume"])[0])
-                    fields["volume"] = volumes.allocate(call, sid, newid, size, container=True)
-                    new.values[key] = lxc_config.print_volume(key, fields)
-                pve.backend.clone(pve.spec(conf), pve.spec(new), log)
-            for line in pve.backend.host_keys(pve.spec(new)):
-                log(line)
-            _finish(call, new, log, "lxc")
-        except (ApiError, TaskError, BackendError) as error:
-            _undo(call, new, log)
-            raise TaskError(f"clone failed: {error.text if isinstance(error, ApiError) else error}") from error
-
-    return call.start("vzclone", vmid, work)
+    return new, disks
 
 
-def _check_volume(call: Call, key: str, value: str, full: bool) -> None:
-    fields = lxc_config.parse_volume(key, value)
+def _check_mount(call: Call, key: str, fields: dict[str, Any], full: bool, running: bool) -> None:
     if fields["type"] != "volume":
         raise failure(f"unable to clone mountpoint '{key}' (type {fields['type']})")
-    _target_storage(call, fields["volume"])
+    volid = str(fields["volume"])
+    _target_storage(call, volid)
     if full:
-        if call.pve.running(call.vmid) and not call.has("snapname"):
+        if running and not call.has("snapname"):
             raise failure("Full clone of a running container is only possible from a snapshot")
-    elif volumes.storage(call.pve, volumes.split(fields["volume"])[0])["type"] not in ("zfspool", "lvmthin"):
-        raise failure(f"Linked clone feature for '{fields['volume']}' is not available")
+    elif not volume_features.has(call.pve, "clone", volid, call.get("snapname"), container=True):
+        raise failure(f"Linked clone feature for '{volid}' is not available")
+
+
+def _copy_mount(call: Call, disk: Disk, full: bool, fresh: list[str], log: Log) -> str:
+    key, fields, source = disk
+    if full:
+        log(f"create full clone of mountpoint {key} ({source})")
+        sid, size = str(call.get("storage") or volumes.split(source)[0]), volumes.size_of(call.pve, source)
+        fresh.append(volumes.allocate(call, sid, int(call["newid"]), size, container=True))
+        fields = {**fields, "size": size}
+    else:
+        log(f"create linked clone of mount point {key} ({source})")
+        fresh.append(volume_features.link(call.pve, source, int(call["newid"])))
+    return volume_features.printed("lxc", key, fields, fresh[-1])
+
+
+# --- virtual machines
 
 
 @route("POST", "/nodes/{node}/qemu/{vmid}/clone")
 def clone_machine(call: Call) -> str:
+    """Clones a virtual machine in a task."""
     pve, vmid, newid = call.pve, call.vmid, int(call["newid"])
-    common.check_pool(pve, call.get("pool"))
-    if call.has("storage"):
-        config = volumes.enabled_storage(pve, str(call["storage"]))
-        if "images" not in volumes.contents(config):
-            raise bad(storage=f"storage '{call['storage']}' does not support vm images")
-    conf = pve.conf(vmid, "qemu")
-    common.check_lock(conf)
-    full, values = _is_full(call, conf), _source(call, conf)
-    drives = _check_drives(call, values, full)
-    qemu_config.check_bridges(call, values)
+    conf, values, disks, full = _check_machine(call)
     if pve.guests.get(newid):
         raise failure(f"unable to create VM {newid}: config file already exists")
+    _check_disks(call, disks, full)
     new = _machine_copy(call, values, newid)
     pve.guests.save(new)
+    _copy_firewall(call, vmid, newid)
 
     def work(log: Log) -> None:
+        fresh: list[str] = []
         try:
             log(f"creating a clone of VM {vmid} with ID {newid}")
             with pve.lock(vmid, "qemu", log, "lock" in call.faults):
-                for key, fields in sorted(drives.items()):
-                    source = str(fields["file"])
-                    label = "cloudinit" if qemu_config.is_cloudinit(fields) else ""
-                    log(f"create {'full' if full else 'linked'} clone of drive {key} ({source})")
-                    sid = str(call.get("storage") or volumes.split(source)[0])
-                    fields["file"] = volumes.allocate(call, sid, newid, volumes.size_of(pve, source), label=label)
-                    new.values[key] = qemu_config.print_drive(fields)
+                for disk in disks:
+                    new.values[disk[0]] = _copy_drive(call, disk, full, fresh, log)
                 pve.backend.clone(pve.spec(conf), pve.spec(new), log)
-            _finish(call, new, log, "qemu")
+            _finish(call, new, log)
         except (ApiError, TaskError, BackendError) as error:
-            _undo(call, new, log)
-            raise TaskError(f"clone failed: {error.text if isinstance(error, ApiError) else error}") from error
+            _undo(call, new, fresh, log)
+            raise TaskError(f"clone failed: {_text(error)}") from error
 
     return call.start("qmclone", vmid, work)
 
 
-def _check_drives(call: Call, values: Values, full: bool) -> dict[str, qemu_config.Fields]:
-    found: dict[str, qemu_config.Fields] = {}
-    of = " a snapshot of" if call.has("snapname") else ""
+def _check_machine(call: Call) -> tuple[GuestConf, Values, list[Disk], bool]:
+    pve = call.pve
+    common.check_pool(pve, call.get("pool"))
+    _check_target(call)
+    if call.has("storage"):
+        config = volumes.enabled_storage(pve, str(call["storage"]))
+        if "images" not in volumes.contents(config):
+            raise bad(storage=f"storage '{call['storage']}' does not support vm images")
+    conf = pve.conf(call.vmid, "qemu")
+    common.check_lock(conf)
+    values, full = _source(call, conf), _is_full(call, conf)
+    _refuse_for_linked(call, full, "storage", "format")
+    disks = _drives(values)
+    for _, fields, volid in disks:
+        if not qemu_config.is_cloudinit(fields):
+            _target_storage(call, volid)
+    if "vmstatestorage" in values:
+        call.check(f"/storage/{values['vmstatestorage']}", "Datastore.AllocateSpace")
+    qemu_access.check_mappings(call, values)
+    qemu_config.check_bridges(call, values)
+    return conf, values, disks, full
+
+
+def _drives(values: Values) -> list[Disk]:
+    found: list[Disk] = []
     for key in sorted(k for k in values if qemu_config.is_drive(k)):
-        fields = qemu_config.parse_drive(key, values[key]) or {}
-        if qemu_config.is_cdrom(fields) and not qemu_config.is_cloudinit(fields):
-            continue
-        volid = str(fields["file"])
-        _target_storage(call, volid)
-        config = volumes.storage(call.pve, volumes.split(volid)[0])
-        linked = full or qemu_config.is_cloudinit(fields) or config["type"] in ("zfspool", "lvmthin", "dir")
-        if not linked:
-            raise failure(f"Linked clone feature is not supported for{of} '{volid}' ({key})")
-        found[key] = fields
+        fields = qemu_config.parse_drive(key, values[key])
+        if fields is None:
+            raise failure(f"unable to parse drive options for '{key}'")
+        if not qemu_config.is_cdrom(fields) or qemu_config.is_cloudinit(fields):
+            found.append((key, fields, str(fields["file"])))
     return found
+
+
+def _copied(disk: Disk, full: bool) -> bool:
+    return full or qemu_config.is_cloudinit(disk[1]) or disk[0] == "tpmstate0"
+
+
+def _check_disks(call: Call, disks: list[Disk], full: bool) -> None:
+    name = call.get("snapname")
+    for disk in disks:
+        key, _, volid = disk
+        of = " a snapshot of" if name else ""
+        if full and call.pve.running(call.vmid) and not name and key == "tpmstate0":
+            raise failure("cannot clone TPM state while VM is running")
+        word, feature = ("Full", "copy") if _copied(disk, full) else ("Linked", "clone")
+        if not volume_features.has(call.pve, feature, volid, name):
+            raise failure(f"{word} clone feature is not supported for{of} '{volid}' ({key})")
+
+
+def _copy_drive(call: Call, disk: Disk, full: bool, fresh: list[str], log: Log) -> str:
+    key, fields, source = disk
+    pve, newid, whole = call.pve, int(call["newid"]), _copied(disk, full)
+    log(f"create {'full' if whole else 'linked'} clone of drive {key} ({source})")
+    if whole:
+        sid = str(call.get("storage") or volumes.split(source)[0])
+        cloud = qemu_config.is_cloudinit(fields)
+        size = CLOUD_SIZE if cloud else volumes.size_of(pve, source)
+        hint = call.get("format") or volume_features.format_of(pve, source)
+        kind = volume_features.picked_format(pve, sid, str(hint))
+        if call.has("format") and call["format"] != kind:
+            log(f"format '{call['format']}' is not supported by the target storage '{sid}' - using '{kind}' instead")
+        fresh.append(volumes.allocate(call, sid, newid, size, label="cloudinit" if cloud else "", kind=kind))
+        log(f"allocated target volume '{fresh[-1]}'")
+        if not cloud:
+            volume_features.say_copied(size, log)
+    else:
+        fresh.append(volume_features.link(pve, source, newid))
+        size = volumes.size_of(pve, fresh[-1])
+    known = {k: v for k, v in fields.items() if k != "format"}
+    return qemu_config.print_drive({**known, "file": fresh[-1], "size": size})
 
 
 def _machine_copy(call: Call, values: Values, newid: int) -> GuestConf:
@@ -173,8 +286,9 @@ def _machine_copy(call: Call, values: Values, newid: int) -> GuestConf:
             new.values[key] = qemu_config.print_net(call, ",".join(f"{k}={v}" for k, v in net.items()))
         elif not SKIPPED.fullmatch(key):
             new.values[key] = value
-    rest = [p for p in new.values.get("smbios1", "").split(",") if p and not p.startswith("uuid=")]
-    new.values["smbios1"] = ",".join([*rest, f"uuid={uuid.uuid4()}"])
+    known = named_format("pve-qm-smbios1") or {}
+    smbios = {**parse_property_string(known, new.values.get("smbios1", "")), "uuid": str(uuid.uuid4())}
+    new.values["smbios1"] = print_property_string(known, smbios)
     if "vmgenid" in new.values:
         new.values["vmgenid"] = str(uuid.uuid4())
     new.values["name"] = str(call.get("name") or f"Copy-of-VM-{values.get('name', call.vmid)}")

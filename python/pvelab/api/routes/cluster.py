@@ -1,9 +1,9 @@
-"""The cluster: resources, next VMID, status, options, log."""
+"""The cluster: resources, next VMID, status."""
 
 from __future__ import annotations
 
-import hashlib
 import time
+from functools import partial
 from typing import Any
 
 from ...backend import RunState
@@ -11,10 +11,9 @@ from .. import volumes
 from ..errors import bad, failure
 from ..guestconf import GuestConf
 from ..registry import Call, index, route
-from ..schema import split_property_string
-from ..surface import parameters
-from ..words import split_list
+from ..rows import Entry, JsonText, dumps
 from . import lxc, qemu
+from .cluster_options import option_fields
 
 index(
     "/cluster",
@@ -85,34 +84,34 @@ def node_entry(call: Call) -> dict[str, Any]:
 
 
 @route("GET", "/cluster/resources")
-def resources(call: Call) -> list[dict[str, Any]]:
+def resources(call: Call) -> JsonText:
+    """Everything in the cluster that the caller may see."""
     kind = call.get("type")
-    found: list[dict[str, Any]] = []
+    found: list[str] = []
     pools = call.pve.users.data["pools"]
     visible = {name for name in pools if call.allowed(f"/pool/{name}", "Pool.Audit")}
     entries = {name: {"id": f"/pool/{name}", "pool": name, "type": "pool"} for name in sorted(visible)}
+    guests = _guests(call, entries, adding=kind is None) if kind in (None, "vm") else []
     if kind in (None, "pool"):
-        found += entries.values()
-    if kind in (None, "vm"):
-        found += _guests(call, entries)
+        found += map(dumps, entries.values())
+    found += guests
     if kind in (None, "node"):
-        found.append(node_entry(call))
+        found.append(dumps(node_entry(call)))
     if kind in (None, "storage"):
         for sid in sorted(call.pve.storages.data):
             if call.allowed(f"/storage/{sid}", "Datastore.Audit") and _available(call, sid):
-                found.append(storage_entry(call, sid))
+                found.append(dumps(storage_entry(call, sid)))
     if kind in (None, "network") and call.allowed("/sdn/zones/localnetwork", "SDN.Audit"):
-        found.append(
-            {
-                "id": f"network/{call.pve.node.name}/zone/localnetwork",
-                "type": "network",
-                "network-type": "zone",
-                "network": "localnetwork",
-                "node": call.pve.node.name,
-                "status": "ok",
-            }
-        )
-    return found
+        entry = {
+            "id": f"network/{call.pve.node.name}/zone/localnetwork",
+            "type": "network",
+            "network-type": "zone",
+            "network": "localnetwork",
+            "node": call.pve.node.name,
+            "status": "ok",
+        }
+        found.append(dumps(entry))
+    return JsonText(f"[{','.join(found)}]")
 
 
 def _available(call: Call, sid: str) -> bool:
@@ -121,35 +120,45 @@ def _available(call: Call, sid: str) -> bool:
     return not int(config.get("disable", 0)) and (not nodes or call.pve.node.name in nodes.split(","))
 
 
-def _guests(call: Call, pools: dict[str, dict[str, Any]]) -> list[dict[str, Any]]:
+def _guests(call: Call, pools: dict[str, Entry], *, adding: bool) -> list[str]:
+    """The rows of all guests that the caller may see; with `adding` their figures get into those of the pools."""
     found = []
-    states = call.pve.runtime.all()
-    pool_of = call.pve.users.pools_by_guest()
-    managed = call.pve.table("ha_resources")
-    for conf in call.pve.guests.all():
-        entry = guest_entry(call, conf, states.get(conf.vmid))
-        pool = pool_of.get(conf.vmid)
-        if pool in pools and entry["uptime"]:
-            _add_up(pools[pool], entry)
-        if not call.allowed(f"/vms/{conf.vmid}", "VM.Audit"):
-            continue
-        for key in ("lock", "tags"):
-            if conf.values.get(key) is not None:
-                entry[key] = conf.values[key]
-        if pool in pools:
-            entry["pool"] = pool
-        sid = f"{'ct' if conf.kind == 'lxc' else 'vm'}:{conf.vmid}"
-        if sid in managed:
-            entry["hastate"] = managed[sid].get("state", "started")
-        found.append(entry)
+    pve = call.pve
+    rows, states, confs = pve.rows["resources", "vm"], pve.runtime.all(), pve.guests.all()
+    pool_of, in_pool = pve.users.pools_by_guest(), {name: f',"pool":{dumps(name)}' for name in pools}
+    managed = pve.table("ha_resources")
+    for conf in confs:
+        vmid = conf.vmid
+        state, pool = states.get(vmid), pool_of.get(vmid, "")
+        wanted = _ha_state(managed, conf) if managed else None
+        row = rows.row(vmid, (conf, state, wanted), partial(_entry, call, conf, state, wanted))
+        uptime = int(state.uptime) if state else 0
+        if adding and uptime and pool in pools:
+            _add_up(pools[pool], row.entry, uptime)
+        if call.allowed(f"/vms/{vmid}", "VM.Audit"):
+            found.append(row.text(uptime, in_pool.get(pool, "")))
+    rows.keep_only(confs)
     return found
 
 
-def _add_up(pool: dict[str, Any], entry: dict[str, Any]) -> None:
+def _ha_state(managed: Entry, conf: GuestConf) -> str | None:
+    """The state that the HA stack wants a guest to have; None when it does not manage it."""
+    found = managed.get(f"{'ct' if conf.kind == 'lxc' else 'vm'}:{conf.vmid}")
+    return found.get("state", "started") if found is not None else None
+
+
+def _entry(call: Call, conf: GuestConf, state: RunState | None, wanted: str | None) -> Entry:
+    """A guest's entry with what only /cluster/resources says of it, its pool aside."""
+    entry = guest_entry(call, conf, state)
+    more = {"lock": conf.values.get("lock"), "tags": conf.values.get("tags"), "hastate": wanted}
+    return entry | {key: value for key, value in more.items() if value is not None}
+
+
+def _add_up(pool: Entry, entry: Entry, uptime: int) -> None:
     """A pool's figures: the longest uptime, sums of memory and cores, the weighted load."""
     cores = pool.get("maxcpu", 0) + entry["maxcpu"]
     load = pool.get("cpu", 0) * pool.get("maxcpu", 0) + entry["cpu"] * entry["maxcpu"]
-    pool["uptime"] = max(pool.get("uptime", 0), entry["uptime"])
+    pool["uptime"] = max(pool.get("uptime", 0), uptime)
     pool["mem"] = pool.get("mem", 0) + entry["mem"]
     pool["maxmem"] = pool.get("maxmem", 0) + entry["maxmem"]
     pool["cpu"], pool["maxcpu"] = load / cores if cores else 0, cores
@@ -157,6 +166,7 @@ def _add_up(pool: dict[str, Any], entry: dict[str, Any]) -> None:
 
 @route("GET", "/cluster/nextid")
 def nextid(call: Call) -> str:
+    """A VMID that is free, or whether one is."""
     if call.has("vmid"):
         vmid = str(call["vmid"])
         if call.pve.guests.get(int(vmid)):
@@ -172,6 +182,7 @@ def nextid(call: Call) -> str:
 
 @route("GET", "/cluster/status")
 def status(call: Call) -> list[dict[str, Any]]:
+    """The one node: no cluster was formed."""
     node = call.pve.node
     return [
         {
@@ -185,68 +196,3 @@ def status(call: Call) -> list[dict[str, Any]]:
             "level": "",
         }
     ]
-
-
-@route("GET", "/cluster/log")
-def log(call: Call) -> list[dict[str, Any]]:
-    return []
-
-
-def option_fields(options: dict[str, Any], name: str) -> dict[str, Any]:
-    """The fields of a datacenter option that is a property string."""
-    text = options.get(name)
-    schema = parameters("PUT", "/cluster/options").get(name, {}).get("format")
-    return split_property_string(schema, text) if text and isinstance(schema, dict) else {}
-
-
-def shown_options(options: dict[str, Any]) -> dict[str, Any]:
-    """Datacenter options as GET gives them: property strings taken apart, tag lists as arrays."""
-    schema = parameters("PUT", "/cluster/options")
-    found: dict[str, Any] = {}
-    for name, value in options.items():
-        known = schema.get(name, {})
-        if name == "registered-tags":
-            found[name] = split_list(value)
-        elif isinstance(known.get("format"), dict) and name not in ("bwlimit", "migration"):
-            found[name] = _typed_fields(known["format"], split_property_string(known["format"], value))
-        elif known.get("type") in ("integer", "boolean"):
-            found[name] = int(value)
-        else:
-            found[name] = value
-    if "migration" in options:
-        found["migration"] = split_property_string(schema["migration"]["format"], options["migration"])
-    return found
-
-
-def _typed_fields(schema: dict[str, Any], fields: dict[str, Any]) -> dict[str, Any]:
-    for name, value in fields.items():
-        if name in ("user-allow-list",):
-            fields[name] = split_list(value)
-        elif schema.get(name, {}).get("type") in ("integer", "boolean") and str(value).isdigit():
-            fields[name] = str(value)
-    return fields
-
-
-@route("GET", "/cluster/options")
-def get_options(call: Call) -> dict[str, Any]:
-    options = call.pve.table("options")
-    found = shown_options(options)
-    if call.allowed("/", "Sys.Audit"):
-        text = "".join(f"{k}: {v}\n" for k, v in sorted(options.items()))
-        return {**found, "digest": hashlib.sha1(text.encode(), usedforsecurity=False).hexdigest()} if text else found
-    return {k: v for k, v in found.items() if k in ("console", "tag-style", "user-tag-access", "consent-text")}
-
-
-@route("PUT", "/cluster/options")
-def put_options(call: Call) -> None:
-    new = {k: str(v) for k, v in call.params.items()}
-    delete = split_list(new.pop("delete", ""))
-    with call.pve.cluster.lock:
-        options = call.pve.table("options")
-        for name in delete:
-            options.pop(name, None)
-        options |= new
-        call.pve.cluster.save()
-
-
-index("/cluster/jobs", "subdir", "schedule-analyze", "realm-sync")

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import ipaddress
+import re
 from typing import Any
 
-from ..errors import bad, failure
+from ..errors import ApiError, bad, failure
 from ..firewall import (
+    ALIAS,
     FIELDS,
     Item,
     check_digest,
@@ -28,8 +30,7 @@ index("/nodes/{node}/firewall", "name", "rules", "options", "log")
 
 
 def _section(call: Call) -> dict[str, Any]:
-    if "vmid" in call.params and "/nodes/" in call.path:
-        call.pve.conf(int(call["vmid"]), "lxc" if "/lxc/" in call.path else "qemu")
+    """The objects of a scope; PVE keeps those of a guest in a file of their own and never looks for the guest."""
     return section(call.pve, section_name(call))
 
 
@@ -45,8 +46,29 @@ def _rules(call: Call) -> list[Item]:
     return group_rules
 
 
-def _numbered(rules: list[Item]) -> list[Item]:
-    return [{**rule, "pos": number} for number, rule in enumerate(with_digest(rules))]
+def _numbered(call: Call, rules: list[Item]) -> list[Item]:
+    """The rules with their positions; one that names what is gone says so."""
+    found = []
+    for number, rule in enumerate(with_digest(rules)):
+        checked, errors = _verified(call, rule)
+        shown = {key: value for key, value in rule.items() if key != "ipversion" or "ipversion" in checked}
+        found.append({**shown, "pos": number, **({"errors": errors} if errors else {})})
+    return found
+
+
+def _verified(call: Call, rule: Item) -> tuple[Item, dict[str, str]]:
+    """A rule without the fields that are wrong by now, and what is wrong with them."""
+    left, errors = dict(rule), dict[str, str]()
+    for _ in rule:
+        try:
+            check_rule(call, left)
+            break
+        except ApiError as error:
+            errors |= error.errors or {}
+            left = {key: value for key, value in left.items() if key not in errors}
+            if not error.errors or {"type", "action"} & errors.keys():
+                break
+    return left, errors
 
 
 def _position(call: Call, rules: list[Item]) -> int:
@@ -57,28 +79,31 @@ def _position(call: Call, rules: list[Item]) -> int:
 
 
 def _copied(rule: Item, call: Call) -> Item:
-    """The rule with the call's fields; empty texts remove a field."""
+    """The rule with the call's fields; a dash removes a field."""
     found = dict(rule)
     for key in FIELDS:
-        if key != "pos" and call.has(key):
-            found[key] = int(call[key]) if key == "enable" else call[key]
+        if key == "pos" or not call.has(key):
+            continue
+        if call[key] == "-":
+            found.pop(key, None)
+        else:
+            found[key] = int(call[key]) if key == "enable" else str(call[key]).split("\n")[0]
     return found
 
 
 def _list_rules(call: Call) -> list[Item]:
-    return _numbered(_rules(call))
+    return _numbered(call, _rules(call))
 
 
 def _get_rule(call: Call) -> Item:
     rules = _rules(call)
     position = _position(call, rules)
-    return _numbered(rules)[position]
+    return {**_numbered(call, rules)[position], "pos": str(call["pos"])}
 
 
 def _create_rule(call: Call) -> None:
     with call.pve.firewall.lock:
         rules = _rules(call)
-        check_digest(call, rules)
         rule = _copied({}, call)
         check_rule(call, rule)
         rule.setdefault("enable", 0)
@@ -98,6 +123,10 @@ def _update_rule(call: Call) -> None:
         else:
             rule = _copied(rules[position], call)
             for key in split_list(str(call.get("delete", ""))):
+                if key not in FIELDS:
+                    raise bad(delete=f"no such property ('{key}')")
+                if key in ("type", "action"):
+                    raise bad(delete=f"unable to delete required property '{key}'")
                 rule.pop(key, None)
             check_rule(call, rule)
             rules[position] = rule
@@ -256,13 +285,30 @@ def _entry(call: Call) -> Item:
     return found
 
 
+def _member(call: Call) -> str:
+    """What a set keeps: the name of an alias that exists, or an address without needless parts."""
+    text = str(call["cidr"])
+    alias = ALIAS.fullmatch(text)
+    if not alias:
+        if "/" not in text:
+            return text
+        network = ipaddress.ip_network(text, strict=False)
+        return str(network.network_address) if network.prefixlen == network.max_prefixlen else str(network)
+    own, cluster = _section(call)["aliases"], section(call.pve, "cluster")["aliases"]
+    known = {**({} if alias[1] == "guest/" else cluster), **({} if alias[1] == "dc/" else own)}
+    if alias[1] == "dc/":
+        known = cluster
+    if alias[2].lower() not in known:
+        raise failure(f"no such alias '{alias[2]}'")
+    return text
+
+
 def _create_entry(call: Call) -> None:
-    cidr = str(call["cidr"])
     with call.pve.firewall.lock:
-        entries = _entries(call)
+        entries, cidr = _entries(call), _member(call)
         if any(e["cidr"] == cidr for e in entries):
             raise bad(cidr=f"address '{cidr}' already exists")
-        if cidr.endswith("/0"):
+        if re.search(r"/0+$", cidr):
             raise bad(cidr="a zero prefix is not allowed in ipset entries")
         fresh: Item = {"cidr": cidr}
         if call.flag("nomatch"):
@@ -282,9 +328,11 @@ def _update_entry(call: Call) -> None:
     with call.pve.firewall.lock:
         check_digest(call, _entries(call))
         entry = _entry(call)
-        if call.has("nomatch"):
-            entry["nomatch"] = int(call.flag("nomatch"))
-        if call.has("comment"):
+        for key in ("nomatch", "comment"):
+            entry.pop(key, None)
+        if call.flag("nomatch"):
+            entry["nomatch"] = 1
+        if call.get("comment"):
             entry["comment"] = call["comment"]
         call.pve.firewall.save()
 
@@ -304,10 +352,10 @@ def _refs(call: Call) -> list[Item]:
         scopes["guest"] = _section(call)
     for scope, objects in scopes.items():
         for name, entry in sorted(objects["ipset"].items()) if kind in (None, "ipset") else ():
-            item = {"type": "ipset", "name": name, "ref": f"+{scope}/{name}", "scope": scope}
+            item = {"type": "ipset", "name": name, "ref": f"+{name}", "scope": scope}
             found.append({**item, **({"comment": entry["comment"]} if entry.get("comment") else {})})
-        for entry in objects["aliases"].values() if kind in (None, "alias") else ():
-            item = {"type": "alias", "name": entry["name"], "ref": f"{scope}/{entry['name']}", "scope": scope}
+        for name, entry in sorted(objects["aliases"].items()) if kind in (None, "alias") else ():
+            item = {"type": "alias", "name": name, "ref": name, "scope": scope}
             found.append({**item, **({"comment": entry["comment"]} if entry.get("comment") else {})})
     return found
 

@@ -1,237 +1,213 @@
-"""High availability: resources, rules, status (the lab has one node: nothing ever moves)."""
+"""HA rules: which nodes resources prefer, and which of them belong together or apart."""
 
 from __future__ import annotations
 
-import hashlib
-import json
-import time
+import re
 from typing import Any
 
-from ..errors import ApiError, bad_field, failure
-from ..registry import Call, index, route
+from ..errors import VERIFICATION, ApiError, failure
+from ..registry import Call, route
+from ..schema import UNKNOWN, check, check_object
+from ..sections import section
 from ..words import split_list
+from .ha_resources import digest, resources
 
-BASE = "/cluster/ha"
-index(BASE, "id", "status", "resources", "groups", "rules")
-index(BASE + "/status", "name", "current", "manager_status", "disarm-ha", "arm-ha")
-GONE = "ha groups have been migrated to rules"
-RULE_FIELDS = {
-    "node-affinity": ({"resources", "nodes"}, {"strict", "comment", "disable"}),
-    "resource-affinity": ({"resources", "affinity"}, {"comment", "disable"}),
+BASE = "/cluster/ha/rules"
+COMMON: dict[str, dict[str, Any]] = {
+    "resources": {"type": "string", "format": "pve-ha-resource-id-list"},
+    "comment": {"type": "string", "maxLength": 4096, "optional": 1},
+    "disable": {"type": "boolean", "optional": 1},
 }
+FIELDS: dict[str, dict[str, dict[str, Any]]] = {
+    "node-affinity": {
+        **COMMON,
+        "nodes": {"type": "string", "format": "pve-ha-node-list"},
+        "strict": {"type": "boolean", "optional": 1},
+    },
+    "resource-affinity": {**COMMON, "affinity": {"type": "string", "enum": ["positive", "negative"]}},
+}
+FIRST: dict[str, dict[str, Any]] = {
+    "rule": {"type": "string", "format": "pve-configid"},
+    "type": {"type": "string", "enum": list(FIELDS)},
+}
+CHANGE: dict[str, dict[str, Any]] = {
+    "delete": {"type": "string", "format": "pve-configid-list", "maxLength": 4096, "optional": 1},
+    "digest": {"type": "string", "maxLength": 64, "optional": 1},
+}
+OPTIONS = {
+    "node-affinity": section("resources nodes", "strict comment disable"),
+    "resource-affinity": section("resources affinity", "comment disable"),
+}
+NUMBERS = ("strict", "disable")
+Rule = dict[str, Any]
 
 
-def _digest(table: dict[str, Any]) -> str:
-    return hashlib.sha1(json.dumps(table, sort_keys=True).encode(), usedforsecurity=False).hexdigest()
+def _rules(call: Call) -> dict[str, Rule]:
+    return call.pve.table("ha_rules")
 
 
-for _method, _path, _verb in (
-    ("GET", "/groups", "index groups"),
-    ("POST", "/groups", "create group"),
-    ("GET", "/groups/{group}", "read group"),
-    ("PUT", "/groups/{group}", "update group"),
-    ("DELETE", "/groups/{group}", "delete group"),
-):
-
-    @route(_method, BASE + _path)
-    def _gone(call: Call, verb: str = _verb) -> None:
-        raise failure(f"cannot {verb}: {GONE}")
-
-
-# --- resources
-
-
-def _sid(call: Call) -> str:
-    """The resource id: ct:101 for 101."""
-    text = str(call["sid"])
-    if not text.isdigit():
-        return text
-    conf = call.pve.guests.get(int(text))
-    if conf is None:
-        raise failure(f"unable to find service '{text}' on cluster")
-    return f"{'ct' if conf.kind == 'lxc' else 'vm'}:{text}"
+def _validate(call: Call, known: dict[str, dict[str, Any]], optional: bool) -> None:
+    """Checks parameters whose schema hangs on the rule's type, in PVE's order and words."""
+    errors: dict[str, str] = {}
+    for name, schema in known.items():
+        check(call.params.get(name), schema, name, errors)
+    kind = call.params.get("type")
+    fields = FIELDS.get(str(kind), {})
+    if fields:
+        mine = {k: v for k, v in call.params.items() if k in fields}
+        schemas = {k: {**v, "optional": 1} if optional else v for k, v in fields.items()}
+        check_object(f"oneOf[{kind}]", schemas, mine, False, errors)
+    if fields or kind is None:
+        errors |= {name: UNKNOWN for name in call.params if name not in {**known, **fields}}
+    if errors:
+        raise ApiError(400, VERIFICATION, errors)
 
 
-def _shown(call: Call, sid: str) -> dict[str, Any]:
-    table = call.pve.table("ha_resources")
-    return {**table[sid], "sid": sid, "type": sid.partition(":")[0], "digest": _digest(table)}
+def _shown(call: Call, name: str) -> Rule:
+    table = _rules(call)
+    if name not in table:
+        raise failure(f"no such ha rule '{name}'")
+    found = {**table[name], "rule": name, "digest": digest(table)}
+    errors = _problems(call, table).get(name)
+    return {**found, "errors": {"resources": errors}} if errors else found
 
 
-@route("GET", BASE + "/resources")
-def resources(call: Call) -> list[dict[str, Any]]:
-    found = [_shown(call, sid) for sid in sorted(call.pve.table("ha_resources"))]
-    return [item for item in found if call.get("type") in (None, item["type"])]
-
-
-def _checked(call: Call) -> dict[str, Any]:
-    if call.has("group"):
-        raise failure(f"invalid parameter 'group': {GONE}")
-    numbers = ("max_relocate", "max_restart", "failback")
-    names = ("comment", "state", *numbers)
-    return {n: int(call[n]) if n in numbers else call[n] for n in names if call.has(n)}
-
-
-@route("POST", BASE + "/resources")
-def create_resource(call: Call) -> None:
-    sid = _sid(call)
-    kind, _, vmid = sid.partition(":")
-    if call.has("type") and call["type"] != kind:
-        raise failure("types does not match")
-    found = call.pve.guests.get(int(vmid)) if vmid.isdigit() else None
-    if found is None:
-        raise failure(f"resource '{sid}' does not exist in cluster")
-    if (found.kind == "lxc") != (kind == "ct"):
-        raise failure(f"resource '{sid}' - guest with ID {vmid} is not a {'container' if kind == 'ct' else 'VM'}")
-    with call.pve.cluster.lock:
-        table = call.pve.table("ha_resources")
-        if sid in table:
-            raise failure(f"create resource failed: resource ID '{sid}' already defined")
-        table[sid] = {"state": "started", **_checked(call)}
-        call.pve.cluster.save()
-
-
-def _resource(call: Call) -> str:
-    sid = _sid(call)
-    if sid not in call.pve.table("ha_resources"):
-        raise failure(f"no such resource '{sid}'")
-    return sid
-
-
-@route("GET", BASE + "/resources/{sid}")
-def get_resource(call: Call) -> dict[str, Any]:
-    return _shown(call, _resource(call))
-
-
-@route("PUT", BASE + "/resources/{sid}")
-def update_resource(call: Call) -> None:
-    sid = _resource(call)
-    with call.pve.cluster.lock:
-        entry = call.pve.table("ha_resources")[sid]
-        for key in split_list(str(call.get("delete", ""))):
-            entry.pop(key, None)
-        entry |= _checked(call)
-        call.pve.cluster.save()
-
-
-@route("DELETE", BASE + "/resources/{sid}")
-def delete_resource(call: Call) -> None:
-    sid = _sid(call)
-    with call.pve.cluster.lock:
-        if call.pve.table("ha_resources").pop(sid, None) is None:
-            raise failure(f"cannot delete service '{sid}', not HA managed!")
-        call.pve.cluster.save()
-
-
-# --- rules
-
-
-@route("GET", BASE + "/rules")
-def rules(call: Call) -> list[dict[str, Any]]:
-    table = call.pve.table("ha_rules")
-    found = sorted(((entry["order"], name) for name, entry in table.items()))
-    shown = [_rule(call, name) for _, name in found]
-    wanted = call.get("resource")
+@route("GET", BASE)
+def listing(call: Call) -> list[Rule]:
+    """All rules, or those of a type or about a resource."""
+    order = sorted(_rules(call), key=lambda name: _rules(call)[name]["order"])
+    shown = [_shown(call, name) for name in order]
+    kind, wanted = call.get("type"), call.get("resource")
     return [
         rule
         for rule in shown
-        if call.get("type") in (None, rule["type"]) and (not wanted or wanted in rule["resources"].split(","))
+        if kind in (None, rule["type"]) and (not wanted or wanted in split_list(rule["resources"]))
     ]
 
 
-def _rule(call: Call, name: str) -> dict[str, Any]:
-    table = call.pve.table("ha_rules")
-    if name not in table:
-        raise failure(f"no such ha rule '{name}'")
-    return {**table[name], "rule": name, "digest": _digest(table)}
+@route("GET", BASE + "/{rule}")
+def get(call: Call) -> Rule:
+    """One rule."""
+    return _shown(call, str(call["rule"]))
 
 
-@route("GET", BASE + "/rules/{rule}")
-def get_rule(call: Call) -> dict[str, Any]:
-    return _rule(call, str(call["rule"]))
-
-
-def _check_fields(kind: str, values: dict[str, Any], create: bool) -> dict[str, Any]:
-    required, optional = RULE_FIELDS[kind]
-    for key in values:
-        if key not in required | optional:
-            raise bad_field(
-                key, "property is not defined in schema and the schema does not allow additional properties"
-            )
-    for key in sorted(required) if create else ():
-        if key not in values:
-            raise failure(f"missing value for required option '{key}'")
-    return {k: int(v) if k in ("strict", "disable") else v for k, v in values.items() if (k, v) != ("disable", "0")}
-
-
-def _check_resources(call: Call, text: str, prefix: str) -> None:
-    managed = call.pve.table("ha_resources")
-    unknown = sorted(sid for sid in split_list(text) if sid not in managed)
+def _check_resources(call: Call, text: str) -> None:
+    unknown = sorted({sid for sid in split_list(text) if sid not in resources(call)})
+    if not split_list(text):
+        raise failure("no resources were specified")
     if unknown:
-        raise failure(f"{prefix}cannot use unmanaged resource(s) {', '.join(unknown)}.")
+        raise failure(f"cannot use unmanaged resource(s) {', '.join(unknown)}.")
 
 
-@route("POST", BASE + "/rules")
-def create_rule(call: Call) -> None:
-    values = dict(call.params)
-    kind, name = str(values.pop("type", "")), str(values.pop("rule", ""))
-    missing = {n: "property is missing and it is not optional" for n, v in (("type", kind), ("rule", name)) if not v}
-    if missing:
-        raise ApiError(400, "Parameter verification failed.\n", missing)
-    if kind not in RULE_FIELDS:
-        text = f"value '{kind}' does not have a value in the enumeration '{', '.join(sorted(RULE_FIELDS))}'"
-        raise bad_field("type", text)
-    fresh = _check_fields(kind, values, True)
-    with call.pve.cluster.lock:
-        table = call.pve.table("ha_rules")
-        if name in table:
-            raise failure(f"create ha rule failed: HA rule '{name}' already defined")
-        _check_resources(call, str(fresh["resources"]), "create ha rule failed: ")
-        table[name] = {"type": kind, "order": 1 + max([e["order"] for e in table.values()], default=0), **fresh}
-        call.pve.cluster.save()
+def _check_nodes(call: Call, text: str) -> None:
+    names = sorted({re.sub(r":\d+$", "", node) for node in split_list(text)})
+    unknown = [name for name in names if name != call.pve.node.name]
+    if not names:
+        raise failure("no nodes were specified")
+    if unknown:
+        raise failure(f"cannot use non-existent node(s) {', '.join(unknown)}.")
 
 
-@route("PUT", BASE + "/rules/{rule}")
-def update_rule(call: Call) -> None:
-    values = {k: v for k, v in call.params.items() if k not in ("rule", "digest", "delete", "type")}
-    failed = "update HA rules failed: "
-    with call.pve.cluster.lock:
-        entry = call.pve.table("ha_rules").get(call["rule"])
-        if entry is None:
-            raise failure(f"{failed}HA rule '{call['rule']}' does not exist")
-        fresh = _check_fields(entry["type"], values, False)
-        if "resources" in fresh:
-            _check_resources(call, str(fresh["resources"]), failed)
-        for key in split_list(str(call.get("delete", ""))):
-            entry.pop(key, None)
-        entry |= fresh
-        call.pve.cluster.save()
+def _members(rule: Rule) -> set[str]:
+    return set(split_list(rule["resources"]))
 
 
-@route("DELETE", BASE + "/rules/{rule}")
-def delete_rule(call: Call) -> None:
-    with call.pve.cluster.lock:
-        call.pve.table("ha_rules").pop(str(call["rule"]), None)
-        call.pve.cluster.save()
-
-
-@route("GET", BASE + "/status/current")
-def current(call: Call) -> list[dict[str, Any]]:
-    node = call.pve.node.name
-    found: list[dict[str, Any]] = [{"id": "quorum", "type": "quorum", "node": node, "quorate": 1, "status": "OK"}]
-    for sid, entry in sorted(call.pve.table("ha_resources").items()):
-        state = entry["state"]
-        item = {"id": f"service:{sid}", "type": "service", "sid": sid, "node": node, "state": state}
-        found.append({**item, "request_state": state, "status": f"{sid} ({node}, {state})", "crm_state": state})
+def _problems(call: Call, table: dict[str, Rule]) -> dict[str, list[str]]:
+    """What makes rules infeasible, by rule."""
+    active = {name: rule for name, rule in table.items() if not rule.get("disable")}
+    found: dict[str, list[str]] = {}
+    for name, rule in active.items():
+        texts = _node_problems(name, rule, active) if rule["type"] == "node-affinity" else _affinity(rule, active)
+        if texts:
+            found[name] = texts
     return found
 
 
-@route("GET", BASE + "/status/manager_status")
-def manager_status(call: Call) -> dict[str, Any]:
-    node = call.pve.node.name
-    manager = {
-        "master_node": node,
-        "node_status": {node: "online"},
-        "service_status": {},
-        "timestamp": int(time.time()),
-    }
-    return {"manager_status": manager, "lrm_status": {node: {}}, "quorum": {"node": node, "quorate": "1"}}
+def _node_problems(name: str, rule: Rule, active: dict[str, Rule]) -> list[str]:
+    others = [r for n, r in active.items() if n != name and r["type"] == "node-affinity"]
+    taken = sorted(_members(rule) & {sid for other in others for sid in _members(other)})
+    return [f"resource '{sid}' is already used in another node affinity rule" for sid in taken]
+
+
+def _affinity(rule: Rule, active: dict[str, Rule]) -> list[str]:
+    mine, positive = _members(rule), rule["affinity"] == "positive"
+    if len(mine) < 2:
+        return ["rule is ineffective as there are less than two resources"]
+    found = [] if positive else ["rule defines more resources than available nodes"]
+    opposite = "negative" if positive else "positive"
+    rivals = (r for r in active.values() if r["type"] == "resource-affinity" and r["affinity"] == opposite)
+    if any(len(mine & _members(rival)) > 1 for rival in rivals):
+        found.append(f"rule shares two or more resources with a {opposite} resource affinity rule")
+    return found
+
+
+def _keep(call: Call, name: str, rule: Rule) -> None:
+    table = {**_rules(call), name: rule}
+    texts = _problems(call, table).get(name)
+    if texts:
+        raise ApiError(400, f"Rule '{name}' is invalid.\n", {"resources": ", ".join(texts)})
+    _rules(call)[name] = rule
+    call.pve.cluster.save()
+
+
+def _values(params: dict[str, Any]) -> Rule:
+    found: Rule = {k: int(v) if k in NUMBERS else v for k, v in params.items() if (k, str(v)) != ("disable", "0")}
+    if "resources" in found:
+        found["resources"] = ",".join(sorted(split_list(found["resources"])))
+    return found
+
+
+@route("POST", BASE)
+def create(call: Call) -> None:
+    """Makes a rule."""
+    _validate(call, FIRST, optional=False)
+    name = str(call["rule"])
+    new = _values({k: v for k, v in call.params.items() if k != "rule"})
+    with call.pve.cluster.lock:
+        try:
+            if name in _rules(call):
+                raise failure(f"HA rule '{name}' already defined")
+            _check_resources(call, new["resources"])
+            if "nodes" in new:
+                _check_nodes(call, new["nodes"])
+            order = 1 + max((rule["order"] for rule in _rules(call).values()), default=0)
+            _keep(call, name, {**new, "order": order})
+        except ApiError as error:
+            raise failure(f"create ha rule failed: {error.text}") from None
+
+
+@route("PUT", BASE + "/{rule}")
+def update(call: Call) -> None:
+    """Changes a rule; its type must be named again."""
+    _validate(call, {**FIRST, **CHANGE}, optional=True)
+    with call.pve.cluster.lock:
+        try:
+            _change(call, str(call["rule"]))
+        except ApiError as error:
+            raise failure(f"update HA rules failed: {error.text}") from None
+
+
+def _change(call: Call, name: str) -> None:
+    if call.has("digest") and call["digest"] != digest(_rules(call)):
+        raise failure("detected modified configuration - file changed by other user? Try again.")
+    old = _rules(call).get(name)
+    if old is None:
+        raise failure(f"HA rule '{name}' does not exist")
+    if call["type"] != old["type"]:
+        raise failure("unexpected property 'type'")
+    new = _values({k: v for k, v in call.params.items() if k not in ("rule", "type", *CHANGE)})
+    if "resources" in new:
+        _check_resources(call, new["resources"])
+    if "nodes" in new:
+        _check_nodes(call, new["nodes"])
+    delete = split_list(str(call.get("delete", "")))
+    OPTIONS[old["type"]].remove(delete, new)
+    _keep(call, name, {**{k: v for k, v in old.items() if k not in delete}, **new})
+
+
+@route("DELETE", BASE + "/{rule}")
+def delete(call: Call) -> None:
+    """Removes a rule; one that is not there is fine."""
+    with call.pve.cluster.lock:
+        if _rules(call).pop(str(call["rule"]), None) is not None:
+            call.pve.cluster.save()

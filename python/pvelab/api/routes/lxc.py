@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
 from ...backend import RunState
-from .. import common, ha, lxc_config, volumes
+from .. import common, guest_removal, ha, lxc_config, lxc_update, rows, volume_features, volumes
 from ..errors import TaskError, failure
 from ..guestconf import GuestConf
+from ..pve import Pve
 from ..registry import Call, index, route
 from ..tasks import Log
-from ..words import format_size, parse_size, split_list, truth
+from ..words import parse_size, split_list, truth
+from .storage_content import shown_path
 
 BASE = "/nodes/{node}/lxc"
 ONE = BASE + "/{vmid}"
+MODIFIED = "detected modified configuration - file changed by other user? Try again."
 PRESSURE = {f"pressure{what}{kind}": "0.00" for what in ("cpu", "io", "memory") for kind in ("some", "full")}
 
 
@@ -28,7 +32,7 @@ def status(call: Call, conf: GuestConf, state: RunState | None) -> dict[str, Any
         "status": "running" if state else "stopped",
         "name": (values.get("hostname") or f"CT{conf.vmid}").replace(" ", ""),
         "cpus": int(float(cpus)) if cpus and float(cpus) else call.pve.node.cores,
-        "disk": state.disk if state else 0,
+        "disk": state.disk if state else 0,  # of a running container PVE asks its file system
         "maxdisk": size,
         "mem": state.memory if state else 0,
         "swap": 0,
@@ -53,17 +57,14 @@ def status(call: Call, conf: GuestConf, state: RunState | None) -> dict[str, Any
 
 
 @route("GET", BASE)
-def listing(call: Call) -> list[dict[str, Any]]:
-    states = call.pve.runtime.all()
-    return [
-        status(call, conf, states.get(conf.vmid))
-        for conf in call.pve.guests.all()
-        if conf.kind == "lxc" and call.allowed(f"/vms/{conf.vmid}", "VM.Audit")
-    ]
+def listing(call: Call) -> rows.JsonText:
+    """The containers that the caller may see."""
+    return rows.listing(call, "lxc", status)
 
 
 @route("GET", ONE)
 def directory(call: Call) -> list[dict[str, str]]:
+    """What there is below a container."""
     call.pve.conf(call.vmid, "lxc")
     names = "config pending status vncproxy termproxy vncwebsocket spiceproxy migrate clone rrd rrddata"
     return [{"subdir": n} for n in f"{names} firewall snapshot resize interfaces".split()]
@@ -71,16 +72,26 @@ def directory(call: Call) -> list[dict[str, str]]:
 
 @route("GET", ONE + "/config")
 def get_config(call: Call) -> dict[str, Any]:
-    return common.config_result(call, call.pve.conf(call.vmid, "lxc"))
+    """The configuration with what is pending, or as it is now, or of a snapshot."""
+    found = common.config_result(call, call.pve.conf(call.vmid, "lxc"))
+    return {key: value for key, value in found.items() if _readable(call, key)}
 
 
 @route("GET", ONE + "/pending")
 def get_pending(call: Call) -> list[dict[str, Any]]:
-    return common.pending_result(call.pve.conf(call.vmid, "lxc"))
+    """The configuration and what waits for a restart."""
+    found = common.pending_result(call.pve.conf(call.vmid, "lxc"))
+    return [item for item in found if _readable(call, item["key"])]
+
+
+def _readable(call: Call, key: str) -> bool:
+    """Whether the caller may read an option: environments may hold secrets."""
+    return key != "env" or call.allowed(f"/vms/{call.vmid}", "VM.Config.Options")
 
 
 @route("PUT", ONE + "/config")
 def put_config(call: Call) -> None:
+    """Changes options; what cannot be changed in a running container waits."""
     new = {k: str(v) for k, v in call.params.items() if k not in ("node", "vmid", "digest")}
     if not new:
         raise failure("no options specified")
@@ -94,16 +105,16 @@ def put_config(call: Call) -> None:
         check_digest(call, conf)
         unprivileged = truth(conf.values.get("unprivileged"))
         lxc_config.check_modify(call, vmid, None, conf.values, {}, [*delete, *revert], unprivileged)
-        lxc_config.check_sets(new, delete, revert)
+        lxc_update.check_sets(new, delete, revert)
         lxc_config.check_modify(call, vmid, None, conf.values, new, [], unprivileged)
-        changed = lxc_config.update(call, conf, new, delete, revert, call.pve.running(vmid))
+        changed = lxc_update.update(call, conf, new, delete, revert, call.pve.running(vmid))
         call.pve.guests.save(changed)
 
 
 def check_digest(call: Call, conf: GuestConf) -> None:
     """Raises when the caller's digest is not that of the stored configuration."""
     if call.has("digest") and call["digest"] != conf.digest:
-        raise failure("detected modified configuration - file changed by other user? Try again.")
+        raise failure(MODIFIED)
 
 
 def _check_removal(call: Call, conf: GuestConf) -> None:
@@ -116,6 +127,7 @@ def _check_removal(call: Call, conf: GuestConf) -> None:
 
 @route("DELETE", ONE)
 def destroy(call: Call) -> str:
+    """Removes a container in a task."""
     pve, vmid = call.pve, call.vmid
     _check_removal(call, pve.conf(vmid, "lxc"))
     running = f"unable to destroy CT {vmid} - container is running"
@@ -132,39 +144,14 @@ def destroy(call: Call) -> str:
                     raise TaskError(running)
                 log(f"forced to stop CT {vmid} before destroying!")
                 pve.backend.stop(pve.spec(conf), log)
-            remove(call, conf, log)
+            guest_removal.remove(call, conf, log)
 
     return call.start("vzdestroy", vmid, work)
 
 
-def remove(call: Call, conf: GuestConf, log: Log) -> None:
-    """Removes a stopped guest of either kind with its disks and all that names it."""
-    pve, vmid = call.pve, conf.vmid
-    locked = conf.copy()
-    locked.values["lock"] = "destroyed"
-    pve.guests.save(locked)
-    pve.backend.destroy(pve.spec(conf), log)
-    volumes.release(pve, *volumes.owned(pve, vmid))
-    pve.runtime.forget()
-    common.forget_access(pve, vmid)
-    if call.flag("purge"):
-        word = common.WORD[conf.kind]
-        log(f"purging {word} {vmid} from related configurations..")
-        ha.forget(pve, f"{'ct' if conf.kind == 'lxc' else 'vm'}:{vmid}")
-        _forget_backups(call, vmid)
-    pve.guests.remove(conf)
-
-
-def _forget_backups(call: Call, vmid: int) -> None:
-    with call.pve.cluster.lock:
-        for job in call.pve.table("backup").values():
-            if job.get("vmid"):
-                job["vmid"] = ",".join(v for v in job["vmid"].split(",") if v != str(vmid))
-        call.pve.cluster.save()
-
-
 @route("PUT", ONE + "/resize")
 def resize(call: Call) -> str:
+    """Grows a disk in a task."""
     pve, vmid, disk = call.pve, call.vmid, str(call["disk"])
 
     def check() -> tuple[GuestConf, dict[str, Any], int]:
@@ -173,11 +160,14 @@ def resize(call: Call) -> str:
         new = {"disk": disk}
         lxc_config.check_modify(call, vmid, None, conf.values, new, [], truth(conf.values.get("unprivileged")))
         check_digest(call, conf)
-        if disk not in conf.values:
-            raise failure("unable to parse value of 'volume': property is missing and it is not optional")
-        fields = lxc_config.parse_volume(disk, conf.values[disk])
-        call.check(f"/storage/{volumes.split(fields['volume'])[0]}", "Datastore.AllocateSpace")
-        return conf, fields, new_size(call, volumes.size_of(pve, fields["volume"]))
+        fields = lxc_update.disk(conf, disk)
+        volid = str(fields["volume"])
+        sid, name = volumes.split(volid)
+        owner = volumes.parse_name(volumes.storage(pve, sid), name).owner
+        if owner != vmid:
+            raise failure(f"can't resize mount point owned by another container ({owner})")
+        call.check(f"/storage/{sid}", "Datastore.AllocateSpace")
+        return conf, fields, new_size(call, volumes.size_of(pve, volid))
 
     check()
 
@@ -192,9 +182,17 @@ def resize(call: Call) -> str:
             conf = conf.copy()
             conf.values[disk] = lxc_config.print_volume(disk, fields)
             pve.guests.save(conf)
-            log(f"  Size of volume {fields['volume']} changed to {format_size(size)}.")
+            if volumes.storage(pve, volumes.split(fields["volume"])[0])["type"] in volumes.FILE_BASED:
+                _say_resized(call, fields["volume"], size, log)
 
     return call.start("resize", vmid, work)
+
+
+def _say_resized(call: Call, volid: str, size: int, log: Log) -> None:
+    path, blocks = shown_path(call, volid), size // 4096
+    log("Image resized.")
+    log(f"Resizing the filesystem on {path} to {blocks} (4k) blocks.")
+    log(f"The filesystem on {path} is now {blocks} (4k) blocks long.\n")
 
 
 def new_size(call: Call, current: int) -> int:
@@ -211,37 +209,68 @@ def new_size(call: Call, current: int) -> int:
 
 @route("POST", ONE + "/template")
 def template(call: Call) -> None:
+    """Turns a container into a template: its task is started, but not named in the answer."""
     pve, vmid = call.pve, call.vmid
 
     def check() -> GuestConf:
         conf = pve.conf(vmid, "lxc")
         common.check_lock(conf)
-        if common.is_template(conf):
-            raise failure("you can't convert a CT to template if the CT is already a template")
-        if pve.running(vmid):
-            raise failure("you can't convert a CT to template if the CT is running")
         if conf.snapshots:
             raise failure("unable to create template, because CT contains snapshots")
+        if common.is_template(conf):
+            raise failure("you can't convert a template to a template")
+        if pve.running(vmid):
+            raise failure("you can't convert a CT to template if the CT is running")
         return conf
-
-    check()
 
     def work(log: Log) -> None:
         with pve.lock(vmid, "lxc", log):
-            conf = check().copy()
-            conf.values["template"] = "1"
+            conf = pve.conf(vmid, "lxc").copy()
+            make_template(pve, conf)
             pve.guests.save(conf)
 
+    with pve.lock(vmid, "lxc", held="lock" in call.faults):
+        check()
     call.start("vztemplate", vmid, work)
+
+
+def make_template(pve: Pve, conf: GuestConf) -> None:
+    """Makes base images of a container's disks and marks it as a template."""
+    disks = list(volume_features.each("lxc", conf.values))
+    for _, _, volid in disks:
+        if not volume_features.has(pve, "template", volid):
+            raise TaskError(f"Template feature is not available for '{volid}'")
+    for key, fields, volid in disks:
+        conf.values[key] = volume_features.printed("lxc", key, fields, volume_features.make_base(pve, volid))
+    conf.values["template"] = "1"
 
 
 @route("GET", ONE + "/interfaces", slow=True)
 def interfaces(call: Call) -> list[dict[str, Any]] | None:
+    """The network interfaces that a running container has."""
     conf = call.pve.conf(call.vmid, "lxc")
     if not call.pve.running(call.vmid):
         return None
-    found = call.pve.backend.addresses(call.pve.spec(conf))
+    found = call.pve.backend.addresses(call.pve.spec(conf)) or _configured_interfaces(conf)
     return [_lxc_interface(item) for item in found]
+
+
+def _configured_interfaces(conf: GuestConf) -> list[dict[str, Any]]:
+    """What a container without processes would have: the loopback, and each card with its fixed addresses."""
+    local = [_address("127.0.0.1/8"), _address("::1/128")]
+    found = [{"name": "lo", "hardware-address": "00:00:00:00:00:00", "ip-addresses": local}]
+    for key in sorted(k for k in conf.values if re.fullmatch(r"net\d+", k)):
+        net = lxc_config.parse_net(conf.values[key])
+        fixed = [_address(str(net[name])) for name in ("ip", "ip6") if "/" in str(net.get(name, ""))]
+        hardware = str(net["hwaddr"]).lower()
+        found.append({"name": net["name"], "hardware-address": hardware, "ip-addresses": fixed})
+    return found
+
+
+def _address(text: str) -> dict[str, Any]:
+    address, _, length = text.partition("/")
+    kind = "inet6" if ":" in address else "inet"
+    return {"ip-address": address, "ip-address-type": kind, "prefix": int(length)}
 
 
 def _lxc_interface(item: dict[str, Any]) -> dict[str, Any]:
@@ -253,8 +282,9 @@ def _lxc_interface(item: dict[str, Any]) -> dict[str, Any]:
         "ip-addresses": addresses,
     }
     for address in addresses:
-        key = "inet" if address.get("ip-address-type") == "ipv4" else "inet6"
-        result.setdefault(key, f"{address.get('ip-address')}/{address.get('prefix')}")
+        key = "inet" if address.get("ip-address-type") in ("inet", "ipv4") else "inet6"
+        address["ip-address-type"] = key
+        result[key] = f"{address.get('ip-address')}/{address.get('prefix')}"
     return result
 
 

@@ -3,24 +3,25 @@
 from __future__ import annotations
 
 import re
-import time
 from collections.abc import Mapping
 from pathlib import Path
 
 from ...backend import BackendError, GuestSpec
-from .. import backups, common, lxc_config, volumes
+from .. import backups, common, lxc_config, lxc_update, templates, volume_features, volumes
 from ..errors import ApiError, TaskError, bad, failure
-from ..guestconf import GuestConf
+from ..guestconf import GuestConf, Values
 from ..pve import Pve
 from ..registry import Call, route
 from ..tasks import Log
-from ..words import format_size, parse_size, truth
+from ..words import parse_size, truth
+from .after_create import after_create
+from .lxc import make_template
+from .storage_content import shown_path
 
 NOT_CONFIG = {
     "node", "vmid", "ignore-unpack-errors", "bwlimit", "start", "ha-managed", "unprivileged", "restore", "unique",
     "force", "password", "ssh-public-keys", "pool", "ostemplate", "storage",
 }  # fmt: skip
-SYSTEMS = ("debian", "ubuntu", "alpine", "centos", "fedora", "opensuse", "archlinux", "gentoo", "nixos", "devuan")
 KEY = re.compile(r"(ssh-(rsa|dss|ed25519)|ecdsa-sha2-nistp\d+|sk-\S+) \S+")
 
 
@@ -30,6 +31,7 @@ class Creation:
     def __init__(self, call: Call) -> None:
         self.call, self.pve, self.vmid = call, call.pve, call.vmid
         self.restore = call.flag("restore")
+        self.fresh: list[str] = []  # volumes made by this creation
         self.storage = str(call.get("storage", "local"))
         self.old = self.pve.guests.get(self.vmid)
         self.unprivileged = call.flag("unprivileged", default=not self.restore)
@@ -84,7 +86,7 @@ class Creation:
 
     def _configured(self) -> GuestConf:
         plain = {k: v for k, v in self.options.items() if k not in self.disks and not k.startswith("unused")}
-        conf = lxc_config.update(self.call, GuestConf(self.vmid, "lxc"), plain, [], [], False)
+        conf = lxc_update.update(self.call, GuestConf(self.vmid, "lxc"), plain, [], [], False)
         if self.unprivileged:
             conf.values["unprivileged"] = "1"
         return conf
@@ -135,6 +137,8 @@ def reserve(pve: Pve, vmid: int, kind: str, old: GuestConf | None, prefix: str) 
     with pve.mutex:
         if old is None and pve.guests.get(vmid):
             raise failure(f"{prefix} {common.WORD[kind]} {vmid} already exists on node '{pve.node.name}'")
+        if old is not None and old.values.get("lock"):
+            raise failure(f"{prefix} {common.WORD[kind]} is locked ({old.values['lock']})")
         conf = old.copy() if old else GuestConf(vmid, kind)
         conf.values["lock"] = "create"
         pve.guests.save(conf)
@@ -142,11 +146,11 @@ def reserve(pve: Pve, vmid: int, kind: str, old: GuestConf | None, prefix: str) 
 
 def roll_back(asked: Creation, log: Log) -> None:
     """Undoes a failed creation: no disks, no configuration."""
+    volumes.release(asked.pve, *asked.fresh)
     if asked.old is not None:
         asked.pve.guests.save(asked.old)
         return
     asked.pve.backend.destroy(asked.pve.spec(asked.conf), log)
-    volumes.release(asked.pve, *volumes.owned(asked.pve, asked.vmid))
     found = asked.pve.guests.get(asked.vmid)
     if found:
         asked.pve.guests.remove(found)
@@ -154,41 +158,67 @@ def roll_back(asked: Creation, log: Log) -> None:
 
 def _create(asked: Creation, log: Log) -> None:
     pve, conf = asked.pve, asked.conf
-    archive = template_path(asked)
+    saved: Values = {}
     if asked.restore:
         log(f"recovering backed-up configuration from '{asked.archive}'")
-        _take_backup(asked, archive)
-        clear_away(asked, log)
+        saved = _take_backup(asked, template_path(asked))
     elif "rootfs" not in asked.disks:
         asked.disks["rootfs"] = f"{asked.storage}:4"
-    for key in sorted(asked.disks):
-        conf.values[key] = lxc_config.make_volume(asked.call, asked.vmid, key, asked.disks[key])
-        fields = lxc_config.parse_volume(key, conf.values[key])
-        if fields["type"] == "volume":
-            size = parse_size(str(fields.get("size", "0"))) or 0
-            log(f"  Formatted '{fields['volume']}', size={format_size(size)}")
-    conf.values.setdefault("arch", "arm64" if "arm64" in archive.name else "amd64")
-    conf.values.setdefault("ostype", next((s for s in SYSTEMS if archive.name.startswith(s)), "unmanaged"))
+    _make_disks(asked, log)
+    if asked.restore:
+        clear_away(asked, log)
+    archive = template_path(asked)
+    found = templates.look(archive, asked.archive)
+    conf.values.setdefault("ostype", found.system)
     conf.values.setdefault("hostname", f"CT{asked.vmid}")
     conf.values.setdefault("memory", "512")
     conf.values.setdefault("swap", "512")
-    log(f"{'restoring' if asked.restore else 'extracting archive'} '{archive.name}'{' now..' if asked.restore else ''}")
+    if asked.restore:
+        log(f"restoring '{asked.archive}' now..")
+    log(f"extracting archive '{_shown(asked)}'")
     pve.backend.create(GuestSpec(conf.vmid, "lxc", _with_keys(asked)), archive, log)
-    log("Detected container architecture: amd64")
+    log(f"Total bytes read: {archive.stat().st_size}")
     if asked.restore:
         log("merging backed-up and given configuration..")
-    else:
+    if "arch" not in conf.values:
+        conf.values["arch"] = found.arch
+        log(f"Detected container architecture: {found.arch}")
+    if not asked.restore and found.keys:
         for line in pve.backend.host_keys(pve.spec(conf)):
             log(line)
+    if truth(saved.get("template")):
+        log("Convert restored container to template...")
+        make_template(pve, conf)
     pve.guests.save(conf)
     common.add_to_pool(pve, asked.vmid, asked.pool)
+
+
+def _make_disks(asked: Creation, log: Log) -> None:
+    values = asked.conf.values
+    order = sorted(asked.disks, key=lambda key: -1 if key == "rootfs" else int(key[2:]))
+    for key in order:
+        values[key] = lxc_update.make_volume(asked.call, asked.vmid, key, asked.disks[key])
+        fields = lxc_config.parse_volume(key, values[key])
+        if not volumes.NEW_DISK.fullmatch(asked.disks[key].partition(",")[0].removeprefix("volume=")):
+            continue
+        asked.fresh.append(str(fields["volume"]))
+        size = parse_size(str(fields.get("size", "0"))) or 0
+        path = shown_path(asked.call, asked.fresh[-1])
+        if path.endswith(".raw"):
+            log(f"Formatting '{path}', fmt=raw size={size} preallocation=off")
+            log(f"Creating filesystem with {size // 4096} 4k blocks and {size // 16384} inodes")
+
+
+def _shown(asked: Creation) -> str:
+    return asked.archive if asked.archive.startswith("/") else shown_path(asked.call, asked.archive)
 
 
 def clear_away(asked: Creation, log: Log) -> None:
     """Removes what a restore overwrites; from here on a failure leaves nothing."""
     if asked.old is not None:
         asked.pve.backend.destroy(asked.pve.spec(asked.old), log)
-        volumes.release(asked.pve, *volumes.owned(asked.pve, asked.vmid))
+        gone = [v for v in volume_features.referenced(asked.old) if v not in asked.fresh]
+        volumes.release(asked.pve, *gone)
         asked.old = None
 
 
@@ -207,18 +237,18 @@ def _with_keys(asked: Creation) -> Mapping[str, str]:
     return {**asked.conf.values, **extra}
 
 
-def _take_backup(asked: Creation, archive: Path) -> None:
+def _take_backup(asked: Creation, archive: Path) -> Values:
     saved = backups.read_config(asked.pve, archive, asked.vmid, "lxc")
-    conf = asked.conf
+    conf, own_disks = asked.conf, not asked.disks
     for key, value in saved.items():
         if lxc_config.VOLUME.fullmatch(key):
-            if not asked.disks or key not in asked.disks:
+            if own_disks:
                 size = (parse_size(common.size_field(value) or "4G") or 0) / (1 << 30)
                 fields = lxc_config.parse_volume(key, value)
                 fields.pop("size", None)
-                fields["volume"] = f"{asked.storage}:{size:g}"
-                asked.disks.setdefault(key, lxc_config.print_volume(key, fields))
-        elif not key.startswith("unused"):
+                fields["volume"] = f"{asked.storage}:{size:.15g}"
+                asked.disks[key] = lxc_config.print_volume(key, fields)
+        elif not key.startswith("unused") and key not in ("template", "parent", "unprivileged"):
             conf.values.setdefault(key, value)
     if asked.call.flag("unique"):
         for key in [k for k in conf.values if re.fullmatch(r"net\d+", k)]:
@@ -226,32 +256,9 @@ def _take_backup(asked: Creation, archive: Path) -> None:
             net.pop("hwaddr", None)
             text = ",".join(f"{k}={v}" for k, v in net.items())
             conf.values[key] = lxc_config.print_net(asked.pve, text)
-    if not asked.call.has("unprivileged"):
-        conf.values.pop("unprivileged", None)
-        if truth(saved.get("unprivileged")):
-            conf.values["unprivileged"] = "1"
-
-
-def after_create(call: Call, kind: str, vmid: int, log: Log) -> None:
-    """Start and high availability, as asked for: a start that fails does not fail the creation."""
-    if call.flag("start"):
-        from . import lxc_status, qemu_status
-
-        follow_up = Call(call.pve, call.user, {"vmid": str(vmid), "node": call.pve.node.name})
-        try:
-            if kind == "lxc":
-                lxc_status.start(follow_up)
-            else:
-                log("Execute autostart")
-                upid = qemu_status.start(follow_up)
-                task = call.pve.tasks.all[upid]
-                while not task.done.wait(0.05) and time.time() - task.starttime < 600:
-                    pass
-        except ApiError as error:
-            log(f"{error.text}")
-    if call.flag("ha-managed"):
-        log("Add as HA resource")
-        sid = f"{'ct' if kind == 'lxc' else 'vm'}:{vmid}"
-        with call.pve.cluster.lock:
-            call.pve.table("ha_resources")[sid] = {"state": "started" if call.flag("start") else "stopped"}
-            call.pve.cluster.save()
+    if not asked.call.has("unprivileged") and truth(saved.get("unprivileged")):
+        conf.values["unprivileged"] = "1"
+    was = asked.old.values.get("unprivileged") if asked.old else "1"
+    if truth(was) and not truth(conf.values.get("unprivileged")):
+        asked.call.check("/", "Sys.Modify")
+    return saved

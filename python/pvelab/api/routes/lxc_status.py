@@ -5,8 +5,8 @@ from __future__ import annotations
 from typing import Any
 
 from ...backend import BackendError
-from .. import common, ha, lxc_config
-from ..errors import ApiError, TaskError, bad, failure
+from .. import common, ha, lxc_config, lxc_update, volume_features
+from ..errors import TaskError, bad, failure
 from ..guestconf import GuestConf
 from ..registry import Call, route
 from ..tasks import Log
@@ -18,12 +18,14 @@ STATUS = ONE + "/status"
 
 @route("GET", STATUS)
 def directory(call: Call) -> list[dict[str, str]]:
+    """The commands below status."""
     call.pve.conf(call.vmid, "lxc")
     return [{"subdir": name} for name in ("current", "start", "stop", "shutdown", "reboot", "migrate")]
 
 
 @route("GET", STATUS + "/current")
 def current(call: Call) -> dict[str, Any]:
+    """What the container does now."""
     conf = call.pve.conf(call.vmid, "lxc")
     found = status(call, conf, call.pve.runtime.all().get(call.vmid))
     found["ha"] = ha.status(call.pve, f"ct:{call.vmid}")
@@ -38,6 +40,7 @@ def only_root(call: Call, name: str) -> None:
 
 @route("POST", STATUS + "/start")
 def start(call: Call) -> str:
+    """Starts a container in a task."""
     pve, vmid = call.pve, call.vmid
     only_root(call, "skiplock")
     if pve.running(vmid):
@@ -50,9 +53,34 @@ def start(call: Call) -> str:
                 raise TaskError("you can't start a CT if it's a template")
             if not call.flag("skiplock") and conf.values.get("lock") != "mounted":
                 common.check_lock(conf)
+            if truth(conf.values.get("unprivileged")):
+                _check_quotas(conf)
             start_container(call, conf, log)
 
-    return call.start("vzstart", vmid, work)
+    return _by_ha(call, "start", "started") if ha.managed(pve, f"ct:{vmid}") else call.start("vzstart", vmid, work)
+
+
+def _by_ha(call: Call, verb: str, state: str) -> str:
+    """What PVE does for a guest under high availability: it asks the manager."""
+
+    def work(log: Log) -> None:
+        log(f"Requesting HA {verb} for CT {call.vmid}")
+        with call.pve.cluster.lock:
+            call.pve.table("ha_resources")[f"ct:{call.vmid}"]["state"] = state
+            call.pve.cluster.save()
+        conf, running = call.pve.conf(call.vmid, "lxc"), call.pve.running(call.vmid)
+        if state == "started" and not running:
+            start_container(call, conf, log)
+        elif state == "stopped" and running:
+            bring_down(call, conf, log, 60.0, True)
+
+    return call.start(f"ha{verb}", call.vmid, work)
+
+
+def _check_quotas(conf: GuestConf) -> None:
+    for _, fields, _ in volume_features.each("lxc", conf.values):
+        if truth(fields.get("quota")):
+            raise TaskError("Quotas are not supported by unprivileged containers.")
 
 
 def start_container(call: Call, conf: GuestConf, log: Log) -> None:
@@ -60,7 +88,7 @@ def start_container(call: Call, conf: GuestConf, log: Log) -> None:
     pve = call.pve
     if conf.pending or conf.deleted:
         fresh = conf.copy()
-        lxc_config.apply_pending(call, fresh, None, {})
+        lxc_update.apply_pending(call, fresh, None, {})
         conf = pve.guests.save(fresh)
     for key, value in sorted(conf.values.items()):
         if key.startswith("net") and key[3:].isdigit():
@@ -82,16 +110,21 @@ def _check_running(call: Call, word: str = "CT") -> None:
 
 @route("POST", STATUS + "/stop")
 def stop(call: Call) -> str:
+    """Stops a container at once, in a task."""
     pve, vmid = call.pve, call.vmid
     only_root(call, "skiplock")
     _check_running(call)
+    if ha.managed(pve, f"ct:{vmid}"):
+        if call.flag("overrule-shutdown"):
+            raise bad(overrule__shutdown="Not applicable for HA resources.")
+        return _by_ha(call, "stop", "stopped")
 
     def work(log: Log) -> None:
         if call.flag("overrule-shutdown"):
             overrule(call, "vzshutdown", log)
         with pve.lock(vmid, "lxc", log, "lock" in call.faults):
             conf = pve.conf(vmid, "lxc")
-            if not call.flag("skiplock"):
+            if not call.flag("skiplock") and conf.values.get("lock") != "mounted":
                 common.check_lock(conf)
             pve.backend.stop(pve.spec(conf), log)
             pve.runtime.forget()
@@ -105,13 +138,16 @@ def overrule(call: Call, kind: str, log: Log) -> None:
     for task in ended:
         task.stop.set()
     if ended:
-        log(f"overruled {kind} tasks: {' '.join(t.upid for t in ended)}")
+        log(f"overruled {kind} tasks: {', '.join(t.upid for t in ended)}")
 
 
 @route("POST", STATUS + "/shutdown")
 def shutdown(call: Call) -> str:
+    """Asks a container to shut down, in a task."""
     pve, vmid = call.pve, call.vmid
     _check_running(call)
+    if ha.managed(pve, f"ct:{vmid}"):
+        return _by_ha(call, "stop", "stopped")
 
     def work(log: Log) -> None:
         with pve.lock(vmid, "lxc", log, "lock" in call.faults):
@@ -139,6 +175,7 @@ def bring_down(call: Call, conf: GuestConf, log: Log, timeout: float, force: boo
 
 @route("POST", STATUS + "/reboot")
 def reboot(call: Call) -> str:
+    """Shuts a container down and starts it again, with its pending changes."""
     pve, vmid = call.pve, call.vmid
     _check_running(call, "VM")
 
@@ -154,16 +191,25 @@ def reboot(call: Call) -> str:
 
 @route("POST", STATUS + "/suspend")
 def suspend(call: Call) -> str:
+    """Checkpoints a running container, which fails where criu is missing, as on every plain node."""
     _check_running(call)
-    return call.start("vzsuspend", call.vmid, lambda log: _refuse("suspending containers"))
+
+    def work(log: Log) -> None:
+        with call.pve.lock(call.vmid, "lxc", log, "lock" in call.faults):
+            common.check_lock(call.pve.conf(call.vmid, "lxc"))
+            raise TaskError(f"command 'lxc-checkpoint -n {call.vmid} -s -D /var/lib/vz/dump' failed: exit code 1")
+
+    return call.start("vzsuspend", call.vmid, work)
 
 
 @route("POST", STATUS + "/resume")
 def resume(call: Call) -> str:
+    """Restores a checkpointed container, which fails for want of a checkpoint."""
     if call.pve.running(call.vmid):
         raise failure(f"CT {call.vmid} already running")
-    return call.start("vzresume", call.vmid, lambda log: _refuse("resuming containers"))
 
+    def work(log: Log) -> None:
+        command = f"lxc-checkpoint -n {call.vmid} -r --foreground -D /var/lib/vz/dump"
+        raise TaskError(f"command '{command}' failed: exit code 1")
 
-def _refuse(what: str) -> None:
-    raise ApiError(500, f"pvelab does not support {what}\n")
+    return call.start("vzresume", call.vmid, work)

@@ -4,16 +4,22 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections import Counter
 from typing import Any
 
-from ..errors import failure
+from ..errors import ApiError, failure
 from ..registry import Call, index, route
+from ..sections import section
 from ..words import split_list
+from .nodes import pci_devices
 
 BASE = "/cluster/mapping"
 index(BASE, "name", "dir", "pci", "usb")
 KINDS = {"pci": "hardware", "usb": "hardware", "dir": "directory"}
 WORD = {"pci": "pci ID", "usb": "usb ID", "dir": "dir ID"}
+OPTIONS = section("map", "description mdev live-migration-capable")
+USUAL = {"bin", "boot", "dev", "etc", "home", "lib", "media", "mnt", "opt", "proc", "root", "run", "sbin", "srv", "sys",
+         "tmp", "usr", "var"}  # fmt: skip
 RIGHTS = ("Mapping.Modify", "Mapping.Use", "Mapping.Audit")
 
 
@@ -31,11 +37,47 @@ def listing(call: Call, kind: str) -> list[dict[str, Any]]:
     for name, entry in sorted(table.items()):
         if not call.allowed(f"/mapping/{kind}/{name}", *RIGHTS, any_of=True):
             continue
-        shown = {**entry, "id": name, "digest": _digest(table)}
+        shown = {**entry, "id": name, "digest": _digest(table), "type": kind}
         if call.has("check-node"):
-            shown["checks"] = []
+            shown["errors" if kind == "usb" else "checks"] = _problems(call, kind, entry["map"])
         found.append(shown)
     return found
+
+
+def _problems(call: Call, kind: str, maps: list[str]) -> list[dict[str, str]]:
+    """What is wrong with a mapping on this node."""
+    mine = [fields for fields in map(_parsed, maps) if fields.get("node") == call.pve.node.name]
+    if not mine:
+        return [{"severity": "warning", "message": f"No mapping for node {call['check-node']}."}]
+    texts = [text for fields in mine if (text := _wrong(call, kind, fields))]
+    return [{"severity": "error", "message": f"Invalid configuration: {text}\n"} for text in texts]
+
+
+def _parsed(text: str) -> dict[str, str]:
+    return dict(part.partition("=")[::2] for part in text.split(","))
+
+
+def _wrong(call: Call, kind: str, fields: dict[str, str]) -> str | None:
+    if kind == "dir":
+        return None if _is_folder(call, fields["path"]) else f"Path {fields['path']} does not exist"
+    if kind == "usb":
+        return f"usb device '{fields.get('path') or fields['id']}' not found"
+    devices = {device["id"]: device for device in pci_devices(call)}
+    for path in fields["path"].split(";"):
+        address = path if "." in path else f"{path}.0"
+        found = devices.get(address)
+        if found is None:
+            return f"pci device '{address}' not found"
+        real = f"{found['vendor']}:{found['device']}".replace("0x", "")
+        if real != fields["id"].replace("0x", ""):
+            return f"'id' does not match for '{call.params.get('id', '')}' ({real} != {fields['id']})"
+    return None
+
+
+def _is_folder(call: Call, path: str) -> bool:
+    """Whether the node has a directory: those of every Debian, and those that storages are on."""
+    mine = {f"/{name}" for name in USUAL} | {"", "/var/lib/vz", "/mnt/pve"}
+    return path.rstrip("/") in mine | {str(v["path"]) for v in call.pve.storages.data.values() if "path" in v}
 
 
 def get(call: Call, kind: str) -> dict[str, Any]:
@@ -53,9 +95,23 @@ def _fields(call: Call) -> dict[str, Any]:
     return {k: int(v) if k in numbers else v for k, v in call.params.items() if k not in skipped}
 
 
+def _check_folders(call: Call, kind: str, failed: str) -> None:
+    """A directory mapping names one directory of a node, and this node's must be there."""
+    if kind != "dir":
+        return
+    maps = [_parsed(text) for text in call.get("map", [])]
+    for fields in maps:
+        if fields["node"] == call.pve.node.name and not _is_folder(call, fields["path"]):
+            raise failure(f"{failed}Path {fields['path']} does not exist")
+    for node, count in Counter(fields["node"] for fields in maps).items():
+        if count > 1:
+            raise failure(f"{failed}Node '{node}' is specified {count} times.")
+
+
 def create(call: Call, kind: str) -> None:
     """Makes a mapping."""
     name = str(call["id"])
+    _check_folders(call, kind, "")
     with call.pve.cluster.lock:
         table = _table(call, kind)
         if name in table:
@@ -75,9 +131,15 @@ def update(call: Call, kind: str) -> None:
             raise failure(f"{failed}{WORD[kind]} '{name}' does not exist")
         if "map" not in call.params:
             raise failure(f"{failed}missing value for required option 'map'")
-        for key in split_list(str(call.get("delete", ""))):
+        _check_folders(call, kind, failed)
+        delete, new = split_list(str(call.get("delete", ""))), _fields(call)
+        try:
+            OPTIONS.remove(delete, new)
+        except ApiError as error:
+            raise failure(f"{failed}{error.text}") from None
+        for key in delete:
             table[name].pop(key, None)
-        table[name] |= _fields(call)
+        table[name] |= new
         call.pve.cluster.save()
 
 

@@ -19,6 +19,7 @@ def _pools(call: Call) -> dict[str, Any]:
 
 @route("GET", "/pools")
 def listing(call: Call) -> list[dict[str, Any]]:
+    """The pools that the caller may see, or one with its members."""
     if call.has("poolid"):
         return [_whole(call, str(call["poolid"]))]
     return [
@@ -49,13 +50,13 @@ def _whole(call: Call, name: str) -> dict[str, Any]:
 
 @route("GET", "/pools/{poolid}")
 def get(call: Call) -> dict[str, Any]:
-    found = _whole(call, str(call["poolid"]))
-    del found["poolid"]
-    return found
+    """One pool with its members."""
+    return _whole(call, str(call["poolid"]))
 
 
 @route("POST", "/pools")
 def create(call: Call) -> None:
+    """Makes a pool."""
     name = str(call["poolid"])
     failed = "create pool failed: "
     with call.pve.users.lock:
@@ -76,6 +77,7 @@ def create(call: Call) -> None:
 @route("PUT", "/pools/{poolid}")
 @route("PUT", "/pools")
 def update(call: Call) -> None:
+    """Changes a pool's comment and members."""
     name = str(call["poolid"])
     failed = "update pools failed: "
     with call.pve.users.lock:
@@ -131,6 +133,7 @@ def _change_storage(call: Call, entry: dict[str, Any], sid: str, failed: str) ->
 @route("DELETE", "/pools/{poolid}")
 @route("DELETE", "/pools")
 def delete(call: Call) -> None:
+    """Removes an empty pool."""
     name = str(call["poolid"])
     failed = "delete pool failed: "
     with call.pve.users.lock:

@@ -5,12 +5,14 @@ from __future__ import annotations
 from typing import Any
 
 from ...backend import RunState
-from .. import common, ha, qemu_config, qemu_update, volumes
+from .. import common, guest_removal, ha, qemu_config, qemu_monitor, qemu_update, rows, volume_features, volumes
 from ..errors import TaskError, bad, failure
 from ..guestconf import GuestConf
+from ..pve import Pve
 from ..registry import Call, index, route
 from ..tasks import Log
-from . import lxc
+from .lxc import PRESSURE
+from .storage_content import shown_path
 
 BASE = "/nodes/{node}/qemu"
 ONE = BASE + "/{vmid}"
@@ -47,7 +49,7 @@ def status(call: Call, conf: GuestConf, state: RunState | None) -> dict[str, Any
         "netout": state.netout if state else 0,
     }
     if state:
-        found |= {"pid": state.pid, **dict.fromkeys(lxc.PRESSURE, 0)}
+        found |= {"pid": state.pid, **dict.fromkeys(PRESSURE, 0)}
     if values.get("balloon") and values["balloon"] != "0":
         found |= {"balloon_min": int(values["balloon"]) << 20, "shares": int(values.get("shares", 1000))}
     if common.is_template(conf):
@@ -63,17 +65,17 @@ def status(call: Call, conf: GuestConf, state: RunState | None) -> dict[str, Any
 def full_status(call: Call, conf: GuestConf, state: RunState | None) -> dict[str, Any]:
     """What the machine's monitor adds."""
     found = {**status(call, conf, state), "qmpstatus": "running" if state else "stopped"}
-    if state:
-        found |= {"diskread": 0, "diskwrite": 0, "running-machine": "pc-i440fx-10.1+pve0", "running-qemu": "10.1.2"}
-    return found
+    return {**found, **qemu_monitor.running(call.pve, conf, found)} if state else found
 
 
 @route("GET", BASE)
-def listing(call: Call) -> list[dict[str, Any]]:
+def listing(call: Call) -> rows.JsonText | list[dict[str, Any]]:
+    """The machines that the caller may see, with what the monitor says when asked in full."""
+    if not call.flag("full"):
+        return rows.listing(call, "qemu", status)
     states = call.pve.runtime.all()
-    show = full_status if call.flag("full") else status
     return [
-        show(call, conf, states.get(conf.vmid))
+        full_status(call, conf, states.get(conf.vmid))
         for conf in call.pve.guests.all()
         if conf.kind == "qemu" and call.allowed(f"/vms/{conf.vmid}", "VM.Audit")
     ]
@@ -81,6 +83,7 @@ def listing(call: Call) -> list[dict[str, Any]]:
 
 @route("GET", ONE)
 def directory(call: Call) -> list[dict[str, str]]:
+    """What there is below a machine."""
     call.pve.conf(call.vmid, "qemu")
     names = "config cloudinit pending status unlink vncproxy termproxy migrate resize move rrd rrddata monitor agent"
     return [{"subdir": n} for n in f"{names} snapshot spiceproxy sendkey firewall mtunnel remote_migrate".split()]
@@ -88,21 +91,25 @@ def directory(call: Call) -> list[dict[str, str]]:
 
 @route("GET", ONE + "/config")
 def get_config(call: Call) -> dict[str, Any]:
+    """The configuration with what is pending, or as it is now, or of a snapshot."""
     return common.config_result(call, call.pve.conf(call.vmid, "qemu"))
 
 
 @route("GET", ONE + "/pending")
 def get_pending(call: Call) -> list[dict[str, Any]]:
+    """The configuration and what waits for a restart."""
     return common.pending_result(call.pve.conf(call.vmid, "qemu"))
 
 
 @route("PUT", ONE + "/config")
 def put_config(call: Call) -> None:
+    """Changes options in the call."""
     qemu_update.synchronous(call)
 
 
 @route("POST", ONE + "/config")
 def post_config(call: Call) -> str | None:
+    """Changes options in a task."""
     return qemu_update.in_background(call)
 
 
@@ -115,6 +122,7 @@ def only_root(call: Call, *names: str) -> None:
 
 @route("DELETE", ONE)
 def destroy(call: Call) -> str:
+    """Removes a machine in a task."""
     pve, vmid = call.pve, call.vmid
     only_root(call, "skiplock")
 
@@ -135,13 +143,14 @@ def destroy(call: Call) -> str:
             conf = check()
             if not call.flag("skiplock") and conf.values.get("lock") != "suspended":
                 common.check_lock(conf)
-            lxc.remove(call, conf, log)
+            guest_removal.remove(call, conf, log)
 
     return call.start("qmdestroy", vmid, work)
 
 
 @route("PUT", ONE + "/resize")
 def resize(call: Call) -> str:
+    """Grows a disk in a task."""
     pve, vmid, disk = call.pve, call.vmid, str(call["disk"])
     only_root(call, "skiplock")
 
@@ -158,6 +167,8 @@ def resize(call: Call) -> str:
             if qemu_config.is_cdrom(fields):
                 raise TaskError("you can't resize a cdrom")
             volid = str(fields["file"])
+            if volume_features.format_of(pve, volid) not in ("raw", "qcow2"):
+                raise TaskError("can't resize this image format")
             call.check(f"/storage/{volumes.split(volid)[0]}", "Datastore.AllocateSpace")
             size = _new_size(call, volumes.size_of(pve, volid))
             if size is None:
@@ -166,6 +177,8 @@ def resize(call: Call) -> str:
                 raise TaskError(f"unable to resize volume {volid}: No space left on device")
             pve.backend.resize(pve.spec(conf), disk, size, log)
             volumes.resize(pve, volid, size)
+            if shown_path(call, volid).endswith((".raw", ".qcow2")):
+                log("Image resized.")
             fields["size"] = size
             conf = conf.copy()
             conf.values[disk] = qemu_config.print_drive(fields)
@@ -187,6 +200,7 @@ def _new_size(call: Call, current: int) -> int | None:
 
 @route("PUT", ONE + "/unlink")
 def unlink(call: Call) -> None:
+    """Takes drives away, as `delete` does."""
     params = {"node": call["node"], "vmid": call["vmid"], "delete": call["idlist"]}
     if call.has("force"):
         params["force"] = call["force"]
@@ -195,6 +209,7 @@ def unlink(call: Call) -> None:
 
 @route("POST", ONE + "/template")
 def template(call: Call) -> str:
+    """Turns a machine, or one more disk of a template, into a template in a task."""
     pve, vmid = call.pve, call.vmid
 
     def check() -> GuestConf:
@@ -213,25 +228,18 @@ def template(call: Call) -> str:
     def work(log: Log) -> None:
         with pve.lock(vmid, "qemu", log):
             conf = check().copy()
-            conf.values["template"] = "1"
+            make_template(pve, conf, call.get("disk"))
             pve.guests.save(conf)
 
     return call.start("qmtemplate", vmid, work)
 
 
+def make_template(pve: Pve, conf: GuestConf, disk: str | None = None) -> None:
+    """Makes base images of a machine's disks (those that can be) and marks it as a template."""
+    conf.values["template"] = "1"
+    for key, fields, volid in list(volume_features.each("qemu", conf.values)):
+        if disk in (None, key) and volume_features.has(pve, "template", volid):
+            conf.values[key] = volume_features.printed("qemu", key, fields, volume_features.make_base(pve, volid))
+
+
 index(ONE + "/firewall", "name", "rules", "aliases", "ipset", "refs", "options")
-
-
-@route("GET", ONE + "/cloudinit")
-def cloudinit(call: Call) -> list[dict[str, Any]]:
-    conf = call.pve.conf(call.vmid, "qemu")
-    found = []
-    for key, value in sorted(conf.values.items()):
-        if key in qemu_config.CLOUD or key.startswith("ipconfig"):
-            found.append({"key": key, "value": "**********" if key == "cipassword" else value})
-    return found
-
-
-@route("PUT", ONE + "/cloudinit")
-def regenerate(call: Call) -> None:
-    call.pve.conf(call.vmid, "qemu")

@@ -8,14 +8,17 @@ import uuid
 from pathlib import Path
 
 from ...backend import BackendError
-from .. import backups, common, qemu_config, qemu_disks, volumes
+from .. import backups, common, qemu_access, qemu_config, qemu_disks, volume_features, volumes
 from ..errors import ApiError, TaskError, bad_field, failure
 from ..guestconf import GuestConf
+from ..qemu_hotplug import windows
+from ..qemu_update import pinned_machine
 from ..registry import Call, route
 from ..tasks import Log
-from ..words import parse_size
-from .lxc_create import after_create, check_allocate, reserve
-from .qemu import BASE
+from ..words import parse_size, truth
+from .after_create import after_create
+from .lxc_create import check_allocate, reserve
+from .qemu import BASE, make_template
 
 NOT_CONFIG = {
     "node", "vmid", "archive", "bwlimit", "force", "pool", "start", "ha-managed", "storage", "unique", "live-restore",
@@ -33,6 +36,7 @@ class Creation:
         self.pool, self.storage = call.get("pool"), call.get("storage")
         self.archive = call.get("archive")
         self.old = self.pve.guests.get(self.vmid)
+        qemu_config.check_ssh_keys(self.new)
         common.check_pool(self.pve, self.pool)
         if self.storage is not None:
             call.check(f"/storage/{self.storage}", "Datastore.AllocateSpace")
@@ -52,19 +56,20 @@ class Creation:
                 raise bad_field(key, "option conflicts with option 'archive'")
         if self.archive == "-":
             raise failure("pipe requires cli environment")
-        volumes.check_access(self.call, self.vmid, str(self.archive), "backup")
+        volid = str(self.archive)
+        volumes.check_access(self.call, self.vmid, volid, "backup")
+        here = volid.startswith("/")
+        if not (Path(volid) if here else volumes.file_path(self.pve, volid)).is_file():
+            raise failure(f"can't find file '{volid}'" if here else f"volume '{volid}' does not exist")
 
     def _check_options(self) -> None:
         call, vmid, pool = self.call, self.vmid, self.pool
-        raw = dict(self.new)
-        for key in ("cdrom",):
-            if key in raw:
-                self.new["ide2"] = self.new.pop("cdrom") + ",media=cdrom"
+        qemu_config.resolve_cdrom(self.new)
         qemu_config.check_storage(call, vmid, self.new, self.storage)
         qemu_config.check_modify(call, vmid, pool, list(self.new))
         for key, value in sorted(self.new.items()):
             if re.fullmatch(r"(serial|usb|hostpci|rng|virtiofs)\d+", key):
-                qemu_config.check_device(call, vmid, pool, key, value)
+                qemu_access.check_device(call, vmid, pool, key, value)
         qemu_config.check_bridges(call, self.new)
         qemu_config.clean(call, self.new, create=True)
 
@@ -80,18 +85,33 @@ def create(call: Call) -> str:
     def work(log: Log) -> None:
         fresh: list[str] = []
         try:
+            _check_overwritten(asked, prefix)
             with asked.pve.lock(asked.vmid, "qemu", log, "lock" in call.faults):
-                if asked.archive:
-                    _restore(asked, fresh, log)
-                else:
-                    _create(asked, fresh, log)
+                (_restore if asked.archive else _create)(asked, fresh, log)
         except (ApiError, TaskError, BackendError, OSError) as error:
-            _roll_back(asked, fresh, log)
             text = error.text if isinstance(error, ApiError) else str(error)
+            if asked.archive:
+                _leave(asked, fresh, log)
+                raise TaskError(text) from error
+            _roll_back(asked, fresh, log)
             raise TaskError(f"{prefix} {text}") from error
-        after_create(call, "qemu", asked.vmid, log)
+        after_create(call, "qemu", asked.vmid, log, bool(asked.archive))
 
     return call.start("qmrestore" if asked.archive else "qmcreate", asked.vmid, work)
+
+
+def _leave(asked: Creation, fresh: list[str], log: Log) -> None:
+    """After a failed restore PVE keeps the configuration and only takes its lock away."""
+    volumes.release(asked.pve, *fresh)
+    found = asked.pve.guests.get(asked.vmid)
+    if found:
+        conf = found.copy()
+        conf.values.pop("lock", None)
+        asked.pve.guests.save(conf)
+    log(
+        "error before or during data restore, some or all disks were not completely restored."
+        f" VM {asked.vmid} state is NOT cleaned up."
+    )
 
 
 def _overwritten(asked: Creation, prefix: str) -> GuestConf | None:
@@ -101,17 +121,19 @@ def _overwritten(asked: Creation, prefix: str) -> GuestConf | None:
         return None
     if not (asked.archive and asked.call.flag("force") and old.kind == "qemu"):
         raise failure(f"{prefix} {common.WORD[old.kind]} {asked.vmid} already exists on node '{asked.pve.node.name}'")
-    common.check_protection(old, prefix)
-    if asked.pve.running(asked.vmid):
-        raise failure(f"{prefix} vm is running")
     return old
+
+
+def _check_overwritten(asked: Creation, prefix: str) -> None:
+    """What PVE looks at only in the task: whether the machine may be overwritten now."""
+    if asked.old is not None:
+        common.check_protection(asked.old, prefix)
+        if asked.pve.running(asked.vmid):
+            raise TaskError(f"{prefix} vm is running")
 
 
 def _roll_back(asked: Creation, fresh: list[str], log: Log) -> None:
     volumes.release(asked.pve, *fresh)
-    if asked.old is not None:
-        asked.pve.guests.save(asked.old)
-        return
     asked.pve.backend.destroy(asked.pve.spec(GuestConf(asked.vmid, "qemu", asked.new)), log)
     found = asked.pve.guests.get(asked.vmid)
     if found:
@@ -119,7 +141,7 @@ def _roll_back(asked: Creation, fresh: list[str], log: Log) -> None:
 
 
 def _create(asked: Creation, fresh: list[str], log: Log) -> None:
-    call, conf = asked.call, GuestConf(asked.vmid, "qemu")
+    call, conf = asked.call, GuestConf(asked.vmid, "qemu", dict(asked.new))
     made, volids, source = qemu_disks.make(call, conf, asked.new, asked.storage, log)
     fresh += volids
     conf.values = {**asked.new, **made}
@@ -127,13 +149,12 @@ def _create(asked: Creation, fresh: list[str], log: Log) -> None:
     conf.values.setdefault("boot", qemu_config.print_boot(qemu_config.boot_devices(conf.values)))
     conf.values.setdefault("smbios1", f"uuid={uuid.uuid4()}")
     conf.values.setdefault("vmgenid", str(uuid.uuid4()))
+    if windows(conf.values.get("ostype")) and pinned_machine(conf.values.get("machine")) != conf.values.get("machine"):
+        conf.values["machine"] = pinned_machine(conf.values.get("machine"))
+        log(f"pinning machine type to '{conf.values['machine'].partition(',')[0]}' for Windows guest OS")
     if "tags" in conf.values:
         common.check_tags(call, asked.vmid, None, conf.values["tags"])
         conf.values["tags"] = common.unique_tags(asked.pve, conf.values["tags"])
-    if "cipassword" in conf.values:
-        from ..qemu_update import hashed
-
-        conf.values["cipassword"] = hashed(conf.values["cipassword"])
     asked.pve.backend.create(asked.pve.spec(conf), source, log)
     asked.pve.guests.save(conf)
     common.add_to_pool(asked.pve, asked.vmid, asked.pool)
@@ -149,20 +170,27 @@ def _restore(asked: Creation, fresh: list[str], log: Log) -> None:
     log(f"restore vma archive: {archive.name}")
     if asked.old is not None:
         asked.pve.backend.destroy(asked.pve.spec(asked.old), log)
-        volumes.release(asked.pve, *volumes.owned(asked.pve, asked.vmid))
+        volumes.release(asked.pve, *volume_features.referenced(asked.old))
         asked.old = None
     for key, value in sorted(saved.items()):
         fields = qemu_config.parse_drive(key, value) if qemu_config.is_drive(key) else None
-        if fields is None:
-            if not key.startswith("unused"):
-                conf.values[key] = value
-            continue
-        conf.values[key] = _restored_drive(asked, fields, fresh)
+        if fields is not None:
+            if fields.get("backup") != "0":
+                conf.values[key] = _restored_drive(asked, fields, fresh)
+        elif not key.startswith("unused") and key not in ("parent", "lock"):
+            conf.values[key] = value
+    if conf.values.get("vmgenid", "0") != "0":
+        conf.values["vmgenid"] = str(uuid.uuid4())
+    if call.flag("unique") and "smbios1" in conf.values:
+        conf.values["smbios1"] = re.sub(r"uuid=[^,]*", f"uuid={uuid.uuid4()}", conf.values["smbios1"])
     for key in [k for k in conf.values if re.fullmatch(r"net\d+", k)] if call.flag("unique") else ():
         net = qemu_config.parse_net(conf.values[key])
         text = ",".join(f"{k}={v}" for k, v in net.items() if k != "macaddr")
         conf.values[key] = qemu_config.print_net(call, text)
     conf.values |= asked.new
+    if truth(conf.values.get("template")):
+        log("Convert to template.")
+        make_template(asked.pve, conf)
     asked.pve.backend.create(asked.pve.spec(conf), archive, log)
     asked.pve.guests.save(conf)
     common.add_to_pool(asked.pve, asked.vmid, asked.pool)
@@ -175,6 +203,8 @@ def _restored_drive(asked: Creation, fields: qemu_config.Fields, fresh: list[str
     sid = asked.storage or volumes.split(file)[0]
     label = "cloudinit" if qemu_config.is_cloudinit(fields) else ""
     size = fields.get("size") or parse_size("4M") or 0
-    fields["file"] = volumes.allocate(asked.call, sid, asked.vmid, int(size), label=label)
+    hint = file.rpartition(".")[2] if volumes.storage(asked.pve, sid)["type"] in volumes.FILE_BASED else None
+    kind = volume_features.picked_format(asked.pve, sid, str(fields.pop("format", hint)))
+    fields["file"] = volumes.allocate(asked.call, sid, asked.vmid, int(size), label=label, kind=kind)
     fresh.append(fields["file"])
     return qemu_config.print_drive(fields)

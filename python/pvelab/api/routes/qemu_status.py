@@ -1,12 +1,14 @@
-"""Starting and stopping virtual machines."""
+"""Starting, stopping, pausing and hibernating virtual machines."""
 
 from __future__ import annotations
 
+import re
+from collections.abc import Callable
 from typing import Any
 
 from ...backend import BackendError
-from .. import common, ha, qemu_config, qemu_update
-from ..errors import TaskError, failure
+from .. import common, ha, machine_state, qemu_config, qemu_pending, volume_features
+from ..errors import TaskError, bad, failure
 from ..guestconf import GuestConf
 from ..registry import Call, route
 from ..tasks import Log
@@ -14,82 +16,146 @@ from .lxc_status import overrule
 from .qemu import ONE, full_status, only_root
 
 STATUS = ONE + "/status"
+STATE_KEYS = ("vmstate", "runningmachine", "runningcpu", "running-nets-host-mtu")
 
 
 @route("GET", STATUS)
 def directory(call: Call) -> list[dict[str, str]]:
+    """The commands below status."""
     call.pve.conf(call.vmid, "qemu")
     return [{"subdir": n} for n in ("current", "start", "stop", "reset", "shutdown", "suspend", "reboot")]
 
 
 @route("GET", STATUS + "/current")
 def current(call: Call) -> dict[str, Any]:
+    """What the machine does now."""
     conf = call.pve.conf(call.vmid, "qemu")
     state = call.pve.runtime.all().get(call.vmid)
     found = {**full_status(call, conf, state), "ha": ha.status(call.pve, f"vm:{call.vmid}")}
-    if conf.values.get("agent", "0").removeprefix("enabled=").startswith("1"):
+    if qemu_config.agent_enabled(conf):
         found["agent"] = 1
-    if "vga" in conf.values:
-        found["clipboard"] = None
+    if conf.values.get("vga"):
+        vga = dict(part.partition("=")[::2] for part in conf.values["vga"].split(",") if "=" in part)
+        kind = str(vga.get("type") or conf.values["vga"].partition(",")[0])
+        if kind.startswith(("virtio", "qxl")):
+            found["spice"] = 1
+        found["clipboard"] = vga.get("clipboard")
     return found
 
 
 @route("POST", STATUS + "/start")
 def start(call: Call) -> str:
+    """Starts a machine in a task."""
     pve, vmid = call.pve, call.vmid
     only_root(
         call, "stateuri", "skiplock", "migratedfrom", "migration_type", "migration_network", "targetstorage",
         "force-cpu", "with-conntrack-state", "nets-host-mtu",
     )  # fmt: skip
+    if call.has("targetstorage") and not call.has("migratedfrom"):
+        raise bad(targetstorage="targetstorage can only by used with migratedfrom.")
 
     def work(log: Log) -> None:
         with pve.lock(vmid, "qemu", log, "lock" in call.faults):
             conf = pve.conf(vmid, "qemu")
             if common.is_template(conf):
                 raise TaskError("you can't start a vm if it's a template")
-            if not call.flag("skiplock"):
-                common.check_lock(conf)
             pve.runtime.forget()
-            if pve.running(vmid):
+            lock, running = conf.values.get("lock"), pve.running(vmid)
+            if lock == "backup" and running:
+                return
+            if not call.flag("skiplock") and lock != "suspended":
+                common.check_lock(conf)
+            if running:
                 raise TaskError(f"VM {vmid} already running")
             start_machine(call, conf, log)
 
-    return call.start("qmstart", vmid, work)
+    managed = ha.managed(pve, f"vm:{vmid}")
+    return _by_ha(call, "start", "started") if managed else call.start("qmstart", vmid, work)
+
+
+def _by_ha(call: Call, verb: str, state: str) -> str:
+    """What PVE does for a guest under high availability: it asks the manager."""
+
+    def work(log: Log) -> None:
+        log(f"Requesting HA {verb} for VM {call.vmid}")
+        with call.pve.cluster.lock:
+            call.pve.table("ha_resources")[f"vm:{call.vmid}"]["state"] = state
+            call.pve.cluster.save()
+        conf = call.pve.conf(call.vmid, "qemu")
+        running = call.pve.running(call.vmid)
+        if state == "started" and not running:
+            start_machine(call, conf, log)
+        elif state == "stopped" and running:
+            _stop(call, conf, log)
+            call.pve.runtime.forget()
+
+    return call.start(f"ha{verb}", call.vmid, work)
 
 
 def start_machine(call: Call, conf: GuestConf, log: Log) -> None:
-    """Applies what is pending, looks for the bridges, and starts."""
-    pve = call.pve
+    """Applies what is pending, looks for the bridges, starts, and forgets a saved state."""
+    pve, fresh = call.pve, conf.copy()
     if conf.pending or conf.deleted:
-        fresh = conf.copy()
-        qemu_update.apply_pending(call, fresh, None, False)
+        qemu_pending.apply_pending(call, fresh, None, False, {})
+    fresh.cloudinit = {}
+    if fresh != conf:
         conf = pve.guests.save(fresh)
-    for key, value in sorted(conf.values.items()):
-        if key.startswith("net") and key[3:].isdigit():
-            bridge = qemu_config.parse_net(value).get("bridge")
-            if bridge and bridge not in common.bridges(pve):
-                raise TaskError(f"bridge '{bridge}' does not exist")
+    _check_devices(call, conf, log)
+    if conf.values.get("vmstate"):
+        log("Resuming suspended VM")
     try:
         pve.backend.start(pve.spec(conf), log)
     except BackendError as error:
         raise TaskError(str(error)) from error
     finally:
         pve.runtime.forget()
+    if conf.values.get("vmstate"):
+        _forget_state(call, conf)
+        log("Resumed VM, removing state")
+
+
+def _check_devices(call: Call, conf: GuestConf, log: Log) -> None:
+    """Mapped cards must be mapped; a missing bridge is what QEMU dies of."""
+    cards, folder = call.pve.table("mapping_pci"), "/usr/libexec/qemu-server"
+    for key, value in sorted(conf.values.items()):
+        if re.fullmatch(r"hostpci\d+", key) and (found := re.search(r"mapping=([^,]+)", value)):
+            if found[1] not in cards:
+                raise TaskError(f"PCI device mapping not found for '{found[1]}'")
+        elif re.fullmatch(r"net\d+", key):
+            bridge = qemu_config.parse_net(value).get("bridge")
+            if bridge and bridge not in common.bridges(call.pve):
+                log(f"bridge '{bridge}' does not exist")
+                script = f"network script {folder}/pve-bridge failed with status 512"
+                log(f"kvm: -netdev type=tap,id={key},ifname=tap{conf.vmid}i{key[3:]}: {script}")
+                raise TaskError("start failed: QEMU exited with code 1")
+
+
+def _forget_state(call: Call, conf: GuestConf) -> None:
+    fresh = conf.copy()
+    volume_features.free(call.pve, fresh.values["vmstate"])
+    for key in (*STATE_KEYS, "lock"):
+        fresh.values.pop(key, None)
+    call.pve.guests.save(fresh)
 
 
 @route("POST", STATUS + "/stop")
 def stop(call: Call) -> str:
+    """Stops a machine at once, in a task; one that does not run is no error."""
     only_root(call, "skiplock", "keepActive", "migratedfrom")
+    if ha.managed(call.pve, f"vm:{call.vmid}"):
+        if call.flag("overrule-shutdown"):
+            raise bad(overrule__shutdown="Not applicable for HA resources.")
+        return _by_ha(call, "stop", "stopped")
 
     def work(log: Log) -> None:
         if call.flag("overrule-shutdown"):
             overrule(call, "qmshutdown", log)
-        _locked(call, log, lambda conf: _stop(call, conf, log))
+        locked(call, log, lambda conf: _stop(call, conf, log))
 
     return call.start("qmstop", call.vmid, work)
 
 
-def _locked(call: Call, log: Log, action: Any) -> None:
+def locked(call: Call, log: Log, action: Callable[[GuestConf], object]) -> None:
     """Runs under the guest's lock; a machine that does not run is left alone, without an error."""
     pve, vmid = call.pve, call.vmid
     with pve.lock(vmid, "qemu", log, "lock" in call.faults):
@@ -109,76 +175,64 @@ def _locked(call: Call, log: Log, action: Any) -> None:
 
 def _stop(call: Call, conf: GuestConf, log: Log) -> None:
     call.pve.backend.stop(call.pve.spec(conf), log)
+    _settle(call, conf)
+
+
+def _settle(call: Call, conf: GuestConf) -> None:
+    """A machine that has stopped takes its pending changes."""
+    fresh = call.pve.conf(conf.vmid, "qemu").copy()
+    if fresh.pending or fresh.deleted:
+        qemu_pending.apply_pending(call, fresh, None, False, {})
+        call.pve.guests.save(fresh)
 
 
 @route("POST", STATUS + "/shutdown")
 def shutdown(call: Call) -> str:
+    """Asks a machine to shut down, in a task; one that does not run is no error."""
     only_root(call, "skiplock", "keepActive")
+    kill = False
+    if call.vmid in machine_state.paused(call.pve):
+        if not call.flag("forceStop"):
+            raise failure("VM is paused - cannot shutdown")
+        kill = True
+    if ha.managed(call.pve, f"vm:{call.vmid}"):
+        return _by_ha(call, "stop", "stopped")
 
     def work(log: Log) -> None:
-        _locked(call, log, lambda conf: _bring_down(call, conf, log, call.flag("forceStop")))
+        action = _stop if kill else _bring_down
+        locked(call, log, lambda conf: action(call, conf, log))
 
     return call.start("qmshutdown", call.vmid, work)
 
 
-def _bring_down(call: Call, conf: GuestConf, log: Log, force: bool) -> None:
+def _bring_down(call: Call, conf: GuestConf, log: Log, force: bool | None = None) -> None:
     timeout = float(call.number("timeout", 60))
-    if call.pve.backend.shutdown(call.pve.spec(conf), timeout, log):
-        return
-    if not force:
-        raise TaskError("VM quit/powerdown failed - got timeout")
-    log("VM quit/powerdown failed - terminating now with SIGTERM")
-    _stop(call, conf, log)
+    if not call.pve.backend.shutdown(call.pve.spec(conf), timeout, log):
+        if not (call.flag("forceStop") if force is None else force):
+            raise TaskError("VM quit/powerdown failed - got timeout")
+        log("VM still running - terminating now with SIGTERM")
+        call.pve.backend.stop(call.pve.spec(conf), log)
+    _settle(call, conf)
 
 
-def _check_running(call: Call) -> None:
+def check_running(call: Call) -> None:
+    """Raises unless the machine runs."""
     if not call.pve.running(call.vmid):
         raise failure(f"VM {call.vmid} not running")
 
 
 @route("POST", STATUS + "/reboot")
 def reboot(call: Call) -> str:
-    _check_running(call)
+    """Shuts a machine down and starts it again, with its pending changes."""
+    if call.vmid in machine_state.paused(call.pve):
+        raise failure("VM is paused - cannot shutdown")
+    check_running(call)
 
     def work(log: Log) -> None:
         def action(conf: GuestConf) -> None:
             _bring_down(call, conf, log, True)
             start_machine(call, call.pve.conf(call.vmid, "qemu"), log)
 
-        _locked(call, log, action)
+        locked(call, log, action)
 
     return call.start("qmreboot", call.vmid, work)
-
-
-@route("POST", STATUS + "/reset")
-def reset(call: Call) -> str:
-    only_root(call, "skiplock")
-    _check_running(call)
-
-    def work(log: Log) -> None:
-        def action(conf: GuestConf) -> None:
-            _stop(call, conf, log)
-            start_machine(call, conf, log)
-
-        _locked(call, log, action)
-
-    return call.start("qmreset", call.vmid, work)
-
-
-@route("POST", STATUS + "/suspend")
-def suspend(call: Call) -> str:
-    only_root(call, "skiplock")
-    _check_running(call)
-    kind = "qmsuspend" if call.flag("todisk") else "qmpause"
-    return call.start(kind, call.vmid, lambda log: _refuse())
-
-
-@route("POST", STATUS + "/resume")
-def resume(call: Call) -> str:
-    only_root(call, "skiplock", "nocheck")
-    _check_running(call)
-    return call.start("qmresume", call.vmid, lambda log: None)
-
-
-def _refuse() -> None:
-    raise TaskError("pvelab does not support suspending machines")

@@ -3,44 +3,23 @@
 from __future__ import annotations
 
 import time
+import uuid
 from typing import Any
 
 from ...backend import BackendError
-from .. import common, lxc_config, qemu_config, volumes
+from .. import common, machine_state, volume_features
 from ..errors import TaskError, failure
-from ..guestconf import GuestConf
+from ..guestconf import GuestConf, Values
+from ..lxc_update import add_unused
 from ..pve import Pve
 from ..registry import Call, route
 from ..tasks import Log
-from ..words import truth
-from .lxc_status import start_container
+from . import lxc_status, qemu_status
 from .qemu_status import start_machine
 
 BASE = "/nodes/{node}/%s/{vmid}/snapshot"
 PREFIX = {"lxc": "vz", "qemu": "qm"}
-RESERVED = {"lxc": ("current", "vzdump"), "qemu": ("current", "pending")}
-NOT_COPIED = {"lock", "template", "parent", "snaptime", "snapstate", "vmstate"}
-
-
-def can_snapshot(pve: Pve, conf: GuestConf) -> bool:
-    """Whether every disk is on storage that can take snapshots."""
-    for key, value in conf.values.items():
-        if conf.kind == "lxc" and lxc_config.VOLUME.fullmatch(key):
-            volid = str(lxc_config.parse_volume(key, value)["volume"])
-        elif conf.kind == "qemu" and qemu_config.is_drive(key):
-            fields = qemu_config.parse_drive(key, value) or {}
-            if qemu_config.is_cdrom(fields):
-                continue
-            volid = str(fields["file"])
-        else:
-            continue
-        if volid.startswith("/"):
-            return False
-        config = volumes.storage(pve, volumes.split(volid)[0])
-        known = pve.volumes.data.get(volid, {})
-        if config["type"] not in ("zfspool", "lvmthin", "btrfs") and known.get("format") != "qcow2":
-            return False
-    return True
+NOT_COPIED = {"lock", "snaptime", "snapstate", "vmstate", "description"}
 
 
 def listing(call: Call, kind: str) -> list[dict[str, Any]]:
@@ -52,8 +31,9 @@ def listing(call: Call, kind: str) -> list[dict[str, Any]]:
         item["description"] = values.get("description", "")
         if kind == "qemu":
             item["vmstate"] = 1 if values.get("vmstate") else 0
-        if values.get("parent"):
-            item["parent"] = values["parent"]
+        for key in ("parent", "snapstate"):
+            if values.get(key):
+                item[key] = values[key]
         found.append(item)
     current: dict[str, Any] = {
         "name": "current",
@@ -69,25 +49,28 @@ def listing(call: Call, kind: str) -> list[dict[str, Any]]:
 def create(call: Call, kind: str) -> str:
     """Takes a snapshot in a task."""
     name, vmid, pve = str(call["snapname"]), call.vmid, call.pve
-    if name in RESERVED[kind]:
-        raise failure(f"unable to use snapshot name '{name}' (reserved name)")
+    reserved = {"current", "vzdump"} if kind == "lxc" else {"current", "pending"}
+    asked = "pending" if name.lower() == "pending" else name
+    if asked in reserved:
+        raise failure(f"unable to use snapshot name '{asked}' (reserved name)")
+    if kind == "qemu":
+        machine_state.check_savable(pve.conf(vmid, kind), call.flag("vmstate"))
 
     def work(log: Log) -> None:
         with pve.lock(vmid, kind, log, "lock" in call.faults):
             conf = pve.conf(vmid, kind).copy()
-            if common.is_template(conf):
-                raise TaskError("you can't take a snapshot if it's a template")
-            common.check_lock(conf)
-            if name in conf.snapshots:
-                raise TaskError(f"snapshot name '{name}' already used")
-            if not can_snapshot(pve, conf):
-                raise TaskError("snapshot feature is not available")
-            pve.backend.snapshot(pve.spec(conf), name, log)
+            _check_takable(pve, conf, name)
+            for other in conf.snapshots.values():
+                if other.get("parent") == name:
+                    del other["parent"]
             kept = {k: v for k, v in conf.values.items() if k not in NOT_COPIED and not k.startswith("unused")}
-            if conf.values.get("parent"):
-                kept["parent"] = conf.values["parent"]
+            if kind == "qemu":
+                if call.flag("vmstate") and pve.running(vmid):
+                    kept |= machine_state.save(call, conf, f"state-{name}")
+                for key, _, volid in volume_features.each(kind, conf.values):
+                    log(f"snapshotting 'drive-{key}' ({volid})")
+            pve.backend.snapshot(pve.spec(conf), name, log)
             kept["snaptime"] = str(int(time.time()))
-            kept.pop("description", None)
             if call.get("description"):
                 kept["description"] = str(call["description"])
             conf.snapshots[name] = kept
@@ -97,8 +80,18 @@ def create(call: Call, kind: str) -> str:
     return call.start(f"{PREFIX[kind]}snapshot", vmid, work)
 
 
+def _check_takable(pve: Pve, conf: GuestConf, name: str) -> None:
+    if common.is_template(conf):
+        raise TaskError("you can't take a snapshot if it's a template")
+    common.check_lock(conf)
+    if name in conf.snapshots:
+        raise TaskError(f"snapshot name '{name}' already used")
+    if not volume_features.all_have(pve, "snapshot", conf.kind, conf.values):
+        raise TaskError("snapshot feature is not available")
+
+
 def delete(call: Call, kind: str) -> str:
-    """Forgets a snapshot in a task."""
+    """Removes a snapshot in a task."""
     name, vmid, pve = str(call["snapname"]), call.vmid, call.pve
 
     def work(log: Log) -> None:
@@ -107,25 +100,39 @@ def delete(call: Call, kind: str) -> str:
             if name not in conf.snapshots:
                 raise TaskError(f"snapshot '{name}' does not exist")
             common.check_lock(conf)
+            if common.is_template(conf):
+                raise TaskError("you can't delete a snapshot if vm is a template")
             try:
                 pve.backend.delete_snapshot(pve.spec(conf), name, log)
             except BackendError as error:
                 if not call.flag("force"):
                     raise TaskError(str(error)) from error
-            gone = conf.snapshots.pop(name)
-            for values in (conf.values, *conf.snapshots.values()):
-                if values.get("parent") == name:
-                    values.pop("parent")
-                    if gone.get("parent"):
-                        values["parent"] = gone["parent"]
+                log(str(error))
+            _forget(call, conf, name)
             pve.guests.save(conf)
 
     return call.start(f"{PREFIX[kind]}delsnapshot", vmid, work)
 
 
+def _forget(call: Call, conf: GuestConf, name: str) -> None:
+    """Takes a snapshot out of a configuration: its children get its parent, volumes only it had become unused."""
+    gone = conf.snapshots.pop(name)
+    for values in (conf.values, *conf.snapshots.values()):
+        if values.get("parent") == name:
+            values.pop("parent")
+            if gone.get("parent"):
+                values["parent"] = gone["parent"]
+    if gone.get("vmstate"):
+        volume_features.free(call.pve, gone["vmstate"])
+    for _, _, volid in volume_features.each(conf.kind, gone):
+        add_unused(conf, volid)
+
+
 def rollback(call: Call, kind: str) -> str:
     """Puts a guest back to a snapshot in a task."""
     name, vmid, pve = str(call["snapname"]), call.vmid, call.pve
+    if kind == "qemu" and call.flag("start"):
+        call.check(f"/vms/{vmid}", "VM.PowerMgmt")
 
     def work(log: Log) -> None:
         with pve.lock(vmid, kind, log, "lock" in call.faults):
@@ -140,15 +147,32 @@ def rollback(call: Call, kind: str) -> str:
                 pve.backend.stop(pve.spec(conf), log)
                 pve.runtime.forget()
             pve.backend.rollback(pve.spec(conf), name, log)
-            saved = {k: v for k, v in conf.snapshots[name].items() if k not in ("snaptime", "parent", "description")}
-            unused = {k: v for k, v in conf.values.items() if k.startswith("unused") or k == "description"}
-            conf.values = {**saved, **unused, "parent": name}
-            conf.pending, conf.deleted = {}, {}
+            resumed = bool(conf.snapshots[name].get("vmstate"))
+            _put_back(conf, name)
             conf = pve.guests.save(conf)
-            if call.flag("start"):
-                (start_container if kind == "lxc" else start_machine)(call, conf, log)
+            if resumed:
+                start_machine(call, conf, log)
+        if call.flag("start") and not pve.running(vmid):
+            follow_up = Call(pve, call.user, {"vmid": str(vmid), "node": pve.node.name})
+            (lxc_status if kind == "lxc" else qemu_status).start(follow_up)
 
     return call.start(f"{PREFIX[kind]}rollback", vmid, work)
+
+
+def _put_back(conf: GuestConf, name: str) -> None:
+    saved = conf.snapshots[name]
+    kept: Values = {k: v for k, v in conf.values.items() if k.startswith("unused") or k == "description"}
+    now = {volid for _, _, volid in volume_features.each(conf.kind, conf.values)}
+    then = {volid for _, _, volid in volume_features.each(conf.kind, saved)}
+    running = ("runningmachine", "runningcpu", "running-nets-host-mtu")
+    fresh = {k: v for k, v in saved.items() if k not in NOT_COPIED and k not in running}
+    conf.values = {**kept, **fresh, "parent": name}
+    conf.pending, conf.deleted = {}, {}
+    for volid in sorted(now - then):
+        if not volid.startswith("/"):
+            add_unused(conf, volid)
+    if conf.values.get("vmgenid"):
+        conf.values["vmgenid"] = str(uuid.uuid4())
 
 
 def config(call: Call, kind: str) -> dict[str, Any]:
@@ -161,26 +185,24 @@ def config(call: Call, kind: str) -> dict[str, Any]:
 
 def describe(call: Call, kind: str) -> None:
     """Changes a snapshot's description."""
+    if not call.has("description"):
+        return
     with call.pve.lock(call.vmid, kind):
         conf = call.pve.conf(call.vmid, kind).copy()
         common.check_lock(conf)
         if call["snapname"] not in conf.snapshots:
             raise failure(f"snapshot '{call['snapname']}' does not exist")
-        if call.has("description"):
-            conf.snapshots[call["snapname"]]["description"] = str(call["description"])
+        conf.snapshots[call["snapname"]]["description"] = str(call["description"])
         call.pve.guests.save(conf)
 
 
 def feature(call: Call, kind: str) -> dict[str, Any]:
     """Whether a guest can be snapshotted, cloned or copied now."""
-    conf = call.pve.conf(call.vmid, kind)
-    wanted = call["feature"]
-    if wanted == "copy":
-        has = call.has("snapname") or not call.pve.running(call.vmid) or kind == "qemu"
-    elif wanted == "clone":
-        has = truth(conf.values.get("template"))
-    else:
-        has = can_snapshot(call.pve, conf)
+    conf, name = call.pve.conf(call.vmid, kind), call.get("snapname")
+    if name and name not in conf.snapshots:
+        raise failure(f"snapshot '{name}' does not exist")
+    values = conf.snapshots[name] if name else conf.values
+    has = volume_features.all_have(call.pve, str(call["feature"]), kind, values, name)
     return {"hasFeature": int(has), **({"nodes": [call.pve.node.name]} if kind == "qemu" else {})}
 
 

@@ -4,42 +4,83 @@ from __future__ import annotations
 
 import hashlib
 import json
+import posixpath
 import re
 from typing import Any
 
 from .. import volumes
-from ..errors import failure
+from ..errors import ApiError, failure
 from ..registry import Call, route
-from ..words import number, split_list
+from ..sections import section, typed
+from ..words import split_list, truth
 
-COMMON = "nodes disable content bwlimit"
-FILES = f"{COMMON} content-dirs prune-backups max-protected-backups format mkdir create-base-path create-subdirs"
-FILES += " preallocation snapshot-as-volume-chain"
-# Per type: options that are required and fixed, then the others.
-TYPES: dict[str, tuple[str, str]] = {
-    "dir": ("path", f"{FILES} shared is_mountpoint"),
-    "btrfs": ("path", f"{FILES} shared is_mountpoint nocow"),
-    "nfs": ("server export", f"{FILES} path options"),
-    "cifs": ("server share", f"{FILES} path subdir username password domain smbversion options"),
-    "zfspool": ("pool", f"{COMMON} blocksize sparse mountpoint"),
-    "lvmthin": ("vgname thinpool", COMMON),
-    "lvm": ("vgname", f"{COMMON} shared saferemove saferemove-stepsize saferemove_throughput base tagged_only"),
-    "pbs": (
-        "server datastore",
-        f"{COMMON} namespace port username password encryption-key master-pubkey prune-backups"
-        " max-protected-backups fingerprint",
+COMMON = "content disable nodes"
+FILES = f"{COMMON} content-dirs create-base-path create-subdirs format max-protected-backups mkdir prune-backups"
+FILES += " bwlimit"
+# The options of every type: required ones, then the others; `!` marks what can't change once it is set.
+TYPES = {
+    "dir": section("path!", f"{FILES} is_mountpoint preallocation shared snapshot-as-volume-chain!"),
+    "btrfs": section(
+        "path!",
+        f"{COMMON} create-base-path create-subdirs format is_mountpoint max-protected-backups mkdir nocow"
+        " preallocation prune-backups shared",
     ),
+    "nfs": section("export! path! server!", f"{FILES} options preallocation snapshot-as-volume-chain!"),
+    "cifs": section(
+        "path! server! share!",
+        f"{FILES} domain options password preallocation smbversion snapshot-as-volume-chain! subdir username",
+    ),
+    "cephfs": section("path!", f"{FILES} fs-name fuse keyring monhost options subdir username"),
+    "zfspool": section("pool!", f"{COMMON} blocksize bwlimit mountpoint sparse"),
+    "zfs": section(
+        "blocksize! iscsiprovider! pool! portal! target!",
+        f"{COMMON} bwlimit comstar_hg comstar_tg lio_tpg nowritecache sparse zfs-base-path",
+    ),
+    "lvmthin": section("thinpool! vgname!", f"{COMMON} bwlimit"),
+    "lvm": section(
+        "vgname!",
+        f"{COMMON} base! bwlimit saferemove saferemove-stepsize saferemove_throughput shared"
+        " snapshot-as-volume-chain tagged_only",
+    ),
+    "pbs": section(
+        "datastore! server!",
+        f"{COMMON} encryption-key fingerprint master-pubkey max-protected-backups namespace password port"
+        " prune-backups username",
+    ),
+    "rbd": section("", f"{COMMON} bwlimit data-pool keyring krbd monhost namespace pool username"),
+    "iscsi": section("portal! target!", f"{COMMON} bwlimit"),
+    "iscsidirect": section("portal! target!", f"{COMMON} bwlimit"),
+    "esxi": section("server username", f"{COMMON} password port shared skip-cert-verification"),
 }
-CONTENT: dict[str, set[str]] = {
-    "zfspool": {"images", "rootdir"},
-    "lvmthin": {"images", "rootdir"},
-    "lvm": {"images", "rootdir"},
-    "pbs": {"backup", "none"},
+FILE_CONTENT = "backup images import iso rootdir snippets vztmpl"
+# The content that a type can have, then what it has by default.
+CONTENT = {
+    "dir": (f"{FILE_CONTENT} none", "images,rootdir"),
+    "btrfs": (f"{FILE_CONTENT} none", "images,rootdir"),
+    "nfs": (FILE_CONTENT, "images"),
+    "cifs": (FILE_CONTENT, "images"),
+    "cephfs": ("backup import iso snippets vztmpl", "backup"),
+    "zfspool": ("images rootdir", "images,rootdir"),
+    "zfs": ("images", "images"),
+    "lvmthin": ("images rootdir", "images,rootdir"),
+    "lvm": ("images rootdir", "images"),
+    "pbs": ("backup none", "backup"),
+    "rbd": ("images rootdir", "images"),
+    "iscsi": ("images none", "images"),
+    "iscsidirect": ("images none", "images"),
+    "esxi": ("import", "import"),
 }
-DEFAULT_CONTENT = {"dir": "images,rootdir", "btrfs": "images,rootdir", "nfs": "images", "cifs": "images"}
-DEFAULT_CONTENT |= {"zfspool": "images,rootdir", "lvmthin": "images,rootdir", "lvm": "images", "pbs": "backup"}
-FIXED = {"path", "server", "export", "share", "pool", "vgname", "thinpool", "datastore", "snapshot-as-volume-chain"}
-SENSITIVE = {"password", "encryption-key", "master-pubkey"}
+SHARED = {"iscsi", "nfs", "cifs", "rbd", "cephfs", "iscsidirect", "zfs", "pbs"}
+MOUNTED = {"nfs", "cifs", "cephfs"}
+SENSITIVE = {"password", "encryption-key", "master-pubkey", "keyring"}
+BORN_AGAIN = {
+    "type": "dir",
+    "priority": 0,
+    "path": "/var/lib/vz",
+    "prune-backups": "keep-all=1",
+    "content": "backup,images,iso,rootdir,snippets,vztmpl",
+}
+Storage = dict[str, Any]
 
 
 def digest(call: Call) -> str:
@@ -48,7 +89,7 @@ def digest(call: Call) -> str:
     return hashlib.sha1(text.encode(), usedforsecurity=False).hexdigest()
 
 
-def _shown(call: Call, sid: str) -> dict[str, Any]:
+def _shown(call: Call, sid: str) -> Storage:
     config = volumes.storage(call.pve, sid)
     found = {k: v for k, v in config.items() if k not in SENSITIVE}
     found["content"] = ",".join(sorted(volumes.contents(config)))
@@ -56,7 +97,8 @@ def _shown(call: Call, sid: str) -> dict[str, Any]:
 
 
 @route("GET", "/storage")
-def listing(call: Call) -> list[dict[str, Any]]:
+def listing(call: Call) -> list[Storage]:
+    """The definitions of all storages that the caller may see."""
     return [
         _shown(call, sid)
         for sid, config in sorted(call.pve.storages.data.items())
@@ -66,39 +108,35 @@ def listing(call: Call) -> list[dict[str, Any]]:
 
 
 @route("GET", "/storage/{storage}")
-def get(call: Call) -> dict[str, Any]:
+def get(call: Call) -> Storage:
+    """One storage's definition, without secrets."""
     return _shown(call, str(call["storage"]))
 
 
-def _checked(call: Call, kind: str, new: dict[str, Any], create: bool) -> dict[str, Any]:
-    required, optional = (set(part.split()) for part in TYPES[kind])
-    found: dict[str, Any] = {}
-    for key, value in new.items():
-        if not create and key in FIXED & required:
-            raise failure(f"can't change value of fixed parameter '{key}'")
-        if key not in required | optional:
-            raise failure(f"unexpected property '{key}'")
-        if key == "content":
-            found[key] = _content(kind, str(value))
-        else:
-            found[key] = number(str(value)) if call_type(key) in ("boolean", "integer", "number") else value
-    for key in sorted(required) if create else ():
-        if key not in new:
-            raise failure(f"missing value for required option '{key}'")
-    if create and kind == "dir" and not re.fullmatch(r"/[-/a-zA-Z0-9_.@]+", found["path"]):
-        raise failure(f"illegal path for directory storage: {found['path']}")
+def _checked(call: Call, kind: str, new: Storage, create: bool) -> Storage:
+    """The options as they are kept; raises what PVE says to wrong ones."""
+    if kind not in TYPES:
+        raise failure(f"unknown section type '{kind}'")
+    if not create:
+        _refuse_empty(call, kind)
+    TYPES[kind].check(new, create)
+    found = typed("POST /storage", new)
+    if "content" in found:
+        found["content"] = _content(kind, str(found["content"]))
+    if create and kind in {"dir", *MOUNTED}:
+        if not re.fullmatch(r"/[-/a-zA-Z0-9_.@]+", found["path"]):
+            raise failure(f"illegal path for directory storage: {found['path']}")
+        found["path"] = posixpath.normpath(found["path"])
     return found
 
 
-def call_type(key: str) -> str:
-    """The schema's type of an option."""
-    from ..surface import parameters
-
-    return str(parameters("POST", "/storage").get(key, {}).get("type"))
+def _refuse_empty(call: Call, kind: str) -> None:
+    for name in sorted(call.emptied & (TYPES[kind].required | TYPES[kind].optional)):
+        raise failure(f"got undefined value for option '{name}'")
 
 
 def _content(kind: str, text: str) -> str:
-    valid = CONTENT.get(kind, {"images", "rootdir", "vztmpl", "iso", "backup", "snippets", "none", "import"})
+    valid = set(CONTENT[kind][0].split())
     wanted = {item for item in split_list(text) if item in valid}
     if "none" in wanted and len(wanted) > 1:
         raise failure("unable to combine 'none' with other content types")
@@ -107,24 +145,40 @@ def _content(kind: str, text: str) -> str:
     return ",".join(sorted(wanted))
 
 
+def _store(call: Call, sid: str, config: Storage) -> None:
+    kept = {k: v for k, v in config.items() if k != "disable" or truth(v)}
+    if config["type"] in SHARED:
+        kept["shared"] = 1
+    if not kept.get("content"):
+        kept["content"] = CONTENT[config["type"]][1]
+    if sid == "local":
+        kept.pop("nodes", None)
+    call.pve.storages.data = {**call.pve.storages.data, sid: kept}
+    call.pve.storages.save()
+
+
+def _answer(sid: str, kind: str) -> Storage:
+    return {"storage": sid, "type": kind, **({"config": {}} if kind == "pbs" else {})}
+
+
 @route("POST", "/storage")
-def create(call: Call) -> dict[str, Any]:
+def create(call: Call) -> Storage:
+    """Defines a storage; what it points to is taken on trust."""
     new = dict(call.params)
     kind, sid = str(new.pop("type")), str(new.pop("storage"))
-    if kind not in TYPES:
-        raise failure(f"create storage failed: pvelab has no storage of type '{kind}'")
+    if kind in MOUNTED:
+        new.setdefault("path", f"/mnt/pve/{sid}")
     config = _checked(call, kind, new, True)
-    config.setdefault("content", DEFAULT_CONTENT[kind])
     with call.pve.storages.lock:
         if sid in call.pve.storages.data:
             raise failure(f"create storage failed: storage ID '{sid}' already defined")
-        call.pve.storages.data = {**call.pve.storages.data, sid: {"type": kind, **config}}
-        call.pve.storages.save()
-    return {"storage": sid, "type": kind}
+        _store(call, sid, {"type": kind, **config})
+    return _answer(sid, kind)
 
 
 @route("PUT", "/storage/{storage}")
-def update(call: Call) -> dict[str, Any]:
+def update(call: Call) -> Storage:
+    """Changes a storage's definition."""
     new = {k: v for k, v in call.params.items() if k not in ("storage", "digest", "delete")}
     delete, sid = split_list(str(call.get("delete", ""))), str(call["storage"])
     failed = "update storage failed: "
@@ -136,33 +190,26 @@ def update(call: Call) -> dict[str, Any]:
             raise failure(f"{failed}storage '{sid}' does not exist")
         try:
             config = _checked(call, old["type"], new, False)
-            _check_delete(old["type"], delete, config)
-        except Exception as error:
-            raise failure(f"{failed}{str(error).strip()}") from None
-        kept = {k: v for k, v in old.items() if k not in delete}
-        call.pve.storages.data = {**call.pve.storages.data, sid: {**kept, **config}}
-        call.pve.storages.save()
-    return {"storage": sid, "type": old["type"]}
-
-
-def _check_delete(kind: str, delete: list[str], new: dict[str, Any]) -> None:
-    required, optional = (set(part.split()) for part in TYPES[kind])
-    for key in delete:
-        if key not in required | optional:
-            raise failure(f"no such option '{key}'")
-        if key in required:
-            raise failure(f"unable to delete required option '{key}'")
-        if key in new:
-            raise failure(f"cannot set and delete property '{key}' at the same time!")
+            TYPES[old["type"]].remove([name for name in delete if name not in SENSITIVE], config)
+        except ApiError as error:
+            raise failure(f"{failed}{error.text}") from None
+        _store(call, sid, {k: v for k, v in old.items() if k not in delete} | config)
+    return _answer(sid, old["type"])
 
 
 @route("DELETE", "/storage/{storage}")
 def delete(call: Call) -> None:
+    """Removes a storage's definition, not its volumes; `local` is back at once."""
     sid = str(call["storage"])
     with call.pve.storages.lock:
-        if sid not in call.pve.storages.data:
+        storages = call.pve.storages.data
+        if sid not in storages:
             raise failure(f"delete storage failed: storage '{sid}' does not exist")
-        call.pve.storages.data = {k: v for k, v in call.pve.storages.data.items() if k != sid}
+        if any(str(other.get("base", "")).startswith(f"{sid}:") for other in storages.values()):
+            text = "can't remove storage - storage is used as base of another storage"
+            raise failure(f"delete storage failed: {text}")
+        left = {k: v for k, v in storages.items() if k != sid}
+        call.pve.storages.data = {**left, "local": dict(BORN_AGAIN)} if sid == "local" else left
         call.pve.storages.save()
     with call.pve.users.lock:
         call.pve.users.data["acl"].pop(f"/storage/{sid}", None)

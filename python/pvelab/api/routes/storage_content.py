@@ -2,168 +2,206 @@
 
 from __future__ import annotations
 
-import hashlib
 import re
-import shutil
 from pathlib import Path
 from typing import Any
 
-from .. import volumes
-from ..errors import ApiError, TaskError, bad, bad_field, failure
+from .. import backups, volumes
+from ..errors import ApiError, bad, failure
 from ..registry import Call, index, route
-from ..tasks import Log
-from ..words import split_list
+from ..words import split_list, truth
 
 BASE = "/nodes/{node}/storage"
 ONE = BASE + "/{storage}"
 CONTENT = ONE + "/content"
-VOLUME = CONTENT + "/{volume}"
-FORMATS = {"zfspool": (["raw", "subvol"], "raw"), "lvmthin": (["raw"], "raw"), "lvm": (["raw"], "raw")}
-EXTENSIONS = {
-    "iso": r"\.(iso|img)$",
-    "vztmpl": r"\.tar\.(gz|xz|zst|bz2)$|\.tar$",
-    "import": r"\.(ova|ovf|qcow2|raw|vmdk)$",
+FORMATS = {
+    "dir": ("qcow2", "raw", "subvol", "vmdk"),
+    "btrfs": ("raw", "subvol"),
+    "nfs": ("qcow2", "raw", "vmdk"),
+    "cifs": ("qcow2", "raw", "vmdk"),
+    "zfspool": ("raw", "subvol"),
 }
+READABLE = ("Datastore.Audit", "Datastore.AllocateSpace")
+index(
+    ONE, "subdir", "content", "download-url", "file-restore", "import-metadata", "identity", "oci-registry-pull",
+    "prunebackups", "rrd", "rrddata", "status", "upload",
+)  # fmt: skip
+
+
+def _enabled(call: Call, config: dict[str, Any], node: str | None = None) -> bool:
+    nodes = config.get("nodes")
+    here = not nodes or (node or call.pve.node.name) in split_list(str(nodes))
+    return here and not truth(config.get("disable"))
+
+
+def _unmounted(config: dict[str, Any]) -> bool:
+    """A directory that is expected to be a mount point: nothing is mounted in the lab."""
+    return str(config.get("is_mountpoint", "no")).lower() not in ("", "0", "no", "off", "false")
 
 
 def _status(call: Call, sid: str, config: dict[str, Any]) -> dict[str, Any]:
-    enabled = not int(config.get("disable", 0))
-    total, used = (volumes.total(call.pve, sid), volumes.used(call.pve, sid)) if enabled else (0, 0)
+    enabled = _enabled(call, config)
+    active = enabled and not _unmounted(config)
+    total, used = (volumes.total(call.pve, sid), volumes.used(call.pve, sid)) if active else (0, 0)
     return {
         "type": config["type"],
         "total": total,
         "used": used,
         "avail": max(total - used, 0),
-        "shared": int(config.get("shared", 0)),
+        "shared": int(truth(config.get("shared"))),
         "content": ",".join(sorted(volumes.contents(config))),
-        "active": int(enabled),
+        "active": int(active),
         "enabled": int(enabled),
     }
 
 
 @route("GET", BASE)
 def listing(call: Call) -> list[dict[str, Any]]:
+    """All storages that the caller may see, with their figures."""
     wanted = set(split_list(str(call.get("content", ""))))
-    found = []
+    found = {}
     for sid, config in sorted(call.pve.storages.data.items()):
-        if not call.allowed(f"/storage/{sid}", "Datastore.Audit", "Datastore.AllocateSpace", any_of=True):
-            continue
-        if call.has("storage") and call["storage"] != sid:
-            continue
-        enabled = not int(config.get("disable", 0))
-        if (wanted and not (wanted & volumes.contents(config) and enabled)) or (call.flag("enabled") and not enabled):
-            continue
-        entry = {"storage": sid, **_status(call, sid, config)}
-        entry["used_fraction"] = entry["used"] / entry["total"] if entry["total"] else 0
-        if call.flag("format"):
-            supported, default = FORMATS.get(config["type"], (["qcow2", "raw", "subvol", "vmdk"], "raw"))
-            entry["formats"] = {"supported": supported, "default": default}
-            entry["format"] = [dict.fromkeys(supported, 1), default]
-        found.append(entry)
-    return found
+        if not wanted or (wanted & volumes.contents(config) and _enabled(call, config)):
+            found[sid] = config
+    if call.has("storage") and call["storage"] not in found:
+        raise bad(storage="No such storage.")
+    return [_entry(call, sid, config) for sid, config in found.items() if _listed(call, sid, config)]
 
 
-index(
-    ONE, "subdir", "content", "download-url", "file-restore", "import-metadata", "prunebackups", "rrd", "rrddata",
-    "status", "upload",
-)  # fmt: skip
+def _listed(call: Call, sid: str, config: dict[str, Any]) -> bool:
+    if not call.allowed(f"/storage/{sid}", *READABLE, any_of=True):
+        return False
+    if (call.has("storage") and call["storage"] != sid) or (call.flag("enabled") and truth(config.get("disable"))):
+        return False
+    target = call.get("target")
+    if target in (None, call.pve.node.name, "localhost"):
+        return True
+    return truth(config.get("shared")) and _enabled(call, config) and _enabled(call, config, str(target))
+
+
+def _entry(call: Call, sid: str, config: dict[str, Any]) -> dict[str, Any]:
+    entry: dict[str, Any] = {"storage": sid, **_status(call, sid, config)}
+    if entry["total"]:
+        entry["used_fraction"] = entry["used"] / entry["total"]
+    if call.flag("format") and entry["enabled"]:
+        supported = FORMATS.get(config["type"], ("raw",))
+        default = str(config.get("format") or "raw")
+        entry["formats"] = {"supported": list(supported), "default": default}
+        entry["format"] = [dict.fromkeys(supported, 1), default]
+        if config["type"] in ("iscsi", "iscsidirect", "esxi"):
+            entry["select_existing"] = 1
+    return entry
 
 
 @route("GET", ONE + "/status")
 def status(call: Call) -> dict[str, Any]:
-    config = volumes.storage(call.pve, str(call["storage"]))
-    return _status(call, str(call["storage"]), config)
-
-
-def _files(call: Call, sid: str) -> list[dict[str, Any]]:
-    notes = call.pve.cluster.data.get("volume_notes", {})
-    found = []
-    for kind, folder in volumes.FOLDERS.items():
-        path = volumes.root(call.pve, sid) / folder
-        for file in sorted(path.iterdir()) if path.is_dir() else []:
-            volid = f"{sid}:{kind}/{file.name}"
-            if not file.is_file() or file.suffix in (".conf", ".notes", ".log"):
-                continue
-            try:
-                name = volumes.parse_name(call.pve.storages.data[sid], f"{kind}/{file.name}")
-            except ApiError:
-                continue
-            info = file.stat()
-            entry: dict[str, Any] = {"volid": volid, "content": kind, "size": info.st_size, "format": name.format}
-            entry["ctime"] = int(info.st_mtime)
-            if kind == "backup":
-                entry |= {"subtype": "lxc" if "-lxc-" in file.name else "qemu", **notes.get(volid, {})}
-                if name.owner:
-                    entry["vmid"] = name.owner
-            found.append(entry)
-    return found
-
-
-def _disks(call: Call, sid: str) -> list[dict[str, Any]]:
-    found = []
-    for volid, entry in sorted(call.pve.volumes.data.copy().items()):
-        if volid.startswith(f"{sid}:"):
-            found.append({"volid": volid, **entry, "size": int(entry["size"])})
-    return found
-
-
-@route("GET", CONTENT)
-def content(call: Call) -> list[dict[str, Any]]:
+    """The figures of one storage."""
     sid = str(call["storage"])
+    if sid not in call.pve.storages.data:
+        raise bad(storage="No such storage.")
+    return _status(call, sid, call.pve.storages.data[sid])
+
+
+def activated(call: Call, sid: str) -> dict[str, Any]:
+    """A storage that is used now: it must be enabled and there."""
     config = volumes.enabled_storage(call.pve, sid)
-    allowed = volumes.contents(config)
-    wanted = {call["content"]} if call.has("content") else allowed
-    entries = [*_disks(call, sid), *(_files(call, sid) if config["type"] in volumes.FILE_BASED else [])]
+    if _unmounted(config):
+        text = f"directory is expected to be a mount point but is not mounted: '{config.get('path')}'"
+        raise failure(f"unable to activate storage '{sid}' - {text}")
+    return config
+
+
+def files(call: Call, sid: str, kinds: set[str], vmid: str | None = None) -> list[dict[str, Any]]:
+    """The files of some content types, as PVE lists them."""
     found = []
-    for entry in entries:
-        if entry["content"] not in wanted & allowed:
+    for kind in kinds & set(volumes.FOLDERS):
+        if vmid and kind in ("iso", "vztmpl"):
             continue
-        if call.has("vmid") and str(entry.get("vmid")) != str(call["vmid"]):
+        path = volumes.root(call.pve, sid) / volumes.FOLDERS[kind]
+        for file in sorted(path.iterdir()) if path.is_dir() else []:
+            named = volumes.EXTENSIONS[kind].search(file.name)
+            if not file.is_file() or not named or file.name.startswith("."):
+                continue
+            if vmid and kind == "backup" and not re.search(rf"\S-{vmid}-\S", file.name):
+                continue
+            found.append(_file_entry(call, sid, kind, file, named, vmid))
+    return found
+
+
+def _file_entry(call: Call, sid: str, kind: str, file: Path, named: re.Match[str], vmid: str | None) -> dict[str, Any]:
+    volid, info = f"{sid}:{kind}/{file.name}", file.stat()
+    entry: dict[str, Any] = {"volid": volid, "content": kind, "size": info.st_size, "ctime": int(info.st_mtime)}
+    if kind == "vztmpl":
+        entry["format"] = f"t{named[1]}" if named[1] else named[2]
+    else:
+        entry["format"] = {"iso": "iso", "snippets": "snippet"}.get(kind) or named[1]
+    if kind == "backup":
+        known = backups.archive_info(file.name)
+        entry["subtype"] = known.type if known else "unknown"
+        if known and known.ctime is not None:
+            entry["ctime"] = known.ctime
+        owner = vmid or backups.owner_of(file.name)
+        if owner:
+            entry["vmid"] = int(owner)
+        noted = call.pve.cluster.data.get("volume_notes", {}).get(volid, {})
+        if noted.get("notes"):
+            entry["notes"] = str(noted["notes"]).split("\n")[0]
+        if noted.get("protected"):
+            entry["protected"] = 1
+    return entry
+
+
+def _disks(call: Call, sid: str, kinds: set[str], vmid: str | None) -> list[dict[str, Any]]:
+    found = []
+    for volid, known in call.pve.volumes.data.copy().items():
+        owner = known["vmid"]
+        if not volid.startswith(f"{sid}:") or (vmid and str(owner) != vmid):
             continue
-        try:
-            volumes.check_access(call, None, entry["volid"])
-        except ApiError:
+        guest = call.pve.guests.get(int(owner))
+        kind = "rootdir" if guest and guest.kind == "lxc" else "images"
+        if kind not in kinds:
             continue
+        size = 0 if known["format"] == "subvol" and ":subvol-" not in volid else int(known["size"])
+        entry = {"volid": volid, "format": known["format"], "size": size, "vmid": int(owner), "content": kind}
+        entry["ctime"] = known["ctime"]
+        if call.pve.storages.data[sid]["type"] in volumes.FILE_BASED:
+            entry |= {"used": size, "parent": _parent(volid)}
         found.append(entry)
     return found
 
 
-@route("POST", CONTENT)
-def allocate(call: Call) -> str:
-    sid, vmid, name = str(call["storage"]), int(call["vmid"]), str(call["filename"])
-    text = str(call["size"])
-    size = int(text[:-1]) * {"M": 1 << 20, "G": 1 << 30}[text[-1]] if text[-1] in "MG" else int(text) << 10
-    found = re.search(r"\.(raw|qcow2|vmdk)$", name)
-    kind = str(call.get("format", found[1] if found else "raw"))
-    if found and kind != found[1]:
-        raise bad(format=f"different storage formats ({kind} != {found[1]})")
-    config = volumes.enabled_storage(call.pve, sid)
+def _parent(volid: str) -> str | None:
+    """What the image of a linked clone says of its base."""
+    found = re.fullmatch(r"[^:]+:(\d+/base-[^/]+)/\d+/[^/]+", volid)
+    return f"../{found[1]}" if found else None
+
+
+@route("GET", CONTENT)
+def content(call: Call) -> list[dict[str, Any]]:
+    """The volumes of a storage that the caller may use."""
+    sid, vmid = str(call["storage"]), str(call["vmid"]) if call.has("vmid") else None
+    allowed = volumes.contents(volumes.storage(call.pve, sid))
+    config = activated(call, sid)
+    kinds = {str(call["content"])} & allowed if call.has("content") else allowed
+    found = _disks(call, sid, kinds, vmid)
     if config["type"] in volumes.FILE_BASED:
-        if not re.fullmatch(r"(vm|base|subvol|basevol)-\d+-\S+\.(raw|qcow2|vmdk|subvol)", name):
-            raise failure(f"unable to parse volume filename '{name}'")
-        volid = f"{sid}:{vmid}/{name}"
-        shown = f"{config.get('path', '')}/images/{vmid}/{name}"
-        if volid in call.pve.volumes.data:
-            raise failure(f"disk image '{shown}' already exists")
-    else:
-        volid = f"{sid}:{name}"
-        if not re.match(rf"(vm|subvol)-{vmid}-", name):
-            raise failure(f"illegal name '{name}' - should be 'vm-{vmid}-*'")
-    volumes.keep(call.pve, volid, size, vmid, kind, "images")
-    return volid
+        found += files(call, sid, kinds, vmid)
+    return [entry for entry in sorted(found, key=lambda e: e["volid"].lower()) if _usable(call, entry["volid"])]
 
 
-def _volid(call: Call) -> str:
-    volume, sid = str(call["volume"]), str(call["storage"])
-    if ":" not in volume:
-        return f"{sid}:{volume}"
+def _usable(call: Call, volid: str) -> bool:
     try:
-        found = volumes.split(volume)[0]
-    except ApiError as error:
-        raise bad_field("volume", error.message) from None
-    if found != sid:
-        raise bad_field("volume", f"storage ID mismatch ({found} != {sid})\n")
-    return volume
+        volumes.check_access(call, None, volid)
+    except ApiError:
+        return False
+    return True
+
+
+def folder_path(config: dict[str, Any], sid: str, kind: str) -> str:
+    """The directory of a content type on the node."""
+    base = str(config.get("path", f"/mnt/pve/{sid}"))
+    chosen = dict(item.partition("=")[::2] for item in split_list(str(config.get("content-dirs", ""))))
+    return f"{base}/{chosen.get(kind) or volumes.FOLDERS.get(kind, 'images')}"
 
 
 def shown_path(call: Call, volid: str) -> str:
@@ -175,151 +213,5 @@ def shown_path(call: Call, volid: str) -> str:
         return f"/{config['pool']}/{name}" if name.startswith("subvol") else f"/dev/zvol/{config['pool']}/{name}"
     if config["type"] in ("lvm", "lvmthin"):
         return f"/dev/{config['vgname']}/{name}"
-    base = str(config.get("path", f"/mnt/pve/{sid}"))
-    folder = volumes.FOLDERS.get(kind)
-    return f"{base}/{folder}/{name.partition('/')[2]}" if folder else f"{base}/images/{name}"
-
-
-@route("GET", VOLUME)
-def info(call: Call) -> dict[str, Any]:
-    volid = _volid(call)
-    volumes.check_access(call, None, volid)
-    sid, name = volumes.split(volid)
-    parsed = volumes.parse_name(volumes.storage(call.pve, sid), name)
-    known = call.pve.volumes.data.get(volid)
-    if known is None and not volumes.file_path(call.pve, volid).is_file():
-        raise failure(f"volume_size_info on '{volid}' failed - no format")
-    size = volumes.size_of(call.pve, volid)
-    found: dict[str, Any] = {"path": shown_path(call, volid), "size": size, "used": size, "format": parsed.format}
-    if known:
-        found["format"] = known["format"]
-    if parsed.kind == "backup":
-        found |= {"notes": "", "protected": 0, **call.pve.cluster.data.get("volume_notes", {}).get(volid, {})}
-    return found
-
-
-@route("PUT", VOLUME)
-def update(call: Call) -> None:
-    volid = _volid(call)
-    volumes.check_access(call, None, volid, "backup")
-    if not volumes.exists(call.pve, volid):
-        raise failure(f"volume '{volid}' does not exist")
-    with call.pve.cluster.lock:
-        notes = call.pve.cluster.data.setdefault("volume_notes", {}).setdefault(volid, {})
-        if call.has("notes"):
-            notes["notes"] = call["notes"]
-        if call.has("protected"):
-            notes["protected"] = int(call.flag("protected"))
-        call.pve.cluster.save()
-
-
-@route("DELETE", VOLUME)
-def delete(call: Call) -> str | None:
-    volid = _volid(call)
-    sid, name = volumes.split(volid)
-    parsed = volumes.parse_name(volumes.storage(call.pve, sid), name)
-    if parsed.kind == "backup" and parsed.owner:
-        call.check(f"/storage/{sid}", "Datastore.AllocateSpace")
-        call.check(f"/vms/{parsed.owner}", "VM.Backup")
-    else:
-        call.check(f"/storage/{sid}", "Datastore.Allocate")
-
-    def work(log: Log) -> None:
-        if call.pve.cluster.data.get("volume_notes", {}).get(volid, {}).get("protected"):
-            raise TaskError("can't remove volume - protected")
-        if volid in call.pve.volumes.data:
-            volumes.release(call.pve, volid)
-        else:
-            file = volumes.file_path(call.pve, volid)
-            if not file.is_file():
-                text = f"disk image '{shown_path(call, volid)}' does not exist"
-                if parsed.kind == "images":
-                    log(text)
-                else:
-                    raise TaskError(f"unlink '{shown_path(call, volid)}' failed - No such file or directory")
-            for path in (file, file.with_name(f"{file.name}.conf")):
-                path.unlink(missing_ok=True)
-        log(f"Removed volume '{volid}'")
-
-    owner = f"{parsed.owner}@{sid}" if parsed.owner else sid
-    upid = call.start("imgdel", owner, work)
-    if call.has("delay"):
-        task = call.pve.tasks.all[upid]
-        if task.done.wait(call.number("delay")):
-            if task.status != "OK":
-                raise failure(str(task.status))
-            return None
-    return upid
-
-
-def _target(call: Call) -> tuple[str, Path]:
-    """The normalised file name of an upload or download and where it goes."""
-    sid, kind = str(call["storage"]), str(call["content"])
-    name = re.sub(r"[^-a-zA-Z0-9_.]", "_", str(call["filename"]).replace("\\", "/").rsplit("/", 1)[-1].lstrip())
-    if not re.search(EXTENSIONS[kind], name, re.I):
-        raise bad(filename="wrong file extension")
-    config = volumes.storage(call.pve, sid)
-    if config["type"] not in volumes.FILE_BASED:
-        raise failure(f"can't upload to storage type '{config['type']}', not a file based storage!")
-    volumes.enabled_storage(call.pve, sid)
-    if kind not in volumes.contents(config):
-        raise failure(f"storage '{sid}' is not configured for content-type '{kind}'")
-    return name, volumes.root(call.pve, sid) / volumes.FOLDERS[kind] / name
-
-
-def _verify(call: Call, file: Path, log: Log) -> None:
-    if not call.has("checksum"):
-        return
-    with file.open("rb") as opened:
-        found = hashlib.file_digest(opened, str(call["checksum-algorithm"])).hexdigest()
-    if found.lower() != str(call["checksum"]).lower():
-        file.unlink()
-        raise TaskError(f"checksum mismatch: got '{found}' != expect '{call['checksum']}'")
-    log(f"checksum verified: {found}")
-
-
-@route("POST", ONE + "/upload")
-def upload(call: Call) -> str:
-    _, target = _target(call)
-    temporary = call.pve.state / "upload" / Path(str(call.get("tmpfilename", "none"))).name
-    if not temporary.is_file():
-        raise failure("missing temporary upload file")
-
-    def work(log: Log) -> None:
-        log(f"starting file import from: {temporary.name}")
-        _verify(call, temporary, log)
-        target.parent.mkdir(parents=True, exist_ok=True)
-        log(f"target file: {target.name}")
-        shutil.move(temporary, target)
-        log("finished file import successfully")
-
-    return call.start("imgcopy", "", work)
-
-
-@route("POST", ONE + "/download-url")
-def download_url(call: Call) -> str:
-    given = [name for name in ("checksum", "checksum-algorithm") if call.has(name)]
-    if len(given) == 1:
-        missing = "checksum" if given == ["checksum-algorithm"] else "checksum-algorithm"
-        raise bad_field(missing, f"missing property required by '{given[0]}'")
-    name, target = _target(call)
-
-    def work(log: Log) -> None:
-        import urllib.request  # slow to import, and seldom needed
-
-        log(f"downloading {call['url']} to {name}")
-        if target.exists():
-            raise TaskError(f"refusing to override existing file '{name}'")
-        target.parent.mkdir(parents=True, exist_ok=True)
-        partial = target.with_name(f".{target.name}.part")
-        try:
-            with urllib.request.urlopen(str(call["url"]), timeout=60) as source, partial.open("wb") as file:  # noqa: S310
-                shutil.copyfileobj(source, file)
-        except OSError as error:
-            partial.unlink(missing_ok=True)
-            raise TaskError(f"download failed: {error}") from error
-        _verify(call, partial, log)
-        partial.replace(target)
-        log(f"download of '{call['url']}' to '{name}' finished")
-
-    return call.start("download", name, work)
+    below = "/".join(name.split("/")[-2:]) if kind == "images" else name.partition("/")[2]
+    return f"{folder_path(config, sid, kind)}/{below}"

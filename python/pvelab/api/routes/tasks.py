@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import gzip
+import time
 from typing import Any
 
-from ..errors import ApiError, bad, denied
-from ..registry import Call, index, route
+from ..errors import bad, failure
+from ..registry import Call, Download, index, route
 from ..tasks import Task, parse_upid
 from ..words import split_list
 
 BASE = "/nodes/{node}/tasks"
 ONE = BASE + "/{upid}"
+COMPRESS_ABOVE = 1024  # bytes of a log that is sent as a file
 
 
 def shown(task: Task, with_status: bool) -> dict[str, Any]:
@@ -56,7 +59,8 @@ def _wanted(call: Call, task: Task) -> bool:
         return False
     if call.has("typefilter") and task.type != call["typefilter"]:
         return False
-    if call.has("userfilter") and call["userfilter"].lower() not in task.user.lower():
+    user = task.user if task.running else task.user.partition("!")[0]  # ended tasks are listed without their token
+    if call.has("userfilter") and call["userfilter"].lower() not in user.lower():
         return False
     kind = kind_of(task.status)
     if call.flag("errors"):
@@ -69,11 +73,21 @@ def _wanted(call: Call, task: Task) -> bool:
 
 @route("GET", BASE)
 def listing(call: Call) -> list[dict[str, Any]]:
-    everything = call.allowed(f"/nodes/{call.pve.node.name}", "Sys.Audit")
+    """The node's tasks: running ones first, then the ended ones from the latest on."""
+    everything = call.allowed(f"/nodes/{call['node']}", "Sys.Audit")
     found = [t for t in _newest(call) if (everything or mine(call, t)) and _wanted(call, t)]
+    found.sort(key=lambda t: not t.running)
     call.attributes["total"] = len(found)
     start, limit = call.number("start"), call.number("limit", 50)
-    return [{**shown(t, True), **({"status": "RUNNING"} if t.running else {})} for t in found[start : start + limit]]
+    return [_listed(t) for t in found[start : start + limit]]
+
+
+def _listed(task: Task) -> dict[str, Any]:
+    if not task.running:
+        return shown(task, True)
+    found = {**shown(task, False), "saved": "0", "status": "RUNNING", "user": task.user}
+    found.pop("tokenid", None)
+    return found
 
 
 def _newest(call: Call) -> list[Task]:
@@ -82,7 +96,7 @@ def _newest(call: Call) -> list[Task]:
 
 @route("GET", "/cluster/tasks")
 def cluster_tasks(call: Call) -> list[dict[str, Any]]:
-    """As PVE does it: a token without Sys.Audit on / sees nothing here, not even its own tasks."""
+    """Running tasks and the latest that ended; a token without Sys.Audit on / does not even see its own."""
     everything = call.allowed("/", "Sys.Audit")
     found = [t for t in _newest(call) if everything or t.user.partition("!")[0] == call.user]
     recent = [t for t in found if t.running] + [t for t in found if not t.running][:25]
@@ -92,22 +106,23 @@ def cluster_tasks(call: Call) -> list[dict[str, Any]]:
 index(ONE, "name", "log", "status")
 
 
-def find(call: Call, privilege: str) -> Task:
+def find(call: Call, privilege: str, *, must_exist: bool = True) -> Task:
     """The task of the path's UPID, if the caller may see it."""
     upid = str(call["upid"])
     parsed = parse_upid(upid)
     if parsed is None:
         raise bad(upid="unable to parse worker upid")
-    if not mine(call, parsed):
-        call.check(f"/nodes/{parsed.node}", privilege)
     task = call.pve.tasks.all.get(upid)
-    if task is None:
+    if task is None and must_exist:
         raise bad(upid="no such task")
-    return task
+    if not mine(call, parsed):
+        call.check(f"/nodes/{call['node']}", privilege)
+    return task or parsed
 
 
 @route("GET", ONE + "/status")
 def status(call: Call) -> dict[str, Any]:
+    """Whether a task runs, and how it ended."""
     task = find(call, "Sys.Audit")
     found = shown(task, False)
     found["status"] = "running" if task.running else "stopped"
@@ -117,25 +132,38 @@ def status(call: Call) -> dict[str, Any]:
 
 
 @route("GET", ONE + "/log")
-def log(call: Call) -> list[dict[str, Any]]:
-    task = find(call, "Sys.Audit")
+def log(call: Call) -> list[dict[str, Any]] | Download:
+    """Lines of a task's log, or all of it as a file; a task that nobody knows has one line that says so."""
+    task = find(call, "Sys.Audit", must_exist=False)
+    known = task.upid in call.pve.tasks.all
     if call.flag("download"):
-        for name in ("start", "limit"):
-            if call.has(name):
-                raise bad(**{name: "the 'start' and 'limit' parameters can't be used with 'download'"})
-        raise ApiError(500, "pvelab does not send task logs as files\n")
-    lines = call.pve.tasks.lines(task)
+        if call.has("start") or call.has("limit"):
+            raise failure("'download' cannot be used together with 'start' or 'limit' parameters")
+        if not known:
+            name = f"/var/log/pve/tasks/{task.upid.split(':')[4][-1]}/{task.upid}"
+            raise failure(f"Could not open file '{name}' - No such file or directory")
+        return _as_file(call, task)
+    lines = call.pve.tasks.lines(task) if known else ["unable to open file - No such file or directory"]
+    if not lines:
+        lines = ["no content"]
     call.attributes["total"] = len(lines)
     start, limit = call.number("start"), call.number("limit", 50)
+    if not known or lines == ["no content"]:
+        return [{"n": 1, "t": lines[0]}]
     chosen = lines[start : start + limit] if limit else lines[start:]
-    if not lines:
-        return [{"n": 1, "t": "no content"}]
     return [{"n": start + n, "t": text} for n, text in enumerate(chosen, 1)]
+
+
+def _as_file(call: Call, task: Task) -> Download:
+    text = "".join(f"{line}\n" for line in call.pve.tasks.lines(task)).encode()
+    started = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(task.starttime))
+    headers = {"Content-Disposition": f'attachment; filename="task-{task.node}-{task.type}-{started}.log"'}
+    if len(text) > COMPRESS_ABOVE:
+        return Download(gzip.compress(text), "text/plain", {**headers, "Content-Encoding": "gzip"})
+    return Download(text, "text/plain", headers)
 
 
 @route("DELETE", ONE)
 def stop(call: Call) -> None:
-    task = find(call, "Sys.Modify")
-    if not mine(call, task) and not call.allowed(f"/nodes/{task.node}", "Sys.Modify"):
-        raise denied()
-    task.stop.set()
+    """Asks a task to stop."""
+    find(call, "Sys.Modify").stop.set()

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from ..errors import bad
-from ..faults import KINDS
+from ..faults import BODIES, KINDS
 from ..registry import Call, index, route
 
 VERSION = {"version": "9.2.11", "release": "9.2", "repoid": "4ab1d7c90e2f53a8"}
@@ -34,6 +34,8 @@ def add_fault(call: Call) -> dict[str, Any]:
     rule: dict[str, Any] = dict(call.params)
     if rule.get("kind") not in KINDS:
         raise bad(kind=f"value '{rule.get('kind')}' does not have a value in the enumeration '{', '.join(KINDS)}'")
+    if rule["kind"] == "answer" and rule.setdefault("body", BODIES[0]) not in BODIES:
+        raise bad(body=f"value '{rule['body']}' does not have a value in the enumeration '{', '.join(BODIES)}'")
     for name in ("count", "skip", "status"):
         if name in rule:
             rule[name] = int(rule[name])

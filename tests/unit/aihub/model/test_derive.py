@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from ipaddress import IPv4Address
 from pathlib import Path
 
@@ -165,7 +166,8 @@ def test_what_is_allowed_and_unwise_is_worth_one_sentence(
     tmp_path: Path, old: str, new: str, expected: str | None
 ) -> None:
     path = tmp_path / "hub.yml"
-    path.write_text(EVERYTHING.replace(old, new) if old else EVERYTHING)
+    text = EVERYTHING.replace(old, new) if old else EVERYTHING
+    path.write_text(re.sub(r", disk: \{fast: [^}]*\}", "", text))  # one storage has one size
     warnings = load.load(path, cases.STACKS, target="lab").warnings
     assert warnings == ((KEYS, expected) if expected else (KEYS,))
 

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import threading
+import time
+
 import pytest
-from aihub.adapters.proxmox_errors import Refused
+from aihub.adapters.proxmox_errors import Lost, Refused, understood
 from aihub.adapters.proxmox_facts import read_facts
-from aihub.adapters.proxmox_state import Marker, read
+from aihub.adapters.proxmox_state import Marker, many, read
 
 LINE = "aihub:v1 hub=00112233445566ff vmid=110 guest=db"
 
@@ -109,3 +112,27 @@ def test_facts_are_gathered_for_the_guests_in_question(hub):
     assert found.volumes == {"pve:local:vztmpl/x.tar.zst"}
     assert not found.storages["pve", "tank"].available
     assert [(n.vmid, n.macs, n.addresses) for n in found.neighbours] == [(300, {"BC:24:11:00:00:01"}, {"10.0.0.7"})]
+
+
+def test_an_error_among_many_reads_waits_for_no_other():
+    release = threading.Event()
+
+    def look(number):
+        if number == 0:
+            raise Refused("no", status=403)
+        assert release.wait(10)
+
+    started = time.monotonic()
+    try:
+        with pytest.raises(Refused):
+            many(look, list(range(9)))
+        assert time.monotonic() - started < 2
+    finally:
+        release.set()
+
+
+@pytest.mark.parametrize("nonsense", [None, 5, {"a": 1}, ["x"], [{}]])
+def test_an_answer_of_another_shape_says_nothing(hub, nonsense):
+    found = understood(lambda: read(Api({"/cluster/resources": nonsense}), hub))
+    with pytest.raises(Lost, match="makes no sense"):
+        found()

@@ -1,0 +1,240 @@
+"""Changing a container's configuration: what PVE checks, rewrites, applies or postpones."""
+
+from __future__ import annotations
+
+import re
+
+from . import common, volume_features, volumes
+from .errors import ApiError, TaskError, bad, failure
+from .guestconf import GuestConf, used_volumes
+from .lxc_config import (
+    VOLUME,
+    Fields,
+    check_hookscript,
+    is_option,
+    options,
+    parse_net,
+    parse_volume,
+    print_net,
+    print_volume,
+)
+from .pve import Pve
+from .registry import Call
+from .schema import parse_property_string
+from .words import split_list, truth
+
+FASTPLUG = {"description", "onboot", "startup", "protection", "hostname", "hookscript", "cores", "tags", "lock"}
+HOTPLUG = re.compile(r"net\d+|memory|swap|cpulimit|cpuunits")
+
+
+def update(
+    call: Call, conf: GuestConf, new: dict[str, str], delete: list[str], revert: list[str], running: bool
+) -> GuestConf:
+    """A copy of the configuration with the changes applied, or pending where a restart is needed."""
+    conf = conf.copy()
+    for key in revert:
+        conf.pending.pop(key, None)
+        conf.deleted.pop(key, None)
+    touched = _mark_deleted(conf, delete)
+    for key in sorted(new):
+        conf.pending[key] = _checked_value(call.pve, conf, key, new[key])
+        conf.deleted.pop(key, None)
+        touched.add(key)
+    _cleanup(conf)
+    errors: dict[str, str] = {}
+    if running:
+        _hotplug(call, conf, touched, errors)
+    else:
+        apply_pending(call, conf, touched, errors)
+    if errors:
+        raise ApiError(400, "Parameter verification failed.\n", errors)
+    return conf
+
+
+def _mark_deleted(conf: GuestConf, delete: list[str]) -> set[str]:
+    touched: set[str] = set()
+    for key in delete:
+        if key not in conf.values and key not in conf.pending:
+            continue
+        touched.add(key)
+        if key in ("memory", "rootfs", "ostype"):
+            raise failure(f"unable to delete required option '{key}'")
+        if re.fullmatch(r"(unused|mp)\d+", key):
+            common.check_protection(conf, f"can't remove CT {conf.vmid} drive '{key}'")
+        if key == "unprivileged":
+            raise failure(f"unable to delete read-only option: '{key}'")
+        conf.pending.pop(key, None)
+        conf.deleted[key] = False
+    return touched
+
+
+def _checked_value(pve: Pve, conf: GuestConf, key: str, value: str) -> str:
+    if VOLUME.fullmatch(key):
+        common.check_protection(conf, f"can't update CT {conf.vmid} drive '{key}'")
+        fields = parse_volume(key, value)
+        if fields["type"] == "volume":
+            sid = volumes.split(fields["volume"])[0]
+            if "rootdir" not in volumes.contents(volumes.storage(pve, sid)):
+                raise failure(f"storage '{sid}' does not allow content type 'rootdir' (Container)")
+    elif key == "hookscript":
+        check_hookscript(pve, value)
+    elif key in ("nameserver", "searchdomain"):
+        return " ".join(split_list(value))
+    elif key == "unprivileged":
+        raise failure(f"unable to modify read-only option: '{key}'")
+    elif key == "tags":
+        return common.unique_tags(pve, value)
+    elif re.fullmatch(r"net\d+", key):
+        _check_net(pve, key, parse_net(value))
+    elif re.fullmatch(r"dev\d+", key):
+        if not parse_property_string(options()["dev0"]["format"], value).get("path"):
+            raise failure("Path has to be defined")
+    elif key == "cpuunits":
+        return common.cpu_shares(value)
+    elif key == "description" and not value.endswith("\n"):
+        return value + "\n"
+    return value
+
+
+def _check_net(pve: Pve, key: str, net: Fields) -> None:
+    if net.get("mtu"):
+        largest = bridge_mtu(pve, str(net.get("bridge", "")))
+        if int(net["mtu"]) > largest:
+            raise failure(f"{key}: MTU size '{net['mtu']}' is bigger than bridge MTU '{largest}'")
+    if truth(net.get("host-managed")) and net.get("ip6") == "auto" and not truth(net.get("link_down")):
+        raise failure(f"{key}: SLAAC is not supported for host-managed network configuration.")
+
+
+def bridge_mtu(pve: Pve, bridge: str) -> int:
+    """The MTU of a bridge of the node."""
+    if bridge not in common.bridges(pve):
+        raise failure(f"bridge '{bridge}' does not exist")
+    return int(pve.network.data["active"][bridge].get("mtu", 1500))
+
+
+def _cleanup(conf: GuestConf) -> None:
+    for key in [k for k, v in conf.pending.items() if conf.values.get(k) == v]:
+        del conf.pending[key]
+    for key in [k for k in conf.deleted if k not in conf.values]:
+        del conf.deleted[key]
+
+
+def apply_pending(
+    call: Call, conf: GuestConf, touched: set[str] | None, errors: dict[str, str], running: bool = False
+) -> None:
+    """Makes pending changes current (the guest does not run, or starts now, or they need no restart)."""
+    for key in sorted(conf.deleted):
+        if touched is None or key in touched:
+            _drop(call, conf, key)
+    _cleanup(conf)
+    for key in sorted(conf.pending):
+        if touched is not None and key not in touched:
+            continue
+        try:
+            conf.values[key] = _settled(call, conf, key, conf.pending[key])
+            del conf.pending[key]
+        except (ApiError, TaskError) as error:
+            text = error.text if isinstance(error, ApiError) else str(error)
+            what = f"unable to hotplug {key}:" if running else f"unable to apply pending change {key} :"
+            errors[key] = f"{what} {text}\n"
+
+
+def _drop(call: Call, conf: GuestConf, key: str) -> None:
+    value = conf.values.pop(key, None)
+    conf.deleted.pop(key, None)
+    if value is None:
+        return
+    if re.fullmatch(r"mp\d+", key):
+        fields = parse_volume(key, value)
+        if fields["type"] == "volume":
+            add_unused(conf, fields["volume"])
+    elif re.fullmatch(r"unused\d+", key):
+        _free_unused(call.pve, conf, value)
+
+
+def _free_unused(pve: Pve, conf: GuestConf, volid: str) -> None:
+    if not volume_features.in_snapshot(conf, volid) and volume_features.owner(pve, volid) == conf.vmid:
+        volume_features.free(pve, volid)
+
+
+def add_unused(conf: GuestConf, volid: str) -> None:
+    """Keeps a volume that is no longer used as unusedN."""
+    if volid in conf.values.values() or volid in used_volumes(conf):
+        return
+    free = next((n for n in range(256) if f"unused{n}" not in conf.values), None)
+    if free is None:
+        raise failure("Too many unused volumes - please delete them first.")
+    conf.values[f"unused{free}"] = volid
+
+
+def _settled(call: Call, conf: GuestConf, key: str, value: str) -> str:
+    if re.fullmatch(r"net\d+", key):
+        return print_net(call.pve, value)
+    if re.fullmatch(r"mp\d+", key):
+        old = conf.values.get(key)
+        if old and parse_volume(key, old)["type"] == "volume":
+            volume = parse_volume(key, old)["volume"]
+            if volume != parse_volume(key, value)["volume"]:
+                add_unused(conf, volume)
+        return make_volume(call, conf.vmid, key, value, rescan=True)
+    return value
+
+
+def make_volume(call: Call, vmid: int, key: str, value: str, rescan: bool = False) -> str:
+    """Allocates what `STORAGE:GiB` asks for and prints the mount point as PVE stores it."""
+    fields = parse_volume(key, value)
+    fresh = volumes.NEW_DISK.fullmatch(fields["volume"])
+    if fresh and fields["type"] == "volume":
+        size = int(float(fresh[2]) * 1024) << 20  # whole MiB
+        fields["volume"] = volumes.allocate(call, fresh[1], vmid, size, container=True)
+        fields["size"] = size
+    elif rescan and fields["type"] == "volume" and volumes.exists(call.pve, fields["volume"]):
+        fields["size"] = volumes.size_of(call.pve, fields["volume"])
+    return print_volume(key, fields)
+
+
+def disk(conf: GuestConf, key: str) -> Fields:
+    """The fields of a disk of a container; a missing one is refused as PVE's parser refuses it."""
+    if key not in conf.values:
+        text = "property is missing and it is not optional"
+        raise ApiError(500, "format error\n", {"volume": text})
+    return parse_volume("mp0" if key.startswith("unused") else key, _with_path(key, conf.values[key]))
+
+
+def _with_path(key: str, text: str) -> str:
+    return f"{text},mp=/" if key.startswith("unused") else text
+
+
+def _hotplug(call: Call, conf: GuestConf, touched: set[str], errors: dict[str, str]) -> None:
+    """Applies what can be changed in a running container; the rest stays pending."""
+    candidates = {k for k in {*conf.pending, *conf.deleted} if k in touched}
+    instant = {k for k in candidates if k in FASTPLUG or k.startswith("unused")}
+    live = {k for k in candidates - instant if HOTPLUG.fullmatch(k)}
+    live -= {k for k in live if k in conf.deleted and re.fullmatch(r"net\d\d+", k)}  # only net0 to net9 go at once
+    fresh = re.compile(r"(mp|dev)\d+")
+    live |= {k for k in candidates if fresh.fullmatch(k) and k not in conf.values and k in conf.pending}
+    for key in sorted(k for k in live if k.startswith("net") and k in conf.pending):
+        bridge = parse_net(conf.pending[key]).get("bridge")
+        if bridge and bridge not in common.bridges(call.pve):
+            errors[key] = f"unable to hotplug {key}: bridge '{bridge}' does not exist\n"
+    apply_pending(call, conf, (instant | live) - errors.keys(), errors, running=True)
+    if live and not errors:
+        waiting = call.pve.backend.apply(call.pve.spec(conf), live)
+        for key in waiting & set(conf.values):
+            conf.pending[key] = conf.values[key]
+
+
+def check_sets(new: dict[str, str], delete: list[str], revert: list[str]) -> None:
+    """Raises a 400 for unknown or contradicting keys of delete and revert."""
+    for key in revert:
+        if not is_option(key):
+            raise bad(revert=f"unknown option '{key}'")
+        if key in new:
+            raise bad(revert=f"you can't use '-{key}' and '-revert {key}' at the same time")
+    for key in delete:
+        if not is_option(key):
+            raise bad(delete=f"unknown option '{key}'")
+        if key in new:
+            raise bad(delete=f"you can't use '-{key}' and -delete {key}' at the same time")
+        if key in revert:
+            raise bad(delete=f"you can't use '-delete {key}' and '-revert {key}' at the same time")

@@ -1,0 +1,74 @@
+"""Who may attach devices to a virtual machine: serial ports, USB, PCI, random numbers, shared directories."""
+
+from __future__ import annotations
+
+import re
+
+from . import common
+from .errors import bad_field, failure
+from .qemu_config import option_format
+from .registry import Call
+from .schema import split_property_string
+
+
+def check_device(call: Call, vmid: int, pool: str | None, key: str, value: str, verb: str = "set") -> None:
+    """Raises unless the caller may attach this serial port, USB, PCI, random or shared-directory device."""
+    if call.is_root:
+        return
+    kind = key.rstrip("0123456789")
+    if kind == "serial":
+        if value != "socket":
+            raise failure(f"only root can {verb} '{key}' config for real devices")
+        common.check_vm(call, vmid, pool, "VM.Config.HWType")
+    elif kind in ("usb", "hostpci"):
+        _check_passthrough(call, vmid, pool, key, kind, value)
+    elif kind == "rng":
+        common.check_vm(call, vmid, pool, "VM.Config.HWType")
+        if split_property_string(option_format("rng0"), value).get("source") == "/dev/hwrng":
+            call.check("/mapping/hwrng", "Mapping.Use")
+    elif kind == "virtiofs":
+        common.check_vm(call, vmid, pool, "VM.Config.Disk")
+        fields = split_property_string(option_format("virtiofs0"), value)
+        call.check(f"/mapping/dir/{fields.get('dirid')}", "Mapping.Use")
+
+
+def _check_passthrough(call: Call, vmid: int, pool: str | None, key: str, kind: str, value: str) -> None:
+    if kind == "usb":
+        common.check_vm(call, vmid, pool, "VM.Config.HWType")
+    fields = split_property_string(option_format(key), value)
+    if fields.get("host"):
+        if kind == "usb" and str(fields["host"]).lower() == "spice":
+            return
+        what = "real" if kind == "usb" else "non-mapped"
+        raise failure(f"only root can set '{key}' config for {what} devices")
+    if not fields.get("mapping"):
+        raise failure("either 'host' or 'mapping' must be set.")
+    call.check(f"/mapping/{'usb' if kind == 'usb' else 'pci'}/{fields['mapping']}", "Mapping.Use")
+    if kind == "hostpci":
+        common.check_vm(call, vmid, pool, "VM.Config.HWType")
+        if fields.get("romfile") is not None:
+            raise bad_field(key, "only root@pam can set 'romfile' option")
+
+
+def check_mappings(call: Call, values: dict[str, str]) -> None:
+    """Raises unless the caller may use what a copied or restored machine passes through."""
+    if call.is_root:
+        return
+    for key, value in sorted(values.items()):
+        kind = re.sub(r"\d+$", "", key)
+        if kind not in ("usb", "hostpci", "rng", "virtiofs"):
+            continue
+        fields = split_property_string(option_format(key), value)
+        if kind == "rng":
+            if fields.get("source") == "/dev/hwrng":
+                call.check("/mapping/hwrng", "Mapping.Use")
+        elif kind == "virtiofs":
+            call.check(f"/mapping/dir/{fields.get('dirid')}", "Mapping.Use")
+        elif fields.get("host"):
+            if kind == "hostpci" or str(fields["host"]).lower() != "spice":
+                what = "real" if kind == "usb" else "non-mapped"
+                raise failure(f"only root can set '{key}' config for {what} devices")
+        elif fields.get("mapping"):
+            call.check(f"/mapping/{'usb' if kind == 'usb' else 'pci'}/{fields['mapping']}", "Mapping.Use")
+        else:
+            raise failure("either 'host' or 'mapping' must be set.")

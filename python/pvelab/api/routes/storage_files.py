@@ -1,0 +1,243 @@
+"""Files that come to a storage: by upload, by URL, from a registry; and what a client may ask of those there."""
+
+from __future__ import annotations
+
+import hashlib
+import re
+import shutil
+import subprocess
+from pathlib import Path
+from typing import Any
+
+from .. import fetch, images, ovf, volumes
+from ..errors import TaskError, bad, bad_field, failure
+from ..registry import Call, route
+from ..tasks import Log
+from .storage_content import ONE, activated, folder_path
+
+NAMES = {
+    "iso": r"[^/]+\.(?:iso|img)",
+    "vztmpl": r"[^/]+\.(?:tar|tar\.(?:gz|xz|zst|bz2))",
+    "import": r"[a-zA-Z0-9\-.+=_]+\.(?:ova|qcow2|raw|vmdk)",
+}
+DECOMPRESS = {
+    "gz": ["zcat"],
+    "lzo": ["lzop", "-d", "-c"],
+    "zst": ["zstd", "-q", "-d", "-c"],
+    "bz2": ["bzcat", "-q"],
+}
+
+
+def normalized(name: str) -> str:
+    """A file name as PVE keeps it: without directories, other characters as underscores."""
+    return re.sub(r"[^a-zA-Z0-9_.\-]", "_", re.sub(r"^.*[/\\]", "", name.removesuffix("\n"), flags=re.DOTALL))
+
+
+def _checked_name(call: Call) -> str:
+    kind = str(call["content"])
+    name = normalized(str(call["filename"]))
+    if not re.fullmatch(NAMES[kind], name, 0 if kind == "import" else re.I):
+        raise bad(filename="invalid filename or wrong extension" if kind == "import" else "wrong file extension")
+    return name
+
+
+def _digest(call: Call, file: Path) -> str:
+    with file.open("rb") as opened:
+        return hashlib.file_digest(opened, str(call["checksum-algorithm"])).hexdigest()
+
+
+def _verify(call: Call, file: Path, log: Log, ending: str = "") -> None:
+    if not call.has("checksum"):
+        return
+    found = _digest(call, file)
+    if found.lower() != str(call["checksum"]).lower():
+        log("calculating checksum...")
+        raise TaskError(f"checksum mismatch: got '{found}' != expect '{call['checksum']}'{ending}")
+    log("calculating checksum...OK, checksum verified")
+
+
+@route("POST", ONE + "/upload")
+def upload(call: Call) -> str:
+    """Takes the file that the server received into a storage."""
+    sid, kind = str(call["storage"]), str(call["content"])
+    config = volumes.enabled_storage(call.pve, sid)
+    if config["type"] not in volumes.FILE_BASED:
+        raise failure(f"can't upload to storage type '{config['type']}'")
+    if not call.has("tmpfilename"):
+        raise failure("missing temporary file name")
+    shown = str(call["tmpfilename"])
+    temporary = call.pve.state / "upload" / Path(shown).name
+    if not temporary.is_file():
+        raise failure(f"temporary file '{shown}' does not exist")
+    name = _checked_name(call)
+    if kind not in volumes.contents(config):
+        raise failure(f"storage '{sid}' does not support '{kind}' content")
+    activated(call, sid)
+    target = volumes.root(call.pve, sid) / volumes.FOLDERS[kind] / name
+
+    def work(log: Log) -> None:
+        try:
+            _import(call, temporary, target, f"{folder_path(config, sid, kind)}/{name}", log)
+        finally:
+            temporary.unlink(missing_ok=True)
+
+    return call.start("imgcopy", "", work)
+
+
+def _import(call: Call, temporary: Path, target: Path, shown: str, log: Log) -> None:
+    source = str(call["tmpfilename"])
+    log(f"starting file import from: {source}")
+    _verify(call, temporary, log)
+    images.check(temporary, source, str(call["content"]), target.name)
+    log(f"target node: {call['node']}")
+    log(f"target file: {shown}")
+    log(f"file size is: {temporary.stat().st_size}")
+    log(f"command: cp -- {source} {shown}")
+    if "storage-full" in call.faults:
+        raise TaskError(f"import failed: cp: error writing '{shown}': No space left on device")
+    target.parent.mkdir(parents=True, exist_ok=True)
+    shutil.move(temporary, target)
+    log("finished file import successfully")
+
+
+@route("POST", ONE + "/download-url")
+def download_url(call: Call) -> str:
+    """Fetches a URL that the caller names into a storage."""
+    sid, kind = str(call["storage"]), str(call["content"])
+    config = volumes.enabled_storage(call.pve, sid)
+    if config["type"] not in volumes.FILE_BASED:
+        raise failure(f"can't upload to storage type '{config['type']}', not a file based storage!")
+    if kind not in volumes.contents(config):
+        raise failure(f"storage '{sid}' is not configured for content-type '{kind}'")
+    name = _checked_name(call)
+    activated(call, sid)
+    target = volumes.root(call.pve, sid) / volumes.FOLDERS[kind] / name
+    shown = f"{folder_path(config, sid, kind)}/{name}"
+    return call.start("download", name, lambda log: _download(call, target, shown, log))
+
+
+def _download(call: Call, target: Path, shown: str, log: Log) -> None:
+    url, compression = str(call["url"]), call.get("compression")
+    if compression:
+        if call["content"] != "iso":
+            raise TaskError(f"decompression not supported for {call['content']}")
+        if compression not in DECOMPRESS:
+            raise TaskError("no decompression method found")
+    log(f"downloading {url} to {shown}")
+    if target.is_file():
+        _settle_existing(call, target, shown, log)
+        return
+    target.parent.mkdir(parents=True, exist_ok=True)
+    partial = target.with_name(f".{target.name}.tmp_dwnl.{log.task.pid}")
+    try:
+        fetch.fetch(url, partial, call.flag("verify-certificates", default=True), log)
+        if "storage-full" in call.faults:
+            raise TaskError(f"download failed: Cannot write to '{shown}' (No space left on device).")
+        _verify(call, partial, log)
+        if compression:
+            log(f"decompressing {shown}.tmp_dwnl.{log.task.pid} to {shown}.tmp_dcom.{log.task.pid}")
+            _decompress(partial, DECOMPRESS[compression])
+        try:
+            images.check(partial, f"{shown}.tmp_dwnl.{log.task.pid}", str(call["content"]), target.name)
+        except TaskError as error:
+            raise TaskError(f"failed to verify file: {error}") from error
+        partial.replace(target)
+    finally:
+        partial.unlink(missing_ok=True)
+    log(f"download of '{url}' to '{shown}' finished")
+
+
+def _settle_existing(call: Call, target: Path, shown: str, log: Log) -> None:
+    if not call.has("checksum"):
+        raise TaskError(f"refusing to override existing file '{shown}'")
+    found = _digest(call, target)
+    if found.lower() != str(call["checksum"]).lower():
+        log("calculating checksum of existing file...")
+        raise TaskError(f"checksum mismatch: got '{found}' != expect '{call['checksum']}', aborting")
+    log("calculating checksum of existing file...OK, got correct file already, no need to download")
+
+
+def _decompress(file: Path, command: list[str]) -> None:
+    unpacked = file.with_name(f"{file.name}.plain")
+    try:
+        with unpacked.open("wb") as out:
+            code = subprocess.run([*command, str(file)], stdout=out, check=False).returncode
+    except FileNotFoundError as error:
+        unpacked.unlink(missing_ok=True)
+        raise TaskError(f"command '{' '.join(command)}' failed: open3: exec failed") from error
+    if code:
+        unpacked.unlink(missing_ok=True)
+        raise TaskError(f"command '{' '.join(command)} {file.name}' failed: exit code {code}")
+    unpacked.replace(file)
+
+
+@route("POST", ONE + "/oci-registry-pull")
+def oci_pull(call: Call) -> str:
+    """Fails in its task as on a node that reaches no registry: the lab speaks to none."""
+    sid, reference = str(call["storage"]), str(call["reference"])
+    config = volumes.enabled_storage(call.pve, sid)
+    if config["type"] not in volumes.FILE_BASED:
+        raise failure(f"can't upload to storage type '{config['type']}', not a file based storage!")
+    if "vztmpl" not in volumes.contents(config):
+        raise failure(f"storage '{sid}' is not configured for content-type 'vztmpl'")
+    name = normalized(str(call.get("filename", reference))) + ".tar"
+    activated(call, sid)
+    if (volumes.root(call.pve, sid) / volumes.FOLDERS["vztmpl"] / name).is_file():
+        raise failure(f"refusing to override existing file '{name}'")
+    place = f"{folder_path(config, sid, 'vztmpl')}/{name}.tmp"
+
+    def work(log: Log) -> None:
+        command = f"skopeo copy docker://{reference} oci-archive:{place}.{log.task.pid}"
+        raise TaskError(f"command '{command}' failed: exit code 1")
+
+    return call.start("ociregistrypull", name, work)
+
+
+@route("GET", ONE + "/import-metadata")
+def import_metadata(call: Call) -> dict[str, Any]:
+    """What a machine would be created with from an OVF or OVA file."""
+    sid, name = str(call["storage"]), str(call["volume"])
+    volid = f"{sid}:{name}"
+    volumes.check_access(call, None, volid)
+    config = volumes.storage(call.pve, sid)
+    if config["type"] not in volumes.FILE_BASED:
+        raise failure("storage does not support the importer API")
+    parsed = volumes.parse_name(config, name)
+    if parsed.kind != "import":
+        raise failure(f"invalid content type '{parsed.kind}'")
+    if parsed.format not in ("ova", "ovf"):
+        raise failure("invalid format")
+    packed = parsed.format == "ova"
+    shown = f"{folder_path(config, sid, 'import')}/{name.partition('/')[2]}"
+    return ovf.metadata(ovf.read(volumes.file_path(call.pve, volid), shown, packed), sid, name, packed)
+
+
+@route("GET", ONE + "/identity")
+def identity(call: Call) -> dict[str, Any]:
+    """Refused as PVE refuses it: no storage type of the lab has an identity."""
+    volumes.enabled_storage(call.pve, str(call["storage"]))
+    text = "get_identity not implemented for this plugin at /usr/share/perl5/PVE/Storage/Plugin.pm line 2681."
+    raise failure(text)
+
+
+def _backup_of(call: Call) -> None:
+    sid, name = str(call["storage"]), str(call["volume"])
+    found = re.fullmatch(r"([a-z][a-z0-9\-_.]*[a-z0-9]):(.+)", name, re.I | re.DOTALL)
+    if found and found[1] != sid:
+        raise bad_field("volume", f"storage ID mismatch ({found[1]} != {sid}).")
+    short = f"{sid}:{name}" if name.startswith("backup/") else f"{sid}:backup/{name}"
+    volumes.storage(call.pve, sid)
+    volumes.check_access(call, None, name if found else short, "backup")
+    raise bad(storage="Only PBS storages supported for file-restore.")
+
+
+@route("GET", ONE + "/file-restore/list")
+def restore_list(call: Call) -> None:
+    """Refused: single files come only out of backups on a Proxmox Backup Server."""
+    _backup_of(call)
+
+
+@route("GET", ONE + "/file-restore/download")
+def restore_download(call: Call) -> None:
+    """Refused: single files come only out of backups on a Proxmox Backup Server."""
+    _backup_of(call)

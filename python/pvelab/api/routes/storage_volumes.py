@@ -1,0 +1,180 @@
+"""Single volumes: made, looked at, noted, removed."""
+
+from __future__ import annotations
+
+import re
+from typing import Any
+
+from .. import backups, volumes
+from ..errors import ApiError, TaskError, bad, bad_field, failure
+from ..registry import Call, route
+from ..tasks import Log
+from .storage_content import CONTENT, activated, files, shown_path
+
+VOLUME = CONTENT + "/{volume}"
+
+
+@route("POST", CONTENT)
+def allocate(call: Call) -> str:
+    """Makes a disk image of a given name."""
+    sid, vmid, name, text = str(call["storage"]), int(call["vmid"]), str(call["filename"]), str(call["size"])
+    size = int(text[:-1]) * {"M": 1 << 20, "G": 1 << 30}[text[-1]] if text[-1] in "MG" else int(text) << 10
+    found = re.search(r"\.(raw|qcow2|vmdk)$", name)
+    if found and call.has("format") and call["format"] != found[1]:
+        raise bad(format=f"different storage formats ({call['format']} != {found[1]})")
+    config = volumes.storage(call.pve, sid)
+    kind = str(found[1] if found else call.get("format") or config.get("format") or "raw")
+    config = activated(call, sid)
+    if config["type"] in volumes.FILE_BASED:
+        volid = _new_image(call, sid, vmid, name, kind, size)
+    else:
+        volid = f"{sid}:{name}"
+        if not re.match(rf"(vm|subvol)-{vmid}-", name):
+            raise failure(f"illegal name '{name}' - should be 'vm-{vmid}-*'")
+        if volid in call.pve.volumes.data:
+            raise failure(f'  Logical Volume "{name}" already exists in volume group "{config.get("vgname", sid)}"')
+    volumes.keep(call.pve, volid, size, vmid, kind, "images")
+    return volid
+
+
+def _new_image(call: Call, sid: str, vmid: int, name: str, kind: str, size: int) -> str:
+    suffix = volumes.image_format(name)
+    if suffix != kind:
+        raise failure(f"illegal name '{name}' - wrong extension for format ('{suffix} != '{kind}')")
+    volid = f"{sid}:{vmid}/{name}"
+    if volid in call.pve.volumes.data:
+        raise failure(f"disk image '{shown_path(call, volid)}' already exists")
+    if kind == "subvol" and size:
+        raise failure("storage does not support subvol quotas")
+    if "storage-full" in call.faults:
+        raise failure(f"unable to create image: qemu-img: {shown_path(call, volid)}: No space left on device")
+    return volid
+
+
+def volume_of(call: Call, text: str) -> str:
+    """The volume id that a parameter names, with or without its storage."""
+    sid = str(call["storage"])
+    if ":" not in text:
+        return f"{sid}:{text}"
+    try:
+        found = volumes.split(text)[0]
+    except ApiError as error:
+        raise bad_field("volume", error.message) from None
+    if found != sid:
+        raise bad_field("volume", f"storage ID mismatch ({found} != {sid})\n")
+    return text
+
+
+@route("GET", VOLUME)
+def info(call: Call) -> dict[str, Any]:
+    """Where a volume is and how large."""
+    volid = volume_of(call, str(call["volume"]))
+    volumes.check_access(call, None, volid)
+    sid, name = volumes.split(volid)
+    parsed = volumes.parse_name(volumes.storage(call.pve, sid), name)
+    known = call.pve.volumes.data.get(volid)
+    if known is None and not volumes.exists(call.pve, volid):
+        raise failure(f"volume_size_info on '{volid}' failed - no format")
+    kind = str(known["format"]) if known else parsed.format
+    kind = kind if kind in ("raw", "qcow2", "vmdk", "subvol") else "raw"
+    size = 0 if kind == "subvol" and parsed.kind == "images" and "/" in name else volumes.size_of(call.pve, volid)
+    if not size and kind != "subvol":
+        raise failure(f"volume '{volid}' has size zero")
+    found: dict[str, Any] = {"path": shown_path(call, volid), "size": size, "used": size, "format": kind}
+    if parsed.kind == "backup":
+        noted = call.pve.cluster.data.get("volume_notes", {}).get(volid, {})
+        found |= {"notes": noted.get("notes", ""), "protected": int(bool(noted.get("protected")))}
+    return found
+
+
+@route("PUT", VOLUME)
+def update(call: Call) -> None:
+    """Sets the notes of a backup and whether it is protected."""
+    volid = volume_of(call, str(call["volume"]))
+    volumes.check_access(call, None, volid)
+    sid, name = volumes.split(volid)
+    parsed = volumes.parse_name(volumes.storage(call.pve, sid), name)
+    if call.has("notes") or "notes" in call.emptied:
+        if parsed.kind != "backup":
+            raise failure("only backups can have notes")
+        backups.note(call.pve, volid, notes=str(call.get("notes", "")))
+    if call.has("protected") or "protected" in call.emptied:
+        if parsed.kind != "backup":
+            raise failure("only backups support attribute 'protected'")
+        if call.flag("protected"):
+            check_protected(call, volid, parsed.owner)
+        backups.note(call.pve, volid, protected=call.flag("protected"))
+
+
+def check_protected(call: Call, volid: str, vmid: int | None) -> None:
+    """Raises when a guest has as many protected backups as its storage allows."""
+    sid, name = volumes.split(volid)
+    limit = volumes.storage(call.pve, sid).get("max-protected-backups")
+    if limit is None:
+        limit = -1 if call.allowed(f"/storage/{sid}", "Datastore.Allocate") else 5
+    noted = call.pve.cluster.data.get("volume_notes", {})
+    if vmid is None or int(limit) < 0 or noted.get(volid, {}).get("protected"):
+        return
+    kind = name.split("-")[1]
+    mine = [e for e in files(call, sid, {"backup"}, str(vmid)) if e.get("protected") and e["subtype"] == kind]
+    if len(mine) >= int(limit):
+        raise failure(f"The number of protected backups per guest is limited to {limit} on storage '{sid}'")
+
+
+@route("DELETE", VOLUME)
+def delete(call: Call) -> str | None:
+    """Removes a volume in a task; with `delay` the answer waits for it."""
+    volid = volume_of(call, str(call["volume"]))
+    sid, name = volumes.split(volid)
+    parsed = volumes.parse_name(volumes.storage(call.pve, sid), name)
+    if parsed.kind == "backup" and parsed.owner:
+        call.check(f"/storage/{sid}", "Datastore.AllocateSpace")
+        call.check(f"/vms/{parsed.owner}", "VM.Backup")
+    else:
+        call.check(f"/storage/{sid}", "Datastore.Allocate")
+    upid = call.start("imgdel", f"{parsed.owner}@{sid}" if parsed.owner else sid, lambda log: _remove(call, volid, log))
+    if call.has("delay"):
+        task = call.pve.tasks.all[upid]
+        if task.done.wait(call.number("delay")):
+            if task.status != "OK" and not str(task.status).startswith("WARNINGS"):
+                raise failure(str(task.status))
+            return None
+    return upid
+
+
+def _remove(call: Call, volid: str, log: Log) -> None:
+    sid, name = volumes.split(volid)
+    config = activated(call, sid)
+    parsed = volumes.parse_name(config, name)
+    if parsed.base and any(other.startswith(f"{volid}/") for other in call.pve.volumes.data):
+        raise TaskError(f"base volume '{name}' is still in use by linked clones")
+    if call.pve.cluster.data.get("volume_notes", {}).get(volid, {}).get("protected"):
+        raise TaskError(f"cannot remove protected volume '{name}' on '{sid}'")
+    if volid in call.pve.volumes.data:
+        volumes.release(call.pve, volid)
+    elif config["type"] in volumes.FILE_BASED:
+        file = volumes.file_path(call.pve, volid)
+        if file.is_file():
+            backups.remove(call.pve, volid, file)
+        else:
+            log(f"disk image '{shown_path(call, volid)}' does not exist")
+    log(f"Removed volume '{volid}'")
+
+
+@route("POST", VOLUME)
+def copy(call: Call) -> str:
+    """Fails as on a single node: PVE copies through ssh, and the lab's node has no ssh to itself."""
+    source = volume_of(call, str(call["volume"]))
+    target = volume_of(call, str(call["target"]))
+
+    def work(log: Log) -> None:
+        log(f"DEBUG: starting worker {log.task.upid}")
+        volumes.storage(call.pve, volumes.split(source)[0])
+        volumes.storage(call.pve, volumes.split(target)[0])
+        volumes.parse_name(volumes.storage(call.pve, volumes.split(source)[0]), volumes.split(source)[1])
+        ssh = f"/usr/bin/ssh -e none -o 'BatchMode=yes' -o 'HostKeyAlias={call.pve.node.name}'"
+        recv = f"{ssh} root@{call.pve.node.address} -- pvesm import {target} raw+size - -with-snapshots 0"
+        send = f"pvesm export {source} raw+size - -with-snapshots 0"
+        raise TaskError(f"command 'set -o pipefail && {send} | {recv}' failed: exit code 255")
+
+    return call.start("imgcopy", "", work)

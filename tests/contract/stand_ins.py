@@ -1,0 +1,124 @@
+"""What stands in for the programs that reach a node: there is no ssh to a Proxmox without guests and without a node.
+
+The lease's own script runs here instead of on the node; `pvesh` and metal act on the API as root@pam does; a host key
+is the one that the create log of backend none names. Each changing command is a write that a run can be killed at.
+"""
+
+from __future__ import annotations
+
+import base64
+import json
+import shlex
+import subprocess
+from pathlib import Path
+from typing import Any
+
+from aihub import crashpoint, process
+from aihub.adapters import lease
+from metal.desired import Desired, from_json
+from pvelab.backend_none import host_key
+
+from tests.contract.rooted import Root, grant
+
+ADDRESSES = {"10.10.10.11": "db", "10.10.20.11": "ai", "192.168.1.10": "node"}
+REAL = process.run
+
+
+class Node:
+    """Answers every program that aihub starts."""
+
+    def __init__(self, root: Root, certificate: Path, lease_file: Path) -> None:
+        self.root = root
+        self.certificate = certificate
+        self.lease_file = lease_file
+
+    def install(self) -> None:
+        """Takes the place of the one door to other programs."""
+        process.run = self.run
+        lease._path = lambda hub: str(self.lease_file)
+
+    def run(self, argv: Any, *, stdin: bytes = b"", **more: Any) -> process.Result:
+        """One program; anything that is not known here is an error of the test."""
+        text = list(argv)
+        if text[0] == "ssh-keygen":
+            with crashpoint.write("ssh-keygen"):
+                return REAL(text, stdin=stdin, **more)
+        if "ssh-keyscan" in text:
+            return self._scan(text[-1])
+        if "metal" in text:
+            return self._metal(text)
+        if text[0] == "ssh":
+            return self._ssh(text)
+        raise AssertionError(f"no stand-in for {text}")
+
+    def _ssh(self, text: list[str]) -> process.Result:
+        if text[-2].startswith("root@"):
+            return _said(self.certificate.read_bytes(), write="the controller's key on the node")
+        words = shlex.split(text[-1])
+        if words[0] == "sh":
+            return _run(words, "lease")
+        if words[0] == "pvesh":
+            return self._pvesh(*words[1:])
+        assert words == ["true"], text
+        return _said(b"")
+
+    def _scan(self, address: str) -> process.Result:
+        blob = base64.b64encode(host_key(ADDRESSES[address])).decode()
+        return _said(f"{address} ssh-ed25519 {blob}\n".encode())
+
+    def _pvesh(self, verb: str, path: str, *options: str) -> process.Result:
+        pairs = dict(zip((o.removeprefix("--") for o in options[::2]), options[1::2], strict=True))
+        pairs.pop("output-format", None)
+        if verb == "get":
+            return self._pvesh_get(path, pairs)
+        method = {"set": "PUT", "create": "POST", "delete": "DELETE"}[verb]
+        with crashpoint.write(f"pvesh {verb} {path}"):
+            answer = self.root.call(method, path, **pairs)
+        data = answer.json().get("data") if answer.ok else None
+        return subprocess.CompletedProcess([], 0 if answer.ok else 1, json.dumps(data).encode(), answer.content)
+
+    def _pvesh_get(self, path: str, params: dict[str, str]) -> process.Result:
+        answer = self.root.call("GET", path, **params)
+        said = "" if answer.ok else str(answer.json().get("message", answer.reason))
+        data = json.dumps(answer.json().get("data")).encode()
+        return subprocess.CompletedProcess([], 0 if answer.ok else 2, data, said.encode())
+
+    def _metal(self, text: list[str]) -> process.Result:
+        """Of all that metal does, the token and its rights."""
+        path = next(t.partition("=")[2] for t in text if t.startswith("desired="))
+        wanted = from_json(Path(path).read_text())
+        have = self.root.call("GET", f"/access/users/{wanted.user}/token/hub")
+        said = have.json()["data"].get("comment", "") if have.ok else None
+        label, changed = f"update token {wanted.token}", False
+        if wanted.removed:
+            label, changed = f"delete token {wanted.token}", have.ok
+        elif said is None or said != wanted.token_comment or not wanted.kept:
+            changed = True
+        if changed and "--dry" not in text:
+            with crashpoint.write(label):
+                self._token(wanted, there=have.ok)
+        operation = {"names": [label], "hosts_with_change": ["@ssh/node"] if changed else []}
+        done = {"names": [label], "success": ["@ssh/node"]}
+        return _said(json.dumps({"plan": [operation], "results": {"operations": [done]}}).encode() + b"\n")
+
+    def _token(self, wanted: Desired, *, there: bool) -> None:
+        path = f"/access/users/{wanted.user}/token/hub"
+        if wanted.removed:
+            self.root("DELETE", path)
+            return
+        if not there:
+            self.root("POST", path, privsep=1, comment=wanted.marker)
+        grant(self.root, tokens=wanted.token)
+
+
+def _said(output: bytes, write: str = "") -> process.Result:
+    if write:
+        with crashpoint.write(write):
+            pass
+    return subprocess.CompletedProcess([], 0, output, b"")
+
+
+def _run(words: list[str], name: str) -> process.Result:
+    with crashpoint.write(name) as due:
+        crashpoint.inside(due, 0.004)
+        return REAL(words, check=False, timeout=30)

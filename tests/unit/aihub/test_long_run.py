@@ -1,0 +1,53 @@
+"""`aihub test --long`: its result is what the tests said, and a run that broke off is never a good one."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+from aihub.options import Options
+from aihub.verbs import test as verb
+
+REPORT = '<testsuites><testsuite tests="{tests}" failures="{failures}" errors="0" skipped="1"/></testsuites>'
+
+
+@pytest.fixture
+def pytest_run(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> dict[str, Any]:
+    """In place of pytest: notes how it is called, and leaves the report that a test asks for."""
+    called: dict[str, Any] = {"report": REPORT.format(tests=203, failures=0), "code": 0}
+
+    def run(argv: list[str], env: dict[str, str], **_: Any) -> SimpleNamespace:
+        called.update(argv=argv, env=env)
+        if called["report"]:
+            (tmp_path / "junit-long.xml").write_text(called["report"])
+        return SimpleNamespace(returncode=called["code"])
+
+    monkeypatch.setattr(subprocess, "run", run)
+    monkeypatch.setattr(verb, "BUILD", tmp_path)
+    monkeypatch.setattr(verb, "LONG_RESULT", tmp_path / "test-long.json")
+    return called
+
+
+def result(folder: Path) -> Any:
+    return json.loads((folder / "test-long.json").read_text())
+
+
+def test_the_result_says_what_ran(pytest_run: dict[str, Any], tmp_path: Path, capsys: Any) -> None:
+    assert verb.run(Options(full=True)) == 0
+    found = result(tmp_path)
+    assert (found["passed"], found["failed"], found["skipped"]) == (202, 0, 1)
+    assert (found["random_kills"], found["changed_files"]) == (200, 10_000)
+    assert str(found["seed"]) == pytest_run["env"]["AIHUB_CRASH_SEED"]
+    assert (pytest_run["env"]["AIHUB_CRASH_RANDOM"], pytest_run["env"]["AIHUB_MUTATIONS"]) == ("200", "10000")
+    assert capsys.readouterr().out == "202 passed, 0 failed, 1 skipped\n"
+
+
+@pytest.mark.parametrize(("report", "code"), [(REPORT.format(tests=203, failures=2), 1), ("", 4)])
+def test_a_bad_run_is_a_bad_result(pytest_run: dict[str, Any], tmp_path: Path, report: str, code: int) -> None:
+    pytest_run.update(report=report, code=code)
+    assert verb.run(Options(full=True)) == 1
+    assert result(tmp_path)["failed"] == (2 if report else 1)
