@@ -98,7 +98,7 @@ def _docker(hub: Cli, guest: str, found: Planted, undo: ExitStack) -> None:
     image = hub.on(guest, "docker image ls --format '{{.Repository}}:{{.Tag}}' | grep valkey | head -n1")
     undo.callback(hub.on, guest, "docker rm -f planted-env planted-log; docker rmi planted; docker volume rm planted")
     hub.on(guest, f"docker create --name planted-env --env-file /dev/stdin {image}", f"KEY={VALUE}\n")
-    hub.on(guest, "docker commit planted-env planted:1 && docker tag planted:1 planted:latest && docker rmi planted:1")
+    hub.on(guest, "docker commit planted-env planted")
     hub.on(guest, f"docker run -i --name planted-log --network none --entrypoint cat {image}", VALUE)
     hub.on(guest, "f=$(mktemp) && cat > $f && docker cp $f planted-log:/leak && rm $f", VALUE)
     hub.on(guest, "docker volume create planted && cat > /var/lib/docker/volumes/planted/_data/leak", VALUE)

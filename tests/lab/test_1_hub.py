@@ -193,6 +193,10 @@ def test_one_secret_in_one_file_turns_the_checks_red(hub, inside, resolved):
     hub.ok("verify", "cicd")
 
 
-def test_the_state_directory_is_its_owner_s_alone(hub):
-    assert hub.state.stat().st_uid == os.geteuid()
-    assert not [p for p in hub.state.rglob("*") if p.is_file() and p.lstat().st_mode & 0o077]
+def test_what_opens_the_hub_is_its_owner_s_alone(hub, inside):
+    state = inside.state
+    kits = list(state.kit.iterdir())
+    for path in (state.token, state.key, state.vault_login, *kits):
+        assert path.stat().st_mode & 0o077 == 0, path
+    assert kits
+    assert state.directory.stat().st_uid == os.geteuid()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import random
@@ -15,6 +16,7 @@ from pathlib import Path
 import pytest
 from aihub import leaks
 from aihub.checks import denials
+from aihub.checks.context import Context
 from aihub.vault.desired import desired, policy_of, text_of
 
 from tests.lab.conftest import BIN, Api, Cli
@@ -58,13 +60,30 @@ def wait_for(what: Callable[[], bool], seconds: float, why: str) -> float:
 
 
 def health(hub: Cli) -> dict:
-    """How the vault is, asked without aihub; empty when it does not answer."""
-    (ca,) = hub.state.glob(f"*-lab-{hub.lab}/vault/ca.pem")
-    world, name = hub.world(), "security.hub.home.arpa"
-    curl = ["curl", "--silent", "--max-time", "3", "--cacert", str(ca), "--resolve", f"{name}:8200:10.10.10.13"]
-    command = ["nsenter", f"--net=/run/netns/{world['netns']}", *curl, f"https://{name}:8200/v1/sys/health"]
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
-    return json.loads(done.stdout) if done.returncode == 0 and done.stdout else {}
+    """How the vault is, asked from the node without aihub; empty when it does not answer."""
+    there = "--resolve security.hub.home.arpa:8200:10.10.10.13 https://security.hub.home.arpa:8200/v1/sys/health"
+    text = hub.on("node", f"curl --silent --max-time 3 --cacert /etc/hub-node/aihub/ca.pem {there} || true")
+    return json.loads(text) if text else {}
+
+
+def settled(hub: Cli) -> bool:
+    """Whether nothing is left to do."""
+    return hub("plan", "--json").returncode == 0
+
+
+def values_of(hub: Cli) -> dict[str, str]:
+    """Every secret as it is now; a context of its own, since ssh connections end with the controller's old key."""
+    (state,) = hub.state.glob(f"*-lab-{hub.lab}")
+    context = Context(hub.hub, "lab", str(state), hub.lab)
+    try:
+        return dict(leaks.known(context.hub, context.state, context.vault).values)
+    finally:
+        context.close()
+
+
+def failures(before: dict[str, Count], after: dict[str, Count]) -> dict[str, Count]:
+    """The counters that went up and should not have."""
+    return {who: c for who, c in after.items() if (c.refused, c.silent) != (before[who].refused, before[who].silent)}
 
 
 def ours_running(hub: Cli) -> list[str]:
@@ -107,7 +126,7 @@ def test_every_planted_leak_is_found_and_nothing_else(hub, inside, resolved):
         (machine, place, encoding)
         for machine, place, encoding in expected.expected
         if not any(
-            place in hit.place and hit.encoding == encoding and (hit.secret == "planted" or encoding == "mode")
+            place in hit.place and hit.encoding.startswith(encoding) and (hit.secret == "planted" or encoding == "mode")
             for hit in found[machine].hits
         )
     ]
@@ -186,58 +205,45 @@ def test_a_database_reboots_with_nobody_there_and_its_consumers_get_in_again(hub
     assert api.wait(task) == "OK"
     wait_for(lambda: all(counts(hub)[c].works > away[c].works + 3 for c in clients), 120, "logins work again")
     assert {who: c.refused for who, c in counts(hub).items() if c.refused != before[who].refused} == {}
-    wait_for(lambda: hub.plan()[0] == 0, 60, "nothing is left to do")
+    wait_for(lambda: settled(hub), 60, "nothing is left to do")
 
 
-def test_every_secret_is_replaced_under_load_without_a_failed_login(hub: Cli, inside, resolved, busy):
-    old = dict(leaks.known(resolved, inside.state, inside.vault).values)
-    before = counts(hub)
+def test_every_secret_is_replaced_under_load_without_a_failed_login(hub: Cli, busy):
+    old, before = values_of(hub), counts(hub)
     started = time.monotonic()
     done = json.loads(hub.ok("secrets", "rotate", "--all", "--yes", "--json"))
     took = time.monotonic() - started
     after = counts(hub)
     logins = sum(after[who].works - before[who].works for who in before)
     print(f"{len(done['rotated'])} secrets in {took:.1f} s, {logins} logins meanwhile")
-    assert {
-        who: c for who, c in after.items() if (c.refused, c.silent) != (before[who].refused, before[who].silent)
-    } == {}
+    assert failures(before, after) == {}
     assert all(after[who].works > before[who].works + 20 for who in before), "there was no load"
     assert [one for one in done["rotated"] if one["error"]] == []
-    inside.vault.login(*leaks_login(inside))
-    now = dict(leaks.known(resolved, inside.state, inside.vault).values)
-    kept = [label for label, value in now.items() if value in old.values()]
-    assert kept == [], "these are the old ones"
+    assert len(done["rotated"]) >= len(old) / 2
+    assert [label for label, value in values_of(hub).items() if value in old.values()] == [], "these are the old ones"
     assert took < ROTATED
     hub.ok("verify")
 
 
-def leaks_login(inside) -> tuple[str, str]:
-    """The controller's login as it is now."""
-    from aihub.adapters import vault
-
-    return vault.operator(inside.state)
-
-
 def test_a_rotation_killed_at_any_moment_is_finished_by_the_next(hub: Cli, busy):
-    before = counts(hub)
+    before, whole = counts(hub), 15.0
     seed = int(os.environ.get("AIHUB_SEED", "0")) or random.randrange(1 << 30)
     chance = random.Random(seed)
     for number in range(KILLS):
-        child = hub.start("secrets", "rotate", "--all", "--yes")
-        moment = chance.uniform(3, 25)
+        child, moment = hub.start("secrets", "rotate", "--all", "--yes"), chance.uniform(1, 0.8 * whole)
         with child:
-            try:
+            with contextlib.suppress(subprocess.TimeoutExpired):
                 child.wait(moment)
-            except subprocess.TimeoutExpired:
+            with contextlib.suppress(ProcessLookupError):
                 os.killpg(child.pid, signal.SIGKILL)
-        print(f"seed {seed}, kill {number + 1} after {moment:.1f} s: {child.returncode}")
+        print(f"seed {seed}, kill {number + 1} after {moment:.1f} s")
+        assert child.returncode == -signal.SIGKILL, "it ended before it was killed"
+        started = time.monotonic()
         hub.ok("secrets", "rotate", "--all", "--yes")
+        whole = time.monotonic() - started
         told = json.loads(hub.ok("secrets", "status", "--json"))
         assert [row["name"] for row in told["secrets"] if row["in_flight"]] == []
-    after = counts(hub)
-    assert {
-        who: c for who, c in after.items() if (c.refused, c.silent) != (before[who].refused, before[who].silent)
-    } == {}
+    assert failures(before, counts(hub)) == {}
     hub.ok("verify")
 
 
@@ -250,7 +256,7 @@ def sealed(hub: Cli) -> Iterator[None]:
     yield
     hub.on("node", "systemctl start hub-unseal-aihub.service")
     wait_for(lambda: health(hub).get("sealed") is False, 30, "the node opens it")
-    wait_for(lambda: hub.plan()[0] == 0, 60, "nothing is left to do")
+    wait_for(lambda: settled(hub), 60, "nothing is left to do")
 
 
 def test_a_sealed_vault_is_named_and_services_go_on(hub: Cli, sealed):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
@@ -13,6 +14,8 @@ from aihub.model.resolved import Guest, Hub
 from .context import NODE, Context
 from .subjects import subject_of
 
+HERE = Path(__file__)
+
 
 def with_agent(hub: Hub) -> Iterator[Guest]:
     """The guests to which an agent brings secrets."""
@@ -22,7 +25,7 @@ def with_agent(hub: Hub) -> Iterator[Guest]:
 @pytest.fixture(scope="session")
 def scans(request: pytest.FixtureRequest, context: Context) -> Scans:
     """Every machine that is asked about here, scanned at the same time."""
-    items = [item for item in request.session.items if item.path == request.path]
+    items = [item for item in request.session.items if item.path == HERE]
     guests = {subject.name for item in items if (subject := subject_of(item))}
     others = {marker.args[0] for item in items if (marker := item.get_closest_marker("about"))}
     known = leaks.known(context.hub, context.state, context.vault)

@@ -44,13 +44,15 @@ def encodings(value: str) -> Iterator[tuple[str, bytes, int, int]]:
     raw = value.encode()
     yield "raw", raw, 0, PIECE
     for shift in range(3):
-        text = base64.b64encode(bytes(shift) + raw)[(0, 2, 3)[shift] : (shift + len(raw)) * 8 // 6]
-        yield f"base64 at {shift}", text, 0, PIECE
-        yield f"base64url at {shift}", text.translate(bytes.maketrans(b"+/", b"-_")), 0, PIECE
+        found = base64.b64encode(bytes(shift) + raw)[(0, 2, 3)[shift] : (shift + len(raw)) * 8 // 6]
+        yield f"base64 at {shift}", found, 0, PIECE
+        yield f"base64url at {shift}", found.translate(bytes.maketrans(b"+/", b"-_")), 0, PIECE
     yield "hex", raw.hex().encode(), 0, 2 * PIECE
     yield "upper hex", raw.hex().upper().encode(), 0, 2 * PIECE
     yield "URL", quote(value, safe="").encode(), 0, PIECE
-    yield "JSON", json.dumps(value)[1:-1].encode(), 0, PIECE
+    text = json.dumps(value)[1:-1]
+    yield "JSON", text.encode(), 0, PIECE
+    yield "JSON of Go", re.sub("[&<>]", lambda match: f"\\u{ord(match[0]):04x}", text).encode(), 0, PIECE
     yield "shell quotes", shlex.quote(value).removeprefix("'").removesuffix("'").encode(), 0, PIECE
     yield "shell backslashes", re.sub(r"([^\w@%+=:,./-])", r"\\\1", value, flags=re.ASCII).encode(), 0, PIECE
     yield "UTF-16 le", value.encode("utf-16-le"), 0, 2 * PIECE
@@ -249,7 +251,8 @@ class Scan:
                 for name in (".", *names):
                     path = os.path.normpath(f"{folder}/{name}")
                     self.seen[medium] += 1
-                    if path != root and os.lstat(path).st_mode & 0o077:
+                    others = 0o066 if name == "." else 0o077  # a directory may let others through, but not look in
+                    if path != root and os.lstat(path).st_mode & others:
                         self.hits.add((medium, path, f"{os.lstat(path).st_mode & 0o7777:04o}", "mode"))
 
     def git(self, medium: str) -> None:

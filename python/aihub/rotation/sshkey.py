@@ -68,7 +68,7 @@ def _let_in(state: State, alias: str, say: Say) -> None:
 def _append_script(keys: str) -> str:
     # A new file in the place of the old: a login at this very moment reads one or the other, never half of one.
     return (
-        f'set -e; umask 077; read -r key; grep -qxF "$key" {keys} && exit 0; '
+        f'set -e; umask 077; read -r key; test -e {keys} || : > {keys}; grep -qxF "$key" {keys} && exit 0; '
         f"cp -p {keys} {keys}.new; printf '%s\\n' \"$key\" >> {keys}.new; mv {keys}.new {keys}"
     )
 
@@ -107,21 +107,27 @@ def _shut_out(hub: Hub, state: State, target: str, say: Say) -> None:
     if not former.exists():
         return
     say(access.NODE, "refuses the old key")
+    files = _node_files(target)
     script = (
-        f"set -e; umask 077; read -r key; cp -p {NODE_KEYS} {NODE_KEYS}.new; "
-        f'{{ grep -vxF "$key" {NODE_KEYS} || :; }} > {NODE_KEYS}.new; mv {NODE_KEYS}.new {NODE_KEYS}'
+        f"set -e; umask 077; read -r key; for f in {' '.join(files)}; do test -e $f || continue; cp -p $f $f.new; "
+        '{ grep -vxF "$key" $f || :; } > $f.new; mv $f.new $f; done'
     )
     ssh.run(state, access.NODE, script, stdin=former.read_bytes())
-    _require_refused(state, [access.NODE, *hub.guests])
+    _require_refused(state, access.NODE, files)
+    for name in hub.guests:
+        _require_refused(state, name, [GUEST_KEYS])
     former.unlink()
 
 
-def _require_refused(state: State, aliases: Sequence[str]) -> None:
+def _node_files(target: str) -> list[str]:
+    # The lab's node got its first key as a file of its own; on a real one it is part of the cluster file system.
+    return [NODE_KEYS, "/root/.ssh/authorized_keys"] if target == "lab" else [NODE_KEYS]
+
+
+def _require_refused(state: State, alias: str, files: Sequence[str]) -> None:
     former = shlex.quote(_former(state).read_text().split()[1])
-    for alias in aliases:
-        keys = NODE_KEYS if alias == access.NODE else GUEST_KEYS
-        if ssh.run(state, alias, f"grep -cF {former} {keys} || :").stdout.strip() != b"0":
-            raise HubError("the old key is still let in", where=alias, hint="aihub secrets rotate controller/ssh")
+    if ssh.run(state, alias, f"cat {' '.join(files)} 2>/dev/null | grep -cF {former} || :").stdout.strip() != b"0":
+        raise HubError("the old key is still let in", where=alias, hint="aihub secrets rotate controller/ssh")
 
 
 def _everywhere(aliases: Sequence[str], work: Callable[[str], None]) -> None:

@@ -176,4 +176,6 @@ def reconcile(run: Run) -> None:
     """Databases, users and models inside the services are as declared."""
     if any(c.owner in ("guest", "service", "secrets", "vault", "api") for c in run.plan.changes) or run.options.full:
         with report.progress("services") as progress:
+            # A rotation that was killed has given a service a password that the vault does not hold as the one in use.
+            secrets.finish_rotations(run, progress)
             services.apply(run.hub, run.state, run.store, [i.name for i in run.hub.instances], progress)

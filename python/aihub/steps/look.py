@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 
-from .. import agent, probe, provision, report, secretstore
+from .. import agent, probe, provision, report, rotation, secretstore
 from ..adapters import node, services
 from ..adapters.proxmox_errors import AccessRefused
 from ..adapters.proxmox_state import Actual
@@ -100,10 +100,12 @@ def _vault(run: Run, found: Mapping[str, probe.Actual], whole: Sequence[str]) ->
     missing = secretstore.missing(run.hub, vault)
     made = [Change(instance.name, "create", "vault", "vault", f"{len(missing)} entries: {', '.join(missing[:4])}")]
     stale = kits.stale(run.hub, run.state, kits.recipients(run.hub, run.state, run.options.target))
+    left = rotation.pending(vault, run.state)
     changes = [
         *setup.plan(vault, run.hub),
         *(made if missing else ()),
         *([Change(instance.name, "update", "vault", "vault", stale)] if stale else ()),
+        *(Change(name, "update", "vault", "vault", "its rotation was left unfinished") for name in left),
         *agent.changes(run.hub, found, secrets.versions(run.hub, vault)),
     ]
     return Plan(tuple(changes), warnings=tuple(setup.warnings(vault, run.hub)))

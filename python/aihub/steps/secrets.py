@@ -5,12 +5,13 @@ from __future__ import annotations
 import time
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 
-from .. import agent, report, secretstore
+from .. import agent, report, rotation, secretstore
 from ..adapters import node, ssh
 from ..adapters import vault as vaults
 from ..adapters.vault import Vault
-from ..adapters.vault_errors import NotReady
+from ..adapters.vault_errors import Denied, NotReady
 from ..errors import PreconditionFailed, Unreachable
 from ..model.resolved import Hub, Instance
 from ..probe import ask
@@ -27,6 +28,29 @@ def authority(run: Run) -> None:
     """The hub's own root certificate exists, before anything is made that trusts it."""
     if run.hub.vault:
         pending.authority(run.hub, run.state)
+
+
+def give_up(run: Run) -> None:
+    """With --allow-destroy vault@GUEST: a vault that nobody can open any more is emptied, and all secrets made anew.
+
+    One that our login opens stays; so does one that is only sealed (NotReady is raised).
+    """
+    instance = run.hub.vault
+    if instance is None or instance.name not in run.options.allow_destroy:
+        return
+    try:
+        with vaults.connected(run.hub, run.state) as vault:
+            if vault.health().initialised and run.state.vault_login.exists():
+                vault.login(*vaults.operator(run.state))
+                report.say(f"{instance.name} is ours and open: nothing is given up")
+                return
+    except (Denied, Unreachable):
+        pass  # not ours, or its server does not even run
+    report.say(f"{instance.name} is given up: its content goes, and every secret is made anew")
+    pending.forget(run.state)
+    empty = f"! test -d {DATA} || {{ systemctl stop hub-vault.service; find {DATA} -mindepth 1 -delete; }}"
+    with suppress(Unreachable):  # no guest yet, nothing to empty
+        ssh.run(run.state, instance.guest.name, empty, timeout=300)
 
 
 def place_listener(run: Run) -> None:
@@ -51,10 +75,6 @@ def bring_up(run: Run, progress: report.Progress) -> None:
     instance = _vault_of(run.hub)
     say = _sayer(progress, instance.name)
     vault = run.stack.enter_context(vaults.connected(run.hub, run.state))
-    if instance.name in run.options.allow_destroy and not run.state.vault_login.exists():
-        left = pending.read(run.state)
-        if vault.wait(lambda found: True, bringup.ANSWER).initialised and not (left and left.shares):
-            wipe(run)
     await_unsealing(run, vault)
     bringup.bring_up(run.hub, run.state, vault, outside(run), say)
     run.opened_vault = vault
@@ -116,6 +136,18 @@ def wipe(run: Run) -> None:
     guest = _vault_of(run.hub).guest.name
     script = f"systemctl stop hub-vault.service && find {DATA} -mindepth 1 -delete && systemctl start hub-vault.service"
     ssh.run(run.state, guest, script, timeout=300)
+
+
+def finish_rotations(run: Run, progress: report.Progress) -> None:
+    """What a killed rotation began is done to its end, and the recovery kit knows."""
+    if run.hub.vault is None:
+        return
+    vault = run.vault()
+    if not rotation.pending(vault, run.state):
+        return
+    with rotation.of(run.hub, run.state, vault, run.options.target) as reach:
+        rotation.raise_first(rotation.resume(reach, progress))
+    keep_kit(run, _sayer(progress, _vault_of(run.hub).name))
 
 
 def deliver(run: Run, guests: Sequence[str], progress: report.Progress) -> None:

@@ -12,6 +12,7 @@ REACH: tuple[Step, ...] = (
     reach.make_lab,
     reach.be_trusted,
     reach.take_lease,
+    secrets.give_up,
     secrets.authority,
     look.plan,
     look.show_plan,
