@@ -16,6 +16,8 @@ from pathlib import Path
 
 from .errors import Locked
 
+PATIENCE = 1.0  # seconds
+
 
 @dataclass(frozen=True)
 class Holder:
@@ -42,19 +44,13 @@ def me(verb: str = "") -> Holder:
 def held(path: Path, verb: str = "") -> Iterator[Holder]:
     """Holds the lock at `path`. Raises Locked at once, naming the holder, when another process has it.
 
-    The kernel lets go of it when the process ends, however it ends; the file itself stays.
+    The kernel lets go of it when the process ends, however it ends; the file itself stays. A program that a killed
+    run was just starting still has the lock for a moment: a holder who is dead is waited for, a second at most.
     """
     path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
     descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o600)
     try:
-        try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            raise Locked(
-                f"{_named(path) or 'another run'} holds the lock",
-                where=str(path),
-                hint="wait until it has ended, then run the same command again",
-            ) from None
+        _take(descriptor, path)
         who = me(verb)
         _write(descriptor, json.dumps(asdict(who)))
         try:
@@ -73,14 +69,23 @@ def holder(path: Path) -> Holder | None:
         return None
 
 
-def _named(path: Path) -> Holder | None:
-    """The living holder; a text left by a killed run, or not written yet, is looked at again for a second."""
-    for _ in range(50):
-        found = holder(path)
-        if found and (found.host != socket.gethostname() or Path(f"/proc/{found.pid}").exists()):
-            return found
+def _take(descriptor: int, path: Path) -> None:
+    """Takes the lock; a name left by a killed run, or not written yet, is looked at again for a second."""
+    limit = time.monotonic() + PATIENCE
+    while True:
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            return
+        except BlockingIOError:
+            found = holder(path)
+            alive = found is not None and (found.host != socket.gethostname() or Path(f"/proc/{found.pid}").exists())
+            if alive or time.monotonic() > limit:
+                raise Locked(
+                    f"{found if alive else 'another run'} holds the lock",
+                    where=str(path),
+                    hint="wait until it has ended, then run the same command again",
+                ) from None
         time.sleep(0.02)
-    return None
 
 
 def _write(descriptor: int, text: str) -> None:

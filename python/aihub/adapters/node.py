@@ -27,7 +27,8 @@ from aihub.paths import ROOT, State
 from aihub.plan import Change, Difference
 
 __all__ = [
-    "apply", "desired", "ensure_token", "plan", "plan_removal", "release_lease", "remove", "seal_shares", "take_lease",
+    "apply", "desired", "ensure_token", "forget_dead", "plan", "plan_removal", "release_lease", "remove", "seal_shares",
+    "take_lease",
     "trust", "trust_lab",
 ]  # fmt: skip
 
@@ -155,6 +156,13 @@ def trust(hub: Hub, state: State, confirm: Callable[[str], bool]) -> None:
     ssh.run(state, access.NODE, "true")  # the proof that our own key opens the door
 
 
+def forget_dead(state: State) -> None:
+    """Removes the requests of runs that were killed."""
+    for path in state.runs.glob("node-*-*.json"):
+        if not Path("/proc", path.name.split("-")[1]).exists():
+            path.unlink(missing_ok=True)
+
+
 def _introduce(state: State, address: str, key: str) -> bytes:
     """Adds our key on the node with the operator's own ssh; returns the API's certificate."""
     script = (
@@ -225,7 +233,6 @@ def _mark(state: State) -> str:
 
 def _metal(state: State, wanted: Desired, *, dry: bool) -> dict[str, Any]:
     """Runs metal and returns what pyinfra answered."""
-    _forget_dead(state)
     request = state.runs / f"node-{os.getpid()}-{threading.get_ident()}.json"
     request.write_text(wanted.as_json())
     try:
@@ -239,13 +246,6 @@ def _metal(state: State, wanted: Desired, *, dry: bool) -> dict[str, Any]:
     if result.returncode != 0 or not answer.get("plan"):
         raise _explain(wanted.node, result.stderr.decode(errors="replace"))
     return answer
-
-
-def _forget_dead(state: State) -> None:
-    """Removes the requests of runs that were killed."""
-    for path in state.runs.glob("node-*-*.json"):
-        if not Path("/proc", path.name.split("-")[1]).exists():
-            path.unlink(missing_ok=True)
 
 
 def _pyinfra(state: State, request: Path, dry: bool) -> process.Result:

@@ -8,7 +8,7 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 
 from .. import access, lab, load, lock, statefile
-from ..adapters import ssh
+from ..adapters import node, ssh
 from ..adapters.checks import CheckResult
 from ..adapters.proxmox import Proxmox
 from ..adapters.vault import Vault
@@ -136,6 +136,7 @@ def opened(options: Options, verb: str, *, locked: bool = False) -> Iterator[Run
             state.make()
             stack.enter_context(lock.held(state.lock, verb))
             statefile.tidy(state.journal, state.known_hosts)
+            node.forget_dead(state)
         yield Run(options, hub, state, stack)
 
 

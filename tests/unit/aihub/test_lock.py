@@ -52,6 +52,20 @@ def test_a_killed_holder_holds_nothing(tmp_path, other):
     assert lock.holder(tmp_path / "lock") is None
 
 
+def test_a_program_that_a_killed_holder_was_just_starting_is_waited_for(tmp_path):
+    holder = os.fork()
+    if not holder:
+        with lock.held(tmp_path / "lock", "up"):
+            if not os.fork():  # it has the lock's descriptor until it becomes another program
+                time.sleep(0.4)
+                os._exit(0)
+            os.kill(os.getpid(), signal.SIGKILL)
+    os.waitpid(holder, 0)
+    started = time.monotonic()
+    with lock.held(tmp_path / "lock", "up"):
+        assert time.monotonic() - started < 1
+
+
 def test_the_lock_is_free_after_an_error(tmp_path):
     with pytest.raises(RuntimeError), lock.held(tmp_path / "lock"):
         raise RuntimeError

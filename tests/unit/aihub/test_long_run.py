@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import subprocess
 from pathlib import Path
 from types import SimpleNamespace
@@ -23,7 +24,8 @@ def pytest_run(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> dict[str, Any
     def run(argv: list[str], env: dict[str, str], **_: Any) -> SimpleNamespace:
         called.update(argv=argv, env=env)
         if called["report"]:
-            (tmp_path / "junit-long.xml").write_text(called["report"])
+            (report,) = (arg.partition("=")[2] for arg in argv if arg.startswith("--junitxml="))
+            Path(report).write_text(called["report"])
         return SimpleNamespace(returncode=called["code"])
 
     monkeypatch.setattr(subprocess, "run", run)
@@ -39,15 +41,15 @@ def result(folder: Path) -> Any:
 def test_the_result_says_what_ran(pytest_run: dict[str, Any], tmp_path: Path, capsys: Any) -> None:
     assert verb.run(Options(full=True)) == 0
     found = result(tmp_path)
-    assert (found["passed"], found["failed"], found["skipped"]) == (202, 0, 1)
-    assert (found["random_kills"], found["changed_files"]) == (200, 10_000)
+    assert (found["passed"], found["failed"], found["skipped"]) == (404, 0, 2)
+    assert (found["random_kills"], found["changed_files"]) == (1000, 10_000)
     assert str(found["seed"]) == pytest_run["env"]["AIHUB_CRASH_SEED"]
-    assert (pytest_run["env"]["AIHUB_CRASH_RANDOM"], pytest_run["env"]["AIHUB_MUTATIONS"]) == ("200", "10000")
-    assert capsys.readouterr().out == "202 passed, 0 failed, 1 skipped\n"
+    assert (pytest_run["env"]["AIHUB_CRASH_RANDOM"], pytest_run["env"]["AIHUB_MUTATIONS"]) == ("1000", "10000")
+    assert re.fullmatch(r"=+ 404 passed, 2 skipped in \d+\.\d\ds =+\n", capsys.readouterr().out)
 
 
 @pytest.mark.parametrize(("report", "code"), [(REPORT.format(tests=203, failures=2), 1), ("", 4)])
 def test_a_bad_run_is_a_bad_result(pytest_run: dict[str, Any], tmp_path: Path, report: str, code: int) -> None:
     pytest_run.update(report=report, code=code)
     assert verb.run(Options(full=True)) == 1
-    assert result(tmp_path)["failed"] == (2 if report else 1)
+    assert result(tmp_path)["failed"] == (4 if report else 2)
