@@ -45,7 +45,13 @@ def child(facts: Facts, hub: Hub, order: dict[str, Any]) -> dict[str, Any]:
     except HubError as error:
         return {"count": len(crashpoint.made()), "error": str(error), "code": error.exit_code, "hint": error.hint}
     seconds = time.monotonic() - started
-    return {"count": len(crashpoint.made()), "error": "", "code": 0, "seconds": seconds, "done": [o.name for o in outcomes]}
+    return {
+        "count": len(crashpoint.made()),
+        "error": "",
+        "code": 0,
+        "seconds": seconds,
+        "done": [o.name for o in outcomes],
+    }
 
 
 def main() -> None:
