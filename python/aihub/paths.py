@@ -33,7 +33,7 @@ class State:
 
     def make(self) -> None:
         """Creates the directories."""
-        for path in (self.directory, self.ssh, self.secrets, self.runs, self.vault, self.kit):
+        for path in (self.directory, self.ssh, self.runs, self.vault, self.kit):
             path.mkdir(mode=0o700, parents=True, exist_ok=True)
 
     @property
@@ -51,10 +51,6 @@ class State:
     @property
     def key(self) -> Path:
         return self.ssh / "id_ed25519"
-
-    @property
-    def secrets(self) -> Path:
-        return self.directory / "secrets"
 
     @property
     def vault(self) -> Path:

@@ -133,6 +133,7 @@ def test_plain_http_is_sent_to_https(pve: Server) -> None:
     assert f"Location: https://127.0.0.1:{pve.port}/x" in head
 
 
+@pytest.mark.slow
 def test_who_is_refused_gets_a_bare_401_after_three_seconds(pve: Server) -> None:
     nobody = Server(pve.state, pve.port, pve.process)
     reader = Server(pve.state, pve.port, pve.process, {"Cookie": pve.headers["Cookie"]})

@@ -255,6 +255,7 @@ def test_an_edit_that_takes_our_work_away_is_no_conflict(lab, hub):
     assert lab.root.config(110)["memory"] == 1024
 
 
+@pytest.mark.slow
 def test_host_keys_are_those_of_the_create_log(lab, fresh):
     fresh.ok("up")
     pinned = {line.split(",")[0]: line.split()[2] for line in fresh.state.known_hosts.read_text().splitlines()}

@@ -15,6 +15,7 @@ import pytest
 from tests.contract.conftest import TEMPLATE, Server, start, stop
 
 
+@pytest.mark.slow
 def test_state_survives_a_kill(tmp_path: Path) -> None:
     server = start(tmp_path / "state")
     vmid = server.container(memory=333)

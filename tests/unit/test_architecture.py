@@ -6,6 +6,7 @@ import ast
 import re
 import tomllib
 from collections.abc import Iterator
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -68,9 +69,11 @@ DOORS = {
 }
 
 
-def modules() -> Iterator[tuple[str, ast.Module]]:
-    for path in sorted(AIHUB.rglob("*.py")):
-        yield str(path.relative_to(AIHUB)), ast.parse(path.read_text())
+@cache
+def modules() -> dict[str, tuple[str, ...]]:
+    """Every module with the full names of all that it imports."""
+    paths = sorted(AIHUB.rglob("*.py"))
+    return {name: tuple(imports(name, ast.parse(p.read_text()))) for p in paths if (name := str(p.relative_to(AIHUB)))}
 
 
 def imports(name: str, tree: ast.Module) -> Iterator[str]:
@@ -99,9 +102,9 @@ def level(parts: list[str]) -> int | None:
 
 def test_a_module_imports_only_from_below() -> None:
     wrong = []
-    for name, tree in modules():
+    for name, every in modules().items():
         own = level(list(Path(name).with_suffix("").parts))
-        for found in imports(name, tree):
+        for found in every:
             parts = found.split(".")
             other = level(parts[1:]) if parts[0] == "aihub" and len(parts) > 1 else None
             if own is not None and other is not None and other > own:
@@ -110,13 +113,13 @@ def test_a_module_imports_only_from_below() -> None:
 
 
 def test_every_module_stands_on_the_ladder() -> None:
-    names = {name for name, _ in modules() if not name.endswith("__init__.py")}
+    names = {name for name in modules() if not name.endswith("__init__.py")}
     assert not {name for name in names if level(list(Path(name).with_suffix("").parts)) is None}
 
 
 @pytest.mark.parametrize("library", DOORS)
 def test_an_outside_library_has_one_door(library: str) -> None:
-    found = {name for name, tree in modules() if any(i.split(".")[0] == library for i in imports(name, tree))}
+    found = {name for name, every in modules().items() if any(i.split(".")[0] == library for i in every)}
     assert found <= DOORS[library]
 
 

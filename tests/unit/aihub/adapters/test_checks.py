@@ -107,6 +107,7 @@ def test_every_claim_gets_a_result_about_its_subject(hub: Hub, state: paths.Stat
     assert ("db", "FAILED: leaks") in seen
 
 
+@pytest.mark.slow
 def test_a_selection_leaves_the_rest_out(hub: Hub, state: paths.State, folder: Path) -> None:
     results = checks.run(hub, state, "lab", select=["security", "zones"])
     assert {r.subject for r in results} == {"security", "zones"}
@@ -117,12 +118,14 @@ def test_a_selection_of_nothing_we_know_contacts_nothing(hub: Hub, state: paths.
         checks.run(hub, state, "lab", select=["dbb"])
 
 
+@pytest.mark.slow
 def test_checks_that_do_not_run_are_no_success(hub: Hub, state: paths.State, folder: Path) -> None:
     (folder / "test_some.py").write_text("import nothing_of_this_name\n")
     with pytest.raises(TaskFailed, match="the checks did not run"):
         checks.run(hub, state, "lab")
 
 
+@pytest.mark.slow
 def test_a_machine_that_does_not_answer_fails_its_checks(hub: Hub, state: paths.State, folder: Path) -> None:
     program = folder.parent / "bin" / "ssh"
     program.write_text("#!/bin/sh\necho Connection refused >&2\nexit 255\n")

@@ -358,6 +358,7 @@ def test_many_tasks_are_waited_for_with_one_poll(px, server):
     assert len(server.calls) < 40
 
 
+@pytest.mark.slow
 def test_the_pause_between_polls_grows(px, server):
     server.reply = listing({})
     with pytest.raises(TaskFailed):
