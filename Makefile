@@ -45,7 +45,7 @@ check: venv ## lint, types, unit tests and cases; no root, no network
 test: tools ## everything, the real lab included
 	@$(AIHUB) test
 
-test-long: venv ## what does not fit beside the lab: 200 random kills, 10,000 changed files; result in build/test-long.json
+test-long: venv ## what does not fit beside the lab: 1,000 random kills, 10,000 changed files; result in build/test-long.json
 	@$(AIHUB) test --long
 
 clean: ## remove what was built in this checkout (the hub and its state stay)
