@@ -18,12 +18,12 @@ from typing import Literal
 
 from ..errors import InvalidInput
 from ..model.resolved import RECONCILE, RECONCILE_ROLE, Certificate, Hub, Pair, SecretRef
-from ..vault.desired import SECRET_ID_DAYS
 
 Kind = Literal["pair", "value", "certificate", "login", "operator", "token", "key"]
 CONTROLLER, NODE = "controller", "node"
 KEY = f"{CONTROLLER}/ssh"
 OWN_DAYS = 90  # what belongs to no stack
+LOGIN_DAYS = 30  # of an agent's secret-id, which lies on the guest's disk
 EARLY = 2 / 3  # of its life: what ends by itself is replaced before that
 _EFFECTS = {"restart": "restarts {}", "reload": "reloads {}", "none": ""}
 
@@ -89,7 +89,7 @@ def _everything(hub: Hub) -> Iterator[Rotatable]:
         guest, days = _guest(hub, one.instance), int(one.days * EARLY)
         yield Rotatable(f"{one.instance}/tls", "certificate", guest, days, effect, one)
     for guest in hub.agents:
-        yield Rotatable(f"{guest}/login", "login", guest, int(SECRET_ID_DAYS * EARLY))
+        yield Rotatable(f"{guest}/login", "login", guest, LOGIN_DAYS)
     if hub.vault is not None:
         yield Rotatable(f"{CONTROLLER}/login", "operator", "", OWN_DAYS)
     yield Rotatable(f"{NODE}/token", "token", "", OWN_DAYS)

@@ -20,7 +20,6 @@ AGENT = "hub-agent"
 PREFIX = "hub-"
 TOKEN_TTL = 20 * 60
 TOKEN_MAX = 24 * 3600
-SECRET_ID_DAYS = 30
 LISTENER_DAYS = 730
 AUTHORITY_HOURS = 87_672  # ten years, as the root lives
 DAY = 86_400
@@ -113,23 +112,24 @@ def _policies(hub: Hub) -> dict[str, Grants]:
 
 
 def _approles(hub: Hub, vault: Instance) -> dict[str, dict[str, Any]]:
-    found = {OPERATOR: _approle([OPERATOR], vault.guest, secret_id_ttl=0)}
+    found = {OPERATOR: _approle([OPERATOR], vault.guest)}
     for name in hub.agents:
         own = [policy_of(i) for i in hub.on(name) if _delivers(hub, i)]
         _refuse_twice(hub, approle(name), found, f"the login of the guest {name}")
-        settings = _approle([AGENT, *own], hub.guests[name], secret_id_ttl=SECRET_ID_DAYS * DAY)
+        settings = _approle([AGENT, *own], hub.guests[name])
         found[approle(name)] = {**settings, "role_id": approle_id(hub.id, name)}
     return found
 
 
-def _approle(policies: Iterable[str], guest: Guest, *, secret_id_ttl: int) -> dict[str, Any]:
+def _approle(policies: Iterable[str], guest: Guest) -> dict[str, Any]:
     """A login that works from one address only: a stolen secret-id or token is worth nothing elsewhere."""
     address = [f"{guest.address}/32"]
     return {
         "bind_secret_id": True,
         "secret_id_bound_cidrs": address,
         "secret_id_num_uses": 0,
-        "secret_id_ttl": secret_id_ttl,
+        # It ends when it is replaced, not by a date: a hub that nobody looks after for a year must survive a power cut.
+        "secret_id_ttl": 0,
         "token_bound_cidrs": address,
         "token_explicit_max_ttl": 0,
         "token_max_ttl": TOKEN_MAX,

@@ -52,7 +52,7 @@ def test_every_login_is_bound_to_one_address_and_has_no_default_policy(hub: Hub)
         assert role["token_no_default_policy"]
         assert role["token_ttl"] == 1200
     assert found.approles["hub-db"]["token_policies"] == ["hub-agent", "hub-postgres-db", "hub-redis-db"]
-    assert found.approles["hub-db"]["secret_id_ttl"] == 30 * 86400
+    assert found.approles["hub-db"]["secret_id_ttl"] == 0
 
 
 def test_certificates_are_for_exactly_one_name(hub: Hub) -> None:
