@@ -80,8 +80,8 @@ def test_a_small_fleet_is_measured(bench: Bench, tmp_path: Path) -> None:
         found = plans._fleet(tmp_path, server, hub, 1)
         row = plans._row(found)
         assert (row["n"], row["void"]) == (1, [])
-        assert row[plans.RAW] >= 3 * plans.DELAY  # the list, then five guests over four connections
-        assert row[plans.WHOLE] > row[plans.OURS] > row[plans.RAW] / 2
+        # The list, then five guests over four connections: nobody can be quicker.
+        assert min(row[plans.RAW], row[plans.OURS], row[plans.WHOLE]) >= 3 * plans.DELAY
         assert 20 < row["command_mib"] < 200
         server.ended(server.root("POST", "/nodes/pve/lxc/1000/status/stop"))
         reads = [plans.RESOURCES, *(f"{plans.place(guest)}/pending" for guest in hub.guests.values())]
