@@ -38,14 +38,21 @@ def give_up(run: Run) -> None:
     instance = run.hub.vault
     if instance is None or instance.name not in run.options.allow_destroy:
         return
+    left, login = pending.read(run.state), run.state.vault_login.exists()
+    if left is not None and left.shares:
+        report.say(f"{instance.name}: an interrupted run left its shares here: nothing is given up")
+        return
     try:
         with vaults.connected(run.hub, run.state) as vault:
-            if vault.health().initialised and run.state.vault_login.exists():
+            if vault.health().initialised and login:
                 vault.login(*vaults.operator(run.state))
                 report.say(f"{instance.name} is ours and open: nothing is given up")
                 return
-    except (Denied, Unreachable):
-        pass  # not ours, or its server does not even run
+    except Denied:
+        pass  # not ours
+    except Unreachable:
+        if login:
+            raise  # silent is not lost: what would be forgotten here may be all that opens it
     report.say(f"{instance.name} is given up: its content goes, and every secret is made anew")
     pending.forget(run.state)
     empty = f"! test -d {DATA} || {{ systemctl stop hub-vault.service; find {DATA} -mindepth 1 -delete; }}"
