@@ -33,6 +33,7 @@ PACKAGES = {
     "smartmontools": "7.4-pve1", "spiceterm": "3.4.1", "swtpm": "0.8.0+pve3", "vncterm": "1.9.1",
 }  # fmt: skip
 SOURCES = "/etc/apt/sources.list.d"
+MIRROR = "http://packages.example.org"  # stands for the distribution's own: nobody is asked
 STANDARD = {
     "enterprise": "Enterprise",
     "no-subscription": "No-Subscription",
@@ -90,8 +91,8 @@ def changelog(call: Call) -> str:
 
 def _repositories(call: Call) -> dict[str, dict[str, Any]]:
     """The repository files of a fresh node, with the changes that were made through the API."""
-    debian = {"URIs": ["http://deb.debian.org/debian/"], "Suites": ["trixie", "trixie-updates"]}
-    security = {"URIs": ["http://security.debian.org/debian-security/"], "Suites": ["trixie-security"]}
+    debian = {"URIs": [f"{MIRROR}/debian/"], "Suites": ["trixie", "trixie-updates"]}
+    security = {"URIs": [f"{MIRROR}/debian-security/"], "Suites": ["trixie-security"]}
     parts = ["main", "contrib", "non-free-firmware"]
     key = [{"Key": "Signed-By", "Values": ["/usr/share/keyrings/debian-archive-keyring.gpg"]}]
     common = {"Types": ["deb"], "FileType": "sources", "Enabled": 1, "Options": key}
