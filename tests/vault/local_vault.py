@@ -6,6 +6,7 @@ Guests have addresses of 127.0.0.0/8 here, so that bound addresses mean somethin
 
 from __future__ import annotations
 
+import atexit
 import contextlib
 import os
 import shutil
@@ -13,6 +14,7 @@ import signal
 import socket
 import socketserver
 import subprocess
+import tempfile
 import threading
 import time
 from collections.abc import Iterator
@@ -52,6 +54,15 @@ RAFT = """  path = "{home}/data"
   node_id = "one"
   performance_multiplier = 1
 """
+
+
+def in_memory(link: Path) -> None:
+    """Makes `link` lead to a directory in memory, which goes when this process ends."""
+    made, owner = Path(tempfile.mkdtemp(prefix="aihub-run-", dir="/dev/shm")), os.getpid()
+    made.chmod(0o755)
+    link.symlink_to(made)
+    # Children that a test forks off end without taking it away.
+    atexit.register(lambda: shutil.rmtree(made, ignore_errors=True) if os.getpid() == owner else None)
 
 
 def small_hub() -> Hub:

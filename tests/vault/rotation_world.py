@@ -38,7 +38,7 @@ from aihub.rotation.reach import Reach
 from aihub.vault import enrol
 
 from . import local_vault, rotation_services
-from .local_vault import Server, _Forward, _free_port
+from .local_vault import Server, _Forward, _free_port, in_memory
 from .rotation_services import UID
 
 AGENT = Path(agent.__file__).parent / "on_guest.py"
@@ -149,8 +149,8 @@ class World:
 
     def _guest(self, guest: str) -> None:
         home = self.home / guest
-        (home / "run").mkdir(parents=True, mode=0o755)
-        (home / "bin").mkdir()
+        (home / "bin").mkdir(parents=True)
+        in_memory(home / "run")
         config = given.config(self.hub, guest)
         config["vault"] = f"https://{self.server.name}:{self.server.port}"
         config["ca"] = str(self.server.state.ca)

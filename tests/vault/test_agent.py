@@ -20,7 +20,7 @@ from aihub.model.resolved import approle_id
 from aihub.render import agent as given
 from aihub.vault import enrol
 
-from .local_vault import Server
+from .local_vault import Server, in_memory
 
 pytestmark = pytest.mark.slow
 PROGRAM = Path(agent.__file__).parent / "on_guest.py"
@@ -47,6 +47,7 @@ class Guest:
             instance["tls"]["on_change"] = "reload"
         (self.home / "agent.json").write_text(json.dumps(config))
         (self.home / "bin").mkdir()
+        in_memory(self.home / "run")
         for name in ("systemctl", "docker"):
             script = self.home / "bin" / name
             script.write_text(f'#!/bin/sh\necho "{name} $*" >> {self.home}/calls\n')
@@ -194,6 +195,17 @@ def test_an_agent_without_a_secret_id_says_so(guest: Guest) -> None:
     guest.start()
     eventually(lambda: "no secret-id" in guest.status().error)
     assert not guest.file("api_key").exists()
+
+
+def test_no_secret_is_written_to_a_disk(guest: Guest, tmp_path: Path) -> None:
+    enrol.enrol(guest.server.hub, guest.server.state, guest.vault, GUEST, hand=guest.unwrap)
+    (guest.home / "run").unlink()
+    (guest.home / "run").symlink_to("/var/tmp")
+    argv, where = [sys.executable, str(PROGRAM), "run"], {"env": guest.environment, "capture_output": True}
+    done = subprocess.run(argv, check=False, timeout=30, **where)
+    assert done.returncode != 0
+    assert b"not in memory" in done.stderr
+    assert not Path("/var/tmp", STACK).exists()
 
 
 def test_the_role_id_is_what_the_vault_has(guest: Guest) -> None:

@@ -312,6 +312,16 @@ def own(path: str, uid: int, mode: int) -> None:
     os.chmod(path, mode)
 
 
+def require_memory(path: str) -> None:
+    """Ends the program when a directory is on a disk."""
+    with open("/proc/mounts") as handle:
+        mounts = [line.split()[1:3] for line in handle]
+    inside = [(point, kind) for point, kind in mounts if f"{path}/".startswith(point.rstrip("/") + "/")]
+    # Of two on one point the later is what is seen.
+    if max(reversed(inside), key=lambda one: len(one[0]))[1] not in ("tmpfs", "ramfs"):
+        sys.exit(f"{path} is not in memory: secrets are not written to disks")
+
+
 def replace(path: str, text: str) -> None:
     """Replaces a file of root's own in one step, safe against a power cut."""
     with os.fdopen(os.open(f"{path}.new", os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "w") as handle:
@@ -386,6 +396,7 @@ def main() -> int:
             sys.stderr.write(f"{error}\n")
             return 1
     os.umask(0o077)
+    require_memory(os.path.realpath(RUN))
     run(config)
     return 0
 

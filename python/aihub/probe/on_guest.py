@@ -198,12 +198,9 @@ def write_manifest(manifest: dict[str, Any]) -> None:
 def place(request: dict[str, Any]) -> dict[str, Any]:
     """Makes files and directories as wanted; answers with the paths of those that were not.
 
-    `memory` names a directory that must be in a file system that never reaches a disk. With `role`, the manifest
-    first says that the role is unfinished, until `record` says what it left: a run that dies in between has files
-    in place that no service has read yet, and the next run must hear of a change again.
+    With `role`, the manifest first says that the role is unfinished, until `record` says what it left: a run that
+    dies in between has files in place that no service has read yet, and the next run must hear of a change again.
     """
-    if request.get("memory"):
-        require_memory(request["memory"])
     check, role = bool(request.get("check")), request.get("role")
     changed = [wanted["path"] for wanted in request["wanted"] if place_one(wanted, True)]
     manifest = read_manifest()
@@ -218,7 +215,7 @@ def place(request: dict[str, Any]) -> dict[str, Any]:
 
 
 def place_one(wanted: dict[str, Any], check: bool) -> bool:
-    """Makes one file, or a directory where there is no content; `only` lists what may lie in a directory."""
+    """Makes one file, or a directory where there is no content."""
     path, mode, owner = wanted["path"], wanted.get("mode", "0644"), wanted.get("owner", "0:0")
     found = file_state(path)
     if "content" in wanted:
@@ -231,10 +228,7 @@ def place_one(wanted: dict[str, Any], check: bool) -> bool:
     if changed and not check:
         os.makedirs(path, exist_ok=True)
         adopt(path, mode, owner)
-    surplus = set(os.listdir(path)) - set(wanted["only"]) if "only" in wanted and os.path.isdir(path) else set()
-    for name in surplus if not check else ():
-        os.unlink(os.path.join(path, name))
-    return changed or bool(surplus)
+    return changed
 
 
 def write(path: str, data: bytes, mode: str, owner: str, validate: list[str]) -> None:
@@ -260,15 +254,6 @@ def adopt(path: str, mode: str, owner: str) -> None:
     uid, gid = owner.split(":")
     os.chown(path, int(uid), int(gid))
     os.chmod(path, int(mode, 8))
-
-
-def require_memory(path: str) -> None:
-    """Ends the program when a directory is on a disk."""
-    with open("/proc/mounts") as handle:
-        mounts = [line.split()[1:3] for line in handle]
-    inside = [(point, kind) for point, kind in mounts if f"{path}/".startswith(point.rstrip("/") + "/")]
-    if max(inside, key=lambda one: len(one[0]))[1] not in ("tmpfs", "ramfs"):
-        sys.exit(f"{path} is not in memory: secrets are not written to disks")
 
 
 def main() -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 import json
 import os
 import subprocess
@@ -61,25 +60,6 @@ def test_a_check_changes_nothing(tmp_path: Path) -> None:
     wanted = [{"path": str(tmp_path / "file"), "content": "x", "owner": ME}]
     assert on_guest.place({"check": True, "wanted": wanted})["changed"] == [str(tmp_path / "file")]
     assert names(tmp_path) == []
-
-
-def test_a_directory_is_rid_of_what_is_no_longer_wanted(tmp_path: Path) -> None:
-    folder = tmp_path / "secrets"
-    place(folder, mode="0700")
-    (folder / "old").write_text("x")
-    (folder / "kept").write_text("x")
-    assert place(folder, mode="0700", only=["kept"]) == [str(folder)]
-    assert names(folder) == ["kept"]
-
-
-def test_secrets_are_refused_on_a_disk(monkeypatch: pytest.MonkeyPatch) -> None:
-    def mounts(_path: str, *_: Any, **__: Any) -> io.StringIO:
-        return io.StringIO("/dev/sda1 / ext4 rw 0 0\ntmpfs /run tmpfs rw 0 0\n")
-
-    monkeypatch.setattr("builtins.open", mounts)
-    on_guest.require_memory("/run/hub")
-    with pytest.raises(SystemExit, match="not in memory"):
-        on_guest.require_memory("/runner")
 
 
 def test_a_secrets_state_says_nothing_of_its_content(tmp_path: Path) -> None:
