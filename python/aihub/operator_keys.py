@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
 from pathlib import Path
 
 from . import textfile
@@ -17,53 +18,64 @@ HOW = "ssh-keygen -t ed25519"
 
 def read(entries: list[str], base: Path, target: str) -> tuple[tuple[str, ...], list[Finding], list[str]]:
     """Key lines, what is wrong, and warnings: a real node wants a key, the lab has the controller's own."""
-    found: list[str] = []
-    wrong: list[Finding] = []
-    warnings: list[str] = []
-    for index, entry in enumerate(entries):
-        place = ("operator", "ssh_keys", index)
-        if " " in entry:
-            found.append(entry)
-            continue
-        try:
-            found += _lines(_path(entry, base), _LINE, "public keys, one a line and without options")
-        except (InvalidInput, ValueError) as error:
-            message = f"{entry} {error if isinstance(error, ValueError) else _reason(error)}"
-            if target == "pve":
-                wrong.append(Finding(place, message))
-            else:
-                warnings.append(f"operator.ssh_keys: {message}")
+    found, wrong, warnings = _gathered(
+        "ssh_keys", entries, base, target, _has_a_blank, _LINE, "public keys, one a line and without options"
+    )
     if not entries and target == "pve":
         message = f"a real Proxmox needs the key of a person: add a .pub file ({HOW})"
         wrong.append(Finding(("operator", "ssh_keys"), message))
     elif not found and not warnings and not wrong:
         warnings.append("operator.ssh_keys is empty: only the controller's own key may log in")
-    return tuple(dict.fromkeys(found)), wrong, warnings
+    return found, wrong, warnings
 
 
 def recovery(
     entries: list[str], base: Path, target: str, *, needed: bool
 ) -> tuple[tuple[str, ...], list[Finding], list[str]]:
     """Who can open the recovery kit, and what is wrong; the lab makes a key of its own where none is named."""
+    found, wrong, warnings = _gathered(
+        "recovery", entries, base, target, _is_recipient, _RECIPIENT, "ssh-ed25519 or age keys, one a line"
+    )
+    if not entries and needed and target == "pve":
+        message = f"a hub with secrets needs somebody who can open its recovery kit: add a .pub file ({HOW})"
+        wrong.append(Finding(("operator", "recovery"), message))
+    return found, wrong, warnings
+
+
+def _gathered(
+    key: str,
+    entries: list[str],
+    base: Path,
+    target: str,
+    is_line: Callable[[str], bool],
+    form: re.Pattern[str],
+    what: str,
+) -> tuple[tuple[str, ...], list[Finding], list[str]]:
+    """The lines that a list of operator.KEY stands for: written there, or in the files that it names."""
     found: list[str] = []
     wrong: list[Finding] = []
     warnings: list[str] = []
     for index, entry in enumerate(entries):
-        if _RECIPIENT.fullmatch(entry):
+        if is_line(entry):
             found.append(entry)
             continue
         try:
-            found += _lines(_path(entry, base), _RECIPIENT, "ssh-ed25519 or age keys, one a line")
+            found += _lines(_path(entry, base), form, what)
         except (InvalidInput, ValueError) as error:
             message = f"{entry} {error if isinstance(error, ValueError) else _reason(error)}"
             if target == "pve":
-                wrong.append(Finding(("operator", "recovery", index), message))
+                wrong.append(Finding(("operator", key, index), message))
             else:
-                warnings.append(f"operator.recovery: {message}")
-    if not entries and needed and target == "pve":
-        message = f"a hub with secrets needs somebody who can open its recovery kit: add a .pub file ({HOW})"
-        wrong.append(Finding(("operator", "recovery"), message))
+                warnings.append(f"operator.{key}: {message}")
     return tuple(dict.fromkeys(found)), wrong, warnings
+
+
+def _has_a_blank(entry: str) -> bool:
+    return " " in entry
+
+
+def _is_recipient(entry: str) -> bool:
+    return _RECIPIENT.fullmatch(entry) is not None
 
 
 def _path(entry: str, base: Path) -> Path:

@@ -75,10 +75,15 @@ def ensure(hub: Hub, store: Secrets) -> list[str]:
     return made
 
 
+def versions(hub: Hub, store: Secrets) -> dict[str, int]:
+    """The newest version of every entry of the hub by its path; 0 where there is none yet."""
+    paths = dict.fromkeys([*(pair.path for pair in hub.pairs), *(ref.path for ref in hub.secrets)])
+    return {path: entry.version if (entry := store.read(path)) else 0 for path in paths}
+
+
 def missing(hub: Hub, store: Secrets) -> list[str]:
     """The paths that `ensure` would make."""
-    paths = dict.fromkeys([*(pair.path for pair in hub.pairs), *(ref.path for ref in hub.secrets)])
-    return [path for path in paths if store.read(path) is None]
+    return [path for path, version in versions(hub, store).items() if not version]
 
 
 def new_value(ref: SecretRef) -> dict[str, str]:

@@ -79,7 +79,7 @@ def renew(state: State, guest: str, stack: str, patience: float = _PATIENCE) -> 
 def changes(hub: Hub, actuals: Mapping[str, Actual], versions: Mapping[str, int]) -> list[Change]:
     """What is to be done for agents that answer: a new secret-id, or entries that Vault has in a newer version.
 
-    `versions` are those in Vault by path; a guest that is not configured yet gets its agent first.
+    `versions` are those in Vault by path, 0 for none; a guest that is not configured yet gets its agent first.
     """
     found: list[Change] = []
     for guest in hub.agents:
@@ -89,7 +89,7 @@ def changes(hub: Hub, actuals: Mapping[str, Actual], versions: Mapping[str, int]
         says = Status.of(guest, actual.agent)
         if not says.logged_in:
             found.append(_change(guest, f"its agent is not logged in to Vault: {says.error}"))
-        elif behind := says.behind({path: versions[path] for path in paths(hub, guest) if path in versions}):
+        elif behind := says.behind({path: versions[path] for path in paths(hub, guest)}):
             found.append(_change(guest, f"older than in Vault: {', '.join(behind)}"))
         elif says.errors:
             found.append(_change(guest, "; ".join(says.errors)))

@@ -97,7 +97,8 @@ def _vault(run: Run, found: Mapping[str, probe.Actual], whole: Sequence[str]) ->
     if why := secrets.reachable(run):
         return Plan((Change(instance.name, "start", "vault", "vault", why),))
     vault = run.vault()
-    missing = secretstore.missing(run.hub, vault)
+    now = secretstore.versions(run.hub, vault)
+    missing = [path for path, version in now.items() if not version]
     made = [Change(instance.name, "create", "vault", "vault", f"{len(missing)} entries: {', '.join(missing[:4])}")]
     stale = kits.stale(run.hub, run.state, kits.recipients(run.hub, run.state, run.options.target))
     left = rotation.pending(vault, run.state)
@@ -106,7 +107,7 @@ def _vault(run: Run, found: Mapping[str, probe.Actual], whole: Sequence[str]) ->
         *(made if missing else ()),
         *([Change(instance.name, "update", "vault", "vault", stale)] if stale else ()),
         *(Change(name, "update", "vault", "vault", "its rotation was left unfinished") for name in left),
-        *agent.changes(run.hub, found, secrets.versions(run.hub, vault)),
+        *agent.changes(run.hub, found, now),
     ]
     return Plan(tuple(changes), warnings=tuple(setup.warnings(vault, run.hub)))
 

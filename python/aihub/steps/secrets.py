@@ -163,23 +163,16 @@ def deliver(run: Run, guests: Sequence[str], progress: report.Progress) -> None:
     if not names:
         return
     vault = run.vault()
-    now = versions(run.hub, vault)
+    now = secretstore.versions(run.hub, vault)
 
     def one(name: str) -> None:
         progress(name, "its agent fetches secrets")
         if not _logged_in(run, name):
             enrol.enrol(run.hub, run.state, vault, name)
-        mine = {path: now[path] for path in agent.paths(run.hub, name) if path in now}
-        agent.wait(run.state, name, mine)
+        agent.wait(run.state, name, {path: now[path] for path in agent.paths(run.hub, name)})
 
     with ThreadPoolExecutor(len(names)) as pool:
         list(pool.map(one, names))
-
-
-def versions(hub: Hub, vault: secretstore.Secrets) -> dict[str, int]:
-    """The newest version of every entry that a guest reads."""
-    found = ((ref.path, vault.read(ref.path)) for ref in hub.secrets)
-    return {path: entry.version for path, entry in found if entry is not None}
 
 
 def _logged_in(run: Run, guest: str) -> bool:

@@ -61,20 +61,16 @@ def start(call: Call) -> str:
 
 
 def _by_ha(call: Call, verb: str, state: str) -> str:
-    """What PVE does for a guest under high availability: it asks the manager."""
+    """Start or stop of a guest under high availability."""
 
-    def work(log: Log) -> None:
-        log(f"Requesting HA {verb} for CT {call.vmid}")
-        with call.pve.cluster.lock:
-            call.pve.table("ha_resources")[f"ct:{call.vmid}"]["state"] = state
-            call.pve.cluster.save()
+    def follow(log: Log) -> None:
         conf, running = call.pve.conf(call.vmid, "lxc"), call.pve.running(call.vmid)
         if state == "started" and not running:
             start_container(call, conf, log)
         elif state == "stopped" and running:
             bring_down(call, conf, log, 60.0, True)
 
-    return call.start(f"ha{verb}", call.vmid, work)
+    return ha.ask(call, f"ct:{call.vmid}", verb, state, follow)
 
 
 def _check_quotas(conf: GuestConf) -> None:

@@ -74,22 +74,17 @@ def start(call: Call) -> str:
 
 
 def _by_ha(call: Call, verb: str, state: str) -> str:
-    """What PVE does for a guest under high availability: it asks the manager."""
+    """Start or stop of a guest under high availability."""
 
-    def work(log: Log) -> None:
-        log(f"Requesting HA {verb} for VM {call.vmid}")
-        with call.pve.cluster.lock:
-            call.pve.table("ha_resources")[f"vm:{call.vmid}"]["state"] = state
-            call.pve.cluster.save()
-        conf = call.pve.conf(call.vmid, "qemu")
-        running = call.pve.running(call.vmid)
+    def follow(log: Log) -> None:
+        conf, running = call.pve.conf(call.vmid, "qemu"), call.pve.running(call.vmid)
         if state == "started" and not running:
             start_machine(call, conf, log)
         elif state == "stopped" and running:
             _stop(call, conf, log)
             call.pve.runtime.forget()
 
-    return call.start(f"ha{verb}", call.vmid, work)
+    return ha.ask(call, f"vm:{call.vmid}", verb, state, follow)
 
 
 def start_machine(call: Call, conf: GuestConf, log: Log) -> None:
