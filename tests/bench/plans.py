@@ -132,7 +132,8 @@ def _whole(directory: Path, server: Emulator, hub: Hub, found: Fleet) -> Sample:
     (state / "token").write_text(server.token)
     shutil.copy(server.certificate, state / "node-cert.pem")
     env = {**os.environ, "AIHUB_STATE": str(home), "XDG_RUNTIME_DIR": str(directory)}
-    env |= {"BENCH_API": f"{server.host}:{server.port}", "NO_COLOR": "1"}
+    peak = directory / "peak"
+    env |= {"BENCH_API": f"{server.host}:{server.port}", "BENCH_PEAK": str(peak), "NO_COLOR": "1"}
     argv = [sys.executable, str(HERE / "command.py"), "plan", "--scope", "api", "--target", "pve", "--hub", hub.path]
     started = time.monotonic()
     with (directory / "command.log").open("w+") as log:
@@ -142,7 +143,7 @@ def _whole(directory: Path, server: Emulator, hub: Hub, found: Fleet) -> Sample:
         process.returncode = os.waitstatus_to_exitcode(status)
         log.seek(0)
         void = "" if process.returncode == 0 else f"exit code {process.returncode}: {log.read()[-200:]}"
-    most = used.ru_maxrss / 1024
+    most = int(peak.read_text()) / 1024
     found.memory = most if math.isnan(found.memory) else max(found.memory, most)
     return Sample(wall, used.ru_utime + used.ru_stime, void=void)
 

@@ -48,6 +48,17 @@ def test_the_result_says_what_ran(pytest_run: dict[str, Any], tmp_path: Path, ca
     assert re.fullmatch(r"=+ 404 passed, 2 skipped in \d+\.\d\ds =+\n", capsys.readouterr().out)
 
 
+def test_every_failure_is_named_at_the_end(pytest_run: dict[str, Any], capsys: Any) -> None:
+    case = (
+        '<testcase classname="tests.lab.test_hub" name="test_up"><failure message="no answer&#10;at all"/></testcase>'
+    )
+    pytest_run.update(report=f'<testsuites><testsuite tests="9" failures="1">{case}</testsuite></testsuites>', code=1)
+    assert verb.run(Options(full=True)) == 1
+    *names, last = capsys.readouterr().out.splitlines()
+    assert names == ["FAILED tests.lab.test_hub::test_up - no answer"] * 2
+    assert " 2 failed, 16 passed " in last
+
+
 @pytest.mark.parametrize(("report", "code"), [(REPORT.format(tests=203, failures=2), 1), ("", 4)])
 def test_a_bad_run_is_a_bad_result(pytest_run: dict[str, Any], tmp_path: Path, report: str, code: int) -> None:
     pytest_run.update(report=report, code=code)

@@ -76,13 +76,14 @@ def test_kills_and_faults_are_shown_when_they_were_run(
 def test_a_small_fleet_is_measured(bench: Bench, tmp_path: Path) -> None:
     api, plans, emulator = bench("api"), bench("plans"), bench("emulator")
     server, hub = emulator.Emulator(tmp_path / "server"), api.hub(tmp_path, 5)
+    ballast = b"x" * (200 << 20)  # a child's figure may not hold what its parent holds
     try:
         found = plans._fleet(tmp_path, server, hub, 1)
         row = plans._row(found)
         assert (row["n"], row["void"]) == (1, [])
         # The list, then five guests over four connections: nobody can be quicker.
         assert min(row[plans.RAW], row[plans.OURS], row[plans.WHOLE]) >= 3 * plans.DELAY
-        assert 20 < row["command_mib"] < 200
+        assert 20 < row["command_mib"] < len(ballast) >> 20
         server.ended(server.root("POST", "/nodes/pve/lxc/1000/status/stop"))
         reads = [plans.RESOURCES, *(f"{plans.place(guest)}/pending" for guest in hub.guests.values())]
         assert plans._ours(server, hub, reads).void.startswith("1 changes pending")
