@@ -6,6 +6,7 @@ import json
 import os
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -93,6 +94,13 @@ class Cli:
         )
         return done.returncode, json.loads(done.stdout)
 
+    def settles(self, seconds: float = 60) -> None:
+        """Waits until nothing is left to do: what came back by itself is well a moment before its unit says so."""
+        limit = time.monotonic() + seconds
+        while (found := self.plan())[0] != 0:
+            assert time.monotonic() < limit, json.dumps(found[1], indent=1)
+            time.sleep(1)
+
     def ssh(self, guest: str, command: str) -> str:
         """Runs a shell command on a guest."""
         return self.ok("ssh", guest, "--", command).strip()
@@ -131,8 +139,6 @@ class Api:
 
     def wait(self, upid: str, timeout: float = 120) -> str:
         """Waits for a task; returns its exit status."""
-        import time
-
         limit = time.monotonic() + timeout
         while time.monotonic() < limit:
             found = self("GET", f"/nodes/pve/tasks/{upid}/status")

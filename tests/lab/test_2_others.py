@@ -128,7 +128,11 @@ def test_a_guest_of_somebody_else_on_our_number_is_a_conflict(small, tmp_path):
 def test_a_second_run_at_once_is_told_who_holds_the_lock(small):
     first = small.start("up", "--full")
     try:
-        time.sleep(2.5)
+        (lock,) = small.state.glob("*/lock")
+        limit = time.monotonic() + 60
+        while str(first.pid) not in lock.read_text():
+            assert time.monotonic() < limit, "it never took the lock"
+            time.sleep(0.05)
         second = small("up")
         assert second.returncode == 5, second.stderr
         assert str(first.pid) in second.stderr

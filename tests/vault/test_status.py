@@ -6,7 +6,7 @@ import pytest
 from aihub.vault import bringup, enrol, kits
 from aihub.vault.status import status
 
-from .local_vault import Server
+from .local_vault import OTHER, Server
 
 pytestmark = pytest.mark.slow
 
@@ -25,7 +25,7 @@ def test_each_state_of_a_vault_is_told(fresh: Server) -> None:
     enrol_one(fresh)
     well = status(fresh.hub, fresh.state, to, vault)
     assert (well.error, well.warnings, well.unfinished, well.kit_stale) == ("", (), False, "")
-    assert well.version.startswith("2.")
+    assert well.version.startswith("1." if OTHER else "2.")
     assert well.kit is not None
     assert well.kit.proven
     assert [(one.guest, one.present, one.secret_ids) for one in well.logins] == [

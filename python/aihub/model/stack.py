@@ -12,6 +12,7 @@ from .types import (
     HEALTH_PATH,
     HTTP_PATH,
     LAB_IMAGE,
+    LOG_FILE,
     Argument,
     Command,
     Key,
@@ -102,6 +103,13 @@ class Data(Strict):
     restore: Command = Field("", description="What puts a copy back.")
 
 
+class Log(Strict):
+    """A log file that a stack writes itself; the guest begins a new one each day and reloads the service."""
+
+    file: str = Field(pattern=LOG_FILE, max_length=200, description="VOLUME/FILE, the volume being one of `data`.")
+    keep: str = Field("30d", pattern=DAYS, description="How long the old ones are kept, packed.")
+
+
 class Gpu(Strict):
     """How a stack uses the guest's GPU."""
 
@@ -126,8 +134,11 @@ class Stack(Strict):
     needs: Needs = Field(default_factory=Needs, description="What it asks of others.")
     gives: dict[Key, Port] = Field(default_factory=dict, description="What it serves.")
     data: list[Data] = Field(default_factory=list, description="Its volumes whose content matters.")
+    logs: list[Log] = Field(default_factory=list, description="Log files that it writes itself; they need a `reload`.")
     gpu: Gpu = Field(default=Gpu(), description="How it uses the guest's GPU.")
-    reload: Reload | None = Field(None, description="How it is reloaded; needed where an `on_change` says reload.")
+    reload: Reload | None = Field(
+        None, description="How it is reloaded; needed for `logs` and where an `on_change` says reload."
+    )
     start_first: bool = Field(False, description="Started before guests without internet converge (egress).")
     waivers: dict[Key, Sentence] = Field(
         default_factory=dict, description="Hardening that compose.yml can't keep, and why."

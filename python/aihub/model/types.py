@@ -45,6 +45,7 @@ AGE_KEY = r"age1[02-9ac-hj-np-z]{58}"
 _ED25519_LINE = r"ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAI[A-Za-z0-9+/]{43}(?: [A-Za-z0-9._@+-]{1,100})?"
 RECOVERY = rf"(?:{AGE_KEY}|{_ED25519_LINE})"
 RECOVERY_KEY = rf"^(?:{RECOVERY}|(?:~/|/|\./)?(?:{_SEGMENT}/)*{_SEGMENT}\.pub)$"
+LOG_FILE = r"^[a-z][a-z0-9_]{0,62}/[A-Za-z0-9_-]{1,60}(?:\.[A-Za-z0-9_-]{1,60}){0,3}$"
 LAB_IMAGE = rf"^(?:build|pull|skipped: {_WORDS})$"
 
 MEANING = {
@@ -64,6 +65,7 @@ MEANING = {
     SENTENCE: "one line of letters, digits and plain punctuation",
     COMMAND: "one line of printable ASCII without {{, {% or {#",
     HEALTH_PATH: "empty or an absolute path of letters, digits and / _ . ~ -",
+    LOG_FILE: "VOLUME/FILE: a volume of `data` and the plain name of a file in it",
     DAYS: "a number of days like 90d",
     LAB_IMAGE: "build, pull, or `skipped: ` and the reason in plain words",
     HTTP_PATH: "an absolute path of letters, digits and / _ . ~ -",

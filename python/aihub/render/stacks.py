@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import shlex
 from collections.abc import Mapping, Sequence
 from functools import cache
 from pathlib import Path
@@ -45,6 +46,25 @@ def unit_file(hub: Hub, instance: Instance) -> str:
     """The systemd unit of an instance."""
     template = ROOT / "templates" / "stack.service.j2"
     context = {"instance": instance, "secrets": secret_files(hub, instance)}
+    return _render(template, template.read_bytes(), context).decode()
+
+
+def logrotate(instance: Instance) -> str:
+    """What logrotate does with the log files of an instance; empty where it writes none."""
+    stack = instance.stack
+    if not stack.logs or stack.reload is None:
+        return ""
+    reload = stack.reload
+    how = (
+        ["kill", "--signal", reload.signal, reload.service]
+        if reload.signal
+        else ["exec", "-T", reload.service, *reload.exec]
+    )
+    template = ROOT / "templates" / "logrotate.j2"
+    context = {
+        "stack": stack,
+        "reload": shlex.join(["docker", "compose", "--project-directory", f"/opt/hub/{stack.name}", *how]),
+    }
     return _render(template, template.read_bytes(), context).decode()
 
 

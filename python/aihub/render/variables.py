@@ -16,7 +16,7 @@ from aihub.paths import State
 
 from . import agent
 from .sources import packages, role_hash
-from .stacks import no_proxy, proxy, stack_files, unit_file
+from .stacks import logrotate, no_proxy, proxy, stack_files, unit_file
 
 LAB_CA = "lab-ca.pem"  # in the state directory: the CA of the lab's registry
 PACKAGE_HOSTS = "package-hosts"  # in the state directory: what the probe read from the guests' apt sources
@@ -114,6 +114,8 @@ def _instance(hub: Hub, instance: Instance, package_hosts: Sequence[str]) -> dic
     home, data, unit = f"/opt/hub/{stack.name}", f"/var/lib/hub/{stack.name}", f"hub-{stack.name}.service"
     files = {f"{home}/{name}": content.decode() for name, content in stack_files(hub, instance, package_hosts).items()}
     files[f"/etc/systemd/system/{unit}"] = unit_file(hub, instance)
+    if cut := logrotate(instance):
+        files[f"/etc/logrotate.d/hub-{stack.name}"] = cut
     owner = f"{stack.uid}:{stack.uid}"
     return {
         "name": stack.name,

@@ -27,7 +27,7 @@ DAY = 86_400
 Grants = Mapping[str, tuple[str, ...]]  # path -> capabilities
 EVERYTHING = ("create", "read", "update", "delete", "list")
 
-AUDIT = {"disk": "/var/log/vault/audit.log", "stdout": "stdout"}
+AUDIT = {"disk": "/vault/audit/audit.log", "stdout": "stdout"}
 """Audit devices of the flavour `vault`; OpenBao has them in its own configuration."""
 
 

@@ -19,6 +19,7 @@ def check_stack(stack: Stack) -> list[Finding]:
         *_vault(stack),
         *_reload(stack),
         *_data(stack),
+        *_logs(stack),
         *_itself(stack),
     ]
 
@@ -105,6 +106,20 @@ def _data(stack: Stack) -> Iterator[Finding]:
         seen.add(data.volume)
         if data.backup == "none" and (data.before or data.after or data.restore):
             yield Finding(("data", index), "a volume that is not kept has no before, after or restore")
+
+
+def _logs(stack: Stack) -> Iterator[Finding]:
+    volumes, seen = {data.volume for data in stack.data}, set[str]()
+    for index, log in enumerate(stack.logs):
+        place, volume = ("logs", index, "file"), log.file.partition("/")[0]
+        if volume not in volumes:
+            yield Finding(place, f'"{volume}" is no volume of `data`')
+        if log.file in seen:
+            yield Finding(place, f'"{log.file}" is in the list already')
+        seen.add(log.file)
+    if stack.logs and stack.reload is None:
+        text = "a service goes on writing to the old file until it is told, and no `reload:` says how"
+        yield Finding(("logs",), text, at_key=True)
 
 
 def _itself(stack: Stack) -> Iterator[Finding]:

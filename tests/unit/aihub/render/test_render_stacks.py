@@ -77,3 +77,10 @@ def test_the_unit_waits_for_every_secret(hub: Hub) -> None:
     assert "for file in ca.pem reconcile_a reconcile_b tls.pem;" in unit
     for needs_nothing in ("egress@cache", "vault@security"):
         assert "ExecStartPre" not in stacks.unit_file(hub, hub.instance(needs_nothing))
+
+
+def test_log_files_are_cut_where_a_stack_writes_any(hub: Hub) -> None:
+    text = stacks.logrotate(hub.instance("vault@security"))
+    assert "/var/lib/hub/vault/audit/audit.log {\n    su 100 100\n    daily\n    rotate 90\n" in text
+    assert "        docker compose --project-directory /opt/hub/vault kill --signal HUP vault\n" in text
+    assert stacks.logrotate(hub.instance("postgres@db")) == ""
