@@ -102,6 +102,7 @@ def up(
     scope: Scope = "all",
     yes: Yes = False,
     full: Annotated[bool, typer.Option("--full", help="Configure every guest, changed or not.")] = False,
+    no_verify: Annotated[bool, typer.Option("--no-verify", help="Leave the checks to `aihub verify`.")] = False,
     stock: Annotated[
         bool, typer.Option("--stock", envvar="AIHUB_STOCK", help="Lab: guests start from a stock image, as on a node.")
     ] = False,
@@ -123,6 +124,7 @@ def up(
             scope=scope,
             yes=yes,
             full=full,
+            verify=not no_verify,
             stock=stock,
             allow_destroy=allowed,
             kit_proof=kit_proof,

@@ -23,6 +23,7 @@ class Options:
     yes: bool = False
     scope: Literal["api", "all"] = "all"
     full: bool = False
+    verify: bool = True
     stock: bool = False
     allow_destroy: frozenset[str] = field(default_factory=frozenset)
     debug: bool = False

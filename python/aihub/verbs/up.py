@@ -23,7 +23,7 @@ PROOF: tuple[Step, ...] = (proof.verify, proof.show)
 
 
 def run(options: Options) -> int:
-    """Reach, plan, confirm, change, verify; 7 when a check fails."""
+    """Reach, plan, confirm, change, and verify unless told not to; 7 when a check fails."""
     with opened(options, "up", locked=True) as found:
         perform(found, REACH)
         # What an earlier run began is finished, even when hub.yml and Proxmox agree by now.
@@ -31,7 +31,10 @@ def run(options: Options) -> int:
             perform(found, API if options.scope == "api" else (*API, *INSIDE))
         if options.scope == "api":
             return DONE
-        perform(found, PROOF)
+        if options.verify:
+            perform(found, PROOF)
+        else:
+            report.say("not verified: `aihub verify` runs the checks")
         return _verdict(found)
 
 
