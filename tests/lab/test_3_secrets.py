@@ -6,6 +6,7 @@ import contextlib
 import json
 import os
 import random
+import shutil
 import signal
 import subprocess
 import time
@@ -260,6 +261,7 @@ def test_a_lost_controller_comes_back_from_the_kit_and_its_key_alone(hub: Cli, t
     assert values_of(other) == old
     assert failures(before, counts(hub)) == {}
     other.settles()
+    shutil.rmtree(other.state)
     hub.settles()
 
 

@@ -294,6 +294,24 @@ def test_a_policy_of_our_own_that_was_narrowed_is_told_with_path_and_capability(
     assert setup.plan(vault, fresh.hub) == []
 
 
+def test_a_token_that_ends_while_they_are_counted_is_none(
+    up: Server, vault: Vault, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Rotations end tokens at any moment, also while a check or a revocation goes through the list."""
+    gone, other = _logged_in(up, vault, "db"), _logged_in(up, vault, "db")
+    listed = vault.names("auth/token/accessors")
+    late = vault.tokens("hub-db")
+    vault.put("auth/token/revoke-accessor", {"accessor": gone.vault.token().accessor})
+    monkeypatch.setattr(vault, "names", lambda path: listed)
+    left = [token.accessor for token in vault.tokens("hub-db")]
+    assert len(late) == len(left) + 1
+    assert {token.accessor for token in vault.tokens()} > set(left)
+    monkeypatch.setattr(vault, "tokens", lambda role: late)
+    assert vault.revoke_tokens("hub-db") == len(late)
+    with pytest.raises(Denied):
+        other.vault.token()
+
+
 @pytest.mark.skipif(bool(OTHER), reason="what OpenBao says to it; here HashiCorp's server runs")
 def test_the_flavour_vault_wants_its_audit_by_the_api(up: Server, vault: Vault) -> None:
     """OpenBao refuses the call itself; what is wanted, and the refusal told in its own words, can be seen here."""

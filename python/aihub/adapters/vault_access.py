@@ -10,6 +10,8 @@ from .vault_errors import Denied, Refused
 
 SPENT = ("wrapping token is not valid or does not exist", "bad token", "permission denied")
 
+ENDED = "invalid accessor"  # what is said of a token that ended since it was listed
+
 
 class Access(Calls):
     """Policies, AppRoles and tokens."""
@@ -107,24 +109,28 @@ class Access(Calls):
         """Ends our own token."""
         self.put("auth/token/revoke-self", {})
 
-    def tokens(self, role: str) -> list[Token]:
-        """Every living token that came from an AppRole."""
+    def tokens(self, role: str = "") -> list[Token]:
+        """Every living token, or those that came from an AppRole."""
         found = []
         for accessor in self.names("auth/token/accessors"):
             try:
                 data = self.put("auth/token/lookup-accessor", {"accessor": accessor})["data"]
-            except (Refused, Denied):
-                continue  # it ended since it was listed
-            token = _token(data)
-            if token.role == role:
-                found.append(token)
-        return found
+            except (Refused, Denied) as error:
+                if ENDED in error.what:
+                    continue
+                raise
+            found.append(_token(data))
+        return [token for token in found if role in ("", token.role)]
 
     def revoke_tokens(self, role: str) -> int:
         """Ends every token that came from an AppRole; gives how many there were."""
         found = self.tokens(role)
         for token in found:
-            self.put("auth/token/revoke-accessor", {"accessor": token.accessor})
+            try:
+                self.put("auth/token/revoke-accessor", {"accessor": token.accessor})
+            except (Refused, Denied) as error:
+                if ENDED not in error.what:
+                    raise
         return len(found)
 
     def capabilities(self, path: str) -> Sequence[str]:
