@@ -189,6 +189,17 @@ def test_a_policy_removed_by_hand_is_drift_and_repaired(hub, inside, resolved):
     assert hub.plan()[0] == 0
 
 
+def test_a_revoked_guest_is_named_goes_on_and_gets_a_new_login(hub: Cli):
+    before = counts(hub)
+    hub.ok("secrets", "revoke", "monitoring", "--yes")
+    code, plan = hub.plan()
+    assert (code, [c["subject"] for c in plan["changes"]]) == (3, ["monitoring"]), json.dumps(plan, indent=1)
+    hub.ok("up", "--no-verify")
+    hub.settles()
+    wait_for(lambda: all(c.works > before[who].works for who, c in counts(hub).items()), 30, "logins go on")
+    assert failures(before, counts(hub)) == {}
+
+
 def test_the_vault_s_guest_reboots_with_nobody_there_and_serves_again(hub: Cli, api: Api):
     before, born = counts(hub), hub.on("security", "cut -d' ' -f22 /proc/1/stat")
     assert ours_running(hub) == []

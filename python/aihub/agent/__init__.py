@@ -76,10 +76,13 @@ def renew(state: State, guest: str, stack: str, patience: float = _PATIENCE) -> 
         found = status(state, guest)
 
 
-def changes(hub: Hub, actuals: Mapping[str, Actual], versions: Mapping[str, int]) -> list[Change]:
+def changes(
+    hub: Hub, actuals: Mapping[str, Actual], versions: Mapping[str, int], ended: Collection[str] = ()
+) -> list[Change]:
     """What is to be done for agents that answer: a new secret-id, or entries that Vault has in a newer version.
 
-    `versions` are those in Vault by path, 0 for none; a guest that is not configured yet gets its agent first.
+    `versions` are those in Vault by path, 0 for none; `ended` are guests that have no login there any more, whatever
+    their agents believe. A guest that is not configured yet gets its agent first.
     """
     found: list[Change] = []
     for guest in hub.agents:
@@ -89,6 +92,8 @@ def changes(hub: Hub, actuals: Mapping[str, Actual], versions: Mapping[str, int]
         says = Status.of(guest, actual.agent)
         if not says.logged_in:
             found.append(_change(guest, f"its agent is not logged in to Vault: {says.error}"))
+        elif guest in ended:
+            found.append(_change(guest, "its login at Vault was ended: it gets a new one"))
         elif behind := says.behind({path: versions[path] for path in paths(hub, guest)}):
             found.append(_change(guest, f"older than in Vault: {', '.join(behind)}"))
         elif says.errors:

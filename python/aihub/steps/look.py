@@ -12,7 +12,7 @@ from ..adapters.proxmox_state import Actual
 from ..errors import PreconditionFailed
 from ..model.delivery import delivered
 from ..plan import Change, Plan
-from ..vault import kits, setup
+from ..vault import enrol, kits, setup
 from . import secrets
 from .run import Run
 
@@ -107,7 +107,7 @@ def _vault(run: Run, found: Mapping[str, probe.Actual], whole: Sequence[str]) ->
         *(made if missing else ()),
         *([Change(instance.name, "update", "vault", "vault", stale)] if stale else ()),
         *(Change(name, "update", "vault", "vault", "its rotation was left unfinished") for name in left),
-        *agent.changes(run.hub, found, now),
+        *agent.changes(run.hub, found, now, enrol.ended(run.hub, vault)),
     ]
     return Plan(tuple(changes), warnings=tuple(setup.warnings(vault, run.hub)))
 

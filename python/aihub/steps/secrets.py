@@ -163,11 +163,11 @@ def deliver(run: Run, guests: Sequence[str], progress: report.Progress) -> None:
     if not names:
         return
     vault = run.vault()
-    now = secretstore.versions(run.hub, vault)
+    now, ended = secretstore.versions(run.hub, vault), enrol.ended(run.hub, vault)
 
     def one(name: str) -> None:
         progress(name, "its agent fetches secrets")
-        if not _logged_in(run, name):
+        if name in ended or not _logged_in(run, name):
             enrol.enrol(run.hub, run.state, vault, name)
         agent.wait(run.state, name, {path: now[path] for path in agent.paths(run.hub, name)})
 

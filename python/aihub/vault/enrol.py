@@ -83,6 +83,11 @@ def logins(hub: Hub, vault: Vault) -> list[Login]:
     return found
 
 
+def ended(hub: Hub, vault: Vault) -> frozenset[str]:
+    """The guests that have no secret-id: never enrolled, or revoked. A token that an agent still holds is no login."""
+    return frozenset(login.guest for login in logins(hub, vault) if not login.secret_ids)
+
+
 def _over_ssh(state: State) -> Hand:
     def hand(guest: str, token: bytes) -> int:
         return ssh.run(state, guest, list(UNWRAP), stdin=token + b"\n", timeout=60, check=False).returncode
