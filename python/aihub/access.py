@@ -12,6 +12,7 @@ import hashlib
 import json
 import os
 import re
+import shutil
 import stat
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -106,7 +107,15 @@ def ensure_key(state: State) -> str:
     public = state.key.with_suffix(".pub")
     if not state.key.exists():
         comment = f"aihub {state.directory.name}"
-        process.run(["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-C", comment, "-f", str(state.key)])
+        # Made beside and put in place whole, the private half last: a killed run leaves no half of a key.
+        made_in = state.ssh / "new"
+        shutil.rmtree(made_in, ignore_errors=True)
+        made_in.mkdir(mode=0o700)
+        new = made_in / state.key.name
+        process.run(["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-C", comment, "-f", str(new)])
+        new.with_suffix(".pub").replace(public)
+        new.replace(state.key)
+        made_in.rmdir()
     elif not public.exists():
         made = process.run(["ssh-keygen", "-y", "-f", str(state.key)])
         statefile.keep(public, made.stdout.decode())

@@ -20,7 +20,7 @@ class Finding:
 
 def did_you_mean(word: str, known: Iterable[str]) -> str:
     """`; did you mean "db"?`, or what there is to choose from."""
-    names = sorted(set(known))
+    names = sorted(name for name in set(known) if name.isprintable())  # names that are wrong themselves may be anything
     close = get_close_matches(word, names, n=1, cutoff=0.5)
     if close:
         return f'; did you mean "{close[0]}"?'
