@@ -9,8 +9,8 @@ from dataclasses import replace
 from typing import Any
 
 from .adapters.proxmox import Landed, Proxmox
-from .adapters.proxmox_errors import understood
-from .adapters.proxmox_state import ActualGuest, guest_path, read_guest
+from .adapters.proxmox_errors import Refused, understood
+from .adapters.proxmox_state import ActualGuest, guest_path, no_such_guest, read_guest
 from .errors import Conflict
 from .journal import Journal
 from .model.resolved import Hub
@@ -68,7 +68,12 @@ class Site:
         found = read_guest(self.px.get, stub)
         if found is None or found.bare:
             return found
-        status = str(self.px.get(f"{path}/status/current")["status"])
+        try:
+            status = str(self.px.get(f"{path}/status/current")["status"])
+        except Refused as error:
+            if no_such_guest(error):  # it went between the two reads, as when a lost answer's change is being done
+                return None
+            raise
         return replace(found, status=status)
 
     def ours(self, want: Wanted) -> ActualGuest:

@@ -156,7 +156,7 @@ def wait_for(lab: Lab, vmid: int) -> None:
 
 def wrote_nothing(place: Place) -> list[str]:
     """The server was sent no change."""
-    count = changes(place.lab)
+    count = changes(place.lab, since=0)
     return [f"{count} changes were sent"] if count else []
 
 

@@ -114,7 +114,7 @@ def read_guest(get: Getter, guest: ActualGuest) -> ActualGuest | None:
     try:
         pending = get(f"{guest.path}/pending")
     except Refused as error:
-        if error.status == 500 and "does not exist" in error.what:
+        if no_such_guest(error):
             return None
         raise
     config: dict[str, str] = {}
@@ -139,6 +139,11 @@ def read_guest(get: Getter, guest: ActualGuest) -> ActualGuest | None:
         digest=other.get("digest", ""),
         lock=other.get("lock", ""),
     )
+
+
+def no_such_guest(error: Refused) -> bool:
+    """Whether the API says that the guest that was asked about is not there."""
+    return error.status == 500 and "does not exist" in error.what
 
 
 def seen(found: Mapping[str, Any]) -> ActualGuest:

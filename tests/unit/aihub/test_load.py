@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 from aihub import load, paths
-from aihub.errors import InvalidInput
+from aihub.errors import InvalidInput, Problem
 
 from tests.unit.aihub import cases
 
@@ -33,7 +33,7 @@ def test_each_mistake_in_a_manifest_is_told_with_its_place(path: Path, tmp_path:
     _agree(cases.stack_problems(path, tmp_path), cases.expected(path))
 
 
-def _agree(problems: tuple[load.Problem, ...], expected: list[tuple[int, int, str]]) -> None:
+def _agree(problems: tuple[Problem, ...], expected: list[tuple[int, int, str]]) -> None:
     """Every promised problem is there, and no other."""
     assert expected, "the case promises nothing"
     left = list(problems)

@@ -9,7 +9,7 @@ import time
 
 import pytest
 from aihub import provision
-from aihub.adapters.proxmox_errors import AccessRefused
+from aihub.adapters.proxmox_errors import AccessRefused, Refused
 from aihub.adapters.proxmox_state import Actual
 from aihub.errors import Conflict, PreconditionFailed, TaskFailed
 from aihub.journal import Entry, Journal
@@ -187,3 +187,25 @@ def test_a_guest_whose_contact_a_killed_run_missed_is_handed_out_again(hub, worl
 
 def test_the_plan_of_an_empty_node_can_be_printed_without_it(hub):
     assert plan(hub, Actual({})).as_json()["changes"][0]["action"] == "create"
+
+
+def looked(hub, tmp_path, refusal):
+    """A guest whose config was still there, and whose state the API then refused."""
+
+    class Api:
+        def get(self, path):
+            if path.endswith("/pending"):
+                return [{"key": "hostname", "value": "db"}]
+            raise refusal
+
+    return Site(Api(), hub, Journal(tmp_path / "journal.json"), lambda *_: None).look("lxc", "pve", 110)
+
+
+def test_a_guest_that_goes_between_two_reads_is_gone(hub, tmp_path):
+    gone = Refused("Configuration file 'nodes/pve/lxc/110.conf' does not exist", status=500)
+    assert looked(hub, tmp_path, gone) is None
+
+
+def test_a_guest_whose_state_is_not_told_is_not_taken_for_gone(hub, tmp_path):
+    with pytest.raises(Refused, match="got timeout"):
+        looked(hub, tmp_path, Refused("got timeout", status=500))
