@@ -25,6 +25,7 @@ Wanted = Mapping[str, Collection[str] | None]
 _PLAYBOOKS = {"machine": "machines.yml", "stacks": "stacks.yml"}
 _STACK = "stack/"
 _TAIL = 20  # lines of a failed task's output
+_NEEDED = ("HOME", "LANG", "LOGNAME", "PATH", "TERM", "TMPDIR", "TZ", "USER")
 
 
 def converge(
@@ -116,7 +117,7 @@ class _Run:
         folder = self._state.runs / "ansible"
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         with _signals_kept():
-            result = ansible_runner.run(
+            result = ansible_runner.interface.init_runner(
                 private_data_dir=str(folder),
                 project_dir=str(ROOT),
                 playbook=f"playbooks/{playbook}",
@@ -129,6 +130,8 @@ class _Run:
                 rotate_artifacts=5,
                 quiet=True,
             )
+            result.config.env = _without_strangers(result.config.env)
+            result.run()
         if result.status == "canceled":
             raise KeyboardInterrupt
         if result.status != "successful" and not self._failed:
@@ -158,6 +161,13 @@ class _Run:
             reason = str(data.get("res", {}).get("msg", "did not answer"))
             self._failed[guest] = Unreachable(reason, where=f"{guest}, {_task(data)}", hint="aihub up")
         return False
+
+
+def _without_strangers(environment: Mapping[str, str]) -> dict[str, str]:
+    """What Ansible needs of an environment: ansible-runner writes it to disk, and a person's may hold their secrets."""
+    inherited = {name for name, value in os.environ.items() if environment.get(name) == value}
+    kept = (*_NEEDED, *(name for name in inherited if name.startswith(("AIHUB_", "ANSIBLE_", "LC_", "PVELAB_"))))
+    return {name: value for name, value in environment.items() if name not in inherited or name in kept}
 
 
 @contextmanager

@@ -100,8 +100,8 @@ def known(hub: Hub, state: State, vault: Vault) -> Known:
 
 
 def guest(state: State, known: Known, name: str, *, deep: bool = False) -> Found:
-    """Scans a guest. What is not `deep` looks at what changed since the vault exists, without images and volumes,
-    at files up to 64 MiB, and at the last day of logs.
+    """Scans a guest: what changed since the oldest of the secrets was made; nothing older can hold one. What is not
+    `deep` leaves out images and volumes, files above 64 MiB, and logs older than a day.
     """
     request = compose(known, known.files.get(name, {}), _GUEST_MEDIA, deep)
     return _there(state, name, {**request, "own": _OWN, "private": ["/run/hub", "/etc/hub/agent"]}, deep)
@@ -191,7 +191,7 @@ def compose(known: Known, allowed: Mapping[str, Collection[str]], media: Sequenc
         "own": (),
         "allowed": {path: sorted(labels) for path, labels in allowed.items()},
         "media": media,
-        "roots": [_root(Path("/"), 0.0 if deep else known.since)],
+        "roots": [_root(Path("/"), known.since)],
         "skip": () if deep else _LATER,
         "largest": 0 if deep else _LARGEST,
         "private": (),

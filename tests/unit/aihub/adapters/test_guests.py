@@ -85,6 +85,15 @@ def test_nothing_wanted_starts_nothing(hub: Hub, tmp_path: Path) -> None:
     assert guests.converge(hub, state, "lab", {"db": ["stack/postgres"]}, phase="machine") == {}
 
 
+def test_what_else_is_in_a_person_s_environment_is_not_ansible_s(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("CLOUD_PASSWORD", "of somebody")
+    monkeypatch.setenv("AIHUB_LAB", "x")
+    ours = {**os.environ, "ANSIBLE_CONFIG": "/ours", "PATH": "/ours"}
+    left = guests._without_strangers(ours)
+    assert "CLOUD_PASSWORD" not in left
+    assert left.items() >= {"ANSIBLE_CONFIG": "/ours", "PATH": "/ours", "AIHUB_LAB": "x"}.items()
+
+
 @pytest.mark.slow
 def test_ansible_never_switches_host_key_checking_off(
     hub: Hub, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
@@ -98,7 +107,10 @@ def test_ansible_never_switches_host_key_checking_off(
     program.write_text(f'#!/bin/sh\nprintf "%s\\n" "$*" >> {log}\nexit 255\n')
     program.chmod(0o755)
     monkeypatch.setenv("PATH", f"{program.parent}:{os.environ['PATH']}")
+    monkeypatch.setenv("CLOUD_PASSWORD", "of somebody")
     with pytest.raises(Unreachable):
         guests.converge(hub, state, "lab", {next(iter(hub.guests)): None}, phase="machine")
     assert str(state.ssh_config) in log.read_text()
     assert "StrictHostKeyChecking=no" not in log.read_text()
+    written = [path for path in state.runs.rglob("*") if path.is_file() and b"of somebody" in path.read_bytes()]
+    assert written == [], "ansible-runner wrote the whole environment down"
