@@ -105,11 +105,11 @@ def ensure_key(state: State) -> str:
     """The controller's public key for this hub and target; made when there is none."""
     state.make()
     public = state.key.with_suffix(".pub")
+    made_in = state.ssh / "new"
+    shutil.rmtree(made_in, ignore_errors=True)  # of a killed run
     if not state.key.exists():
         comment = f"aihub {state.directory.name}"
         # Made beside and put in place whole, the private half last: a killed run leaves no half of a key.
-        made_in = state.ssh / "new"
-        shutil.rmtree(made_in, ignore_errors=True)
         made_in.mkdir(mode=0o700)
         new = made_in / state.key.name
         process.run(["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-C", comment, "-f", str(new)])

@@ -74,6 +74,10 @@ class Access(Calls):
         found = [self._secret_id(name, accessor) for accessor in self.names(f"auth/approle/role/{name}/secret-id")]
         return sorted((one for one in found if one), key=lambda one: one.created)
 
+    def has_secret_id(self, name: str) -> bool:
+        """Whether an AppRole has any; one call. One that ran out counts until the vault has tidied up."""
+        return bool(self.names(f"auth/approle/role/{name}/secret-id"))
+
     def destroy_secret_id(self, name: str, accessor: str) -> None:
         """Ends a secret-id; fine if it is gone."""
         try:

@@ -85,7 +85,7 @@ def logins(hub: Hub, vault: Vault) -> list[Login]:
 
 def ended(hub: Hub, vault: Vault) -> frozenset[str]:
     """The guests that have no secret-id: never enrolled, or revoked. A token that an agent still holds is no login."""
-    return frozenset(login.guest for login in logins(hub, vault) if not login.secret_ids)
+    return frozenset(guest for guest in hub.agents if not vault.has_secret_id(approle(guest)))
 
 
 def _over_ssh(state: State) -> Hand:

@@ -150,6 +150,15 @@ def is_template(conf: GuestConf) -> bool:
     return truth(conf.values.get("template"))
 
 
+def set_lock(pve: Pve, vmid: int, lock: str | None) -> None:
+    """Writes the `lock` of a container's config, or takes it away."""
+    conf = pve.conf(vmid, "lxc").copy()
+    conf.values.pop("lock", None)
+    if lock:
+        conf.values["lock"] = lock
+    pve.guests.save(conf)
+
+
 def check_lock(conf: GuestConf) -> None:
     """Raises when the guest's config holds a lock."""
     if conf.values.get("lock"):

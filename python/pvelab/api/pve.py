@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import threading
 import time
 from collections import defaultdict
@@ -149,7 +148,6 @@ class Pve:
         self.rows: dict[tuple[str, str], Rows] = defaultdict(Rows)  # by list and kind
         self.faults: Faults = Faults()
         self.started = time.time()
-        self.boot_id = os.urandom(16).hex()
         self.mutex = threading.RLock()
         self._locks: dict[int, threading.Lock] = {}
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 
-SIZE = re.compile(r"(\d+(?:\.\d+)?)([KMGT])?(?:iB)?")
 UNITS = {"K": 1 << 10, "M": 1 << 20, "G": 1 << 30, "T": 1 << 40}
 NUMBER = re.compile(r"[+-]?(\d+\.\d+|\d+\.|\.\d+|\d+)([eE][+-]?\d+)?")
 INTEGER = re.compile(r"[+-]?\d+")

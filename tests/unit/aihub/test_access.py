@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import os
+import signal
 import stat
 import subprocess
+import sys
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -71,6 +74,25 @@ def test_the_key_is_made_once_and_its_public_half_is_found_again(state):
     assert access.ensure_key(state) == public
     state.key.with_suffix(".pub").unlink()
     assert access.ensure_key(state).split()[:2] == public.split()[:2]
+
+
+def test_a_run_killed_while_its_key_is_made_leaves_no_half_of_one(state, tmp_path):
+    """The first key's maker dies in the middle of its work, and takes the run with it."""
+    program = tmp_path / "bin" / "ssh-keygen"
+    program.parent.mkdir()
+    program.write_text('#!/bin/sh\nfor file; do :; done\necho half > "$file"\nkill -9 $PPID\n')
+    program.chmod(0o755)
+    killed = "import sys; from aihub import access, paths; access.ensure_key(paths.State(paths.Path(sys.argv[1])))"
+    done = subprocess.run(
+        [sys.executable, "-c", killed, str(state.directory)],
+        env={**os.environ, "PATH": f"{program.parent}:{os.environ['PATH']}"},
+        check=False,
+    )
+    assert done.returncode == -signal.SIGKILL
+    public = access.ensure_key(state)
+    made = subprocess.run(["ssh-keygen", "-y", "-f", str(state.key)], stdout=subprocess.PIPE, check=True, text=True)
+    assert made.stdout.split()[:2] == public.split()[:2]
+    assert not (state.ssh / "new").exists()
 
 
 def test_a_pin_replaces_that_of_the_alias_and_of_the_address_only(state, tmp_path):

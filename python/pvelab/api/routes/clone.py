@@ -123,11 +123,7 @@ def clone_container(call: Call) -> str:
 
 def _set_lock(call: Call, vmid: int, lock: str | None) -> None:
     with call.pve.lock(vmid, "lxc", held="lock" in call.faults and lock is not None):
-        conf = call.pve.conf(vmid, "lxc").copy()
-        conf.values.pop("lock", None)
-        if lock:
-            conf.values["lock"] = lock
-        call.pve.guests.save(conf)
+        common.set_lock(call.pve, vmid, lock)
 
 
 def _container_copy(call: Call, values: Values, newid: int, full: bool) -> tuple[GuestConf, list[Disk]]:

@@ -21,7 +21,6 @@ index(
     "replication", "metrics", "notifications", "config", "firewall", "backup", "backup-info", "ha", "acme", "ceph",
     "jobs", "mapping", "bulk-action", "sdn", "log", "options", "resources", "status", "tasks", "nextid", "qemu",
 )  # fmt: skip
-NODE_ID = 1
 
 
 def guest_entry(call: Call, conf: GuestConf, state: RunState | None) -> dict[str, Any]:

@@ -8,7 +8,6 @@ from .. import common, lxc_config, lxc_update, volume_features, volumes
 from ..errors import VERIFICATION, ApiError, failure
 from ..guestconf import GuestConf
 from ..lxc_update import add_unused
-from ..pve import Pve
 from ..registry import Call, route
 from ..tasks import Log
 from .lxc import MODIFIED, check_digest
@@ -40,7 +39,7 @@ def move_volume(call: Call) -> str:
     call.check(f"/storage/{sid}", "Datastore.AllocateSpace")
     with pve.lock(vmid, "lxc", held="lock" in call.faults):
         fields = _movable(call, key)
-        _set_lock(pve, vmid, "disk")
+        common.set_lock(pve, vmid, "disk")
 
     def work(log: Log) -> None:
         try:
@@ -57,7 +56,7 @@ def move_volume(call: Call) -> str:
                 add_unused(conf, old)
             pve.guests.save(conf)
         finally:
-            _set_lock(pve, vmid, None)
+            common.set_lock(pve, vmid, None)
 
     return call.start("move_volume", vmid, work)
 
@@ -74,14 +73,6 @@ def _movable(call: Call, key: str) -> dict[str, Any]:
         raise failure("you can't move a volume with snapshots and delete the source")
     check_digest(call, conf)
     return fields
-
-
-def _set_lock(pve: Pve, vmid: int, lock: str | None) -> None:
-    conf = pve.conf(vmid, "lxc").copy()
-    conf.values.pop("lock", None)
-    if lock:
-        conf.values["lock"] = lock
-    pve.guests.save(conf)
 
 
 def _give_volume(call: Call) -> str:
