@@ -85,9 +85,28 @@ def test_a_stacks_checks_run_by_themselves(hub):
     assert re.search(r"[1-9]\d* passed", done.stdout)
 
 
+EARLIER = """
+import hashlib, json, os
+text, place = "# of an earlier version of the stack\\n", "/opt/hub/redis/config/earlier.conf"
+with open(place, "w") as handle:
+    handle.write(text)
+os.chmod(place, 0o644)
+with open("/etc/hub/manifest.json") as handle:
+    manifest = json.load(handle)
+state = {"content": hashlib.sha256(text.encode()).hexdigest(), "mode": "0644", "owner": "0:0"}
+manifest["entries"]["stack/redis"]["files"][place] = state
+with open("/etc/hub/manifest.json", "w") as handle:
+    json.dump(manifest, handle)
+print(place)
+"""
+
+
 def test_drift_made_by_hand_is_named_and_exactly_that_is_repaired(hub, api):
-    """Memory through the API, a stopped guest, an edited sshd_config, a deleted container."""
+    """Memory through the API, a stopped guest, an edited sshd_config, a deleted container; and what an earlier version
+    of a stack placed goes with the repair.
+    """
     before = containers(hub)
+    earlier = hub.on("cache", "python3 -", EARLIER)
     api("PUT", "/nodes/pve/lxc/112/config", memory=1024)
     assert api.wait(api("POST", "/nodes/pve/lxc/113/status/stop")) == "OK"
     hub.ssh("monitoring", "echo 'MaxAuthTries 9' >> /etc/ssh/sshd_config")
@@ -104,6 +123,7 @@ def test_drift_made_by_hand_is_named_and_exactly_that_is_repaired(hub, api):
     assert int(api("GET", "/nodes/pve/lxc/112/config")["memory"]) != 1024
     assert api("GET", "/nodes/pve/lxc/113/status/current")["status"] == "running"
     assert "MaxAuthTries 9" not in hub.ssh("monitoring", "cat /etc/ssh/sshd_config")
+    assert hub.on("cache", f"test -e {earlier} || echo gone") == "gone"
     after = containers(hub)
     assert set(after) == set(before)
     assert {name for name in after if after[name] != before[name]} == {

@@ -6,7 +6,7 @@ on a command line or in a traceback:
 {"action": "record", "desired": {KEY: HASH}, "entries": {KEY: MANAGED}}
     with MANAGED = {"files": [], "units": [], "boot_units": [], "tables": [], "stacks": []}
 {"action": "agent", "wake": false, "renew": [STACK]}
-{"action": "place", "wanted": [FILE]}
+{"action": "place", "wanted": [FILE], "role": KEY, "check": false} or with "lists": {KEY: [PATH]} instead of "role"
     with FILE = {"path": PATH, "content": TEXT, "mode": "0644", "owner": "0:0", "validate": ARGV}
 """
 
@@ -196,7 +196,8 @@ def write_manifest(manifest: dict[str, Any]) -> None:
 
 
 def place(request: dict[str, Any]) -> dict[str, Any]:
-    """Makes files and directories as wanted; answers with the paths of those that were not.
+    """Makes files and directories as wanted; answers with the paths of those that were not, and of files that the
+    manifest lists for an entry and that are no longer of it: they are removed.
 
     With `role`, the manifest first says that the role is unfinished, until `record` says what it left: a run that
     dies in between has files in place that no service has read yet, and the next run must hear of a change again.
@@ -204,6 +205,8 @@ def place(request: dict[str, Any]) -> dict[str, Any]:
     check, role = bool(request.get("check")), request.get("role")
     changed = [wanted["path"] for wanted in request["wanted"] if place_one(wanted, True)]
     manifest = read_manifest()
+    stale = leftovers(request, manifest)
+    changed += stale
     left = bool(role) and manifest["desired"].get(role) == UNFINISHED
     if changed and not check:
         if role and not left:
@@ -211,7 +214,20 @@ def place(request: dict[str, Any]) -> dict[str, Any]:
             write_manifest(manifest)
         for wanted in request["wanted"]:
             place_one(wanted, False)
+        for path in stale:
+            os.unlink(path)
     return {"changed": [*changed, *([f"{role}: unfinished"] if left else [])]}
+
+
+def leftovers(request: dict[str, Any], manifest: dict[str, Any]) -> list[str]:
+    """Files that an earlier run placed for the entries of this request, and that nobody wants now."""
+    wanted = {one["path"] for one in request["wanted"]}
+    lists = request.get("lists") or ({request["role"]: wanted} if request.get("role") else {})
+    wanted.update(path for paths in lists.values() for path in paths)
+    for key, entry in manifest["entries"].items():
+        wanted.update(() if key in lists else entry.get("files", ()))
+    listed = {path for key in lists for path in manifest["entries"].get(key, {}).get("files", ())}
+    return sorted(path for path in listed - wanted if os.path.islink(path) or os.path.isfile(path))
 
 
 def place_one(wanted: dict[str, Any], check: bool) -> bool:

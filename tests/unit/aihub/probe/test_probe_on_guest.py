@@ -114,6 +114,30 @@ def test_a_role_that_died_before_it_was_recorded_says_changed_again(manifest: Pa
     assert on_guest.place(request)["changed"] == []
 
 
+def file_of(path: Path) -> dict[str, str]:
+    return {"path": str(path), "owner": ME, "content": "one\n"}
+
+
+def test_a_file_that_an_entry_no_longer_has_is_removed(manifest: Path, tmp_path: Path) -> None:
+    """A role's by its whole list, a stack's by the list it comes with; another entry's and strangers' stay."""
+    old, new, others, strange = (tmp_path / name for name in ("old", "new", "others", "strange"))
+    for path in (old, new, others, strange):
+        path.write_text("one\n")
+    entries = {"base": {"files": [str(new), str(old), str(others)]}, "ssh": {"files": [str(others)]}}
+    record({"base": "1", "ssh": "1"}, entries)
+    request = {"role": "base", "wanted": [file_of(new)]}
+    assert on_guest.place({**request, "check": True})["changed"] == [str(old)]
+    assert old.exists()
+    assert on_guest.place(request)["changed"] == [str(old)]
+    assert [path.exists() for path in (old, new, others, strange)] == [False, True, True, True]
+
+    record({"stack/x": "1"}, {"stack/x": {"files": [str(new), str(others), str(tmp_path)]}})
+    kept = {"wanted": [file_of(new)], "lists": {"stack/x": [str(new)]}}
+    assert on_guest.place({"wanted": [file_of(new)]})["changed"] == [], "without a list nothing is judged"
+    assert on_guest.place(kept)["changed"] == [str(others)]
+    assert tmp_path.exists(), "a directory may hold data"
+
+
 def test_it_runs_from_stdin_as_it_does_on_a_guest() -> None:
     program = Path(on_guest.__file__).read_bytes()
     assert program.isascii()
