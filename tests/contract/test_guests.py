@@ -212,3 +212,34 @@ def test_a_restore_may_replace_its_own_guest(pve: Server) -> None:
     assert pve.get(f"{LXC}/{vmid}/config")["memory"] == 300
     disks = [v for v in pve.get("/nodes/pve/storage/local/content", vmid=vmid) if v["content"] == "rootdir"]
     assert [v["volid"] for v in disks] == [f"local:{vmid}/vm-{vmid}-disk-1.raw"]  # made before the old one goes
+
+
+def test_a_parameter_without_a_value_is_not_an_absent_one(pve: Server) -> None:
+    container, machine = pve.container(description="one"), pve.machine(description="one")
+    lxc, qemu = f"{LXC}/{container}/config", f"{QEMU}/{machine}/config"
+    assert pve.call("PUT", lxc, {"description": ""}).status == 200
+    assert "description" not in pve.get(lxc)
+    assert pve.call("PUT", lxc, {"delete": ""}).status == 200
+    assert pve.call("PUT", lxc, {"net0": ""}).message == "format error"
+    assert pve.call("PUT", qemu, {"description": ""}).status == 200
+    assert pve.get(qemu)["description"] == "one"
+    assert pve.call("PUT", qemu, {"delete": ""}).message == "no options specified"
+    assert pve.call("PUT", qemu, {"cores": ""}).message == "unable to parse value of 'cores' - got undefined value"
+    assert pve.call("PUT", qemu, {"scsi5": ""}).errors == {"scsi5": "unable to parse drive options"}
+    for path in (lxc, qemu):
+        assert pve.call("PUT", path, {"tags": "a"}).status == 200
+        assert pve.call("PUT", path, {"tags": ""}).status == 200
+        assert pve.get(path)["tags"] == " "
+    made = pve.done(pve.call("POST", QEMU, {"vmid": 777, "name": ""}))
+    assert made == "unable to create VM 777 - unable to parse value of 'name' - got undefined value"
+
+
+def test_no_value_becomes_two_lines_of_a_file(pve: Server) -> None:
+    container, machine = pve.container(), pve.machine()
+    two = "a\nmemory: 99999"
+    refused = pve.call("PUT", f"{QEMU}/{machine}/config", {"searchdomain": two})
+    assert refused.message == "unable to parse value of 'searchdomain' - property contains a line feed"
+    assert pve.get(f"{QEMU}/{machine}/config").get("memory") != "99999"
+    refused = pve.call("PUT", f"{LXC}/{container}/config", {"hookscript": two})
+    assert refused.status in (400, 500)
+    assert pve.get(f"{LXC}/{container}/config")["memory"] != 99999

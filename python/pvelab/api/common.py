@@ -16,6 +16,9 @@ FOLDER = {"lxc": "lxc", "qemu": "qemu-server"}
 WORD = {"lxc": "CT", "qemu": "VM"}
 
 
+NO_TAGS = " "  # what is read again of the line that PVE writes for tags that were sent without a value
+
+
 def new_mac(pve: Pve) -> str:
     """A random address below the datacenter's prefix."""
     prefix = str(pve.table("options").get("mac_prefix", "BC:24:11")).upper()

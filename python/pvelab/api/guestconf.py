@@ -9,6 +9,7 @@ from pathlib import Path
 from urllib.parse import quote, unquote
 
 from . import store
+from .errors import failure
 
 Values = dict[str, str]
 DISK = re.compile(r"rootfs|(mp|ide|sata|scsi|virtio|efidisk|tpmstate)\d+")
@@ -72,6 +73,16 @@ class GuestConf:
 def _section(values: Values) -> list[str]:
     lines = [f"#{quote(line, safe=' !$&()*+,/:;=?@[]<>|~')}" for line in description_lines(values)]
     return lines + [f"{key}: {values[key]}" for key in sorted(values) if key != "description"]
+
+
+def _check_lines(conf: GuestConf) -> None:
+    """Raises PVE's refusal of a value that would be read again as more than one line."""
+    for values in (conf.values, conf.pending):
+        for key in sorted(values):
+            if key != "description" and re.search(r"[\n\r]" if conf.kind == "qemu" else r"\n", values[key]):
+                if conf.kind == "qemu":
+                    raise failure(f"unable to parse value of '{key}' - property contains a line feed")
+                raise failure(f"detected invalid newline inside property '{key}'")
 
 
 def description_lines(values: Values) -> list[str]:
@@ -147,6 +158,7 @@ class Guests:
         """Stores a configuration; its digest is that of the text on disk."""
         for key in [k for k in conf.values if k.startswith("unused") and conf.values[k] in used_volumes(conf)]:
             del conf.values[key]
+        _check_lines(conf)
         text = conf.to_text()
         store.write(self.folders[conf.kind] / f"{conf.vmid}.conf", text.encode())
         stored = from_text(conf.vmid, conf.kind, text)

@@ -83,7 +83,7 @@ def _checked_value(pve: Pve, conf: GuestConf, key: str, value: str) -> str:
     elif key == "unprivileged":
         raise failure(f"unable to modify read-only option: '{key}'")
     elif key == "tags":
-        return common.unique_tags(pve, value)
+        return common.unique_tags(pve, value) or common.NO_TAGS
     elif re.fullmatch(r"net\d+", key):
         _check_net(pve, key, parse_net(value))
     elif re.fullmatch(r"dev\d+", key):

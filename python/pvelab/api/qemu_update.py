@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 
 from . import common, qemu_disks
 from .errors import VERIFICATION, ApiError, bad, failure
@@ -46,15 +46,19 @@ class Update:
         self.new = {k: str(v) for k, v in call.params.items() if k not in NOT_OPTIONS}
         delete, revert = split_list(str(call.get("delete", ""))), split_list(str(call.get("revert", "")))
         check_ssh_keys(self.new)
-        if not self.new and not delete and not revert:
+        self.empty = {key for key in call.emptied if key not in NOT_OPTIONS and is_option(key)}
+        if not self.new and not self.empty and not delete and not revert:
             raise failure("no options specified")
+        for key in sorted(self.empty):
+            if is_drive(key):
+                raise bad(**{key: "unable to parse drive options"})
         resolve_cdrom(self.new)
         self.delete = ["ide2" if key == "cdrom" else key for key in delete]
         self.revert = revert
         self._check_sets()
         clean(call, self.new, create=False)
         check_modify(call, self.vmid, None, self.delete)
-        check_modify(call, self.vmid, None, list(self.new))
+        check_modify(call, self.vmid, None, [*self.new, *self.empty])
         check_storage(call, self.vmid, self.new, None)
         check_bridges(call, self.new)
 
@@ -85,12 +89,15 @@ class Update:
     def run(self, log: Line) -> None:
         """Applies the change (under the guest's lock) and stores the result."""
         conf = self.check().copy()
+        check_values(self.empty)
         new, delete = dict(self.new), list(self.delete)
         for key in self.revert:
             if key in conf.values:
                 new[key] = conf.values[key]
             elif key in conf.pending:
                 delete.append(key)
+        if "tags" in self.empty:
+            new["tags"] = ""
         touched: set[str] = set()
         for key in delete:
             self._delete(conf, key, touched, log)
@@ -150,7 +157,7 @@ class Update:
             check_device(self.call, self.vmid, None, key, value, "modify" if key.startswith("serial") else "set")
         elif key == "tags":
             common.check_tags(self.call, self.vmid, old, value)
-            value = common.unique_tags(self.call.pve, value)
+            value = common.unique_tags(self.call.pve, value) or common.NO_TAGS
         elif re.fullmatch(r"net\d+", key) and old is not None:
             check_bridges(self.call, {key: old})
         elif key == "cipassword":
@@ -185,6 +192,13 @@ class Update:
         order = boot_order(conf.merged)
         if order and key not in order and is_cdrom(parse_drive(key, made[key]) or {}):
             conf.pending["boot"] = print_boot([*order, key])
+
+
+def check_values(empty: Iterable[str]) -> None:
+    """Raises what PVE says, when it writes the file, of options that were sent without a value."""
+    for key in sorted(empty):
+        if key not in ("description", "tags"):
+            raise failure(f"unable to parse value of '{key}' - got undefined value")
 
 
 def hashed(password: str) -> str:

@@ -93,9 +93,16 @@ def _readable(call: Call, key: str) -> bool:
 def put_config(call: Call) -> None:
     """Changes options; what cannot be changed in a running container waits."""
     new = {k: str(v) for k, v in call.params.items() if k not in ("node", "vmid", "digest")}
-    if not new:
+    if not new and not call.emptied - {"digest"}:
         raise failure("no options specified")
     delete = split_list(new.pop("delete", ""))
+    for key in sorted(call.emptied - {"digest", "delete", "revert"}):
+        if re.fullmatch(r"net\d+", key):
+            raise failure("format error")
+        if key == "tags":
+            new[key] = ""
+        else:
+            delete.append(key)
     revert = split_list(new.pop("revert", ""))
     vmid = call.vmid
     call.pve.conf(vmid, "lxc")

@@ -12,7 +12,7 @@ from .. import backups, common, qemu_access, qemu_config, qemu_disks, volume_fea
 from ..errors import ApiError, TaskError, bad_field, failure
 from ..guestconf import GuestConf
 from ..qemu_hotplug import windows
-from ..qemu_update import pinned_machine
+from ..qemu_update import check_values, pinned_machine
 from ..registry import Call, route
 from ..tasks import Log
 from ..words import parse_size, truth
@@ -141,6 +141,7 @@ def _roll_back(asked: Creation, fresh: list[str], log: Log) -> None:
 
 
 def _create(asked: Creation, fresh: list[str], log: Log) -> None:
+    check_values(key for key in asked.call.emptied if key not in NOT_CONFIG and qemu_config.is_option(key))
     call, conf = asked.call, GuestConf(asked.vmid, "qemu", dict(asked.new))
     made, volids, source = qemu_disks.make(call, conf, asked.new, asked.storage, log)
     fresh += volids
