@@ -82,7 +82,7 @@ def groups(call: Call) -> list[dict[str, Any]]:
         if not call.allowed(f"/access/groups/{name}", "User.Modify", "Sys.Audit", "Group.Allocate", any_of=True):
             continue
         shown = {"groupid": name, "users": ",".join(sorted(entry["users"]))}
-        if entry.get("comment") is not None:
+        if entry.get("comment"):
             shown["comment"] = entry["comment"]
         found.append(shown)
     return found
@@ -93,7 +93,7 @@ def group(call: Call) -> dict[str, Any]:
     """One group and its members."""
     entry = _group(call, "")
     found: dict[str, Any] = {"members": list(entry["users"])}
-    if entry.get("comment") is not None:
+    if entry.get("comment"):
         found["comment"] = entry["comment"]
     return found
 

@@ -228,6 +228,8 @@ def update_token(call: Call) -> dict[str, Any]:
         entry |= {key: int(value) if key in NUMBERS else value for key, value in sent.items()}
         if split_list(str(call.get("delete", ""))):
             entry.pop("comment", None)
+        if not entry.get("comment"):
+            entry.pop("comment", None)
         found = {**_shown_token(entry), **{k: v for k, v in sent.items() if k in entry}}
         if call.flag("regenerate"):
             ident, value = f"{call['userid']}!{call['tokenid']}", str(uuid.uuid4())

@@ -14,11 +14,12 @@ from ..errors import ApiError, bad, bad_field, failure
 from ..guestconf import GuestConf
 from ..registry import Call, route
 from ..schema import split_property_string
-from ..surface import parameters
+from ..surface import named_format, parameters
 from ..words import split_list, truth
 
 BASE = "/cluster/backup"
 ROOT_ONLY = ("tmpdir", "dumpdir", "script", "job-id")
+PROPERTY_STRINGS = {"fleecing", "performance", "prune-backups"}
 KNOWN = {*parameters("POST", "/nodes/{node}/vzdump")}
 
 
@@ -41,7 +42,7 @@ def verify(params: dict[str, Any], complete: bool) -> None:
     if problem:
         raise bad_field("notes-template", f"{problem}\n")
     if params.get("exclude") is not None and not params.get("pool"):
-        params["all"] = "1"
+        params["all"] = 1
     if complete and not any(params.get(k) not in (None, "0", 0) for k in ("all", "stop", "pool", "vmid")):
         raise bad(vmid="property is missing")
 
@@ -82,10 +83,10 @@ def _typed(params: dict[str, Any]) -> dict[str, Any]:
         kind, form = schema.get(key, {}).get("type"), schema.get(key, {}).get("format")
         if kind in ("integer", "boolean", "number") and re.fullmatch(r"\d+", str(value)):
             found[key] = int(value)
-        elif key == "prune-backups" and isinstance(value, str):
-            from ..surface import named_format
-
-            found[key] = split_property_string(named_format(str(form)) or {}, value)
+        elif key in PROPERTY_STRINGS and isinstance(value, str):
+            parts = form if isinstance(form, dict) else named_format(str(form)) or {}
+            split = split_property_string(parts, value)
+            found[key] = {k: int(truth(v)) if parts[k].get("type") == "boolean" else v for k, v in split.items()}
         else:
             found[key] = value
     return found
@@ -192,7 +193,7 @@ def delete_job(call: Call) -> None:
 @route("GET", BASE + "/{id}/included_volumes")
 def included(call: Call) -> dict[str, Any]:
     """The guests of a job and which of their volumes are backed up, as a tree."""
-    job, children = get_job(call), []
+    job, children = get_job(call), list[dict[str, Any]]()
     for vmid in _included(call, {k: str(v) for k, v in job.items()}):
         if not call.allowed(f"/vms/{vmid}", "VM.Audit"):
             continue
@@ -201,9 +202,15 @@ def included(call: Call) -> dict[str, Any]:
             children.append({"id": vmid, "type": "unknown", "leaf": 1})
             continue
         volumes = (_machine_volumes if conf.kind == "qemu" else _container_volumes)(conf)
-        shown = {"id": vmid, "name": conf.name, "type": conf.kind, "children": volumes, "leaf": int(not volumes)}
-        children.append(shown)
+        children.append(
+            {"id": vmid, "name": _name(conf), "type": conf.kind, "children": volumes, "leaf": int(not volumes)}
+        )
     return {"children": children}
+
+
+def _name(conf: GuestConf) -> str | None:
+    """What the configuration calls the guest; a machine may have no name."""
+    return conf.name if conf.kind == "lxc" else conf.values.get("name")
 
 
 def _volume(conf: GuestConf, key: str, name: str, taken: bool, reason: str) -> dict[str, Any]:
@@ -252,7 +259,8 @@ def not_backed_up(call: Call) -> list[dict[str, Any]]:
     found = []
     for conf in call.pve.guests.all():
         if conf.vmid not in covered and call.allowed(f"/vms/{conf.vmid}", "VM.Audit"):
-            found.append({"vmid": conf.vmid, "type": conf.kind, "name": conf.name})
+            named = {"name": name} if (name := _name(conf)) is not None else {}
+            found.append({"vmid": conf.vmid, "type": conf.kind, **named})
     return found
 
 

@@ -193,7 +193,8 @@ def _list_aliases(call: Call) -> list[Item]:
 
 def _alias_entry(name: str, call: Call) -> Item:
     cidr = str(call["cidr"])
-    found: Item = {"name": name, "cidr": cidr, "ipversion": ipaddress.ip_network(cidr, strict=False).version}
+    version = ipaddress.ip_network(cidr, strict=False).version
+    found: Item = {"name": name, "cidr": cidr.removesuffix("/128" if version == 6 else "/32"), "ipversion": version}
     if call.get("comment"):
         found["comment"] = call["comment"]
     return found
@@ -315,13 +316,14 @@ def _create_entry(call: Call) -> None:
             fresh["nomatch"] = 1
         if call.has("comment"):
             fresh["comment"] = call["comment"]
-        entries.insert(0, fresh)
+        entries.append(fresh)
+        entries.sort(key=lambda entry: str(entry["cidr"]))  # as the file that PVE reads again has them
         call.pve.firewall.save()
 
 
 def _get_entry(call: Call) -> Item:
     entry = _entry(call)
-    return {**entry, "digest": digest_of([entry])}
+    return {**entry, "digest": digest_of(_entries(call))}
 
 
 def _update_entry(call: Call) -> None:

@@ -117,7 +117,8 @@ def pci(call: Call) -> list[dict[str, Any]]:
     hidden = split_list(str(call.get("pci-class-blacklist", "05;06;0b")))
     found = [d for d in pci_devices(call) if not any(d["class"][2:].startswith(h) for h in hidden)]
     if not call.flag("verbose", default=True):
-        return [{"id": d["id"]} for d in found]
+        brief = ("id", "vendor", "device", "class", "iommugroup")
+        return [{key: d[key] for key in brief} for d in found]
     return found
 
 

@@ -30,7 +30,7 @@ def listing(call: Call) -> list[dict[str, Any]]:
 
 
 def _with_comment(found: dict[str, Any], entry: dict[str, Any]) -> dict[str, Any]:
-    return {**found, "comment": entry["comment"]} if entry.get("comment") is not None else found
+    return {**found, "comment": entry["comment"]} if entry.get("comment") else found
 
 
 def _whole(call: Call, name: str) -> dict[str, Any]:
