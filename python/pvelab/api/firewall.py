@@ -38,6 +38,11 @@ def section_name(call: Call) -> str:
     return f"guest/{call['vmid']}" if "vmid" in call.params else "host"
 
 
+def section_of(call: Call) -> dict[str, Any]:
+    """The objects of a scope; PVE keeps those of a guest in a file of their own and never looks for the guest."""
+    return section(call.pve, section_name(call))
+
+
 def digest_of(items: Iterable[Item]) -> str:
     """The digest of a list of objects."""
     text = "".join(f"{k}:{item[k]}\n" for item in items for k in sorted(item) if item[k] is not None)

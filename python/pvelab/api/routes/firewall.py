@@ -1,14 +1,9 @@
-"""Firewall of the cluster, the node and guests: rules, groups, aliases, sets, options."""
+"""Firewall of the cluster, the node and guests: rules, groups, options."""
 
 from __future__ import annotations
 
-import ipaddress
-import re
-from typing import Any
-
 from ..errors import ApiError, bad, failure
 from ..firewall import (
-    ALIAS,
     FIELDS,
     Item,
     check_digest,
@@ -16,12 +11,14 @@ from ..firewall import (
     digest_of,
     section,
     section_name,
+    section_of,
     with_digest,
 )
 from ..fw_macros import MACROS
 from ..registry import Call, index, route
 from ..surface import parameters
 from ..words import split_list
+from .firewall_objects import register_objects
 
 SCOPES = ("/cluster/firewall", "/nodes/{node}/firewall", "/nodes/{node}/lxc/{vmid}/firewall",
           "/nodes/{node}/qemu/{vmid}/firewall")  # fmt: skip
@@ -29,13 +26,8 @@ index("/cluster/firewall", "name", "aliases", "groups", "ipset", "macros", "opti
 index("/nodes/{node}/firewall", "name", "rules", "options", "log")
 
 
-def _section(call: Call) -> dict[str, Any]:
-    """The objects of a scope; PVE keeps those of a guest in a file of their own and never looks for the guest."""
-    return section(call.pve, section_name(call))
-
-
 def _rules(call: Call) -> list[Item]:
-    found = _section(call)
+    found = section_of(call)
     if "group" not in call.params:
         rules: list[Item] = found["rules"]
         return rules
@@ -154,7 +146,7 @@ def _register_rules(base: str) -> None:
 
 
 def _get_options(call: Call) -> Item:
-    options = _section(call)["options"]
+    options = section_of(call)["options"]
     return {**options, "digest": digest_of([options])}
 
 
@@ -164,7 +156,7 @@ def _put_options(call: Call) -> None:
         template = SCOPES[2] if "/lxc/" in call.path else SCOPES[3]
     schema = parameters("PUT", f"{template}/options")
     with call.pve.firewall.lock:
-        options = _section(call)["options"]
+        options = section_of(call)["options"]
         check_digest(call, [options])
         for key in split_list(str(call.get("delete", ""))):
             if key not in schema or key in ("delete", "digest", "node", "vmid"):
@@ -177,181 +169,11 @@ def _put_options(call: Call) -> None:
         call.pve.firewall.save()
 
 
-# --- aliases
-
-
-def _alias(call: Call) -> Item:
-    found: Item | None = _section(call)["aliases"].get(str(call["name"]).lower())
-    if found is None:
-        raise bad(name="no such alias")
-    return found
-
-
-def _list_aliases(call: Call) -> list[Item]:
-    return with_digest([v for _, v in sorted(_section(call)["aliases"].items())])
-
-
-def _alias_entry(name: str, call: Call) -> Item:
-    cidr = str(call["cidr"])
-    version = ipaddress.ip_network(cidr, strict=False).version
-    found: Item = {"name": name, "cidr": cidr.removesuffix("/128" if version == 6 else "/32"), "ipversion": version}
-    if call.get("comment"):
-        found["comment"] = call["comment"]
-    return found
-
-
-def _create_alias(call: Call) -> None:
-    with call.pve.firewall.lock:
-        aliases, name = _section(call)["aliases"], str(call["name"])
-        if name.lower() in aliases:
-            raise bad(name=f"alias '{name}' already exists")
-        aliases[name.lower()] = _alias_entry(name, call)
-        call.pve.firewall.save()
-
-
-def _update_alias(call: Call) -> None:
-    with call.pve.firewall.lock:
-        aliases, name = _section(call)["aliases"], str(call["name"])
-        check_digest(call, [v for _, v in sorted(aliases.items())])
-        _alias(call)
-        rename = call.get("rename")
-        if rename and rename.lower() != name.lower():
-            if rename.lower() in aliases:
-                raise bad(name=f"alias '{rename}' already exists")
-            del aliases[name.lower()]
-            name = rename
-        aliases[name.lower()] = _alias_entry(name, call)
-        call.pve.firewall.save()
-
-
-def _delete_alias(call: Call) -> None:
-    with call.pve.firewall.lock:
-        aliases = _section(call)["aliases"]
-        check_digest(call, [v for _, v in sorted(aliases.items())])
-        aliases.pop(str(call["name"]).lower(), None)
-        call.pve.firewall.save()
-
-
-# --- IP sets
-
-
-def _list_sets(call: Call) -> list[Item]:
-    sets = _section(call)["ipset"]
-    items = [{"name": n, **({"comment": s["comment"]} if s.get("comment") else {})} for n, s in sorted(sets.items())]
-    return with_digest(items)
-
-
-def _create_set(call: Call) -> None:
-    with call.pve.firewall.lock:
-        sets, name, rename = _section(call)["ipset"], str(call["name"]), call.get("rename")
-        if rename:
-            if rename not in sets:
-                raise bad(name=f"IPSet '{rename}' does not exist")
-            if name != rename and name in sets:
-                raise bad(name=f"IPSet '{name}' does already exist")
-            sets[name] = sets.pop(rename)
-        elif name in sets:
-            raise bad(name=f"IPSet '{name}' already exists")
-        else:
-            sets[name] = {"entries": []}
-        if call.has("comment"):
-            sets[name]["comment"] = call["comment"]
-        call.pve.firewall.save()
-
-
-def _entries(call: Call) -> list[Item]:
-    found = _section(call)["ipset"].get(call["name"])
-    if found is None:
-        raise failure(f"no such IPSet '{call['name']}'")
-    entries: list[Item] = found["entries"]
-    return entries
-
-
-def _delete_set(call: Call) -> None:
-    with call.pve.firewall.lock:
-        if _entries(call) and not call.flag("force"):
-            raise failure(f"IPSet '{call['name']}' is not empty")
-        del _section(call)["ipset"][call["name"]]
-        call.pve.firewall.save()
-
-
-def _list_entries(call: Call) -> list[Item]:
-    return with_digest(_entries(call))
-
-
-def _entry(call: Call) -> Item:
-    found = next((e for e in _entries(call) if e["cidr"] == call["cidr"]), None)
-    if found is None:
-        raise bad(cidr="no such IP/Network")
-    return found
-
-
-def _member(call: Call) -> str:
-    """What a set keeps: the name of an alias that exists, or an address without needless parts."""
-    text = str(call["cidr"])
-    alias = ALIAS.fullmatch(text)
-    if not alias:
-        if "/" not in text:
-            return text
-        network = ipaddress.ip_network(text, strict=False)
-        return str(network.network_address) if network.prefixlen == network.max_prefixlen else str(network)
-    own, cluster = _section(call)["aliases"], section(call.pve, "cluster")["aliases"]
-    known = {**({} if alias[1] == "guest/" else cluster), **({} if alias[1] == "dc/" else own)}
-    if alias[1] == "dc/":
-        known = cluster
-    if alias[2].lower() not in known:
-        raise failure(f"no such alias '{alias[2]}'")
-    return text
-
-
-def _create_entry(call: Call) -> None:
-    with call.pve.firewall.lock:
-        entries, cidr = _entries(call), _member(call)
-        if any(e["cidr"] == cidr for e in entries):
-            raise bad(cidr=f"address '{cidr}' already exists")
-        if re.search(r"/0+$", cidr):
-            raise bad(cidr="a zero prefix is not allowed in ipset entries")
-        fresh: Item = {"cidr": cidr}
-        if call.flag("nomatch"):
-            fresh["nomatch"] = 1
-        if call.has("comment"):
-            fresh["comment"] = call["comment"]
-        entries.append(fresh)
-        entries.sort(key=lambda entry: str(entry["cidr"]))  # as the file that PVE reads again has them
-        call.pve.firewall.save()
-
-
-def _get_entry(call: Call) -> Item:
-    entry = _entry(call)
-    return {**entry, "digest": digest_of(_entries(call))}
-
-
-def _update_entry(call: Call) -> None:
-    with call.pve.firewall.lock:
-        check_digest(call, _entries(call))
-        entry = _entry(call)
-        for key in ("nomatch", "comment"):
-            entry.pop(key, None)
-        if call.flag("nomatch"):
-            entry["nomatch"] = 1
-        if call.get("comment"):
-            entry["comment"] = call["comment"]
-        call.pve.firewall.save()
-
-
-def _delete_entry(call: Call) -> None:
-    with call.pve.firewall.lock:
-        entries = _entries(call)
-        check_digest(call, entries)
-        entries[:] = [e for e in entries if e["cidr"] != call["cidr"]]
-        call.pve.firewall.save()
-
-
 def _refs(call: Call) -> list[Item]:
     kind, found = call.get("type"), []
     scopes = {"dc": section(call.pve, "cluster")}
     if section_name(call).startswith("guest"):
-        scopes["guest"] = _section(call)
+        scopes["guest"] = section_of(call)
     for scope, objects in scopes.items():
         for name, entry in sorted(objects["ipset"].items()) if kind in (None, "ipset") else ():
             item = {"type": "ipset", "name": name, "ref": f"+{name}", "scope": scope}
@@ -416,19 +238,7 @@ def _register() -> None:
         if base == SCOPES[1]:
             continue
         route("GET", base + "/refs")(_refs)
-        route("GET", base + "/aliases")(_list_aliases)
-        route("POST", base + "/aliases")(_create_alias)
-        route("GET", base + "/aliases/{name}")(lambda call: dict(_alias(call)))
-        route("PUT", base + "/aliases/{name}")(_update_alias)
-        route("DELETE", base + "/aliases/{name}")(_delete_alias)
-        route("GET", base + "/ipset")(_list_sets)
-        route("POST", base + "/ipset")(_create_set)
-        route("GET", base + "/ipset/{name}")(_list_entries)
-        route("POST", base + "/ipset/{name}")(_create_entry)
-        route("DELETE", base + "/ipset/{name}")(_delete_set)
-        route("GET", base + "/ipset/{name}/{cidr}")(_get_entry)
-        route("PUT", base + "/ipset/{name}/{cidr}")(_update_entry)
-        route("DELETE", base + "/ipset/{name}/{cidr}")(_delete_entry)
+        register_objects(base)
 
 
 _register()
