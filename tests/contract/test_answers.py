@@ -14,6 +14,7 @@ CHANGED = "detected modified configuration - file changed by other user? Try aga
 OLD = "0" * 40
 BOTH = "keep-all=1,keep-last=3"
 WRONG = "invalid format - "
+CALENDAR = "invalid calendar event 'mon..x' - unable to parse calendar event at '..x' - Nom(Eof)\n\n"
 NO_TOKEN = "URI '/access/ticket' not available with API token, need proper ticket.\n"
 Step = tuple[str, str, dict[str, Any], Any]  # method, path, parameters, what is expected
 
@@ -302,7 +303,7 @@ def test_jobs(pve: Server) -> None:
                 "POST",
                 "",
                 {"schedule": "mon..x", "all": 1},
-                {"schedule": f"{WRONG}invalid calendar event 'mon..x' - unable to parse calendar event\n\n"},
+                {"schedule": f"{WRONG}{CALENDAR}"},
             ),
             ("PUT", "/j1", {}, "no options specified"),
             ("PUT", "/j1", {"vmid": "105"}, 200),

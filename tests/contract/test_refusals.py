@@ -13,9 +13,10 @@ from tests.contract.conftest import Server
 
 LXC, QEMU = "/nodes/pve/lxc", "/nodes/pve/qemu"
 NO_FILE = "Configuration file 'nodes/pve/{}/{}.conf' does not exist"
+NO_MACHINE = "unable to find configuration file for VM 999 on node 'pve'"
 MODIFIED = "detected modified configuration - file changed by other user? Try again."
 NEITHER = "both 'storage' and 'target-vmid' missing, either needs to be set"
-FORMAT = {"volume": "property is missing and it is not optional"}
+FORMAT = dict.fromkeys(("mp", "volume"), "property is missing and it is not optional")
 Case = tuple[str, str, dict[str, Any], int, str, dict[str, str]]
 BAD = "Parameter verification failed."
 
@@ -34,7 +35,7 @@ def ids(pve: Server) -> dict[str, int]:
 SYNC: list[Case] = [
     # a guest that does not exist (A5)
     *[("GET", f"{LXC}/999{p}", {}, 500, NO_FILE.format("lxc", 999), {}) for p in ("", "/config", "/status")],
-    *[("GET", f"{QEMU}/999{p}", {}, 500, NO_FILE.format("qemu-server", 999), {}) for p in ("", "/config", "/pending")],
+    *[("GET", f"{QEMU}/999{p}", {}, 500, NO_FILE.format("qemu-server", 999), {}) for p in ("/config", "/pending")],
     ("DELETE", f"{LXC}/999", {}, 500, NO_FILE.format("lxc", 999), {}),
     ("DELETE", f"{QEMU}/999", {}, 500, NO_FILE.format("qemu-server", 999), {}),
     ("PUT", f"{QEMU}/999/config", {"cores": 1}, 500, NO_FILE.format("qemu-server", 999), {}),
@@ -43,11 +44,11 @@ SYNC: list[Case] = [
     ("POST", f"{QEMU}/999/template", {}, 500, NO_FILE.format("qemu-server", 999), {}),
     ("POST", f"{LXC}/999/template", {}, 500, NO_FILE.format("lxc", 999), {}),
     ("POST", f"{LXC}/999/clone", {"newid": 998}, 500, NO_FILE.format("lxc", 999), {}),
-    ("POST", f"{QEMU}/999/clone", {"newid": 998}, 500, NO_FILE.format("qemu-server", 999), {}),
+    ("POST", f"{QEMU}/999/clone", {"newid": 998}, 500, NO_MACHINE, {}),
     ("GET", f"{LXC}/999/migrate", {}, 500, NO_FILE.format("lxc", 999), {}),
     ("POST", f"{LXC}/999/status/stop", {}, 500, "CT 999 not running", {}),
     ("POST", f"{LXC}/999/status/reboot", {}, 500, "VM 999 not running", {}),
-    ("POST", f"{QEMU}/999/status/reset", {}, 500, "VM 999 not running", {}),
+    ("POST", f"{QEMU}/999/status/reset", {}, 500, NO_MACHINE, {}),
     # power (A5)
     ("POST", f"{LXC}/{{c}}/status/suspend", {}, 500, "CT {c} not running", {}),
     ("POST", f"{LXC}/{{C}}/status/resume", {}, 500, "CT {C} already running", {}),
@@ -81,7 +82,7 @@ SYNC: list[Case] = [
     ("PUT", f"{QEMU}/{{m}}/config", {"scsi2": "local:1,import-from=local:import/x.qcow2"}, 400, BAD,
      {"scsi2": "'import-from' requires special syntax - use <storage ID>:0,import-from=<source>"}),
     ("PUT", f"{QEMU}/{{m}}/config", {"scsi2": "local:999999/vm-1-disk-0.raw"}, 500,
-     "volume local:999999/vm-1-disk-0.raw does not exist", {}),
+     "volume 'local:999999/vm-1-disk-0.raw' does not exist", {}),
     ("PUT", f"{QEMU}/{{m}}/config", {"sata0": "local:{m}/vm-{m}-disk-0.raw,format=qcow2"}, 500,
      "drive 'sata0' - volume 'local:{m}/vm-{m}-disk-0.raw' - "
      "'format=qcow2' option different from storage format 'raw'", {}),
@@ -206,7 +207,7 @@ def test_what_fails_in_a_task(pve: Server, ids: dict[str, int]) -> None:
         ("POST", f"{LXC}/{c}/snapshot", {"snapname": "s1"}, "snapshot feature is not available"),
         ("POST", f"{QEMU}/{m}/snapshot", {"snapname": "s1"}, "snapshot feature is not available"),
         ("PUT", f"{QEMU}/{m}/resize", {"disk": "scsi0", "size": "512M"}, "shrinking disks is not supported"),
-        ("PUT", f"{QEMU}/{m}/resize", {"disk": "ide2", "size": "+1G"}, "you can't resize a cdrom"),
+        ("PUT", f"{QEMU}/{m}/resize", {"disk": "ide2", "size": "+1G"}, "unable to parse volume ID 'none'"),
         ("PUT", f"{QEMU}/{m}/resize", {"disk": "scsi7", "size": "+1G"}, "disk 'scsi7' does not exist"),
         ("POST", f"{QEMU}/{M}/status/start", {}, f"VM {M} already running"),
         ("POST", f"{LXC}/{c}/status/resume", {},
@@ -219,3 +220,60 @@ def test_what_fails_in_a_task(pve: Server, ids: dict[str, int]) -> None:
     for method, path, params, text in cases:
         assert pve.done(pve.call(method, path, params)) == text, (method, path, params)
     assert pve.call("GET", f"{QEMU}/995/config").status == 500
+
+
+def event(text: str, rest: str, wanted: str) -> dict[str, str]:
+    """What is wrong with a schedule."""
+    reason = f"unable to parse calendar event at '{rest}' - {wanted}"
+    return {"schedule": f"invalid format - invalid calendar event '{text}' - {reason}\n\n"}
+
+
+def field(name: str, key: str, reason: str) -> dict[str, str]:
+    """What is wrong with one field of a property string."""
+    return {name: f"invalid format - format error\n{name}.{key}: invalid format - {reason}\n\n"}
+
+
+JOB, REPLICATION, MAP = "/cluster/backup", "/cluster/replication", "/cluster/mapping/dir"
+WIDTH = "value must be an integer between 8 and 64 or 'host'"
+PATH = "Value does not look like a valid absolute path. These symbols are currently not allowed in path: ;,=()"
+FORMATS: list[tuple[str, str, dict[str, Any], dict[str, str]]] = [
+    ("POST", JOB, {"all": 1, "schedule": "foo"}, event("foo", "foo", 'Context("weekday")')),
+    ("POST", JOB, {"all": 1, "schedule": "5..2:00"},
+     event("5..2:00", "5..2:00", 'Context("date or time specification")')),
+    ("POST", "/cluster/jobs/realm-sync/s1", {"realm": "pve", "schedule": "Daily"},
+     event("Daily", "Daily", 'Context("weekday")')),
+    ("POST", REPLICATION, {"id": "100-0", "type": "local", "target": "pve", "schedule": "mon-fri"},
+     event("mon-fri", "-fri", "Nom(Eof)")),
+    ("GET", "/cluster/jobs/schedule-analyze", {"schedule": "2:30 foo"}, event("2:30 foo", " foo", "Nom(Eof)")),
+    ("POST", REPLICATION, {"id": "50-0", "type": "local", "target": "pve"},
+     {"id": "invalid format - invalid replication job id '50-0' (guest IDs < 100 are reserved)\n"}),
+    ("POST", REPLICATION, {"id": "1234567890-0", "type": "local", "target": "pve"},
+     {"id": "value does not match the regex pattern"}),
+    ("PUT", f"{QEMU}/{{m}}/config", {"cpu": "host,phys-bits=5"}, field("cpu", "phys-bits", WIDTH)),
+    ("PUT", f"{QEMU}/{{m}}/config", {"cpu": "host,phys-bits=100"}, field("cpu", "phys-bits", WIDTH)),
+    ("PUT", f"{QEMU}/{{m}}/config", {"net0": "virtio,bridge=vmbr0\nname: x"},
+     {"net0": "invalid format - missing key in comma-separated list property\n"}),
+    ("PUT", f"{LXC}/{{c}}/config", {"timezone": "Etc/UTC"},
+     {"timezone": "invalid format - invalid time zone 'Etc/UTC'\n"}),
+    ("POST", MAP, {"id": "d1", "map": "node=pve,path=foo"}, field("map[0]", "path", PATH)),
+    ("PUT", "/nodes/pve/config", {"acmedomain0": "name!"},
+     field("acmedomain0", "domain", "value 'name!' does not look like a valid domain name!")),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("case", FORMATS, ids=lambda case: f"{case[0]} {case[1]} {sorted(case[3])[0]}")
+def test_wrong_formats(pve: Server, ids: dict[str, int], case: tuple[str, str, dict[str, Any], dict[str, str]]) -> None:
+    method, path, params, errors = case
+    answer = pve.call(method, filled(path, ids), params)
+    assert (answer.status, answer.message, answer.errors) == (400, BAD, errors)
+
+
+def test_what_looks_wrong_and_is_taken(pve: Server, ids: dict[str, int]) -> None:
+    """What PVE's own parsers and patterns let pass."""
+    guest = f"{QEMU}/{ids['m']}/config"
+    for params in ({"parallel0": "/dev/parport0junk"}, {"agent": "enabled=0,1"}, {"cpu": "host,phys-bits=08"}):
+        assert pve.call("PUT", guest, params).status == 200, params
+    analyze = "/cluster/jobs/schedule-analyze"
+    for schedule, first in (("25:00", 1500), ("2:30 UTC", 9000), ("fri..mon", 86400)):
+        found = pve.call("GET", analyze, {"schedule": schedule, "starttime": 0, "iterations": 1})
+        assert [row["timestamp"] for row in found.data] == [first]

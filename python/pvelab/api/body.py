@@ -7,10 +7,27 @@ import re
 from typing import Any
 from urllib.parse import unquote_to_bytes
 
-from .errors import ApiError
+from .errors import PlainError
 
 Params = dict[str, Any]
 LIMIT = 512 * 1024
+PERL = " at /usr/share/perl5/PVE/APIServer/AnyEvent.pm line {}."
+SCALAR = 32  # so much of a text Perl quotes where it wanted a hash
+SHOWN = 20  # so much of the rest its parser quotes
+ESCAPES = {"\n": r"\n", "\r": r"\r", "\t": r"\t", "\f": r"\f", "\a": r"\a", "\\": r"\\"}
+NO_JSON = "malformed JSON string, neither tag, array, object, number, string or atom"
+ATOMS = {"t": "'true' expected", "f": "'false' expected", "n": "'null' expected"}
+UNCLOSED = {
+    "{": ", or } expected while parsing object/hash",
+    "[": ", or ] expected while parsing array",
+}
+COMPLAINTS = {
+    "Expecting property name enclosed in double quotes": "'\"' expected",
+    "Expecting ':' delimiter": "':' expected",
+    "Extra data": "garbage after JSON object",
+    "Invalid control character at": "invalid character encountered while parsing JSON string",
+    "Invalid \\escape": "illegal backslash escape sequence in string",
+}
 
 
 def decode_form(text: str) -> Params:
@@ -34,12 +51,82 @@ def _unescape(text: str) -> str:
 def decode_json(data: bytes) -> Params:
     """Parameters of a JSON body; numbers become texts, as Perl sees them."""
     try:
-        found = json.loads(data)
-    except ValueError:
-        raise ApiError(500, "malformed JSON string, neither tag, array, object, number, string or atom") from None
-    if not isinstance(found, dict):
-        raise ApiError(500, "Not a HASH reference")
-    return {name: _perlish(value) for name, value in found.items()}
+        found = parse_json(data)
+    except ValueError as error:
+        raise PlainError(500, f"{error}{PERL.format(934)}\n") from None
+    if found is None:
+        return {}
+    if isinstance(found, dict):
+        return {name: _perlish(value) for name, value in found.items()}
+    what = "Not a HASH reference"
+    if not isinstance(found, list | bool):
+        text = str(_perlish(found))
+        shown = f'"{text}"' if len(text) <= SCALAR else f'"{text[:SCALAR]}"...'
+        what = f'Can\'t use string ({shown}) as a HASH ref while "strict refs" in use'
+    raise PlainError(500, f"{what}{PERL.format(978)}\n")
+
+
+def parse_json(data: bytes) -> Any:
+    """What a JSON text says; a ValueError carries the words of Perl's parser."""
+    try:
+        return json.loads(data.decode(), parse_constant=_no_constant)
+    except UnicodeDecodeError as error:
+        what, start = "malformed UTF-8 character in JSON string", error.start
+    except _Constant as error:
+        text = data.decode()
+        what, at = _complaint(json.JSONDecodeError("Expecting value", text, text.find(str(error))))
+        start = len(text[:at].encode())
+    except json.JSONDecodeError as error:
+        what, at = _complaint(error)
+        start = len(error.doc[:at].encode())
+    rest = _displayed(data[start:].decode("utf-8", "replace")) or "(end of string)"
+    raise ValueError(f'{what}, at character offset {start} (before "{rest}")')
+
+
+class _Constant(ValueError):
+    """NaN and its kin, which Python reads and Perl does not."""
+
+
+def _no_constant(name: str) -> Any:
+    raise _Constant(name)
+
+
+def _complaint(error: json.JSONDecodeError) -> tuple[str, int]:
+    """The same complaint in the words of Perl's parser, and where that one stops."""
+    text, at = error.doc, error.pos
+    if error.msg == "Expecting value":
+        if text[at : at + 1] == "-":
+            return "malformed number (no digits after initial minus)", at + 1
+        return ATOMS.get(text[at : at + 1], NO_JSON), at
+    if error.msg.startswith("Unterminated string"):
+        return "unexpected end of string while parsing JSON string", len(text)
+    if error.msg.startswith("Invalid \\u"):
+        return "exactly four hexadecimal digits expected", at + 1
+    if error.msg == "Expecting ',' delimiter":
+        return UNCLOSED[_innermost(text[:at])], at
+    return COMPLAINTS.get(error.msg, NO_JSON), at
+
+
+def _innermost(text: str) -> str:
+    """The bracket that is still open at the end of the text."""
+    opened: list[str] = []
+    for found in re.finditer(r'"(?:[^"\\]|\\.)*"|[][{}]', text, re.S):
+        if found[0] in ("{", "["):
+            opened.append(found[0])
+        elif found[0] in ("}", "]"):
+            opened.pop()
+    return opened[-1]
+
+
+def _displayed(text: str) -> str:
+    """The start of a text as Perl shows it: some 20 characters, what can't be printed escaped."""
+    shown = ""
+    for character in text:
+        if len(shown) >= SHOWN:
+            return f"{shown}..."
+        plain = " " <= character <= "~" and character != "\\"
+        shown += character if plain else ESCAPES.get(character, f"\\x{{{ord(character):x}}}")
+    return shown
 
 
 def _perlish(value: Any) -> Any:
@@ -53,14 +140,14 @@ def _perlish(value: Any) -> Any:
 
 
 def content_type(header: str | None) -> str | None:
-    """The media type alone, in lower case."""
-    return header.split(";")[0].strip().lower() if header else None
+    """The media type alone; PVE's server minds its case."""
+    return re.split(r"\s*[;,]\s*", header)[0] or None if header else None
 
 
 def parameters(method: str, query: str, kind: str | None, data: bytes) -> Params:
     """All parameters of a request; those of the query win."""
     found: Params = {}
-    if method in ("PUT", "POST") and data:
+    if method in ("PUT", "POST"):  # JSON that is empty is broken; other methods have no body
         found = decode_json(data) if kind == "application/json" else decode_form(data.decode("utf-8", "replace"))
     found |= decode_form(query)
     found.pop("_dc", None)

@@ -8,7 +8,8 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from functools import lru_cache
 
-DAYS = ("mon", "tue", "wed", "thu", "fri", "sat", "sun")
+DAYS = ("monday", "tuesday", "wednesday", "thursday", "friday", "saturday", "sunday")
+INDEX = {name: index for index, day in enumerate(DAYS) for name in (day, day[:3])}
 NAMED = {
     "minutely": "*-*-* *:*:00",
     "hourly": "*-*-* *:00:00",
@@ -21,18 +22,24 @@ NAMED = {
     "semiannually": "*-01,07-01 00:00:00",
     "semi-annually": "*-01,07-01 00:00:00",
 }
-DAY = rf"({'|'.join(DAYS)})(?:day|sday|nesday|rsday|urday)?"
+WORD = re.compile("[a-zA-Z]+")
+NUMBER = re.compile("0*([0-9]{1,4})(?![0-9])")
+YEAR, MONTH, DAY, HOUR, MINUTE = (0, 2200), (1, 13), (1, 32), (0, 24), (0, 60)  # the first one, and one too many
 HORIZON = 366 * 9
+
+Values = frozenset[int]
+Found = tuple[Values, str] | None  # what a rule took from the left and the rest; None where it does not fit
+ZERO: Values = frozenset({0})
 
 
 @dataclass(frozen=True)
 class Event:
     """The values that every part of a time may have."""
 
-    weekdays: frozenset[int]
-    years: frozenset[int]
-    months: frozenset[int]
-    days: frozenset[int]
+    weekdays: Values
+    years: Values
+    months: Values
+    days: Values
     hours: tuple[int, ...]
     minutes: tuple[int, ...]
     seconds: tuple[int, ...]
@@ -56,71 +63,140 @@ class Event:
                     yield from (start + hour * 3600 + minute * 60 + second for second in self.seconds)
 
 
-def _numbers(text: str, low: int, high: int) -> list[int]:
-    """The numbers of `*`, `5`, `1..5`, `0/15`, or several of them separated by commas."""
-    found: set[int] = set()
-    for part in text.split(","):
-        matched = re.fullmatch(r"(?:(\*)|(\d+)(?:\.\.(\d+))?)(?:/(\d+))?", part)
-        if not matched:
-            raise ValueError(part)
-        star, first, last, step = matched.groups()
-        begin = low if star else int(first)
-        end = high if star or (step and last is None) else int(last or first)
-        if not low <= begin <= end <= high or step == "0":
-            raise ValueError(part)
-        found |= set(range(begin, end + 1, int(step or 1)))
-    return sorted(found)
+def _refused(rest: str, wanted: str) -> ValueError:
+    return ValueError(f"unable to parse calendar event at '{rest}' - {wanted}")
 
 
-def _weekdays(text: str) -> frozenset[int]:
-    found: set[int] = set()
-    for part in text.split(","):
-        matched = re.fullmatch(rf"{DAY}(?:(?:\.\.|-){DAY})?", part)
-        if not matched:
-            raise ValueError(part)
-        first, last = DAYS.index(matched[1]), DAYS.index(matched[2] or matched[1])
-        if last < first:
-            raise ValueError(part)
-        found |= set(range(first, last + 1))
-    return frozenset(found)
+def _number(text: str, top: int) -> tuple[int, str] | None:
+    found = NUMBER.match(text)
+    return (int(found[1]), text[found.end() :]) if found and int(found[1]) < top else None
+
+
+def _part(text: str, top: int) -> Found:
+    """`5`, `1..5`, and either of them with a step: `0/15`."""
+    found = _number(text, top)
+    if not found:
+        return None
+    first, rest = found
+    last = None
+    if rest.startswith("..") and (found := _number(rest[2:], top)):
+        last, rest = found
+        if first > last:
+            return None
+    if not rest.startswith("/"):
+        return frozenset(range(first, (first if last is None else last) + 1)), rest
+    found = _number(rest[1:], top)
+    if not found:
+        return None
+    step, rest = found
+    return frozenset(range(first, top if last is None else last + 1, step)) if step else frozenset({first}), rest
+
+
+def _values(text: str, limits: tuple[int, int]) -> Found:
+    """`*`, `*/5`, or parts separated by commas."""
+    low, top = limits
+    if text.startswith("*"):
+        if text.startswith("*/"):
+            found = _number(text[2:], top)
+            if not found:
+                return None
+            if found[0]:
+                return frozenset(range(low, top, found[0])), found[1]
+        return frozenset(range(low, top)), text[1:]
+    part = _part(text, top)
+    if not part:
+        return None
+    taken, rest = part
+    while rest.startswith(",") and (part := _part(rest[1:], top)):
+        taken, rest = taken | part[0], part[1]
+    return taken, rest
+
+
+def _weekday(text: str) -> tuple[int, str] | None:
+    word = WORD.match(text)
+    index = INDEX.get(word[0].lower()) if word else None
+    return (index, text[word.end() :]) if word and index is not None else None
+
+
+def _weekdays(text: str) -> Found:
+    """Days and ranges of days, separated by commas; a range may go over the end of the week."""
+    taken: set[int] = set()
+    rest = f",{text}"
+    while rest.startswith(",") and (found := _weekday(rest[1:])):
+        first, rest = found
+        last = first
+        if rest.startswith("..") and (found := _weekday(rest[2:])):
+            last, rest = found
+        taken |= {day % 7 for day in range(first, (last if first <= last else last + 7) + 1)}
+    return (frozenset(taken), rest) if taken else None
+
+
+def _date(text: str) -> tuple[list[Values], str] | None:
+    """Year, month and day; the year may be left out."""
+    for limits in ((YEAR, MONTH, DAY), (MONTH, DAY)):
+        fields: list[Values] = [] if len(limits) == 3 else [frozenset(range(*YEAR))]
+        rest = f"-{text}"
+        for limit in limits:
+            found = _values(rest[1:], limit) if rest.startswith("-") else None
+            if not found:
+                break
+            fields.append(found[0])
+            rest = found[1]
+        else:
+            return fields, rest
+    return None
+
+
+def _time(text: str) -> tuple[list[Values], str] | None:
+    """Hour, minute and second; one number alone is the minute of every hour."""
+    hours, seconds = frozenset(range(*HOUR)), ZERO
+    found = _values(text, HOUR)
+    if found and found[1].startswith(":"):
+        hours, text = found[0], found[1][1:]
+    found = _values(text, MINUTE)
+    if not found:
+        return None
+    minutes, rest = found
+    if rest.startswith(":") and (found := _values(rest[1:], MINUTE)):
+        seconds, rest = found
+    return [hours, minutes, seconds], rest
 
 
 @lru_cache(maxsize=64)
 def parse(text: str) -> Event:
-    """The event that a text means; raises ValueError when it means none."""
-    words = text.strip().lower().split()
-    if len(words) == 1:
-        words = NAMED.get(words[0], words[0]).split()
-    weekdays = _weekdays(words.pop(0)) if words and words[0][0].isalpha() else frozenset(range(7))
-    years, months, days = ["*", "*", "*"]
-    if words and "-" in words[0]:
-        parts = words.pop(0).split("-")
-        years, months, days = parts if len(parts) == 3 else ["*", *parts]
-    time = words.pop(0).split(":") if words else ["0", "0", "0"]
-    if words or len(time) > 3 or not text.strip():
-        raise ValueError(text)
-    if len(time) == 1:
-        time = ["*", *time]
-    hours, minutes, seconds = [*time, "0"][:3]
-    return Event(
-        weekdays,
-        frozenset(_numbers(years, 1970, 2200)),
-        frozenset(_numbers(months, 1, 12)),
-        frozenset(_numbers(days, 1, 31)),
-        tuple(_numbers(hours, 0, 23)),
-        tuple(_numbers(minutes, 0, 59)),
-        tuple(_numbers(seconds, 0, 59)),
-    )
+    """The event that a text means; raises ValueError, saying where, when it means none."""
+    rest = text.strip()
+    if not rest:
+        raise ValueError("unable to parse calendar event - event is empty")
+    if rest.endswith("UTC"):
+        rest = rest.removesuffix("UTC").rstrip(" ")
+    whole = rest = NAMED.get(rest, rest)
+    weekdays: Values = frozenset(range(7))
+    day = [frozenset(range(*limits)) for limits in (YEAR, MONTH, DAY)]
+    time = [ZERO, ZERO, ZERO]
+    if word := WORD.match(rest):
+        days = _weekdays(rest)
+        if not days:
+            raise _refused(word[0], 'Context("weekday")')
+        weekdays, rest = days[0], days[1].lstrip(" \t")
+    if found := _date(rest):
+        day, rest = found[0], found[1].lstrip(" \t")
+    if found := _time(rest):
+        time, rest = found
+    if rest == whole:
+        raise _refused(rest, 'Context("date or time specification")')
+    if rest:
+        raise _refused(rest, "Nom(Eof)")
+    hours, minutes, seconds = (tuple(sorted(values)) for values in time)
+    return Event(weekdays, day[0], day[1], day[2], hours, minutes, seconds)
 
 
 def check(text: str) -> None:
     """Raises ValueError in PVE's words for a text that is no event."""
-    if not text.strip():
-        raise ValueError(f"invalid calendar event '{text}' - unable to parse calendar event - event is empty\n")
     try:
         parse(text)
-    except ValueError:
-        raise ValueError(f"invalid calendar event '{text}' - unable to parse calendar event\n") from None
+    except ValueError as error:
+        raise ValueError(f"invalid calendar event '{text}' - {error}\n") from None
 
 
 def following(text: str, after: int) -> int | None:

@@ -1,11 +1,20 @@
-"""The named formats of the schema: each raises ValueError with PVE's text, or returns nothing."""
+"""The named formats of the schema: each raises ValueError with PVE's text, or returns nothing.
+
+PVE's patterns end with Perl's `$`, which also matches before a last line feed: a value may end with one.
+Names of entries may not: PVE would write a file with them that it can't read again.
+"""
 
 from __future__ import annotations
 
 import ipaddress
 import re
+import zoneinfo
 from collections.abc import Callable
 from functools import cache
+from importlib.resources import files
+from importlib.resources.abc import Traversable
+from importlib.util import find_spec
+from pathlib import Path
 
 from . import calendarevent
 from .privileges import PRIVILEGES
@@ -19,16 +28,28 @@ IPV4 = re.compile(rf"(?:{OCTET}\.){{3}}{OCTET}")
 DNS_NAME = re.compile(r"([a-zA-Z0-9]([a-zA-Z0-9\-]*[a-zA-Z0-9])?\.)*[a-zA-Z0-9]([a-zA-Z0-9\-]*[a-zA-Z0-9])?")
 MAILBOX = r"[\w+\-~]+(?:\.[\w+\-~]+)*"
 EMAIL = rf"{MAILBOX}@[a-zA-Z0-9\-]+(?:\.[a-zA-Z0-9\-]+)*"
+WHOLE = r"\Z"
+NODE = r"[a-zA-Z0-9]([a-zA-Z0-9\-]*[a-zA-Z0-9])?"
 REALM = r"[A-Za-z][A-Za-z0-9.\-_]+"
 TOKEN = re.compile(rf"([^\s:/]+@{REALM})!([A-Za-z][A-Za-z0-9.\-_]+)")
 
 
-def matching(pattern: str, text: str, flags: int = 0) -> Check:
+def bare(value: str) -> str:
+    """A value without the one line feed that `$` lets pass at its end."""
+    return value.removesuffix("\n")
+
+
+def matching(pattern: str, text: str, flags: int = 0, end: str = "$") -> Check:
     """A check against a pattern; `{}` in the text stands for the value."""
-    compiled = re.compile(pattern, flags)
+    compiled = re.compile(f"(?:{pattern}){end}", flags)
+    return demand(lambda value: bool(compiled.match(value)), text, exact=True)
+
+
+def demand(test: Callable[[str], bool], text: str, exact: bool = False) -> Check:
+    """A check by a predicate; an exact one sees the value's last line feed too."""
 
     def check(value: str) -> None:
-        if not compiled.fullmatch(value):
+        if not test(value if exact else bare(value)):
             raise ValueError(text.replace("{}", value))
 
     return check
@@ -54,16 +75,6 @@ def is_cidr(text: str, version: int) -> bool:
     if not slash or not length.isdigit() or not 7 < int(length) <= (32 if version == 4 else 128):
         return False
     return is_ipv4(address) if version == 4 else is_ipv6(address)
-
-
-def demand(test: Callable[[str], bool], text: str) -> Check:
-    """A check by a predicate."""
-
-    def check(value: str) -> None:
-        if not test(value):
-            raise ValueError(text.replace("{}", value))
-
-    return check
 
 
 def identifier(kind: str) -> Check:
@@ -105,7 +116,7 @@ def lxc_path(value: str) -> None:
 
 def startup_order(value: str) -> None:
     """order=N,up=N,down=N."""
-    parts = [part for part in value.split(",") if part.strip()]
+    parts = [part for part in bare(value).split(",") if part.strip()]
     if value in ("", "0") or not all(re.fullmatch(r"(order=)?\d+|up=\d+|down=\d+", part) for part in parts):
         raise ValueError("unable to parse startup options")
 
@@ -141,7 +152,7 @@ def volume_or_qm_path(value: str) -> None:
 
 def vlan(value: str) -> None:
     """A VLAN tag or a range of them."""
-    found = re.fullmatch(r"(\d+)(?:-(\d+))?", value)
+    found = re.fullmatch(r"(\d+)(?:-(\d+))?", bare(value))
     if not found:
         raise ValueError(f"invalid VLAN configuration '{value}'")
     for tag in (found[1], found[2]):
@@ -177,7 +188,7 @@ def ip_or_cidr(value: str) -> None:
 
 def ip_cidr_or_alias(value: str) -> None:
     """An address, a network, or the name of an alias."""
-    if not re.fullmatch(r"(dc/|guest/)?[A-Za-z][A-Za-z0-9\-_]+", value):
+    if not re.fullmatch(r"(dc/|guest/)?[A-Za-z][A-Za-z0-9\-_]+", bare(value)):
         ip_or_cidr(value)
 
 
@@ -195,10 +206,10 @@ def pair(check: Check) -> Check:
     return verify
 
 
-volume = matching(r"[a-z][a-z0-9\-_.]*[a-z0-9]:.+", "unable to parse volume ID '{}'", re.I | re.S)
-content_type = demand(CONTENT_TYPES.__contains__, "invalid content type '{}'")
+volume = matching(r"[a-z][a-z0-9\-_.]*[a-z0-9]:.+", "unable to parse volume ID '{}'", re.I)
+content_type = demand(CONTENT_TYPES.__contains__, "invalid content type '{}'", exact=True)
 dns_name = demand(lambda v: bool(DNS_NAME.fullmatch(v)), "value does not look like a valid DNS name")
-iface = matching(r"[a-z][a-z0-9_]{1,20}([:.]\d+)?", "invalid network interface name '{}'", re.I)
+iface = matching(r"[a-z][a-z0-9_]{1,20}([:.]\d+)?", "invalid network interface name '{}'", re.I, end=WHOLE)
 ip_address = demand(lambda v: is_ipv4(v) or is_ipv6(v), "value does not look like a valid IP address")
 storage_id = identifier("storage")
 bridge_id = matching(r"[-_.\w\d]+", "invalid bridge ID '{}'")
@@ -206,7 +217,8 @@ bridge_id = matching(r"[-_.\w\d]+", "invalid bridge ID '{}'")
 
 def address(value: str) -> None:
     """An IP address or a DNS name."""
-    if value == "0" or not (is_ipv4(value) or is_ipv6(value) or DNS_NAME.fullmatch(value)):
+    name = bare(value)
+    if value == "0" or not (is_ipv4(name) or is_ipv6(name) or DNS_NAME.fullmatch(name)):
         raise ValueError(f"value does not look like a valid address: {value}")
 
 
@@ -235,22 +247,32 @@ def cpu_set(value: str) -> None:
         raise ValueError("unable to parse cpuset option")
 
 
+def _bundled_zones() -> Traversable | None:
+    """The files of Python's own time zone package, where that is installed."""
+    return files("tzdata") / "zoneinfo" if find_spec("tzdata") else None
+
+
 @cache
 def _zones() -> set[str]:
-    import zoneinfo
-
-    return zoneinfo.available_timezones()
+    for folder in (*(Path(folder) for folder in zoneinfo.TZPATH), _bundled_zones()):
+        try:
+            lines = (folder / "zone.tab").read_text(encoding="utf-8").splitlines() if folder else []
+        except OSError:
+            continue
+        if lines:
+            return {line.split("\t")[2] for line in lines if line.count("\t") > 1 and not line.startswith("#")}
+    return zoneinfo.available_timezones()  # without the list: the files there are, if any
 
 
 def time_zone(value: str) -> None:
-    """UTC or a place of the time zone database."""
-    if value != "UTC" and ("/" not in value or value not in _zones()):
+    """UTC or a place of the time zone database's list of places, which has no other names for them."""
+    if value != "UTC" and value not in _zones():
         raise ValueError(f"invalid time zone '{value}'")
 
 
 def zfs_blocksize(value: str) -> None:
     """A power of two between 512 bytes and 16 MiB."""
-    found = re.fullmatch(r"([1-9][0-9]*)([km])?", value, re.I)
+    found = re.fullmatch(r"([1-9][0-9]*)([km])?", bare(value), re.I)
     if not found:
         text = f"invalid ZFS blocksize format '{value}'. Use a positive number (no leading zeros)"
         raise ValueError(f"{text} with an optional 'k' or 'm' suffix.")
@@ -258,6 +280,15 @@ def zfs_blocksize(value: str) -> None:
     if not 512 <= size <= 16 << 20 or size & (size - 1):
         text = f"value '{value}' is not a valid ZFS blocksize. Must be a power of 2"
         raise ValueError(f"{text} between 512B and 16MiB (e.g., 4k, 8k, 16k, 64k, 1m).")
+
+
+def replication_id(value: str) -> None:
+    """GUEST-NUMBER; how long either may be is the schema's business."""
+    found = re.fullmatch(r"(\d+)-\d+", value)
+    if not found:
+        raise ValueError(f"invalid replication job id '{value}'")
+    if re.fullmatch(r"0*\d{1,2}", found[1]):
+        raise ValueError(f"invalid replication job id '{value}' (guest IDs < 100 are reserved)")
 
 
 def link_local_or_ip(value: str) -> None:
@@ -268,15 +299,13 @@ def link_local_or_ip(value: str) -> None:
 FORMATS: dict[str, Check] = {
     "string": lambda value: None,
     "urlencoded": matching(r"[-%a-zA-Z0-9_.!~*'()]*", "invalid urlencoded string: {}"),
-    "pve-configid": matching(r"[a-z][a-z0-9_-]+", "invalid configuration ID '{}'", re.I),
+    "pve-configid": matching(r"[a-z][a-z0-9_-]+", "invalid configuration ID '{}'", re.I, end=WHOLE),
     "pve-storage-id": storage_id,
     "pve-bridge-id": bridge_id,
     "acme-plugin-id": identifier("ACME plugin"),
-    "pve-vmid": matching(r"[1-9][0-9]{2,8}", "value does not look like a valid VM ID"),
-    "pve-node": matching(r"[a-zA-Z0-9]([a-zA-Z0-9\-]*[a-zA-Z0-9])?", "value does not look like a valid node name"),
-    "pve-ha-node": matching(
-        r"[a-zA-Z0-9]([a-zA-Z0-9\-]*[a-zA-Z0-9])?(:\d+)?", "value does not look like a valid ha node"
-    ),
+    "pve-vmid": matching(r"[1-9][0-9]{2,8}", "value does not look like a valid VM ID", end=WHOLE),
+    "pve-node": matching(NODE, "value does not look like a valid node name", end=WHOLE),
+    "pve-ha-node": matching(rf"{NODE}(:\d+)?", "value does not look like a valid ha node"),
     "storage-pair": pair(storage_id),
     "bridge-pair": pair(bridge_id),
     "mac-addr": matching(
@@ -295,6 +324,7 @@ FORMATS: dict[str, Check] = {
     "ipv4mask": demand(
         lambda v: is_ipv4(v) and "01" not in f"{int(ipaddress.IPv4Address(v)):032b}",
         "value does not look like a valid IP netmask",
+        exact=True,
     ),
     "CIDRv4": demand(lambda v: is_cidr(v, 4), "value does not look like a valid IPv4 CIDR network"),
     "CIDRv6": demand(lambda v: is_cidr(v, 6), "value does not look like a valid IPv6 CIDR network"),
@@ -324,9 +354,10 @@ FORMATS: dict[str, Check] = {
     "pve-task-status-type": matching(r"ok|error|warning|unknown", "invalid status '{}'", re.I),
     "pve-lxc-mp-string": lxc_path,
     "pve-lxc-dev-string": matching(r"(?!.*/\.\.?(?:/|$))/dev/.+", "{} is not a valid device path", re.S),
-    "pve-storage-path": matching(r"/[^;()]+.*", "value does not look like a valid absolute path", re.S),
-    "pve-storage-path-in-property-string": matching(
-        r"/[^;(),]+", "value does not look like a valid absolute path", re.S
+    "pve-storage-path": matching(r"/[^;()\n]+.*", "value does not look like a valid absolute path"),
+    "pve-storage-path-in-property-string": demand(
+        lambda v: bool(re.match("/[^;,=()]", v)),  # only the beginning matters to PVE
+        "Value does not look like a valid absolute path. These symbols are currently not allowed in path: ;,=()",
     ),
     "pve-storage-server": server,
     "pve-storage-portal-dns": demand(_is_portal, "value does not look like a valid portal address"),
@@ -340,27 +371,29 @@ FORMATS: dict[str, Check] = {
     "pve-dir-override": dir_override,
     "pve-cpuset": cpu_set,
     "pve-hotplug-features": hotplug,
-    "pve-qm-bootdisk": demand(lambda v: bool(DRIVES.fullmatch(v)), "invalid boot disk '{}'"),
+    "pve-qm-bootdisk": demand(lambda v: bool(DRIVES.fullmatch(v)), "invalid boot disk '{}'", exact=True),
     "pve-qm-bootdev": boot_device,
-    "pve-phys-bits": matching(r"host|\d+", "value must be an integer between 8 and 64 or 'host'"),
-    "pve-groupid": matching(r"[A-Za-z0-9.\-_]+", "group name '{}' contains invalid characters"),
-    "pve-roleid": matching(r"[A-Za-z0-9.\-_]+", "role name '{}' contains invalid characters"),
+    "pve-phys-bits": matching(r"host|0?[89]|[1-5]\d|6[0-4]", "value must be an integer between 8 and 64 or 'host'"),
+    "pve-groupid": matching(r"[A-Za-z0-9.\-_]+", "group name '{}' contains invalid characters", end=WHOLE),
+    "pve-roleid": matching(r"[A-Za-z0-9.\-_]+", "role name '{}' contains invalid characters", end=WHOLE),
     "pve-poolid": pool_id,
     "pve-priv": privilege,
-    "pve-realm": matching(REALM, "value does not look like a valid realm"),
+    "pve-realm": matching(REALM, "value does not look like a valid realm", end=WHOLE),
     "pve-userid": user_id,
-    "pve-tokenid": demand(lambda v: bool(TOKEN.fullmatch(v)), "value '{}' does not look like a valid token ID"),
+    "pve-tokenid": demand(
+        lambda v: bool(TOKEN.fullmatch(v)), "value '{}' does not look like a valid token ID", exact=True
+    ),
     "pve-calendar-event": calendarevent.check,
     "pve-day-of-week": matching(r"mon|tue|wed|thu|fri|sat|sun", "invalid day '{}'"),
     "pve-ha-resource-id": matching(r"[a-z]+:\S+", "value does not look like a valid ha resource id"),
     "pve-ha-resource-or-vm-id": matching(r"[a-z]+:\S+|\d+", "value does not look like a valid ha resource id"),
     "pve-acme-domain": matching(
-        r"[a-z0-9][a-z0-9_-]*(?:\.[a-z0-9][a-z0-9_-]*)+", "value '{}' does not look like a valid domain name!\n", re.I
+        r"[a-z0-9][a-z0-9_-]*(?:\.[a-z0-9][a-z0-9_-]*)+", "value '{}' does not look like a valid domain name!", re.I
     ),
     "pve-acme-alias": matching(
-        r"[a-z0-9_][a-z0-9_-]*(?:\.[a-z0-9_][a-z0-9_-]*)+", "value '{}' does not look like a valid alias name!\n", re.I
+        r"[a-z0-9_][a-z0-9_-]*(?:\.[a-z0-9_][a-z0-9_-]*)+", "value '{}' does not look like a valid alias name!", re.I
     ),
     "pve-command-batch": lambda value: None,
     "ldap-simple-attr": matching(r"[a-zA-Z0-9]+", "value '{}' does not look like a simple ldap attribute name"),
-    "pve-replication-job-id": matching(r"[1-9][0-9]{2,8}-\d{1,9}", "invalid replication job id '{}'"),
+    "pve-replication-job-id": replication_id,
 }

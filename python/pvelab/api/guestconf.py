@@ -10,6 +10,8 @@ from urllib.parse import quote, unquote
 
 from . import store
 from .errors import failure
+from .surface import parameters
+from .words import truth
 
 Values = dict[str, str]
 DISK = re.compile(r"rootfs|(mp|ide|sata|scsi|virtio|efidisk|tpmstate)\d+")
@@ -44,8 +46,8 @@ class GuestConf:
     @property
     def merged(self) -> Values:
         """The values as they will be once what is pending is applied."""
-        found = {k: v for k, v in self.values.items() if k not in self.deleted}
-        return {**found, **self.pending}
+        found = {**self.values, **self.pending}
+        return {k: v for k, v in found.items() if k not in self.deleted or not truth(v)}  # PVE keeps what is off
 
     @property
     def name(self) -> str:
@@ -76,13 +78,41 @@ def _section(values: Values) -> list[str]:
 
 
 def _check_lines(conf: GuestConf) -> None:
-    """Raises PVE's refusal of a value that would be read again as more than one line."""
+    """Raises PVE's refusal of a container's value that would be read again as more than one line."""
     for values in (conf.values, conf.pending):
         for key in sorted(values):
-            if key != "description" and re.search(r"[\n\r]" if conf.kind == "qemu" else r"\n", values[key]):
-                if conf.kind == "qemu":
-                    raise failure(f"unable to parse value of '{key}' - property contains a line feed")
+            if key != "description" and "\n" in values[key]:
                 raise failure(f"detected invalid newline inside property '{key}'")
+
+
+def _rewrite(conf: GuestConf) -> None:
+    """Rewrites a virtual machine's values as PVE writes them; raises its refusal of a wrong one."""
+    if conf.values.get("sockets"):
+        conf.values.pop("smp", None)
+    elif conf.values.get("smp"):
+        conf.values["sockets"] = conf.values.pop("smp")
+        conf.values.pop("cores", None)
+    for values in (conf.values, conf.pending):
+        for key in sorted(values.keys() - {"description"}):
+            try:
+                values[key] = _written(key, values[key])
+            except ValueError as error:
+                raise failure(f"unable to parse value of '{key}' - {error}") from None
+
+
+def _written(key: str, value: str) -> str:
+    if re.search(r"[\n\r]", value):
+        raise ValueError("property contains a line feed")
+    schema = parameters("PUT", "/nodes/{node}/qemu/{vmid}/config").get(key, {})
+    kind = schema.get("type")
+    if (kind == "integer" and not re.fullmatch(r"[0-9]+", value)) or (
+        kind == "number" and not re.fullmatch(r"[0-9]+(\.[0-9]+)?", value)
+    ):
+        raise ValueError(f"type check ('{kind}') failed - got '{value}'")
+    if kind == "integer":
+        return str(int(value))
+    quoted = re.fullmatch(r'"(.*)"', value) if kind == "string" and not schema.get("format") else None
+    return quoted[1] if quoted else value
 
 
 def description_lines(values: Values) -> list[str]:
@@ -158,7 +188,7 @@ class Guests:
         """Stores a configuration; its digest is that of the text on disk."""
         for key in [k for k in conf.values if k.startswith("unused") and conf.values[k] in used_volumes(conf)]:
             del conf.values[key]
-        _check_lines(conf)
+        (_rewrite if conf.kind == "qemu" else _check_lines)(conf)
         text = conf.to_text()
         store.write(self.folders[conf.kind] / f"{conf.vmid}.conf", text.encode())
         stored = from_text(conf.vmid, conf.kind, text)

@@ -93,7 +93,7 @@ class Server:
         if not matched:
             if _path(request).startswith("/api2"):
                 return _plain(501, "no such uri"), ""
-            return _plain(500, f"no such file '{_path(request)}'"), ""
+            return _plain(500, f"no such file '{_path(request)}'\n"), ""
         form, path = matched.group(1), matched.group(2) or "/"
         method = request.method
         token = request.headers.get("Authorization", "").startswith("PVEAPIToken")
@@ -208,7 +208,15 @@ class Server:
         return await asyncio.get_running_loop().run_in_executor(self.pool, route.handler, call)
 
 
-def _common_headers(response: web.Response, request: web.Request) -> None:
+def malformed(request: web.BaseRequest) -> web.Response:
+    """The answer to what is no HTTP at all."""
+    response = _plain(400, "bad request")
+    _common_headers(response, request)
+    response.force_close()
+    return response
+
+
+def _common_headers(response: web.Response, request: web.BaseRequest) -> None:
     """What every answer carries: nothing of it may be kept, and whether the connection stays open."""
     now = formatdate(usegmt=True)
     response.headers[hdrs.SERVER] = SERVER
@@ -230,6 +238,8 @@ def _path(request: web.Request) -> str:
 
 
 def _refused_head(request: web.Request) -> web.Response | None:
+    if request.version.major != 1:
+        return _plain(506, f"http protocol version {request.version.major}.{request.version.minor} not supported")
     if request.method not in ("GET", "PUT", "POST", "DELETE"):
         return BareResponse(status=501, reason=f"method '{request.method}' not available")
     coding = request.headers.get("Transfer-Encoding")
@@ -256,7 +266,7 @@ def _refused_body(request: web.Request, upload: bool) -> web.Response | None:
 
 
 def _plain(status: int, text: str) -> web.Response:
-    return BareResponse(status=status, reason=text, body=text.encode())
+    return BareResponse(status=status, reason=_reason(status, text), body=text.encode())
 
 
 async def _early_faults(found: dict[str, dict[str, Any]]) -> None:

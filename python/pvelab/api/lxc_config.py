@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import re
+from itertools import pairwise
 from typing import Any
 
 from . import common, volumes
 from .errors import denied, failure
-from .pve import Pve
+from .pve import NodeInfo, Pve
 from .registry import Call
 from .schema import parse_property_string, print_property_string
 from .surface import Schema, parameters
@@ -16,6 +17,10 @@ from .words import format_size, parse_size
 PATH = "/nodes/{node}/lxc/{vmid}/config"
 VOLUME = re.compile(r"rootfs|mp\d+")
 Fields = dict[str, Any]
+DEVICES = ("null", "zero", "full", "random", "urandom", "tty", "fuse", "kvm", "net/tun")
+FOLDERS = ("disk", "mapper", "pts", "shm")
+NVIDIA = ("nvidiactl", "nvidia-modeset", "nvidia-uvm", "nvidia-uvm-tools", "nvidia-caps/nvidia-cap1",
+          "nvidia-caps/nvidia-cap2")  # fmt: skip
 
 
 def options() -> dict[str, Schema]:
@@ -48,6 +53,49 @@ def parse_volume(key: str, text: str) -> Fields:
     path = str(fields["volume"])
     fields["type"] = "device" if path.startswith("/dev/") else "bind" if path.startswith("/") else "volume"
     return fields
+
+
+def check_id_maps(text: str) -> None:
+    """Raises when two entries of a mount point's idmap overlap, in the container or on the disk."""
+    entries = [tuple(entry.split(":")) for entry in text.split(";")] if text != "passthrough" else []
+    for kind in "ug":
+        for side, place in (("container", 1), ("host", 2)):
+            ranges = sorted((e for e in entries if e[0] == kind), key=lambda e: int(e[place]))
+            for before, entry in pairwise(ranges):
+                start = int(entry[place])
+                if int(before[place]) + int(before[3]) > start:
+                    also = f"{side} {kind}id {start} is also mapped by entry '{' '.join(before)}'"
+                    raise failure(f"invalid map entry '{' '.join(entry)}': {also}")
+
+
+def devices(node: NodeInfo) -> set[str]:
+    """The device files of the node that a container may be given: what every node has, and those of its GPUs."""
+    found = {f"/dev/{name}" for name in DEVICES}
+    vendors = [gpu.id.partition(":")[0].lower() for gpu in node.gpus]
+    for number in range(len(vendors) + 1):  # one more than there are GPUs: the processor's own graphics
+        found |= {f"/dev/dri/card{number}", f"/dev/dri/renderD{128 + number}"}
+    if "10de" in vendors:
+        found |= {f"/dev/nvidia{number}" for number in range(vendors.count("10de"))}
+        found |= {f"/dev/{name}" for name in NVIDIA}
+    if "1002" in vendors:
+        found.add("/dev/kfd")
+    return found
+
+
+def check_device(node: NodeInfo, value: str) -> None:
+    """Raises unless devN names a device of the node."""
+    asked = parse_property_string(options()["dev0"]["format"], value).get("path")
+    if not asked:
+        raise failure("Path has to be defined")
+    path, known = re.sub("/+", "/", asked), devices(node)
+    if path in known:
+        return
+    if any(path.startswith(f"{device}/") for device in known):
+        raise failure(f"Error accessing device {asked}")
+    folder = path.rstrip("/") + "/"
+    if folder[len("/dev/") : -1] in FOLDERS or any(device.startswith(folder) for device in known):
+        raise failure(f"{asked} is not a device")
+    raise failure(f"Device {asked} does not exist")
 
 
 def print_volume(key: str, fields: Fields) -> str:

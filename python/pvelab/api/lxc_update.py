@@ -10,9 +10,10 @@ from .guestconf import GuestConf, used_volumes
 from .lxc_config import (
     VOLUME,
     Fields,
+    check_device,
     check_hookscript,
+    check_id_maps,
     is_option,
-    options,
     parse_net,
     parse_volume,
     print_net,
@@ -20,7 +21,6 @@ from .lxc_config import (
 )
 from .pve import Pve
 from .registry import Call
-from .schema import parse_property_string
 from .words import split_list, truth
 
 FASTPLUG = {"description", "onboot", "startup", "protection", "hostname", "hookscript", "cores", "tags", "lock"}
@@ -63,8 +63,7 @@ def _mark_deleted(conf: GuestConf, delete: list[str]) -> set[str]:
             common.check_protection(conf, f"can't remove CT {conf.vmid} drive '{key}'")
         if key == "unprivileged":
             raise failure(f"unable to delete read-only option: '{key}'")
-        conf.pending.pop(key, None)
-        conf.deleted[key] = False
+        conf.deleted[key] = False  # a pending value stays: it is applied after the deletion
     return touched
 
 
@@ -76,6 +75,7 @@ def _checked_value(pve: Pve, conf: GuestConf, key: str, value: str) -> str:
             sid = volumes.split(fields["volume"])[0]
             if "rootdir" not in volumes.contents(volumes.storage(pve, sid)):
                 raise failure(f"storage '{sid}' does not allow content type 'rootdir' (Container)")
+        check_id_maps(fields.get("idmap", "passthrough"))
     elif key == "hookscript":
         check_hookscript(pve, value)
     elif key in ("nameserver", "searchdomain"):
@@ -87,8 +87,7 @@ def _checked_value(pve: Pve, conf: GuestConf, key: str, value: str) -> str:
     elif re.fullmatch(r"net\d+", key):
         _check_net(pve, key, parse_net(value))
     elif re.fullmatch(r"dev\d+", key):
-        if not parse_property_string(options()["dev0"]["format"], value).get("path"):
-            raise failure("Path has to be defined")
+        check_device(pve.node, value)
     elif key == "cpuunits":
         return common.cpu_shares(value)
     elif key == "description" and not value.endswith("\n"):
@@ -112,6 +111,36 @@ def bridge_mtu(pve: Pve, bridge: str) -> int:
     return int(pve.network.data["active"][bridge].get("mtu", 1500))
 
 
+def check_built(pve: Pve, conf: GuestConf) -> None:
+    """Raises what keeps PVE from writing the container's lxc configuration: lost devices and bridges, large MTUs."""
+    if common.is_template(conf):
+        return
+    for key in sorted(k for k in conf.values if re.fullmatch(r"dev\d+", k)):
+        check_device(pve.node, conf.values[key])
+    if "rootfs" not in conf.values:
+        raise failure("missing 'rootfs' configuration")
+    for key in sorted(k for k in conf.values if re.fullmatch(r"net\d+", k)):
+        net = parse_net(conf.values[key])
+        largest = bridge_mtu(pve, str(net.get("bridge", "")))
+        if int(net.get("mtu", 0)) > largest:
+            raise failure(f"{key}: MTU size '{net['mtu']}' is bigger than bridge MTU '{largest}'")
+        if truth(net.get("host-managed")) and net.get("ip6") == "auto" and not truth(net.get("link_down")):
+            raise failure(f"{key}: SLAAC is not supported for host-managed network configuration")
+
+
+def check_volumes(pve: Pve, conf: GuestConf) -> None:
+    """Raises when a volume of the container is gone."""
+    for _, fields, volid in volume_features.each("lxc", conf.values):
+        if fields["type"] == "volume":
+            check_there(pve, volid)
+
+
+def check_there(pve: Pve, volid: str) -> None:
+    """Raises when a volume is gone."""
+    if not volumes.exists(pve, volid):
+        raise failure(f"volume '{volid}' does not exist")
+
+
 def _cleanup(conf: GuestConf) -> None:
     for key in [k for k, v in conf.pending.items() if conf.values.get(k) == v]:
         del conf.pending[key]
@@ -131,8 +160,10 @@ def apply_pending(
         if touched is not None and key not in touched:
             continue
         try:
+            old = conf.values.get(key)
             conf.values[key] = _settled(call, conf, key, conf.pending[key])
             del conf.pending[key]
+            _keep_volume(conf, key, old)
         except (ApiError, TaskError) as error:
             text = error.text if isinstance(error, ApiError) else str(error)
             what = f"unable to hotplug {key}:" if running else f"unable to apply pending change {key} :"
@@ -142,14 +173,17 @@ def apply_pending(
 def _drop(call: Call, conf: GuestConf, key: str) -> None:
     value = conf.values.pop(key, None)
     conf.deleted.pop(key, None)
-    if value is None:
-        return
-    if re.fullmatch(r"mp\d+", key):
-        fields = parse_volume(key, value)
+    _keep_volume(conf, key, value)
+    if value is not None and re.fullmatch(r"unused\d+", key):
+        _free_unused(call.pve, conf, value)
+
+
+def _keep_volume(conf: GuestConf, key: str, old: str | None) -> None:
+    """Keeps the volume of a mount point that was taken away or replaced."""
+    if old is not None and re.fullmatch(r"mp\d+", key):
+        fields = parse_volume(key, old)
         if fields["type"] == "volume":
             add_unused(conf, fields["volume"])
-    elif re.fullmatch(r"unused\d+", key):
-        _free_unused(call.pve, conf, value)
 
 
 def _free_unused(pve: Pve, conf: GuestConf, volid: str) -> None:
@@ -171,11 +205,6 @@ def _settled(call: Call, conf: GuestConf, key: str, value: str) -> str:
     if re.fullmatch(r"net\d+", key):
         return print_net(call.pve, value)
     if re.fullmatch(r"mp\d+", key):
-        old = conf.values.get(key)
-        if old and parse_volume(key, old)["type"] == "volume":
-            volume = parse_volume(key, old)["volume"]
-            if volume != parse_volume(key, value)["volume"]:
-                add_unused(conf, volume)
         return make_volume(call, conf.vmid, key, value, rescan=True)
     return value
 
@@ -197,7 +226,7 @@ def disk(conf: GuestConf, key: str) -> Fields:
     """The fields of a disk of a container; a missing one is refused as PVE's parser refuses it."""
     if key not in conf.values:
         text = "property is missing and it is not optional"
-        raise ApiError(500, "format error\n", {"volume": text})
+        raise ApiError(500, "format error\n", {"volume": text, **({"mp": text} if key.startswith("mp") else {})})
     return parse_volume("mp0" if key.startswith("unused") else key, _with_path(key, conf.values[key]))
 
 

@@ -43,6 +43,16 @@ FASTPLUG = {
     "description", "hookscript", "lock", "migrate_downtime", "migrate_speed", "name", "onboot", "protection", "shares",
     "startup", "tags", "vmstatestorage",
 } | CLOUD  # fmt: skip
+DIRECTIONS = ("", "_rd", "_wr")
+REQUIRES = {  # limits of a drive that need another one
+    option: needed
+    for d in DIRECTIONS
+    for option, needed in (
+        (f"mbps{d}_max", f"mbps{d}"),
+        (f"bps{d}_max_length", f"mbps{d}_max"),
+        (f"iops{d}_max_length", f"iops{d}_max"),
+    )
+}
 Fields = dict[str, Any]
 
 
@@ -81,6 +91,8 @@ def parse_drive(key: str, text: str) -> Fields | None:
         fields = parse_property_string(option_format(key), text)
     except ValueError:
         return None
+    if not _limits(fields):
+        return None
     if fields.get("media") == "cdrom" and (
         truth(fields.get("snapshot")) or fields.get("format") or key.startswith("virtio")
     ):
@@ -91,6 +103,16 @@ def parse_drive(key: str, text: str) -> Fields | None:
     if "size" in fields:
         fields["size"] = parse_size(str(fields["size"]))
     return fields
+
+
+def _limits(fields: Fields) -> bool:
+    """Rewrites a drive's limits as PVE does; False where one lacks another that it needs."""
+    for option in (f"bps{d}" for d in DIRECTIONS):
+        if fields.pop(option, None) is not None:
+            if fields.get(f"m{option}") is not None:
+                return False
+            fields[f"m{option}"] = "0.000"  # PVE converts whether there is a limit, one byte, instead of the limit
+    return all(truth(fields.get(needed)) for option, needed in REQUIRES.items() if truth(fields.get(option)))
 
 
 def print_drive(fields: Fields) -> str:
@@ -159,6 +181,8 @@ def clean(call: Call, new: dict[str, str], create: bool) -> None:
 
 
 def _clean_drive(call: Call, key: str, text: str) -> str:
+    from .qemu_paths import associate
+
     fields = parse_drive(key, text)
     if fields is None:
         raise bad_field(key, "unable to parse drive options")
@@ -172,6 +196,8 @@ def _clean_drive(call: Call, key: str, text: str) -> str:
         for name in required:
             if fields.get(name) is None:
                 raise bad_field(key, f"need to specify '{name}' when using 'import-from'")
+    associate(call, key, fields)
+    file = str(fields["file"])
     if file in ("cdrom", "none"):
         fields.setdefault("media", "cdrom")
     found = re.fullmatch(r"([a-z][a-z0-9\-_.]*[a-z0-9]):(.+)", file, re.I)
@@ -185,8 +211,10 @@ def _clean_drive(call: Call, key: str, text: str) -> str:
 def check_storage(call: Call, vmid: int, new: dict[str, str], default: str | None) -> None:
     """Raises unless the caller may use the storages and volumes that drives name."""
     for key in sorted(k for k in new if is_drive(k)):
-        fields = parse_drive(key, new[key]) or {}
-        file = str(fields.get("file", ""))
+        fields = parse_drive(key, new[key])
+        if fields is None:
+            continue  # refused when it is rewritten
+        file = str(fields["file"])
         fresh = NEW_DISK.fullmatch(file)
         if file == "cdrom":
             call.check("/", "Sys.Console")

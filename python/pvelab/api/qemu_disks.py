@@ -136,13 +136,12 @@ def _check_existing(call: Call, key: str, fields: Fields, volid: str, others: di
         if taken:
             raise failure(f"{key} - cloud-init drive is already attached at '{taken}'")
     if volid.startswith("/"):
-        return
+        raise failure(f"volume {volid} does not exist")  # a device: the emulated node has none
     asked, kind = fields.get("format"), volume_features.format_of(call.pve, volid)
     if asked and asked != kind:
         text = f"'format={asked}' option different from storage format '{kind}'"
         raise failure(f"drive '{key}' - volume '{volid}' - {text}")
-    if not volumes.exists(call.pve, volid):
-        raise failure(f"volume {volid} does not exist")
+    volumes.activate(call.pve, volid)
     fields["size"] = volumes.size_of(call.pve, volid)
 
 

@@ -10,6 +10,7 @@ from . import common, qemu_disks
 from .errors import VERIFICATION, ApiError, bad, failure
 from .guestconf import GuestConf
 from .qemu_access import check_device
+from .qemu_checks import check_machine, check_vga
 from .qemu_config import (
     NOT_OPTIONS,
     boot_order,
@@ -163,6 +164,10 @@ class Update:
         elif key == "cipassword":
             conf.values[key] = value if windows(conf.values.get("ostype")) else hashed(value)
             return
+        elif key == "vga":
+            check_vga(value)
+        elif key == "machine":
+            check_machine(value)
         elif key == "boot":
             value = self._checked_boot(conf, value, new)
         elif key == "ostype" and windows(value):

@@ -176,7 +176,8 @@ def find(method: str, path: str) -> tuple[Route, dict[str, str]] | None:
 def merge(values: dict[str, str], sent: dict[str, Any]) -> dict[str, Any]:
     """Path variables and parameters together; a contradiction is a 400."""
     for name in sorted(sent):
-        if name in values and sent[name] is not None and str(sent[name]) != values[name]:
+        given = "" if sent[name] is None else str(sent[name])  # Perl compares no value as an empty one
+        if name in values and given != values[name]:
             raise bad_field(name, "duplicate parameter (already defined in URI) with conflicting values!")
     return {**values, **{k: v for k, v in sent.items() if k not in values}}
 

@@ -10,7 +10,7 @@ from collections.abc import Callable
 from typing import Any
 
 from .errors import VERIFICATION, ApiError
-from .formats import FORMATS
+from .formats import FORMATS, bare
 from .surface import named_format
 from .words import INTEGER, NUMBER, boolean, split_list, truth
 
@@ -19,6 +19,7 @@ Errors = dict[str, str]
 UNKNOWN = "property is not defined in schema and the schema does not allow additional properties"
 MISSING = "property is missing and it is not optional"
 PATTERNS: dict[str, re.Pattern[str]] = {}
+FIELD = re.compile(r"([^=]+)=(.+)$")  # a value ends with its line: PVE drops a line feed and takes nothing after it
 
 
 def add(errors: Errors, path: str, text: str) -> None:
@@ -126,8 +127,8 @@ def _is_of_type(value: str, kind: str) -> bool:
     if kind == "boolean":
         return value in ("0", "1")
     if kind == "integer":
-        return bool(INTEGER.fullmatch(value))
-    return bool(NUMBER.fullmatch(value)) if kind == "number" else True
+        return bool(INTEGER.fullmatch(bare(value)))
+    return bool(NUMBER.fullmatch(bare(value))) if kind == "number" else True
 
 
 def _check_text(value: str, schema: Schema, path: str, errors: Errors) -> None:
@@ -147,8 +148,9 @@ def _wrong_format(value: str, schema: Schema, path: str) -> str | None:
             return f"invalid format - {error}\n"
     pattern = schema.get("pattern")
     if pattern:
-        compiled = PATTERNS.get(pattern) or PATTERNS.setdefault(pattern, re.compile(pattern))
-        if not compiled.fullmatch(value):
+        # unparenthesised, as PVE has it: of `A|B` only A is bound to the start, and only B to the end
+        compiled = PATTERNS.get(pattern) or PATTERNS.setdefault(pattern, re.compile(f"^{pattern}$"))
+        if not compiled.search(value):
             return "value does not match the regex pattern"
     return None
 
@@ -162,7 +164,7 @@ def _wrong_length(value: str, schema: Schema) -> str | None:
 
 
 def _wrong_range(value: str, schema: Schema) -> str | None:
-    if ("maximum" in schema or "minimum" in schema) and NUMBER.fullmatch(value):
+    if ("maximum" in schema or "minimum" in schema) and NUMBER.fullmatch(bare(value)):
         if float(value) > float(schema.get("maximum", value)):
             return f"value must have a maximum value of {schema['maximum']}"
         if float(value) < float(schema.get("minimum", value)):
@@ -244,14 +246,14 @@ def split_property_string(properties: dict[str, Schema], text: str) -> dict[str,
     for part in text.split(","):
         if not part.strip():
             continue
-        name, equals, value = part.partition("=")
-        if equals and name and value:
-            _take(properties, result, name, value)
-        elif not equals:
+        field = FIELD.match(part)
+        if field:
+            _take(properties, result, field[1], field[2])
+        elif "=" not in part:
             key = next((n for n, s in properties.items() if s.get("default_key")), None)
             if key is None:
                 raise ValueError("value without key, but schema does not define a default key")
-            if default_seen or result.get(key):
+            if default_seen or truth(result.get(key)):
                 raise ValueError(f"duplicate key in comma-separated list property: {key}")
             default_seen = True
             result[key] = _as_boolean(properties[key], part)

@@ -8,11 +8,13 @@ import logging
 import signal
 import socket
 import ssl
+from http import HTTPStatus
 from pathlib import Path
+from typing import Any
 
 from ..backend import Backend
 from . import certificate
-from .http import Server
+from .http import Server, malformed
 from .pve import Gpu, NodeInfo, Pve, StorageSpec
 from .web import web
 
@@ -20,6 +22,20 @@ __all__ = ["Gpu", "NodeInfo", "StorageSpec", "make_app", "serve"]
 LOG = logging.getLogger("pvelab")
 PVE_KEY: web.AppKey[Pve] = web.AppKey("pve", Pve)
 HANDSHAKE = 0x16
+OPTIONS: dict[str, Any] = {"access_log": None, "keepalive_timeout": 75}
+
+
+class Connection(web.RequestHandler):
+    """One connection; what does not parse as HTTP gets PVE's answer in place of aiohttp's."""
+
+    __slots__ = ()
+
+    def handle_error(
+        self, request: web.BaseRequest, status: int = 500, exc: BaseException | None = None, message: str | None = None
+    ) -> web.StreamResponse:
+        if status == HTTPStatus.BAD_REQUEST:
+            return malformed(request)
+        return super().handle_error(request, status, exc, message)
 
 
 def make_app(state: Path, backend: Backend, node: NodeInfo, root_password: str) -> web.Application:
@@ -40,7 +56,7 @@ async def serve(app: web.Application, sockets: list[socket.socket]) -> None:
     state = app[PVE_KEY].state
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.load_cert_chain(certificate.certificate_file(state), certificate.key_file(state))
-    runner = web.AppRunner(app, access_log=None, keepalive_timeout=75, handle_signals=False)
+    runner = web.AppRunner(app, handle_signals=False)
     await runner.setup()
     loop = asyncio.get_running_loop()
     over = asyncio.Event()
@@ -73,8 +89,11 @@ async def _greet(runner: web.AppRunner, connection: socket.socket, context: ssl.
     try:
         first = await asyncio.wait_for(_peek(connection), 10)
         if first == HANDSHAKE:
-            assert runner.server is not None
-            await loop.connect_accepted_socket(runner.server, connection, ssl=context)
+            manager = runner.server
+            assert manager is not None
+            await loop.connect_accepted_socket(
+                lambda: Connection(manager, loop=loop, **OPTIONS), connection, ssl=context
+            )
         elif first is not None:
             await _redirect(connection)
         else:

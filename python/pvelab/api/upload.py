@@ -13,13 +13,12 @@ from typing import Any, BinaryIO
 
 from aiohttp import web
 
-from .body import decode_form
+from .body import PERL, decode_form
 from .errors import ApiError, PlainError
 from .pve import Pve
 
 NEWLINE = rb"\r?\n"
 FIELDS = ("content", "checksum-algorithm", "checksum")
-PERL = " at /usr/share/perl5/PVE/APIServer/AnyEvent.pm line {}."
 CHUNK = 1 << 18
 
 
@@ -67,7 +66,9 @@ class Form:
         _assert_form(found[1])
         if found[2] != b"filename":
             name = found[2].decode("utf-8", "replace")
-            raise PlainError(500, f"wrong field name '{name}' for file upload, expected 'filename'{PERL.format(1325)}")
+            raise PlainError(
+                500, f"wrong field name '{name}' for file upload, expected 'filename'{PERL.format(1322)}\n"
+            )
         self.params["filename"] = found[3].strip().decode("utf-8", "replace")
         self.rest = _without_headers(self.rest[found.end() :])
         self.phase = 2
@@ -89,7 +90,7 @@ def _without_headers(data: bytes) -> bytes:
 def _assert_form(kind: bytes) -> None:
     if kind != b"form-data":
         text = kind.decode("utf-8", "replace")
-        raise PlainError(500, f"wrong Content-Disposition '{text}' in multipart, expected 'form-data'")
+        raise PlainError(500, f"wrong Content-Disposition '{text}' in multipart, expected 'form-data'\n")
 
 
 async def receive(request: web.Request, pve: Pve) -> dict[str, Any]:
@@ -122,4 +123,4 @@ async def _stream(request: web.Request, boundary: bytes, params: dict[str, Any],
             if form.phase != 100:
                 form.feed(chunk)
     if form.phase != 100:
-        raise PlainError(500, f"upload failed{PERL.format(1370)}")
+        raise PlainError(500, f"upload failed{PERL.format(1367)}\n")

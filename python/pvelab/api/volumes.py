@@ -32,6 +32,7 @@ EXTENSIONS = {  # what a file of each content type is called; the group is what 
     "import": re.compile(r"^[\w\-.+= ]+\.(ova|ovf|qcow2|raw|vmdk)$", re.ASCII),
 }
 NOTHING = re.compile(r"(?!)")
+VOLUME_ID = re.compile(r"([a-z][a-z0-9\-_.]*[a-z0-9]):(.+)", re.I)
 Storage = dict[str, Any]
 
 
@@ -71,7 +72,7 @@ def contents(config: Storage) -> set[str]:
 
 def split(volid: str) -> tuple[str, str]:
     """Storage and name of a volume id."""
-    found = re.fullmatch(r"([a-z][a-z0-9\-_.]*[a-z0-9]):(.+)", volid, re.I)
+    found = VOLUME_ID.fullmatch(volid)
     if not found:
         raise failure(f"unable to parse volume ID '{volid}'")
     return found[1], found[2]
@@ -133,6 +134,13 @@ def file_path(pve: Pve, volid: str) -> Path:
 def exists(pve: Pve, volid: str) -> bool:
     """Whether a volume is there."""
     return volid in pve.volumes.data or file_path(pve, volid).is_file()
+
+
+def activate(pve: Pve, *volids: str) -> None:
+    """Raises unless the volumes are all there, as PVE does before it works with them."""
+    for volid in volids:
+        if not exists(pve, volid):
+            raise failure(f"volume '{volid}' does not exist")
 
 
 def size_of(pve: Pve, volid: str) -> int:
@@ -230,7 +238,7 @@ def owned(pve: Pve, vmid: int) -> list[str]:
 
 def check_access(call: Call, vmid: int | None, volid: str, kind: str | None = None) -> None:
     """Whether the caller may use an existing volume for a guest."""
-    if volid.startswith("/"):
+    if not VOLUME_ID.fullmatch(volid):
         if not call.is_root:
             raise failure("Only root can pass arbitrary filesystem paths.")
         return

@@ -11,6 +11,7 @@ from ...backend import BackendError
 from .. import common, lxc_config, qemu_access, qemu_config, volume_features, volumes
 from ..errors import ApiError, TaskError, bad, failure
 from ..guestconf import GuestConf, Values
+from ..qemu_checks import check_exists
 from ..registry import Call, route
 from ..schema import parse_property_string, print_property_string
 from ..surface import named_format
@@ -106,13 +107,14 @@ def clone_container(call: Call) -> str:
         log(f"creating a clone of container {vmid} with ID {newid}")
         fresh: list[str] = []
         try:
+            volumes.activate(pve, *(volid for _, _, volid in disks))
             for disk in disks:
                 new.values[disk[0]] = _copy_mount(call, disk, full, fresh, log)
             pve.backend.clone(pve.spec(conf), pve.spec(new), log)
             for line in pve.backend.host_keys(pve.spec(new)):
                 log(line)
             _finish(call, new, log)
-        except (ApiError, TaskError, BackendError) as error:
+        except (ApiError, TaskError, BackendError, OSError) as error:
             _undo(call, new, fresh, log)
             raise TaskError(f"clone failed: {_text(error)}") from error
         finally:
@@ -177,6 +179,7 @@ def _copy_mount(call: Call, disk: Disk, full: bool, fresh: list[str], log: Log) 
 def clone_machine(call: Call) -> str:
     """Clones a virtual machine in a task."""
     pve, vmid, newid = call.pve, call.vmid, int(call["newid"])
+    check_exists(pve, vmid)
     conf, values, disks, full = _check_machine(call)
     if pve.guests.get(newid):
         raise failure(f"unable to create VM {newid}: config file already exists")
@@ -190,11 +193,12 @@ def clone_machine(call: Call) -> str:
         try:
             log(f"creating a clone of VM {vmid} with ID {newid}")
             with pve.lock(vmid, "qemu", log, "lock" in call.faults):
+                volumes.activate(pve, *(volid for _, fields, volid in disks if not qemu_config.is_cloudinit(fields)))
                 for disk in disks:
                     new.values[disk[0]] = _copy_drive(call, disk, full, fresh, log)
                 pve.backend.clone(pve.spec(conf), pve.spec(new), log)
             _finish(call, new, log)
-        except (ApiError, TaskError, BackendError) as error:
+        except (ApiError, TaskError, BackendError, OSError) as error:
             _undo(call, new, fresh, log)
             raise TaskError(f"clone failed: {_text(error)}") from error
 

@@ -18,8 +18,8 @@ from .cluster_options import option_fields
 index(
     "/cluster",
     "name",
-    "replication", "metrics", "notifications", "config", "firewall", "backup", "backup-info", "ha", "acme", "ceph",
-    "jobs", "mapping", "bulk-action", "sdn", "log", "options", "resources", "status", "tasks", "nextid", "qemu",
+    "acme", "backup", "backup-info", "bulk-action", "ceph", "config", "firewall", "ha", "jobs", "log", "mapping",
+    "metrics", "notifications", "nextid", "options", "qemu", "replication", "resources", "status", "tasks", "sdn",
 )  # fmt: skip
 
 
@@ -34,12 +34,17 @@ def guest_entry(call: Call, conf: GuestConf, state: RunState | None) -> dict[str
         "status": found["status"],
         "name": found["name"],
         "template": found.get("template", 0),
-        "maxcpu": found["cpus"],
+        "maxcpu": _number(found["cpus"]),
     }
     for key in ("uptime", "cpu", "maxmem", "mem", "maxdisk", "disk", "netin", "netout", "diskread", "diskwrite"):
         entry[key] = found.get(key, 0)
     entry["memhost"] = found.get("memhost", found.get("mem", 0))
     return entry
+
+
+def _number(cpus: int | str) -> int | float:
+    found = float(cpus)
+    return int(found) if found.is_integer() else found
 
 
 def storage_entry(call: Call, sid: str) -> dict[str, Any]:
@@ -79,7 +84,7 @@ def node_entry(call: Call) -> dict[str, Any]:
             "maxmem": node.memory,
             "maxdisk": node.disk,
         }
-    return {**found, "cgroup-mode": 2, "host-arch": "x86_64"}
+    return {**found, "cgroup-mode": 2}
 
 
 @route("GET", "/cluster/resources")

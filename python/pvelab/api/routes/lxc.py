@@ -8,7 +8,7 @@ from typing import Any
 from ...backend import RunState
 from .. import common, guest_removal, ha, lxc_config, lxc_update, rows, volume_features, volumes
 from ..errors import TaskError, failure
-from ..guestconf import GuestConf
+from ..guestconf import GuestConf, Values
 from ..pve import Pve
 from ..registry import Call, index, route
 from ..tasks import Log
@@ -25,13 +25,12 @@ def status(call: Call, conf: GuestConf, state: RunState | None) -> dict[str, Any
     """One container as lists and status/current show it."""
     values = conf.values
     size = parse_size(common.size_field(values.get("rootfs")) or "") or 4 << 30
-    cpus = values.get("cores") or values.get("cpulimit")
     found: dict[str, Any] = {
         "vmid": conf.vmid,
         "type": "lxc",
         "status": "running" if state else "stopped",
         "name": (values.get("hostname") or f"CT{conf.vmid}").replace(" ", ""),
-        "cpus": int(float(cpus)) if cpus and float(cpus) else call.pve.node.cores,
+        "cpus": _cpus(call, values),
         "disk": state.disk if state else 0,  # of a running container PVE asks its file system
         "maxdisk": size,
         "mem": state.memory if state else 0,
@@ -56,6 +55,14 @@ def status(call: Call, conf: GuestConf, state: RunState | None) -> dict[str, Any
     return found
 
 
+def _cpus(call: Call, values: Values) -> int | str:
+    """The cores, else the limit as text, which is how PVE keeps a number that may have a fraction."""
+    if values.get("cores", "0") != "0":
+        return int(values["cores"])
+    limit = values.get("cpulimit", "0")
+    return limit if float(limit) else call.pve.node.cores
+
+
 @route("GET", BASE)
 def listing(call: Call) -> rows.JsonText:
     """The containers that the caller may see."""
@@ -73,7 +80,11 @@ def directory(call: Call) -> list[dict[str, str]]:
 @route("GET", ONE + "/config")
 def get_config(call: Call) -> dict[str, Any]:
     """The configuration with what is pending, or as it is now, or of a snapshot."""
-    found = common.config_result(call, call.pve.conf(call.vmid, "lxc"))
+    conf = call.pve.conf(call.vmid, "lxc")
+    found = common.config_result(call, conf)
+    if not call.has("snapshot") and not call.flag("current"):
+        for key in conf.deleted:  # what is deleted is not shown, even if another value of it waits
+            found.pop(key, None)
     return {key: value for key, value in found.items() if _readable(call, key)}
 
 
@@ -115,7 +126,7 @@ def put_config(call: Call) -> None:
         lxc_update.check_sets(new, delete, revert)
         lxc_config.check_modify(call, vmid, None, conf.values, new, [], unprivileged)
         changed = lxc_update.update(call, conf, new, delete, revert, call.pve.running(vmid))
-        call.pve.guests.save(changed)
+        lxc_update.check_built(call.pve, call.pve.guests.save(changed))  # what it refuses is stored all the same
 
 
 def check_digest(call: Call, conf: GuestConf) -> None:
@@ -174,6 +185,7 @@ def resize(call: Call) -> str:
         if owner != vmid:
             raise failure(f"can't resize mount point owned by another container ({owner})")
         call.check(f"/storage/{sid}", "Datastore.AllocateSpace")
+        lxc_update.check_there(pve, volid)
         return conf, fields, new_size(call, volumes.size_of(pve, volid))
 
     check()

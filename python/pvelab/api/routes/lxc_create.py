@@ -49,7 +49,8 @@ class Creation:
         self.archive = str(call["ostemplate"])
         if self.archive == "-":
             raise failure("pipe requires cli environment")
-        volumes.check_access(call, self.vmid, self.archive, "backup" if self.restore else "vztmpl")
+        if is_volume(self.archive) or not call.is_root:  # root may name any file, which the task looks for
+            volumes.check_access(call, self.vmid, self.archive, "backup" if self.restore else "vztmpl")
         self._check_volumes()
         self.conf = self._configured()
 
@@ -165,6 +166,7 @@ def _create(asked: Creation, log: Log) -> None:
     elif "rootfs" not in asked.disks:
         asked.disks["rootfs"] = f"{asked.storage}:4"
     _make_disks(asked, log)
+    lxc_update.check_volumes(pve, conf)
     if asked.restore:
         clear_away(asked, log)
     archive = template_path(asked)
@@ -224,11 +226,24 @@ def clear_away(asked: Creation, log: Log) -> None:
 
 def template_path(asked: Creation) -> Path:
     """The archive's file, or the error that ends the task."""
-    here = asked.archive.startswith("/")
-    path = Path(asked.archive) if here else volumes.file_path(asked.pve, asked.archive)
-    if not path.is_file():
-        raise TaskError(f"volume '{asked.archive}' does not exist")
+    if is_volume(asked.archive):
+        path = volumes.file_path(asked.pve, asked.archive)
+        if not path.is_file():
+            raise TaskError(f"volume '{asked.archive}' does not exist")
+        return path
+    path = Path(asked.archive)
+    if not path.is_absolute() or not path.is_file():
+        raise TaskError(f"can't find file '{asked.archive}'")
     return path
+
+
+def is_volume(archive: str) -> bool:
+    """Whether the archive is given as a volume, not as a file."""
+    try:
+        volumes.split(archive)
+    except ApiError:
+        return False
+    return True
 
 
 def _with_keys(asked: Creation) -> Mapping[str, str]:

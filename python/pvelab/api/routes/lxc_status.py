@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from ...backend import BackendError
-from .. import common, ha, lxc_config, lxc_update, volume_features
+from .. import common, ha, lxc_update, volume_features
 from ..errors import TaskError, bad, failure
 from ..guestconf import GuestConf
 from ..registry import Call, route
@@ -80,17 +80,13 @@ def _check_quotas(conf: GuestConf) -> None:
 
 
 def start_container(call: Call, conf: GuestConf, log: Log) -> None:
-    """Applies what is pending, looks for the bridges, and starts."""
+    """Applies what is pending, looks for devices and bridges, and starts."""
     pve = call.pve
     if conf.pending or conf.deleted:
         fresh = conf.copy()
         lxc_update.apply_pending(call, fresh, None, {})
         conf = pve.guests.save(fresh)
-    for key, value in sorted(conf.values.items()):
-        if key.startswith("net") and key[3:].isdigit():
-            net = lxc_config.parse_net(value)
-            if net.get("bridge") and net["bridge"] not in common.bridges(pve) and not truth(net.get("link_down")):
-                raise TaskError(f"bridge '{net['bridge']}' does not exist")
+    lxc_update.check_built(pve, conf)
     try:
         pve.backend.start(pve.spec(conf), log)
     except BackendError as error:

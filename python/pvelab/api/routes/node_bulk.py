@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import json
 from typing import Any
 
 from .. import permissions
-from ..errors import ApiError, TaskError, bad, bad_field, denied, failure
+from ..body import parse_json
+from ..errors import VERIFICATION, ApiError, TaskError, bad, bad_field, denied, failure
 from ..guestconf import GuestConf
-from ..registry import Call, find, merge, route
+from ..registry import Call, find, route
 from ..schema import validate
 from ..surface import entry
 from ..tasks import Log
@@ -16,6 +16,9 @@ from ..words import split_list
 from . import lxc_status, qemu_status, qemu_suspend
 
 ONE = "/nodes/{node}"
+NODES_PM = "/usr/share/perl5/PVE/API2/Nodes.pm"
+METHODS = ("GET", "POST", "PUT", "DELETE")
+MISSING = "property is missing and it is not optional"
 LAST = 1 << 62  # the startup order of a guest that has none
 WORD = {"lxc": "CT", "qemu": "VM"}
 
@@ -135,29 +138,48 @@ def execute(call: Call) -> list[dict[str, Any]]:
     return [_one(call, command) for command in _commands(str(call["commands"]))]
 
 
-def _why(error: json.JSONDecodeError) -> str:
-    """What Perl's parser says of a text that is no JSON."""
-    rest = error.doc[error.pos :]
-    before = f'"{rest}"' if rest else "(end of string)"
-    text = f"malformed JSON string, neither tag, array, object, number, string or atom, at character offset {error.pos}"
-    return f"{text} (before {before}) at /usr/share/perl5/PVE/API2/Nodes.pm line 87."
-
-
 def _commands(text: str) -> list[dict[str, Any]]:
     try:
-        found = json.loads(text)
-    except json.JSONDecodeError as error:
-        raise bad_field(
-            "commands", f"invalid format - commands param did not contain valid JSON: {_why(error)}\n"
-        ) from error
-    good = isinstance(found, list) and all(
-        isinstance(c, dict) and isinstance(c.get("path"), str) and c.get("method") in ("GET", "POST", "PUT", "DELETE")
-        for c in found
-    )
-    if not good:
-        text = "commands is not a valid array of commands: Parameter verification failed.\n"
-        raise bad_field("commands", f"invalid format - {text}")
+        found = parse_json(text.encode())
+    except ValueError as error:
+        raise _bad_commands(f"commands param did not contain valid JSON: {error} at {NODES_PM} line 99.\n") from error
+    wrong = _wrong(found)
+    if wrong:
+        lines = "".join(f"{name}: {wrong[name]}\n" for name in sorted(wrong))
+        raise _bad_commands(f"commands is not a valid array of commands: 400 {VERIFICATION}{lines}")
     return list(found)
+
+
+def _bad_commands(text: str) -> ApiError:
+    return bad_field("commands", f"invalid format - {text}")
+
+
+def _wrong(found: Any) -> dict[str, str]:
+    """What is wrong with a list of commands, by the place in it."""
+    if found is None:
+        return {"_root": MISSING}
+    if not isinstance(found, list):
+        return {"_root": "type check ('array') failed"}
+    wrong: dict[str, str] = {}
+    for position, command in enumerate(found):
+        if not isinstance(command, dict):
+            wrong[f"[{position}]"] = MISSING if command is None else "type check ('object') failed"
+            continue
+        for name in ("path", "method"):
+            if complaint := _wrong_text(command.get(name), method=name == "method"):
+                wrong[f"[{position}].{name}"] = complaint
+        if not isinstance(command.get("args"), dict | None):
+            wrong[f"[{position}].args"] = "type check ('object') failed"
+    return wrong
+
+
+def _wrong_text(value: Any, *, method: bool) -> str | None:
+    if value is None:
+        return MISSING
+    if isinstance(value, list | dict | bool):
+        kind = "JSON::PP::Boolean" if isinstance(value, bool) else "ARRAY" if isinstance(value, list) else "HASH"
+        return f"type check ('string') failed - got {kind}"
+    return "value does not match the regex pattern" if method and value not in METHODS else None
 
 
 def _one(call: Call, command: dict[str, Any]) -> dict[str, Any]:
@@ -168,7 +190,9 @@ def _one(call: Call, command: dict[str, Any]) -> dict[str, Any]:
             raise failure(f"no handler for '{path}'")
         chosen, values = matched
         sent = {k: v if isinstance(v, list | bool) else str(v) for k, v in (command.get("args") or {}).items()}
-        below = Call(call.pve, call.user, merge(values, sent), chosen.method, f"/{path}", faults=call.faults)
+        for name in sorted(values.keys() & sent.keys()):
+            raise bad_field(name, "duplicate parameter")
+        below = Call(call.pve, call.user, {**values, **sent}, chosen.method, f"/{path}", faults=call.faults)
         known = entry(chosen.method, chosen.template)
         if known:
             permissions.check_endpoint(below, known.get("perm"))

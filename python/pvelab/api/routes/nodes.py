@@ -31,8 +31,7 @@ def listing(call: Call) -> list[dict[str, Any]]:
     from ..certificate import fingerprint
 
     entry = node_entry(call)
-    for key in ("cgroup-mode", "host-arch"):
-        entry.pop(key)
+    entry.pop("cgroup-mode")
     return [{**entry, "ssl_fingerprint": fingerprint(call.pve.state)}]
 
 

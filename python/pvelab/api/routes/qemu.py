@@ -83,8 +83,7 @@ def listing(call: Call) -> rows.JsonText | list[dict[str, Any]]:
 
 @route("GET", ONE)
 def directory(call: Call) -> list[dict[str, str]]:
-    """What there is below a machine."""
-    call.pve.conf(call.vmid, "qemu")
+    """What there is below a machine, even one that does not exist."""
     names = "config cloudinit pending status unlink vncproxy termproxy migrate resize move rrd rrddata monitor agent"
     return [{"subdir": n} for n in f"{names} snapshot spiceproxy sendkey firewall mtunnel remote_migrate".split()]
 
@@ -164,12 +163,14 @@ def resize(call: Call) -> str:
             if disk not in conf.values:
                 raise TaskError(f"disk '{disk}' does not exist")
             fields = qemu_config.parse_drive(disk, conf.values[disk]) or {}
+            volid = str(fields["file"])
+            kind = volume_features.format_of(pve, volid)
             if qemu_config.is_cdrom(fields):
                 raise TaskError("you can't resize a cdrom")
-            volid = str(fields["file"])
-            if volume_features.format_of(pve, volid) not in ("raw", "qcow2"):
+            if kind not in ("raw", "qcow2"):
                 raise TaskError("can't resize this image format")
             call.check(f"/storage/{volumes.split(volid)[0]}", "Datastore.AllocateSpace")
+            volumes.activate(pve, volid)
             size = _new_size(call, volumes.size_of(pve, volid))
             if size is None:
                 return

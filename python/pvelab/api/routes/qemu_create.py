@@ -11,6 +11,7 @@ from ...backend import BackendError
 from .. import backups, common, qemu_access, qemu_config, qemu_disks, volume_features, volumes
 from ..errors import ApiError, TaskError, bad_field, failure
 from ..guestconf import GuestConf
+from ..qemu_checks import check_machine, check_vga
 from ..qemu_hotplug import windows
 from ..qemu_update import check_values, pinned_machine
 from ..registry import Call, route
@@ -58,9 +59,11 @@ class Creation:
             raise failure("pipe requires cli environment")
         volid = str(self.archive)
         volumes.check_access(self.call, self.vmid, volid, "backup")
-        here = volid.startswith("/")
-        if not (Path(volid) if here else volumes.file_path(self.pve, volid)).is_file():
-            raise failure(f"can't find file '{volid}'" if here else f"volume '{volid}' does not exist")
+        if not volumes.VOLUME_ID.fullmatch(volid):
+            if not volid.startswith("/") or not Path(volid).is_file():
+                raise failure(f"can't find file '{volid}'")
+        elif not volumes.file_path(self.pve, volid).is_file():
+            raise failure(f"volume '{volid}' does not exist")
 
     def _check_options(self) -> None:
         call, vmid, pool = self.call, self.vmid, self.pool
@@ -148,11 +151,13 @@ def _create(asked: Creation, fresh: list[str], log: Log) -> None:
     conf.values = {**asked.new, **made}
     conf.values["meta"] = f"creation-qemu={QEMU_VERSION},ctime={int(time.time())}"
     conf.values.setdefault("boot", qemu_config.print_boot(qemu_config.boot_devices(conf.values)))
+    check_vga(conf.values.get("vga"))
     conf.values.setdefault("smbios1", f"uuid={uuid.uuid4()}")
     conf.values.setdefault("vmgenid", str(uuid.uuid4()))
     if windows(conf.values.get("ostype")) and pinned_machine(conf.values.get("machine")) != conf.values.get("machine"):
         conf.values["machine"] = pinned_machine(conf.values.get("machine"))
         log(f"pinning machine type to '{conf.values['machine'].partition(',')[0]}' for Windows guest OS")
+    check_machine(conf.values.get("machine"))
     if "tags" in conf.values:
         common.check_tags(call, asked.vmid, None, conf.values["tags"])
         conf.values["tags"] = common.unique_tags(asked.pve, conf.values["tags"])

@@ -33,14 +33,17 @@ def move_disk(call: Call) -> str:
     def work(log: Log) -> None:
         with pve.lock(vmid, "qemu", log, "lock" in call.faults):
             conf, fields = _disk_to_move(call, sid)
+            old = str(fields["file"])
+            log(f"copying volume '{old}' from current storage '{volumes.split(old)[0]}' to target storage '{sid}'")
+            volumes.activate(pve, old)
             try:
                 _copy_disk(call, conf.copy(), fields, sid, log)
             except (ApiError, TaskError) as error:
                 text = error.text if isinstance(error, ApiError) else str(error)
                 raise TaskError(f"storage migration failed: {text}") from error
             if call.flag("delete"):
-                log(f"removing source volume '{fields['file']}' after successful copy")
-                volume_features.free(pve, str(fields["file"]))
+                log(f"removing source volume '{old}' after successful copy")
+                volume_features.free(pve, old)
 
     return call.start("qmmove", vmid, work)
 
@@ -74,7 +77,6 @@ def _existing(conf: GuestConf, key: str, missing: str) -> dict[str, Any]:
 
 def _copy_disk(call: Call, conf: GuestConf, fields: dict[str, Any], sid: str, log: Log) -> None:
     pve, key, old = call.pve, str(call["disk"]), str(fields["file"])
-    log(f"copying volume '{old}' from current storage '{volumes.split(old)[0]}' to target storage '{sid}'")
     if volume_features.in_snapshot(conf, old):
         log("moving disk with snapshots, snapshots will not be moved!")
     log(f"create full clone of drive {key} ({old})")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable
 from typing import Any
 
@@ -10,10 +9,12 @@ from ...backend import BackendError
 from .. import common, ha, machine_state, qemu_config, qemu_pending, volume_features
 from ..errors import TaskError, bad, failure
 from ..guestconf import GuestConf
+from ..qemu_checks import check_exists
 from ..registry import Call, route
 from ..tasks import Log
 from .lxc_status import overrule
 from .qemu import ONE, full_status, only_root
+from .qemu_devices import check_start
 
 STATUS = ONE + "/status"
 STATE_KEYS = ("vmstate", "runningmachine", "runningcpu", "running-nets-host-mtu")
@@ -88,14 +89,14 @@ def _by_ha(call: Call, verb: str, state: str) -> str:
 
 
 def start_machine(call: Call, conf: GuestConf, log: Log) -> None:
-    """Applies what is pending, looks for the bridges, starts, and forgets a saved state."""
+    """Applies what is pending, looks at what the start needs, starts, and forgets a saved state."""
     pve, fresh = call.pve, conf.copy()
     if conf.pending or conf.deleted:
         qemu_pending.apply_pending(call, fresh, None, False, {})
     fresh.cloudinit = {}
     if fresh != conf:
         conf = pve.guests.save(fresh)
-    _check_devices(call, conf, log)
+    check_start(call, conf, log)
     if conf.values.get("vmstate"):
         log("Resuming suspended VM")
     try:
@@ -107,22 +108,6 @@ def start_machine(call: Call, conf: GuestConf, log: Log) -> None:
     if conf.values.get("vmstate"):
         _forget_state(call, conf)
         log("Resumed VM, removing state")
-
-
-def _check_devices(call: Call, conf: GuestConf, log: Log) -> None:
-    """Mapped cards must be mapped; a missing bridge is what QEMU dies of."""
-    cards, folder = call.pve.table("mapping_pci"), "/usr/libexec/qemu-server"
-    for key, value in sorted(conf.values.items()):
-        if re.fullmatch(r"hostpci\d+", key) and (found := re.search(r"mapping=([^,]+)", value)):
-            if found[1] not in cards:
-                raise TaskError(f"PCI device mapping not found for '{found[1]}'")
-        elif re.fullmatch(r"net\d+", key):
-            bridge = qemu_config.parse_net(value).get("bridge")
-            if bridge and bridge not in common.bridges(call.pve):
-                log(f"bridge '{bridge}' does not exist")
-                script = f"network script {folder}/pve-bridge failed with status 512"
-                log(f"kvm: -netdev type=tap,id={key},ifname=tap{conf.vmid}i{key[3:]}: {script}")
-                raise TaskError("start failed: QEMU exited with code 1")
 
 
 def _forget_state(call: Call, conf: GuestConf) -> None:
@@ -155,6 +140,7 @@ def locked(call: Call, log: Log, action: Callable[[GuestConf], object]) -> None:
     pve, vmid = call.pve, call.vmid
     with pve.lock(vmid, "qemu", log, "lock" in call.faults):
         pve.runtime.forget()
+        check_exists(pve, vmid)
         if not pve.running(vmid):
             return
         conf = pve.conf(vmid, "qemu")
@@ -210,8 +196,10 @@ def _bring_down(call: Call, conf: GuestConf, log: Log, force: bool | None = None
     _settle(call, conf)
 
 
-def check_running(call: Call) -> None:
-    """Raises unless the machine runs."""
+def check_running(call: Call, unchecked: bool = False) -> None:
+    """Raises unless the machine is there and runs; one that may be elsewhere is not looked for."""
+    if not unchecked:
+        check_exists(call.pve, call.vmid)
     if not call.pve.running(call.vmid):
         raise failure(f"VM {call.vmid} not running")
 

@@ -85,7 +85,7 @@ def resume(call: Call) -> str:
     found = pve.guests.get(vmid)
     saved = found is not None and found.values.get("lock") == "suspended"
     if not saved:
-        check_running(call)
+        check_running(call, call.flag("nocheck"))
 
     def work(log: Log) -> None:
         with pve.lock(vmid, "qemu", log, "lock" in call.faults):

@@ -12,6 +12,7 @@ from ..errors import TaskError, failure
 from ..guestconf import GuestConf, Values
 from ..lxc_update import add_unused
 from ..pve import Pve
+from ..qemu_checks import check_exists
 from ..registry import Call, route
 from ..tasks import Log
 from . import lxc_status, qemu_status
@@ -198,6 +199,8 @@ def describe(call: Call, kind: str) -> None:
 
 def feature(call: Call, kind: str) -> dict[str, Any]:
     """Whether a guest can be snapshotted, cloned or copied now."""
+    if kind == "qemu":
+        check_exists(call.pve, call.vmid)
     conf, name = call.pve.conf(call.vmid, kind), call.get("snapname")
     if name and name not in conf.snapshots:
         raise failure(f"snapshot '{name}' does not exist")

@@ -14,6 +14,8 @@ from ..words import split_list
 BASE = "/nodes/{node}/tasks"
 ONE = BASE + "/{upid}"
 COMPRESS_ABOVE = 1024  # bytes of a log that is sent as a file
+SHARED = 25  # how many tasks the nodes tell each other of, running ones aside
+REPEATED = 10  # after how many seconds a node says its tasks again
 
 
 def shown(task: Task, with_status: bool) -> dict[str, Any]:
@@ -98,9 +100,35 @@ def _newest(call: Call) -> list[Task]:
 def cluster_tasks(call: Call) -> list[dict[str, Any]]:
     """Running tasks and the latest that ended; a token without Sys.Audit on / does not even see its own."""
     everything = call.allowed("/", "Sys.Audit")
-    found = [t for t in _newest(call) if everything or t.user.partition("!")[0] == call.user]
-    recent = [t for t in found if t.running] + [t for t in found if not t.running][:25]
-    return [{**shown(t, True), "saved": "0" if t.running else "1"} for t in recent]
+    newest = _newest(call)
+    running = [t for t in reversed(newest) if t.running]
+    listed = {t.upid for t in running}
+    ended = [t for t in newest if t.upid not in listed][: max(0, SHARED - len(running))]
+    unsaved = _unsaved(newest)
+    return [
+        _shared(t, t.upid in listed, unsaved)
+        for t in [*running, *ended]
+        if everything or t.user.partition("!")[0] == call.user
+    ]
+
+
+def _unsaved(newest: list[Task]) -> Task | None:
+    """The task whose start was the last that the node said of its tasks, until it says all of them again."""
+    last = newest[0] if newest else None
+    if last is None or time.time() - last.starttime >= REPEATED:
+        return None
+    return None if any((t.endtime or 0) > last.starttime for t in newest) else last
+
+
+def _shared(task: Task, running: bool, unsaved: Task | None) -> dict[str, Any]:
+    """One task as the nodes tell each other: a running one by its process, which no other keeps."""
+    found = shown(task, not running)
+    del found["pstart"]
+    if not running:
+        del found["pid"]
+    if not running or task is not unsaved:
+        found["saved"] = "0" if running else "1"
+    return found
 
 
 index(ONE, "name", "log", "status")

@@ -13,7 +13,9 @@ VERSION = {"version": "9.2.11", "release": "9.2", "repoid": "4ab1d7c90e2f53a8"}
 
 @route("GET", "/version")
 def version(call: Call) -> dict[str, str]:
-    return {**VERSION}
+    """The version, and the console that the datacenter prefers."""
+    chosen = call.pve.table("options").get("console")
+    return {**VERSION, **({"console": chosen} if chosen else {})}
 
 
 index("/", "subdir", "version", "cluster", "nodes", "storage", "access", "pools")

@@ -1,0 +1,46 @@
+"""Drives that are named by a path of the node instead of by a volume id."""
+
+from __future__ import annotations
+
+import re
+
+from . import volumes
+from .errors import bad_field
+from .qemu_config import Fields
+from .registry import Call
+
+WANTED = {"disk": "images", "cdrom": "iso"}  # content type by `media`
+
+
+def associate(call: Call, key: str, fields: Fields) -> None:
+    """Names a drive's path by the volume that it is; devices stay paths."""
+    file = str(fields["file"])
+    if not file.startswith("/") or re.match(r"/dev/.|[^:]+:.", file):
+        return
+    found = _volume_of(call, file)
+    if found is None:
+        raise bad_field(key, f"unable to associate path '{file}' to any storage")
+    kind, fields["file"] = found
+    if kind == "iso":
+        fields.setdefault("media", "cdrom")
+    wanted = WANTED.get(str(fields.get("media")), kind)
+    if kind != wanted:
+        raise bad_field(key, f"unexpected media type ({kind} != {wanted})")
+
+
+def _volume_of(call: Call, path: str) -> tuple[str, str] | None:
+    """Content type and volume id of a path below a storage; of images only those that exist."""
+    from .routes.storage_content import folder_path
+
+    folder, _, name = path.rpartition("/")
+    for sid, config in sorted(call.pve.storages.data.items()):
+        if config["type"] not in volumes.FILE_BASED:
+            continue
+        base, _, owner = folder.rpartition("/")
+        volid = f"{sid}:{owner}/{name}"
+        if base == folder_path(config, sid, "images") and volid in call.pve.volumes.data:
+            return "images", volid
+        for kind in volumes.FOLDERS:
+            if folder == folder_path(config, sid, kind) and volumes.EXTENSIONS[kind].search(f"/{name}"):
+                return kind, f"{sid}:{kind}/{name}"
+    return None

@@ -1,0 +1,118 @@
+"""What the start of a virtual machine looks at, in PVE's order: what it lacks ends it, what it ignores is warned of."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+
+from .. import common, qemu_config, volumes
+from ..errors import TaskError
+from ..guestconf import GuestConf, Values
+from ..qemu_checks import check_machine, is_q35
+from ..registry import Call
+from ..schema import split_property_string
+from ..tasks import Log
+from ..volume_features import DRIVE_NAMES
+from ..words import truth
+from .nodes import pci_devices
+
+PORTS = re.compile(r"/dev/ttyS[0-3]")  # the four that Debian's kernel makes, whatever the hardware
+NO_Q35 = "q35 machine model is not enabled at /usr/share/perl5/PVE/QemuServer/PCI.pm line 510."
+
+
+def check_start(call: Call, conf: GuestConf, log: Log) -> None:
+    """Raises what PVE says instead of starting the machine."""
+    values = conf.values
+    volumes.activate(call.pve, *_volumes(values))
+    if values.get("bios") == "ovmf" and "efidisk0" not in values and not _own_firmware(values):
+        log.warn("no efidisk configured! Using temporary efivars disk.")
+    for key, text in _numbered(values, "hostpci"):
+        _check_card(call, key, text, is_q35(values.get("machine")))
+    for key, text in _numbered(values, "usb"):
+        _check_usb(call, key, text)
+    for _, path in _numbered(values, "serial"):
+        if path != "socket" and not PORTS.fullmatch(path):
+            raise TaskError("no such serial device")
+    if int(values.get("sockets", 1)) * int(values.get("cores", 1)) > call.pve.node.cores:
+        raise TaskError(f"MAX {call.pve.node.cores} vcpus allowed per VM on this node")
+    _warn_of_threads(values, log)
+    _warn_of_mtu(values, log)
+    check_machine(values.get("machine"))
+    _check_bridges(call, conf, log)
+
+
+def _numbered(values: Values, kind: str) -> Iterator[tuple[str, str]]:
+    found = [(int(match[1]), key) for key in values if (match := re.fullmatch(rf"{kind}(\d+)", key))]
+    for _, key in sorted(found):
+        yield key, values[key]
+
+
+def _volumes(values: Values) -> list[str]:
+    """What must be there; a cloud-init drive is made anew at every start."""
+    found: list[str] = []
+    for key in DRIVE_NAMES:
+        fields = qemu_config.parse_drive(key, values[key]) if key in values else None
+        if fields and not qemu_config.is_cloudinit(fields):
+            found.append(str(fields["file"]))
+    return [volid for volid in (*found, values.get("vmstate", "")) if volumes.VOLUME_ID.fullmatch(volid)]
+
+
+def _own_firmware(values: Values) -> bool:
+    """Whether the machine is a confidential one whose firmware keeps no variables."""
+    return "intel-tdx" in values or "snp" in values.get("amd-sev", "")
+
+
+def _check_card(call: Call, key: str, text: str, q35: bool) -> None:
+    fields = split_property_string(qemu_config.option_format(key), text)
+    host, mapping = fields.get("host"), fields.get("mapping")
+    if host and mapping:
+        raise TaskError("Cannot set both 'host' and 'mapping'.")
+    if mapping:
+        if mapping not in call.pve.table("mapping_pci"):
+            raise TaskError(f"PCI device mapping not found for '{mapping}'")
+    elif host:
+        known = [str(device["id"]) for device in pci_devices(call)]
+        for address in str(host).split(";"):
+            if not any(found.startswith((address, f"0000:{address}")) for found in known):
+                raise TaskError(f"no PCI device found for '{address}'")
+    else:
+        raise TaskError("Either 'host' or 'mapping' must be set.")
+    if truth(fields.get("pcie")) and not q35:
+        raise TaskError(NO_Q35)
+
+
+def _check_usb(call: Call, key: str, text: str) -> None:
+    fields = split_property_string(qemu_config.option_format(key), text)
+    host, mapping = fields.get("host"), fields.get("mapping")
+    if mapping and not host and mapping not in call.pve.table("mapping_usb"):
+        raise TaskError(f"USB device mapping not found for '{mapping}'")
+    if bool(host) == bool(mapping) and host != "spice":
+        raise TaskError("no usb id or path given")
+
+
+def _warn_of_threads(values: Values, log: Log) -> None:
+    if values.get("scsihw") == "virtio-scsi-single":
+        return
+    for key, text in _numbered(values, "scsi"):
+        if truth((qemu_config.parse_drive(key, text) or {}).get("iothread")):
+            log.warn("iothread is only valid with virtio disk or virtio-scsi-single controller, ignoring")
+
+
+def _warn_of_mtu(values: Values, log: Log) -> None:
+    for key, text in _numbered(values, "net"):
+        net = qemu_config.parse_net(text)
+        if net.get("mtu") is None or (net.get("model") == "virtio" and net.get("bridge")):
+            continue
+        why = "not using VirtIO" if net.get("bridge") else "no bridge configured"
+        log.warn(f"netdev {key}: ignoring MTU '{net['mtu']}', {why}")
+
+
+def _check_bridges(call: Call, conf: GuestConf, log: Log) -> None:
+    """A missing bridge is what QEMU itself dies of."""
+    for key, text in _numbered(conf.values, "net"):
+        bridge = qemu_config.parse_net(text).get("bridge")
+        if bridge and bridge not in common.bridges(call.pve):
+            log(f"bridge '{bridge}' does not exist")
+            script = "network script /usr/libexec/qemu-server/pve-bridge failed with status 512"
+            log(f"kvm: -netdev type=tap,id={key},ifname=tap{conf.vmid}i{key[3:]}: {script}")
+            raise TaskError("start failed: QEMU exited with code 1")
