@@ -22,6 +22,7 @@ from tests.contract.provision_lab import Lab
 
 __all__ = ["table"]
 
+pytestmark = pytest.mark.slow
 WHERE = ("before", "inside", "after")
 # How many writes a run makes, files of the state directory and commands on the node included; a test counts them.
 # `first` is `trust` and `up` of a controller that knows nothing yet, `change` an `up` of a changed hub.yml.

@@ -16,6 +16,7 @@ from hypothesis import strategies as st
 
 from tests.unit.aihub import cases
 
+pytestmark = pytest.mark.slow
 EXAMPLES = int(os.environ.get("AIHUB_MUTATIONS", "200"))
 SOURCES = {
     kind: [cases.text(path) for path in cases.files(kind, "valid") if "\r" not in cases.text(path)]

@@ -106,7 +106,7 @@ def test_ctrl_c_starts_nothing_new_and_waits_for_what_runs(run, site):
         finished.append(1)
 
     jobs = {"first": first, **{f"r{n}": running for n in range(provision.WORKERS - 1)}}
-    jobs |= {f"late{n}": lambda: time.sleep(0.01) for n in range(200)}
+    jobs |= {f"late{n}": lambda: site.stop.wait(1) for n in range(200)}
     with pytest.raises(KeyboardInterrupt):
         run(jobs)
     assert len(finished) == provision.WORKERS - 1
