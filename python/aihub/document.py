@@ -211,7 +211,8 @@ class _Reader:
             return None
         if key.value in node.keys:
             line, column = node.keys[key.value]
-            self._note(event, f'duplicate key "{key.value[:40]}": line {line}, column {column} has it already')
+            shown = json.dumps(key.value[:40])
+            self._note(event, f"duplicate key {shown}: line {line}, column {column} has it already")
             return None
         node.keys[key.value] = place
         return key.value

@@ -32,6 +32,11 @@ def test_quotes_make_text_of_what_is_refused_without(tmp_path: Path, word: str) 
         _read(tmp_path, f"a: {word}\n")
 
 
+def test_a_key_that_no_terminal_can_show_is_told_by_its_number(tmp_path: Path) -> None:
+    with pytest.raises(InvalidInput, match=r'duplicate key "\\ud809\\udd44zones"'):
+        _read(tmp_path, "\U00012544zones: 1\n\U00012544zones: 2\n")
+
+
 def test_an_alias_stands_for_its_anchor(tmp_path: Path) -> None:
     assert _read(tmp_path, "a: &x {b: 1}\nc: *x\n").data == {"a": {"b": 1}, "c": {"b": 1}}
 
