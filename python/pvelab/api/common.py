@@ -14,8 +14,6 @@ from .words import split_list, truth
 
 FOLDER = {"lxc": "lxc", "qemu": "qemu-server"}
 WORD = {"lxc": "CT", "qemu": "VM"}
-
-
 NO_TAGS = " "  # what is read again of the line that PVE writes for tags that were sent without a value
 
 

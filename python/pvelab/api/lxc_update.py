@@ -97,11 +97,15 @@ def _checked_value(pve: Pve, conf: GuestConf, key: str, value: str) -> str:
 
 def _check_net(pve: Pve, key: str, net: Fields) -> None:
     if net.get("mtu"):
-        largest = bridge_mtu(pve, str(net.get("bridge", "")))
-        if int(net["mtu"]) > largest:
-            raise failure(f"{key}: MTU size '{net['mtu']}' is bigger than bridge MTU '{largest}'")
+        _check_mtu(pve, key, net)
     if truth(net.get("host-managed")) and net.get("ip6") == "auto" and not truth(net.get("link_down")):
         raise failure(f"{key}: SLAAC is not supported for host-managed network configuration.")
+
+
+def _check_mtu(pve: Pve, key: str, net: Fields) -> None:
+    largest = bridge_mtu(pve, str(net.get("bridge", "")))
+    if int(net.get("mtu", 0)) > largest:
+        raise failure(f"{key}: MTU size '{net['mtu']}' is bigger than bridge MTU '{largest}'")
 
 
 def bridge_mtu(pve: Pve, bridge: str) -> int:
@@ -121,24 +125,15 @@ def check_built(pve: Pve, conf: GuestConf) -> None:
         raise failure("missing 'rootfs' configuration")
     for key in sorted(k for k in conf.values if re.fullmatch(r"net\d+", k)):
         net = parse_net(conf.values[key])
-        largest = bridge_mtu(pve, str(net.get("bridge", "")))
-        if int(net.get("mtu", 0)) > largest:
-            raise failure(f"{key}: MTU size '{net['mtu']}' is bigger than bridge MTU '{largest}'")
+        _check_mtu(pve, key, net)
         if truth(net.get("host-managed")) and net.get("ip6") == "auto" and not truth(net.get("link_down")):
             raise failure(f"{key}: SLAAC is not supported for host-managed network configuration")
 
 
 def check_volumes(pve: Pve, conf: GuestConf) -> None:
     """Raises when a volume of the container is gone."""
-    for _, fields, volid in volume_features.each("lxc", conf.values):
-        if fields["type"] == "volume":
-            check_there(pve, volid)
-
-
-def check_there(pve: Pve, volid: str) -> None:
-    """Raises when a volume is gone."""
-    if not volumes.exists(pve, volid):
-        raise failure(f"volume '{volid}' does not exist")
+    mounts = volume_features.each("lxc", conf.values)
+    volumes.activate(pve, *(volid for _, fields, volid in mounts if fields["type"] == "volume"))
 
 
 def _cleanup(conf: GuestConf) -> None:

@@ -200,7 +200,7 @@ def _clean_drive(call: Call, key: str, text: str) -> str:
     file = str(fields["file"])
     if file in ("cdrom", "none"):
         fields.setdefault("media", "cdrom")
-    found = re.fullmatch(r"([a-z][a-z0-9\-_.]*[a-z0-9]):(.+)", file, re.I)
+    found = volumes.VOLUME_ID.fullmatch(file)
     if found and not NEW_DISK.fullmatch(file) and found[2] != "cloudinit":
         kind = volumes.parse_name(volumes.storage(call.pve, found[1]), found[2]).kind
         if kind == "iso" and fields.get("media") != "cdrom":

@@ -13,6 +13,7 @@ from typing import Any
 from .errors import TaskError, failure
 from .pve import Pve
 from .registry import Call
+from .words import split_list
 
 FOLDERS = {
     "vztmpl": "template/cache",
@@ -68,6 +69,11 @@ def enabled_storage(pve: Pve, sid: str) -> Storage:
 def contents(config: Storage) -> set[str]:
     """The content types of a storage."""
     return {item for item in str(config.get("content", "")).split(",") if item}
+
+
+def directories(config: Storage) -> dict[str, str]:
+    """The directories that a storage's definition gives to content types, in place of the usual ones."""
+    return dict(item.partition("=")[::2] for item in split_list(str(config.get("content-dirs", ""))))
 
 
 def split(volid: str) -> tuple[str, str]:

@@ -226,9 +226,7 @@ def update_token(call: Call) -> dict[str, Any]:
                 raise failure(f"updating token info failed: {refused.text}")
         sent = {key: call[key] for key in ("privsep", "expire", "comment") if call.has(key)}
         entry |= {key: int(value) if key in NUMBERS else value for key, value in sent.items()}
-        if split_list(str(call.get("delete", ""))):
-            entry.pop("comment", None)
-        if not entry.get("comment"):
+        if split_list(str(call.get("delete", ""))) or not entry.get("comment"):
             entry.pop("comment", None)
         found = {**_shown_token(entry), **{k: v for k, v in sent.items() if k in entry}}
         if call.flag("regenerate"):

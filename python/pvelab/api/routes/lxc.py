@@ -185,7 +185,7 @@ def resize(call: Call) -> str:
         if owner != vmid:
             raise failure(f"can't resize mount point owned by another container ({owner})")
         call.check(f"/storage/{sid}", "Datastore.AllocateSpace")
-        lxc_update.check_there(pve, volid)
+        volumes.activate(pve, volid)
         return conf, fields, new_size(call, volumes.size_of(pve, volid))
 
     check()

@@ -49,8 +49,7 @@ class Creation:
         self.archive = str(call["ostemplate"])
         if self.archive == "-":
             raise failure("pipe requires cli environment")
-        if is_volume(self.archive) or not call.is_root:  # root may name any file, which the task looks for
-            volumes.check_access(call, self.vmid, self.archive, "backup" if self.restore else "vztmpl")
+        volumes.check_access(call, self.vmid, self.archive, "backup" if self.restore else "vztmpl")
         self._check_volumes()
         self.conf = self._configured()
 
@@ -226,7 +225,7 @@ def clear_away(asked: Creation, log: Log) -> None:
 
 def template_path(asked: Creation) -> Path:
     """The archive's file, or the error that ends the task."""
-    if is_volume(asked.archive):
+    if volumes.VOLUME_ID.fullmatch(asked.archive):
         path = volumes.file_path(asked.pve, asked.archive)
         if not path.is_file():
             raise TaskError(f"volume '{asked.archive}' does not exist")
@@ -235,15 +234,6 @@ def template_path(asked: Creation) -> Path:
     if not path.is_absolute() or not path.is_file():
         raise TaskError(f"can't find file '{asked.archive}'")
     return path
-
-
-def is_volume(archive: str) -> bool:
-    """Whether the archive is given as a volume, not as a file."""
-    try:
-        volumes.split(archive)
-    except ApiError:
-        return False
-    return True
 
 
 def _with_keys(asked: Creation) -> Mapping[str, str]:

@@ -45,7 +45,7 @@ def move_volume(call: Call) -> str:
         try:
             conf = pve.conf(vmid, "lxc").copy()
             old = str(fields["volume"])
-            lxc_update.check_there(pve, old)
+            volumes.activate(pve, old)
             size = volumes.size_of(pve, old)
             fresh = volumes.allocate(call, sid, vmid, size, container=True)
             if common.is_template(conf):

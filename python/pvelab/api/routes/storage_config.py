@@ -93,8 +93,8 @@ def _shown(call: Call, sid: str) -> Storage:
     config = volumes.storage(call.pve, sid)
     found = {k: v for k, v in config.items() if k not in SENSITIVE}
     found["content"] = ",".join(sorted(volumes.contents(config)))
-    if isinstance(text := found.get("content-dirs"), str):
-        found["content-dirs"] = dict(part.split("=", 1) for part in split_list(text))
+    if "content-dirs" in found:
+        found["content-dirs"] = volumes.directories(config)
     return {**found, "storage": sid, "digest": digest(call)}
 
 

@@ -200,8 +200,7 @@ def _usable(call: Call, volid: str) -> bool:
 def folder_path(config: dict[str, Any], sid: str, kind: str) -> str:
     """The directory of a content type on the node."""
     base = str(config.get("path", f"/mnt/pve/{sid}"))
-    chosen = dict(item.partition("=")[::2] for item in split_list(str(config.get("content-dirs", ""))))
-    return f"{base}/{chosen.get(kind) or volumes.FOLDERS.get(kind, 'images')}"
+    return f"{base}/{volumes.directories(config).get(kind) or volumes.FOLDERS.get(kind, 'images')}"
 
 
 def shown_path(call: Call, volid: str) -> str:
