@@ -219,3 +219,13 @@ def test_lost_volumes(pve: Server, key: str, number: int) -> None:
     assert (resized.status, resized.message) == (500, text)
     moved = pve.call("POST", f"{LXC}/{vmid}/move_volume", {"volume": key, "storage": "local"})
     assert pve.done(moved) == text
+
+
+def test_what_is_off_is_shown_until_its_deletion_is_done(pve: Server) -> None:
+    """PVE takes an option that waits for its deletion out of the answer only where its value is true in Perl."""
+    vmid = pve.container(console=0, tty=1)
+    assert pve.done(pve.call("POST", f"{LXC}/{vmid}/status/start", {})) == "OK"
+    assert pve.call("PUT", f"{LXC}/{vmid}/config", {"delete": "console,tty"}).status == 200
+    config = pve.get(f"{LXC}/{vmid}/config")
+    assert config["console"] == 0
+    assert "tty" not in config

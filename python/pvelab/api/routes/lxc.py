@@ -80,11 +80,7 @@ def directory(call: Call) -> list[dict[str, str]]:
 @route("GET", ONE + "/config")
 def get_config(call: Call) -> dict[str, Any]:
     """The configuration with what is pending, or as it is now, or of a snapshot."""
-    conf = call.pve.conf(call.vmid, "lxc")
-    found = common.config_result(call, conf)
-    if not call.has("snapshot") and not call.flag("current"):
-        for key in conf.deleted:  # what is deleted is not shown, even if another value of it waits
-            found.pop(key, None)
+    found = common.config_result(call, call.pve.conf(call.vmid, "lxc"))
     return {key: value for key, value in found.items() if _readable(call, key)}
 
 
