@@ -1,4 +1,4 @@
-"""Language models of Ollama: pulls what hub.yml declares for this guest; run by aihub.adapters.services.
+"""Language models of Ollama: pulls what hub.yml declares for this guest; run by aihub.services.
 
 Models that are there and not declared stay: somebody may have made them by hand.
 """
@@ -12,8 +12,8 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
-from aihub.adapters.services import Service, Step
 from aihub.errors import TaskFailed, Unreachable
+from aihub.services.service import Service, Step
 
 _SECONDS_BETWEEN_LINES = 300  # checking the sum of tens of GB is silent work
 

@@ -8,9 +8,9 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
-from aihub.adapters.images import STAND_IN
 from aihub.model.hub import LanguageModel
 from aihub.model.resolved import Guest, Hub
+from aihub.targets.images import STAND_IN
 
 
 @pytest.fixture(scope="session")

@@ -1,4 +1,4 @@
-"""Databases, owner roles and paired logins of PostgreSQL; run by aihub.adapters.services.
+"""Databases, owner roles and paired logins of PostgreSQL; run by aihub.services.
 
 Each consumer has a database and an owner role of the same name, which can't log in, and two logins, NAME_a and
 NAME_b, that act as the owner; aihub itself is such a pair. Passwords leave this machine only as SCRAM verifiers,
@@ -12,10 +12,10 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from aihub.adapters.services import Half, Login, Service, Step
 from aihub.errors import HubError, TaskFailed, Unreachable
 from aihub.model.resolved import RECONCILE_ROLE as ADMIN
 from aihub.plan import Difference
+from aihub.services.service import Half, Login, Service, Step
 
 if TYPE_CHECKING:
     import psycopg

@@ -10,7 +10,7 @@ import psycopg
 import pytest
 from aihub.checks import tls
 from aihub.model.resolved import Instance
-from aihub.paths import State
+from aihub.state.directory import State
 
 NEAREST = "SELECT id FROM items ORDER BY embedding <-> '[1,0,0]' LIMIT 2"
 Open = Callable[..., Any]

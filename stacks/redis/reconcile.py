@@ -1,4 +1,4 @@
-"""ACL users of Valkey; run by aihub.adapters.services.
+"""ACL users of Valkey; run by aihub.services.
 
 Each consumer is one user, named like its role, that sees only keys and channels below `ROLE:` and may log in with
 either of two passwords, so that one can be replaced while the other is in use; aihub itself is such a user. Only
@@ -16,10 +16,10 @@ from dataclasses import dataclass
 from functools import cache
 from typing import TYPE_CHECKING, Any, cast
 
-from aihub.adapters.services import Half, Login, Service, Step
 from aihub.errors import HubError, TaskFailed, Unreachable
 from aihub.model.resolved import RECONCILE_ROLE as ADMIN
 from aihub.plan import Difference
+from aihub.services.service import Half, Login, Service, Step
 
 if TYPE_CHECKING:
     import redis

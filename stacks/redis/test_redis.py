@@ -10,7 +10,7 @@ import pytest
 import redis
 from aihub.checks import tls
 from aihub.model.resolved import Instance
-from aihub.paths import State
+from aihub.state.directory import State
 from redis.backoff import NoBackoff
 from redis.retry import Retry
 

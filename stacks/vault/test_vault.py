@@ -12,7 +12,7 @@ import pytest
 from aihub.checks import tls
 from aihub.checks.context import Context
 from aihub.model.resolved import Instance
-from aihub.paths import State
+from aihub.state.directory import State
 
 PORT = 8200
 FOLDER = "/var/lib/hub/vault"

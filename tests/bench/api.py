@@ -13,8 +13,8 @@ from tempfile import TemporaryDirectory
 import fleet
 import plans
 import reads
-from aihub import load
 from aihub.model.resolved import Hub
+from aihub.reading import load
 from emulator import Emulator
 from measure import Column, Figure, Measured, Race, Row, Sample, Table, Variant, ended_well
 from output import ROOT, say

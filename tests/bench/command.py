@@ -11,7 +11,7 @@ import re
 from pathlib import Path
 
 from aihub import cli
-from aihub.adapters import proxmox
+from aihub.proxmox import client as proxmox
 from aihub.steps import run
 
 

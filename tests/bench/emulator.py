@@ -16,7 +16,7 @@ from typing import Any
 from urllib.parse import quote, urlencode
 
 from aihub.model.resolved import Hub
-from aihub.provision_desired import LXC_TEMPLATE, VM_IMAGE, pool, wanted
+from aihub.proxmox.guests.desired import LXC_TEMPLATE, VM_IMAGE, pool, wanted
 from metal.rights import ROLES
 
 PASSWORD = "of-a-bench"

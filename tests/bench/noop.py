@@ -9,10 +9,12 @@ from pathlib import Path
 
 def main() -> None:
     """Load, probe, plan."""
-    from aihub import load, paths, probe
+    from aihub.guests import probe
+    from aihub.reading import load
+    from aihub.state.directory import State
 
     hub = load.load(Path(os.environ["AIHUB_HUB"]), target="lab")
-    state = paths.State(Path(os.environ["AIHUB_STATE_DIR"]))
+    state = State(Path(os.environ["AIHUB_STATE_DIR"]))
     changes, unknown = probe.plan(hub, state, "lab", probe.read(hub, state))
     print(json.dumps({"changes": [c.summary for c in changes], "unknown": list(unknown)}))
 

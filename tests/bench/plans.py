@@ -14,10 +14,10 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import keepalive
-from aihub import provision
-from aihub.adapters import proxmox_state
-from aihub.adapters.proxmox import Proxmox
 from aihub.model.resolved import Hub
+from aihub.proxmox import state as proxmox_state
+from aihub.proxmox.client import Proxmox
+from aihub.proxmox.guests import provision
 from emulator import Emulator
 from measure import Column, Figure, Measured, Race, Row, Sample, Table
 from output import say

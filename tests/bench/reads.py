@@ -13,7 +13,7 @@ from pathlib import Path
 
 import keepalive
 from aihub.model.resolved import Guest, Hub
-from aihub.provision_desired import pool
+from aihub.proxmox.guests.desired import pool
 from emulator import Emulator
 from measure import Column, Figure, Measured, Row, Table
 from output import say

@@ -11,7 +11,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from aihub.adapters import ssh
+from aihub import ssh
 from aihub.model.resolved import Hub
 from floor import script
 from measure import Variant, ended_well, last_line

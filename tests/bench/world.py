@@ -11,9 +11,11 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
-from aihub import access, load, paths
-from aihub.adapters import ssh
+from aihub import ssh
 from aihub.model.resolved import Hub
+from aihub.reading import load
+from aihub.ssh import config as ssh_config
+from aihub.state.directory import State
 
 BIN = Path(sys.executable).parent
 
@@ -24,14 +26,14 @@ class World:
 
     hub: Hub
     lab: str
-    state: paths.State
+    state: State
 
     @classmethod
     def find(cls, path: Path, lab: str) -> World:
         """The lab that `aihub up` made for a hub file."""
         hub = load.load(path, target="lab")
         name = lab or os.environ.get("AIHUB_LAB") or hub.name
-        return cls(hub, name, paths.State.of(hub.name, "lab", name))
+        return cls(hub, name, State.of(hub.name, "lab", name))
 
     @property
     def env(self) -> dict[str, str]:
@@ -142,4 +144,4 @@ def _cgroup_seconds(pid: int) -> float:
 
 def is_up(world: World) -> bool:
     """Whether there is something to measure."""
-    return world.state.ssh_config.exists() and access.NODE in access.aliases(world.state)
+    return world.state.ssh_config.exists() and ssh_config.NODE in ssh_config.aliases(world.state)

@@ -23,9 +23,14 @@ from typing import Any
 import proxmoxer.backends.https  # noqa: F401
 import requests.adapters  # noqa: F401
 import typer
-from aihub import cli, crashpoint, load, paths, provision, provision_create, provision_site, report
-from aihub.adapters import proxmox, proxmox_tasks
+from aihub import cli, crashpoint, paths, report
 from aihub.options import Options
+from aihub.proxmox import client as proxmox
+from aihub.proxmox import tasks as proxmox_tasks
+from aihub.proxmox.guests import create as provision_create
+from aihub.proxmox.guests import provision
+from aihub.proxmox.guests import site as provision_site
+from aihub.reading import load
 from aihub.steps import look
 from aihub.steps import run as steps_run
 from aihub.verbs import down, plan, trust, up  # noqa: F401

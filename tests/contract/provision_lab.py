@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from aihub.paths import State
+from aihub.state.directory import State
 
 from tests.contract.rooted import USER, Root, grant, prepare
 

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from aihub import crashpoint, process
-from aihub.adapters import lease
+from aihub.ssh import lease
 from metal.desired import Desired, from_json
 from pvelab.backend_none import host_key
 

@@ -14,10 +14,18 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from aihub import crashpoint, journal, lock, provision, provision_guest, provision_site, statefile
-from aihub.adapters import lease, proxmox, proxmox_clock, proxmox_state, proxmox_tasks
-from aihub.adapters.proxmox_errors import AccessRefused, Refused
+from aihub import crashpoint
 from aihub.errors import TaskFailed
+from aihub.proxmox import client as proxmox
+from aihub.proxmox import clock as proxmox_clock
+from aihub.proxmox import state as proxmox_state
+from aihub.proxmox import tasks as proxmox_tasks
+from aihub.proxmox.errors import AccessRefused, Refused
+from aihub.proxmox.guests import change as provision_guest
+from aihub.proxmox.guests import provision
+from aihub.proxmox.guests import site as provision_site
+from aihub.ssh import lease
+from aihub.state import journal, lock, statefile
 from aihub.steps import build, look
 from requests.adapters import HTTPAdapter
 

@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from urllib.parse import quote
 
-from aihub.leaks import CONTROLLER, LABS
+from aihub.checks.leaks import CONTROLLER, LABS
 
 from tests.lab.conftest import ROOT, Cli
 

@@ -15,8 +15,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 import pytest
-from aihub import leaks
-from aihub.checks import denials
+from aihub.checks import denials, leaks
 from aihub.checks.context import Context
 from aihub.vault.desired import desired, policy_of, text_of
 

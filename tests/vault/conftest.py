@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from aihub.adapters.vault import Vault
+from aihub.vault.client import Vault
 
 from . import local_vault, rotation_world
 from .local_vault import Server
@@ -32,7 +32,7 @@ def up(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
 @pytest.fixture
 def vault(up: Server) -> Iterator[Vault]:
     """The shared server as aihub's operator sees it."""
-    from aihub.adapters.vault import operator
+    from aihub.vault.client import operator
 
     found = up.vault()
     found.login(*operator(up.state))

@@ -6,9 +6,9 @@ import sys
 from pathlib import Path
 
 from aihub import crashpoint
-from aihub.adapters.vault import Vault
-from aihub.paths import State
+from aihub.state.directory import State
 from aihub.vault.bringup import bring_up
+from aihub.vault.client import Vault
 
 from tests.vault.local_vault import Server, small_hub
 

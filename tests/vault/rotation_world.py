@@ -25,17 +25,17 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
-from aihub import agent, secretstore
-from aihub.adapters import services
-from aihub.adapters.services import Service
-from aihub.adapters.vault import Vault, operator
 from aihub.errors import TaskFailed
 from aihub.model.resolved import Hub, Instance, Pair
-from aihub.paths import State
 from aihub.render import agent as given
-from aihub.rotation import catalog, journal, pairs
-from aihub.rotation.reach import Reach
-from aihub.vault import enrol
+from aihub.secrets import agent, enrol
+from aihub.secrets import store as secretstore
+from aihub.secrets.rotation import catalog, journal, pairs
+from aihub.secrets.rotation.reach import Reach
+from aihub.services import service as services
+from aihub.services.service import Service
+from aihub.state.directory import State
+from aihub.vault.client import Vault, operator
 
 from . import local_vault, rotation_services
 from .local_vault import Server, _Forward, _free_port, in_memory

@@ -7,12 +7,13 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 import pytest
-from aihub.adapters.vault import Vault, operator
-from aihub.adapters.vault_errors import Denied, Refused
 from aihub.errors import CheckFailed, Conflict, InvalidInput, PreconditionFailed, TaskFailed
-from aihub.secretstore import ensure
-from aihub.vault import enrol, setup
+from aihub.secrets import enrol
+from aihub.secrets.store import ensure
+from aihub.vault import setup
+from aihub.vault.client import Vault, operator
 from aihub.vault.desired import approle, desired, text_of
+from aihub.vault.errors import Denied, Refused
 
 from .local_vault import OTHER, Server, flavoured
 

@@ -13,12 +13,12 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import pytest
-from aihub import agent, secretstore
-from aihub.adapters.vault import Vault
 from aihub.errors import CheckFailed
 from aihub.model.resolved import approle_id
 from aihub.render import agent as given
-from aihub.vault import enrol
+from aihub.secrets import agent, enrol
+from aihub.secrets import store as secretstore
+from aihub.vault.client import Vault
 
 from .local_vault import Server, in_memory
 

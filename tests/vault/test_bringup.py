@@ -10,12 +10,12 @@ import sys
 from pathlib import Path
 
 import pytest
-from aihub.adapters import certificates
-from aihub.adapters.vault import operator
-from aihub.adapters.vault_errors import Denied
 from aihub.errors import PreconditionFailed
-from aihub.secretstore import ensure, missing
-from aihub.vault import bringup, desired, kits, pending, setup
+from aihub.secrets import kits
+from aihub.secrets.store import ensure, missing
+from aihub.vault import bringup, certificates, desired, pending, setup
+from aihub.vault.client import operator
+from aihub.vault.errors import Denied
 
 from . import local_vault
 from .local_vault import OTHER, ROOT, Server

@@ -8,11 +8,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from aihub.adapters.vault import Vault
 from aihub.checks import denials
 from aihub.checks.shell import Shell
 from aihub.render import agent as given
-from aihub.secretstore import ensure
+from aihub.secrets.store import ensure
+from aihub.vault.client import Vault
 from aihub.vault.desired import approle, desired, policy_of, text_of
 
 from .local_vault import Server

@@ -6,9 +6,11 @@ import json
 from pathlib import Path
 
 import pytest
-from aihub import access, leaks, secretstore
-from aihub.adapters.vault import Vault, operator
-from aihub.leaks import CONTROLLER, Known
+from aihub.checks import leaks
+from aihub.checks.leaks import CONTROLLER, Known
+from aihub.secrets import store as secretstore
+from aihub.ssh import config as ssh_config
+from aihub.vault.client import Vault, operator
 
 from .local_vault import Server
 
@@ -17,7 +19,7 @@ pytestmark = pytest.mark.slow
 
 @pytest.fixture
 def known(up: Server, vault: Vault) -> Known:
-    access.ensure_key(up.state)
+    ssh_config.ensure_key(up.state)
     up.state.token.write_text("aihub@pve!hub=0f8fad5b-d9cb-469f-a165-70867728950e\n")
     secretstore.ensure(up.hub, vault)
     return leaks.known(up.hub, up.state, vault)

@@ -12,9 +12,9 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 
 import pytest
-from aihub.adapters.vault import operator
-from aihub.adapters.vault_errors import Denied
-from aihub.rotation import journal
+from aihub.secrets.rotation import journal
+from aihub.vault.client import operator
+from aihub.vault.errors import Denied
 
 from . import rotation_world
 from .rotation_client import Driver, driven

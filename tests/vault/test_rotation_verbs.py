@@ -9,11 +9,12 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from aihub import agent, load, rotation
-from aihub.adapters.vault import Vault
 from aihub.errors import TaskFailed
 from aihub.options import Options
+from aihub.reading import load
+from aihub.secrets import agent, rotation
 from aihub.steps import run as steps_run
+from aihub.vault.client import Vault
 from aihub.verbs.secrets import rotate, status
 
 from . import rotation_world

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import pytest
-from aihub.vault import bringup, enrol, kits
+from aihub.secrets import enrol, kits
+from aihub.vault import bringup
 from aihub.vault.status import status
 
 from .local_vault import OTHER, Server

@@ -12,11 +12,10 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
-from aihub.adapters import certificates
-from aihub.adapters.vault import Vault, operator
-from aihub.adapters.vault_errors import Denied, Moved, NotReady, Refused, Silent
 from aihub.errors import HubError, PreconditionFailed
-from aihub.vault import bringup, desired, pending, setup
+from aihub.vault import bringup, certificates, desired, pending, setup
+from aihub.vault.client import Vault, operator
+from aihub.vault.errors import Denied, Moved, NotReady, Refused, Silent
 
 from .local_vault import OTHER, Server
 

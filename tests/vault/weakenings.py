@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
-from aihub.rotation import journal, pairs
-from aihub.rotation.journal import Page
-from aihub.rotation.pairs import Rotation
+from aihub.secrets.rotation import journal, pairs
+from aihub.secrets.rotation.journal import Page
+from aihub.secrets.rotation.pairs import Rotation
 
 
 def apply(name: str) -> dict[str, Any]:

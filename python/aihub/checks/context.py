@@ -10,19 +10,20 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, cast
 
-from aihub import access, paths, process
+from aihub import paths, process, ssh
 from aihub.errors import PreconditionFailed, Unreachable
 from aihub.model.resolved import Hub
+from aihub.state.directory import State
 
 from .shell import Shells
 
 if TYPE_CHECKING:
     import docker
 
-    from aihub.adapters.vault import Vault
+    from aihub.vault.client import Vault
 
 Target = Literal["lab", "pve"]
-NODE = access.NODE  # the alias of the Proxmox host
+NODE = ssh.NODE  # the alias of the Proxmox host
 
 
 class Context:
@@ -54,17 +55,17 @@ class Context:
     @cached_property
     def hub(self) -> Hub:
         """The hub file, loaded and resolved."""
-        from aihub import load
+        from aihub.reading import load
 
         return load.load(self.path, target=self.target)
 
     @cached_property
-    def state(self) -> paths.State:
+    def state(self) -> State:
         """The state of this hub on this target. Raises PreconditionFailed when it was never brought up."""
         if self._state_directory:
-            state = paths.State(Path(self._state_directory))
+            state = State(Path(self._state_directory))
         else:
-            state = paths.State.of(self.hub.name, self.target, self._lab or self.hub.name)
+            state = State.of(self.hub.name, self.target, self._lab or self.hub.name)
         if not state.ssh_config.exists():
             raise PreconditionFailed(
                 f"there is no {state.ssh_config}: this hub was never brought up here",
@@ -75,14 +76,14 @@ class Context:
     @cached_property
     def shells(self) -> Shells:
         """The open shells, closed with the context."""
-        shells = Shells(lambda alias: [*access.argv(self.state, alias, "-T"), "--", "sh"])
+        shells = Shells(lambda alias: [*ssh.argv(self.state, alias, "-T"), "--", "sh"])
         self._ends.callback(shells.close)
         return shells
 
     @cached_property
     def vault(self) -> Vault:
         """The vault, logged in as the operator. Raises NotReady and Unreachable."""
-        from aihub.adapters import vault
+        from aihub.vault import client as vault
 
         return self._ends.enter_context(vault.opened(self.hub, self.state))
 
@@ -117,7 +118,8 @@ class Context:
     def docker(self, guest: str) -> docker.DockerClient:
         """Docker of a guest, read over its forwarded socket."""
         if guest not in self._dockers:
-            from aihub.adapters import containers, ssh
+            from aihub import ssh
+            from aihub.guests import containers
 
             socket_path = self.state.control / f"check-{guest[:20]}-{os.getpid()}"
             self._ends.enter_context(ssh.forward(self.state, guest, socket_path, "/var/run/docker.sock"))
@@ -135,7 +137,7 @@ class Context:
         for _ in range(3):  # somebody may take the free port before ssh does
             port = _free_port()
             spec = f"127.0.0.1:{port}:{place}"
-            made = process.run(access.argv(self.state, guest, "-O", "forward", "-L", spec), check=False, timeout=30)
+            made = process.run(ssh.argv(self.state, guest, "-O", "forward", "-L", spec), check=False, timeout=30)
             if made.returncode == 0:
                 self._ends.callback(self._cancel, guest, spec)
                 return port
@@ -143,7 +145,7 @@ class Context:
         raise Unreachable(f"no forward to {place}: {problem}", where=guest)
 
     def _cancel(self, guest: str, spec: str) -> None:
-        process.run(access.argv(self.state, guest, "-O", "cancel", "-L", spec), check=False, timeout=30)
+        process.run(ssh.argv(self.state, guest, "-O", "cancel", "-L", spec), check=False, timeout=30)
 
 
 def _free_port() -> int:

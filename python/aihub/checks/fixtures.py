@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from aihub import paths
 from aihub.model.resolved import Guest, Hub, Instance
+from aihub.state.directory import State
 
 from . import probes
 from .context import Context, Target
@@ -31,7 +31,7 @@ def hub(context: Context) -> Hub:
 
 
 @pytest.fixture(scope="session")
-def state(context: Context) -> paths.State:
+def state(context: Context) -> State:
     """The files of this hub on this target."""
     return context.state
 

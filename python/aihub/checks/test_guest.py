@@ -9,9 +9,9 @@ from typing import Any
 
 import pytest
 
-from aihub import access, process
+from aihub import process, ssh
 from aihub.model.resolved import Guest, Hub
-from aihub.paths import State
+from aihub.state.directory import State
 
 from . import probes
 from .context import Context
@@ -119,7 +119,7 @@ def test_password_attempt(state: State, guest: Guest) -> None:
     """a login without our key is refused"""
     options = ["-o", "ControlPath=none", "-o", "PubkeyAuthentication=no", "-o", "NumberOfPasswordPrompts=0"]
     methods = ["-o", "PreferredAuthentications=password,keyboard-interactive,none"]
-    attempt = process.run([*access.argv(state, guest.name, *options, *methods), "true"], check=False, timeout=30)
+    attempt = process.run([*ssh.argv(state, guest.name, *options, *methods), "true"], check=False, timeout=30)
     last = attempt.stderr.decode(errors="replace").strip().splitlines()[-1:]
     assert attempt.returncode == 255
     assert "Permission denied (publickey)" in "".join(last)

@@ -7,11 +7,11 @@ from pathlib import Path
 
 import pytest
 
-from aihub import leaks
-from aihub.leaks import Found, Scans
 from aihub.model.resolved import Guest, Hub
 
+from . import leaks
 from .context import NODE, Context
+from .leaks import Found, Scans
 from .subjects import subject_of
 
 HERE = Path(__file__)

@@ -9,13 +9,12 @@ from typing import Any
 
 import pytest
 
-from aihub import agent
-from aihub.adapters import vault as vaults
-from aihub.adapters.vault_errors import Denied
 from aihub.model.resolved import Guest, Hub, Instance, approle_id
-from aihub.paths import State
-from aihub.vault import kits
+from aihub.secrets import agent, kits
+from aihub.state.directory import State
+from aihub.vault import client as vaults
 from aihub.vault.desired import approle
+from aihub.vault.errors import Denied
 
 from . import denials, tls
 from .context import NODE, Context, Target

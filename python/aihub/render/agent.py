@@ -15,7 +15,7 @@ CA = Path("vault", "ca.pem")  # in the state directory: the hub's root certifica
 @cache
 def program() -> str:
     """The agent's source."""
-    return (Path(__file__).parents[1] / "agent" / "on_guest.py").read_text()
+    return (Path(__file__).parents[1] / "secrets" / "agent" / "on_guest.py").read_text()
 
 
 def config(hub: Hub, guest: str) -> dict[str, Any]:

@@ -7,9 +7,9 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-from aihub import document
 from aihub.model.resolved import Instance
 from aihub.paths import ROOT, STACKS
+from aihub.reading import document
 
 ROLES = ROOT / "roles"
 

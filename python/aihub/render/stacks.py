@@ -10,10 +10,10 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-from aihub import document
 from aihub.errors import InvalidInput
 from aihub.model.resolved import Guest, Hub, Instance
 from aihub.paths import ROOT, STACKS
+from aihub.reading import document
 
 from .sources import flavour_of, tree
 

@@ -12,7 +12,7 @@ from typing import Any
 
 from aihub.errors import PreconditionFailed
 from aihub.model.resolved import Guest, Hub, Instance
-from aihub.paths import State
+from aihub.state.directory import State
 
 from . import agent
 from .sources import packages, role_hash

@@ -7,7 +7,8 @@ from dataclasses import asdict, dataclass
 from datetime import datetime
 from typing import Any
 
-from ..rotation import Outcome
+from aihub.secrets.rotation import Outcome
+
 from .console import BAD, CHANGED, FAINT, GOOD, NAME, out, table, text
 
 

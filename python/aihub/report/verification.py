@@ -7,7 +7,8 @@ from itertools import groupby
 
 from rich.table import Table
 
-from ..adapters.checks import CheckResult
+from aihub.checks.runner import CheckResult
+
 from .console import BAD, CHANGED, FAINT, GOOD, NAME, out, table, text
 
 MARKS = {"passed": ("✔", GOOD), "failed": ("✘", BAD), "skipped": ("○", CHANGED)}

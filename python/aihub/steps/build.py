@@ -5,9 +5,15 @@ from __future__ import annotations
 import time
 from collections.abc import Collection, Mapping, Sequence
 
-from .. import access, lab, probe, provision, render, report
-from ..adapters import guests, images, node, services, ssh
-from ..adapters.proxmox_errors import Changed
+from aihub import render, report, ssh
+from aihub.guests import ansible as guests
+from aihub.guests import probe
+from aihub.node import metal as node
+from aihub.proxmox.errors import Changed
+from aihub.proxmox.guests import provision
+from aihub.services import service as services
+from aihub.targets import images, lab
+
 from ..errors import PreconditionFailed, Unreachable
 from ..model.resolved import Instance
 from ..plan import Change, Plan
@@ -68,7 +74,7 @@ def make_guests(run: Run) -> None:
             progress(guest.name, "first contact")
             ssh.close(run.state, guest.name)  # a shared connection may still lead to a predecessor
             address = str(run.hub.guests[guest.name].address)
-            access.scan_and_pin(run.state, guest.name, address, guest.fingerprints)
+            ssh.scan_and_pin(run.state, guest.name, address, guest.fingerprints)
             provision.contacted(run.journal, run.hub, guest.name)
             progress.done(guest.name, "runs, host key pinned")
 

@@ -5,14 +5,20 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 
-from .. import agent, probe, provision, report, rotation, secretstore
-from ..adapters import node, services
-from ..adapters.proxmox_errors import AccessRefused
-from ..adapters.proxmox_state import Actual
+from aihub import report
+from aihub.guests import probe
+from aihub.node import metal as node
+from aihub.proxmox.errors import AccessRefused
+from aihub.proxmox.guests import provision
+from aihub.proxmox.state import Actual
+from aihub.secrets import agent, enrol, kits, rotation
+from aihub.secrets import store as secretstore
+from aihub.services import service as services
+from aihub.vault import setup
+
 from ..errors import PreconditionFailed
 from ..model.delivery import delivered
 from ..plan import Change, Plan
-from ..vault import enrol, kits, setup
 from . import secrets
 from .run import Run
 

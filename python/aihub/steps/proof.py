@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from aihub.checks import runner as checks
+from aihub.targets import images
+
 from .. import report
-from ..adapters import checks, images
 from ..errors import DONE, CheckFailed
 from .run import Run
 

@@ -4,8 +4,11 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from .. import access, lab, lock, render, report, statefile
-from ..adapters import node
+from aihub import render, report, ssh
+from aihub.node import metal as node
+from aihub.state import lock, statefile
+from aihub.targets import lab
+
 from ..errors import HubError, PreconditionFailed
 from .run import Run
 
@@ -17,7 +20,7 @@ def make_lab(run: Run) -> None:
     name = run.options.lab_name(run.hub.name)
     with report.progress(f"lab {name}") as progress:
         progress("lab", "network, API and node come up")
-        run.world = lab.up(run.hub, run.state, name, access.ensure_key(run.state))
+        run.world = lab.up(run.hub, run.state, name, ssh.ensure_key(run.state))
     _trust_lab(run, run.world)
 
 
@@ -44,7 +47,7 @@ def be_trusted(run: Run) -> None:
     if run.options.target == "pve":
         if not run.state.certificate.exists():
             raise PreconditionFailed("this node was never met from here", hint="aihub trust")
-        access.write(run.hub, run.state, access.Pve())
+        ssh.write(run.hub, run.state, ssh.Pve())
 
 
 def take_lease(run: Run) -> None:

@@ -7,19 +7,23 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 
-from .. import access, lab, load, lock, statefile
-from ..adapters import node, ssh
-from ..adapters.checks import CheckResult
-from ..adapters.proxmox import Proxmox
-from ..adapters.vault import Vault
-from ..adapters.vault import opened as vault_opened
+from aihub import ssh
+from aihub.checks.runner import CheckResult
+from aihub.node import metal as node
+from aihub.proxmox.client import Proxmox
+from aihub.reading import load
+from aihub.services.secrets import Entry
+from aihub.state import lock, statefile
+from aihub.state.directory import State
+from aihub.state.journal import Journal
+from aihub.targets import lab
+from aihub.vault.client import Vault
+from aihub.vault.client import opened as vault_opened
+
 from ..errors import PreconditionFailed
-from ..journal import Journal
 from ..model.resolved import Hub
 from ..options import Options
-from ..paths import State
 from ..plan import Plan
-from ..secretstore import Entry
 
 API_PORT = 8006
 
@@ -111,13 +115,13 @@ class Run:
     @property
     def keys(self) -> tuple[str, ...]:
         """The public keys that get into a new guest: ours, then the operators'."""
-        return (access.ensure_key(self.state), *self.hub.operator_keys)
+        return (ssh.ensure_key(self.state), *self.hub.operator_keys)
 
     def proxmox(self) -> Proxmox:
         """The API with the hub's token. Raises PreconditionFailed when there is none yet."""
         if not self.state.token.exists():
             raise PreconditionFailed("there is no API token yet", where=str(self.state.directory), hint="aihub up")
-        host, port = access.node_address(self.hub), API_PORT
+        host, port = ssh.node_address(self.hub), API_PORT
         if self.world:
             host, port = self.world.api_host, self.world.api_port
         return Proxmox(host, port, self.state.token.read_text(), self.state.certificate)

@@ -7,15 +7,18 @@ from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 
-from .. import agent, report, rotation, secretstore
-from ..adapters import node, ssh
-from ..adapters import vault as vaults
-from ..adapters.vault import Vault
-from ..adapters.vault_errors import Denied, NotReady
+from aihub import report, ssh
+from aihub.guests.probe import ask
+from aihub.node import metal as node
+from aihub.secrets import agent, enrol, kits, rotation
+from aihub.secrets import store as secretstore
+from aihub.vault import bringup, pending
+from aihub.vault import client as vaults
+from aihub.vault.client import Vault
+from aihub.vault.errors import Denied, NotReady
+
 from ..errors import PreconditionFailed, Unreachable
 from ..model.resolved import Hub, Instance
-from ..probe import ask
-from ..vault import bringup, enrol, kits, pending
 from .run import Run
 
 TLS = "/var/lib/hub/vault/tls"

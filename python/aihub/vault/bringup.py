@@ -12,15 +12,16 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 
-from ..adapters import certificates
-from ..adapters.vault import Vault, operator
-from ..adapters.vault_calls import Health
-from ..adapters.vault_errors import Denied
+from aihub.secrets import kits
+from aihub.state.directory import State
+from aihub.state.statefile import replace as replace_file
+
 from ..errors import PreconditionFailed
 from ..model.resolved import Hub
-from ..paths import State
-from ..statefile import replace as replace_file
-from . import desired, kits, pending, setup
+from . import certificates, desired, pending, setup
+from .calls import Health
+from .client import Vault, operator
+from .errors import Denied
 from .pending import Pending
 from .setup import Say
 

@@ -10,12 +10,13 @@ import json
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from ..adapters import certificates
-from ..adapters.certificates import Authority, Issued
+from aihub.state.directory import State
+from aihub.state.statefile import replace as replace_file
+
 from ..errors import HubError, PreconditionFailed
 from ..model.resolved import Hub
-from ..paths import State
-from ..statefile import replace as replace_file
+from . import certificates
+from .certificates import Authority, Issued
 
 FORMAT = 1
 

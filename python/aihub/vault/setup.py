@@ -10,11 +10,11 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from ..adapters.vault import Vault
 from ..errors import Conflict, HubError
 from ..model.resolved import Hub
 from ..plan import Change, Difference
 from . import desired as wanted
+from .client import Vault
 from .desired import Desired
 
 Say = Callable[[str], None]

@@ -5,12 +5,14 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from ..adapters.vault import Vault, connected, operator
+from aihub.secrets import enrol, kits
+from aihub.secrets.enrol import Login
+from aihub.state.directory import State
+
 from ..errors import HubError
 from ..model.resolved import Hub
-from ..paths import State
-from . import enrol, kits, setup
-from .enrol import Login
+from . import setup
+from .client import Vault, connected, operator
 
 
 @dataclass(frozen=True)

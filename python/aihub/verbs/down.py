@@ -4,9 +4,14 @@ from __future__ import annotations
 
 import shutil
 
-from .. import lab, provision, report
-from ..adapters import node, proxmox_root, proxmox_state
-from ..adapters.proxmox_errors import AccessRefused
+from aihub import report
+from aihub.node import metal as node
+from aihub.proxmox import root as proxmox_root
+from aihub.proxmox import state as proxmox_state
+from aihub.proxmox.errors import AccessRefused
+from aihub.proxmox.guests import provision
+from aihub.targets import lab
+
 from ..errors import DONE, PreconditionFailed
 from ..options import Options
 from ..steps import reach

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import sys
 
-from .. import graph, load
+from aihub.reading import load
+from aihub.render import graph
+
 from ..options import Options
 
 

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import sys
 
-from .. import init
+from aihub.reading import init
+
 from ..options import Options
 
 

@@ -5,9 +5,11 @@ from __future__ import annotations
 import json
 import sys
 
-from .. import load, render
+from aihub import render
+from aihub.reading import load
+from aihub.state.directory import State
+
 from ..options import Options
-from ..paths import State
 
 
 def run(options: Options) -> int:

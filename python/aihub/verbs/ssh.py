@@ -5,10 +5,12 @@ from __future__ import annotations
 import os
 import sys
 
-from .. import access, load
+from aihub import ssh
+from aihub.reading import load
+from aihub.state.directory import State
+
 from ..errors import InvalidInput, PreconditionFailed
 from ..options import Options
-from ..paths import State
 
 
 def run(options: Options) -> int:
@@ -16,11 +18,11 @@ def run(options: Options) -> int:
     hub = load.load(options.hub, target=options.target)
     state = State.of(hub.name, options.target, options.lab_name(hub.name))
     guest, *command = options.only
-    known = [access.NODE, *hub.guests]
+    known = [ssh.NODE, *hub.guests]
     if guest not in known:
         raise InvalidInput(f"there is no guest {guest}", hint=f"one of: {', '.join(known)}")
     if not state.ssh_config.exists():
         raise PreconditionFailed("this hub was never brought up from here", where=str(state.directory), hint="aihub up")
-    argv = [*access.argv(state, guest), *(["--", *command] if command else [])]
+    argv = [*ssh.argv(state, guest), *(["--", *command] if command else [])]
     sys.stdout.flush()
     os.execvp(argv[0], argv)  # noqa: S606

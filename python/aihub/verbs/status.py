@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from .. import access, report
-from ..adapters.proxmox_state import Actual
+from aihub import report, ssh
+from aihub.proxmox.state import Actual
+
 from ..errors import DONE
 from ..options import Options
 from ..steps import proof, reach
@@ -26,7 +27,7 @@ def run(options: Options) -> int:
 
 def _rows(run: Run, actual: Actual) -> list[report.StatusRow]:
     ((node, spec),) = run.hub.nodes.items()
-    rows = [report.StatusRow(node, "node", "", str(spec.address), "running", note=access.NODE)]
+    rows = [report.StatusRow(node, "node", "", str(spec.address), "running", note=ssh.NODE)]
     for guest in run.hub.guests.values():
         have = actual.guests.get(guest.vmid)
         state = have.status if have and have.belongs_to(run.hub.id) else "absent"

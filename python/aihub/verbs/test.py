@@ -20,7 +20,7 @@ BUILD = ROOT / "build"
 LONG_RESULT = BUILD / "test-long.json"
 LONG_TESTS = (  # the first shares its work out itself
     ("tests/contract/test_crash_safety.py",),
-    ("tests/unit/aihub/test_mutations.py", "-n", "2"),
+    ("tests/unit/aihub/reading/test_mutations.py", "-n", "2"),
 )
 KILLS, CHANGED_FILES = "AIHUB_CRASH_RANDOM", "AIHUB_MUTATIONS"
 DAILY = {"AIHUB_CRASH_POINTS": "all", KILLS: "200", CHANGED_FILES: "2000"}

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from aihub.node import metal as node
+
 from .. import report
-from ..adapters import node
 from ..errors import DONE
 from ..options import Options
 from ..steps.run import opened

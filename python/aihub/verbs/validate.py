@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from .. import load, report
+from aihub import report
+from aihub.reading import load
+
 from ..errors import InvalidInput
 from ..options import Options
 

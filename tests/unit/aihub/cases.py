@@ -9,8 +9,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from aihub import load
 from aihub.errors import InvalidInput, Problem
+from aihub.reading import load
 
 CASES = Path(__file__).parents[2] / "cases"
 STACKS = CASES / "stacks"

@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Mapping
 from datetime import UTC, datetime
 
-from aihub.adapters.vault_errors import Moved
-from aihub.secretstore import Entry
+from aihub.services.secrets import Entry
+from aihub.vault.errors import Moved
 
 
 class Memory:
-    """secretstore.Secrets without a server."""
+    """services.secrets.Secrets without a server."""
 
     def __init__(self) -> None:
         self.entries: dict[str, Entry] = {}

@@ -11,7 +11,7 @@ from copy import deepcopy
 from dataclasses import dataclass
 from typing import Any
 
-from aihub import document, schema
+from aihub.reading import document, schema
 
 from tests.unit.aihub import cases
 

@@ -10,7 +10,7 @@ from pathlib import Path
 from types import ModuleType
 
 import pytest
-from aihub import load
+from aihub.reading import load
 
 Bench = Callable[[str], ModuleType]
 

@@ -9,10 +9,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from aihub import load, paths
-from aihub.adapters import services
-from aihub.adapters.services import Service
-from aihub.secretstore import Entry
+from aihub import paths
+from aihub.reading import load
+from aihub.services import service as services
+from aihub.services.secrets import Entry
+from aihub.services.service import Service
 
 PASSWORDS = {"verify_a": "first", "verify_b": "second"}
 

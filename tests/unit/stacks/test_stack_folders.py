@@ -7,9 +7,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from aihub import document, load, paths
+from aihub import paths
 from aihub.model.delivery import delivered
 from aihub.model.stack import Stack
+from aihub.reading import document, load
 
 NAMES = load.stack_names()
 EXACT = re.compile(r"[a-z0-9./-]+:[A-Za-z0-9_.-]*[0-9]+\.[0-9]+[A-Za-z0-9_.-]*")

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from ... import lock
+from aihub.state import lock
+
 from ...steps.run import Run
 
 

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from aihub.secrets import kits
+from aihub.state.statefile import replace as replace_file
+
 from ... import report
 from ...errors import DONE, InvalidInput, PreconditionFailed
 from ...options import Options
-from ...statefile import replace as replace_file
 from ...steps.run import Run, opened
-from ...vault import kits
 
 
 def run(options: Options) -> int:

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from aihub.secrets import enrol
+
 from ... import report
 from ...errors import DONE, PreconditionFailed
 from ...options import Options
 from ...steps import reach
 from ...steps.run import opened, perform
-from ...vault import enrol
 from . import alone
 
 

@@ -5,11 +5,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 
-from ... import report, rotation
+from aihub import report
+from aihub.secrets import rotation
+from aihub.secrets.rotation import catalog
+from aihub.secrets.rotation.catalog import Rotatable
+
 from ...errors import DONE, InvalidInput, PreconditionFailed
 from ...options import Options
-from ...rotation import catalog
-from ...rotation.catalog import Rotatable
 from ...steps import reach, secrets
 from ...steps.run import Run, Step, opened, perform
 from . import alone, status

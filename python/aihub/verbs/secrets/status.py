@@ -6,15 +6,16 @@ from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime
 from typing import Any
 
-from ... import agent, report, rotation
-from ...adapters import vault as vaults
-from ...adapters.vault_errors import NotReady
+from aihub import report
+from aihub.secrets import agent, enrol, kits, rotation
+from aihub.secrets.rotation import ages, catalog
+from aihub.vault import client as vaults
+from aihub.vault.errors import NotReady
+
 from ...errors import DONE, HubError
 from ...options import Options
-from ...rotation import ages, catalog
 from ...steps import reach
 from ...steps.run import Run, opened, perform
-from ...vault import enrol, kits
 
 Fact = tuple[str, str, bool]
 

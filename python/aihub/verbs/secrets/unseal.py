@@ -4,13 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from aihub.secrets import kits
+from aihub.vault import bringup
+from aihub.vault import client as vaults
+
 from ... import report
-from ...adapters import vault as vaults
 from ...errors import DONE, InvalidInput, PreconditionFailed
 from ...options import Options
 from ...steps import reach
 from ...steps.run import opened, perform
-from ...vault import bringup, kits
 
 
 def run(options: Options) -> int:

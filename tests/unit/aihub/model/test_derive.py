@@ -7,8 +7,8 @@ from ipaddress import IPv4Address
 from pathlib import Path
 
 import pytest
-from aihub import load
 from aihub.model.resolved import Certificate, Consumer, Hub, bridge_of, mac_of
+from aihub.reading import load
 
 from tests.unit.aihub import cases
 

@@ -11,10 +11,12 @@ from ipaddress import IPv4Network
 from pathlib import Path
 
 import pytest
-from aihub import load, paths, render
+from aihub import paths, render
 from aihub.errors import PreconditionFailed
 from aihub.model.resolved import Hub
+from aihub.reading import load
 from aihub.render import variables
+from aihub.state.directory import State
 
 HOSTILE = "{{ lookup('pipe', 'touch PWNED') }}"
 
@@ -25,8 +27,8 @@ def hub() -> Hub:
 
 
 @pytest.fixture
-def state(tmp_path: Path) -> paths.State:
-    state = paths.State(tmp_path / "state")
+def state(tmp_path: Path) -> State:
+    state = State(tmp_path / "state")
     state.make()
     state.key.with_suffix(".pub").write_text("ssh-ed25519 AAAA controller\n")
     return state
@@ -41,7 +43,7 @@ def texts(value: object) -> list[object]:
     return [value] if isinstance(value, str) else []
 
 
-def test_every_text_is_marked_as_data(hub: Hub, state: paths.State) -> None:
+def test_every_text_is_marked_as_data(hub: Hub, state: State) -> None:
     found = render.inventory(hub, state, "lab")
     assert texts(found["_meta"]["hostvars"]) == []
     assert set(found["_meta"]["hostvars"]) == set(hub.guests)
@@ -66,32 +68,32 @@ def test_a_hostile_text_stays_text_in_ansible(tmp_path: Path) -> None:
     assert not list(tmp_path.rglob("PWNED"))
 
 
-def test_guests_without_a_way_out_use_the_egress_proxy(hub: Hub, state: paths.State) -> None:
+def test_guests_without_a_way_out_use_the_egress_proxy(hub: Hub, state: State) -> None:
     found = render.hostvars(hub, state, "lab")
     assert found["private-ai"]["base_proxy"] == "http://10.10.10.12:3128"
     assert found["db"]["base_proxy"] == ""
     assert "10.10.20.0/24" in found["private-ai"]["docker_no_proxy"]
 
 
-def test_the_kernel_of_a_lab_vm_is_not_its_own(hub: Hub, state: paths.State) -> None:
+def test_the_kernel_of_a_lab_vm_is_not_its_own(hub: Hub, state: State) -> None:
     assert not render.hostvars(hub, state, "lab")["private-ai"]["base_owns_kernel"]
     assert render.hostvars(hub, state, "pve")["private-ai"]["base_owns_kernel"]
 
 
-def test_a_guest_hears_of_its_own_flows_only(hub: Hub, state: paths.State) -> None:
+def test_a_guest_hears_of_its_own_flows_only(hub: Hub, state: State) -> None:
     for name, values in render.hostvars(hub, state, "lab").items():
         mine = {(f.source, f.port) for f in hub.flows if f.destination == str(hub.guests[name].address)}
         assert {(f["source"], f["port"]) for f in values["firewall_flows"]} == mine
 
 
-def test_behind_an_external_router_ssh_comes_from_the_nodes_own_address(hub: Hub, state: paths.State) -> None:
+def test_behind_an_external_router_ssh_comes_from_the_nodes_own_address(hub: Hub, state: State) -> None:
     network = hub.file.network.model_copy(update={"gateway": "external"})
     routed = replace(hub, file=hub.file.model_copy(update={"network": network}))
     assert render.hostvars(hub, state, "lab")["db"]["firewall_ssh_from"] == "10.10.10.1"
     assert render.hostvars(routed, state, "lab")["db"]["firewall_ssh_from"] == "192.168.1.10"
 
 
-def test_operator_keys_come_after_the_controllers(hub: Hub, state: paths.State) -> None:
+def test_operator_keys_come_after_the_controllers(hub: Hub, state: State) -> None:
     changed = replace(hub, operator_keys=("ssh-ed25519 BBBB operator",))
     keys = render.hostvars(changed, state, "lab")["db"]["ssh_authorized_keys"]
     assert keys == ["ssh-ed25519 AAAA controller", "ssh-ed25519 BBBB operator"]
@@ -99,20 +101,20 @@ def test_operator_keys_come_after_the_controllers(hub: Hub, state: paths.State) 
 
 def test_without_a_controller_key_nothing_is_rendered(hub: Hub, tmp_path: Path) -> None:
     with pytest.raises(PreconditionFailed, match="no key yet"):
-        render.inventory(hub, paths.State(tmp_path), "lab")
+        render.inventory(hub, State(tmp_path), "lab")
 
 
-def test_hashes_are_stable(hub: Hub, state: paths.State) -> None:
+def test_hashes_are_stable(hub: Hub, state: State) -> None:
     assert render.desired(hub, state, "lab") == render.desired(hub, state, "lab")
 
 
-def test_a_new_operator_key_concerns_role_ssh_only(hub: Hub, state: paths.State) -> None:
+def test_a_new_operator_key_concerns_role_ssh_only(hub: Hub, state: State) -> None:
     before = render.desired(hub, state, "lab")["db"]
     after = render.desired(replace(hub, operator_keys=("ssh-ed25519 BBBB new",)), state, "lab")["db"]
     assert {key for key in before if before[key] != after[key]} == {"ssh"}
 
 
-def test_a_new_registry_ca_concerns_role_docker_only(hub: Hub, state: paths.State) -> None:
+def test_a_new_registry_ca_concerns_role_docker_only(hub: Hub, state: State) -> None:
     before = render.desired(hub, state, "lab")["db"]
     (state.directory / render.LAB_CA).write_text("-----BEGIN CERTIFICATE-----\n")
     after = render.desired(hub, state, "lab")["db"]
@@ -120,7 +122,7 @@ def test_a_new_registry_ca_concerns_role_docker_only(hub: Hub, state: paths.Stat
     assert render.hostvars(hub, state, "pve")["db"]["docker_ca"] == ""
 
 
-def test_another_flow_concerns_role_firewall_of_its_guest_only(hub: Hub, state: paths.State) -> None:
+def test_another_flow_concerns_role_firewall_of_its_guest_only(hub: Hub, state: State) -> None:
     flow = replace(hub.flows[0], port=4242)
     before, after = (render.desired(h, state, "lab") for h in (hub, replace(hub, flows=(*hub.flows, flow))))
     changed = {(name, key) for name in before for key in before[name] if before[name][key] != after[name][key]}
@@ -128,13 +130,13 @@ def test_another_flow_concerns_role_firewall_of_its_guest_only(hub: Hub, state: 
     assert changed == {(target, "firewall")}
 
 
-def test_only_guests_with_stacks_get_docker(hub: Hub, state: paths.State) -> None:
+def test_only_guests_with_stacks_get_docker(hub: Hub, state: State) -> None:
     found = render.inventory(hub, state, "lab")
     assert set(found["containers"]["hosts"]) == {i.guest.name for i in hub.instances}
     assert "docker" not in render.desired(hub, state, "lab")["backup"]
 
 
-def test_guests_with_secrets_get_an_agent_that_knows_nobody_elses(hub: Hub, state: paths.State) -> None:
+def test_guests_with_secrets_get_an_agent_that_knows_nobody_elses(hub: Hub, state: State) -> None:
     found = render.inventory(hub, state, "lab")
     assert set(found["agents"]["hosts"]) == set(hub.agents)
     config = render.hostvars(hub, state, "lab")["private-ai"]["vault_agent_config"]

@@ -6,9 +6,10 @@ import json
 from pathlib import Path
 
 import pytest
-from aihub import load, paths, render
+from aihub import paths, render
 from aihub.errors import InvalidInput
 from aihub.model.resolved import Hub
+from aihub.reading import load
 from aihub.render import stacks
 
 

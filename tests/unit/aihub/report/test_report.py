@@ -7,10 +7,11 @@ import json
 from pathlib import Path
 
 import pytest
-from aihub import load, paths, report
-from aihub.adapters.checks import CheckResult
+from aihub import paths, report
+from aihub.checks.runner import CheckResult
 from aihub.errors import Conflict, InvalidInput, Problem
 from aihub.plan import Change, Difference, Plan
+from aihub.reading import load
 from aihub.report import problems
 from rich.console import Console
 

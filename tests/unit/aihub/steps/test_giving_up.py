@@ -10,8 +10,10 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
-from aihub import load, paths
+from aihub import paths
 from aihub.errors import Unreachable
+from aihub.reading import load
+from aihub.state.directory import State
 from aihub.steps import secrets
 from aihub.vault import pending
 
@@ -30,7 +32,7 @@ def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
 
     monkeypatch.setattr(secrets.vaults, "connected", silent)
     monkeypatch.setattr(secrets.ssh, "run", no_guest)
-    state = paths.State(tmp_path / "state")
+    state = State(tmp_path / "state")
     state.make()
     hub = load.load(paths.DEFAULT_HUB, target="lab")
     pending.authority(hub, state)

@@ -5,9 +5,10 @@ from __future__ import annotations
 from dataclasses import replace
 
 import pytest
-from aihub import load, paths
+from aihub import paths
 from aihub.errors import InvalidInput
 from aihub.model.resolved import Hub
+from aihub.reading import load
 from aihub.vault.desired import AUDIT, desired, text_of
 
 from tests.vault.local_vault import small_hub

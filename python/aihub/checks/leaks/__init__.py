@@ -1,0 +1,224 @@
+"""Where the hub's own secrets lie and should not: an exact search on guests, on the node and on this machine."""
+
+from __future__ import annotations
+
+import json
+import secrets
+import sys
+import tempfile
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field, replace
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+from aihub import process, ssh
+from aihub.errors import HubError, TaskFailed
+from aihub.model.resolved import Hub, SecretRef
+from aihub.paths import ROOT
+from aihub.state.directory import State
+from aihub.vault.calls import certain
+from aihub.vault.client import Vault, operator
+from aihub.vault.kv import KV
+
+from .on_guest import lines_of, rows
+
+CONTROLLER = "controller"
+LABS = Path("/var/lib/pvelab")
+TOKEN, KEY, LOGIN = "node/token", "controller/ssh", "controller/login"
+
+_RUN = "import sys; exec(sys.stdin.buffer.read(int(sys.argv[1])))"
+_CLOCKS = 60.0  # seconds that two machines' clocks may differ
+_TIME_LIMIT = {False: 300.0, True: 3600.0}
+_LARGEST = 64 << 20
+_SECRET_KEYS = ("value", "password", "a", "b", "new", "spare")
+_GUEST_MEDIA = ("processes", "docker", "journal", "files", "modes")
+_OWN = ("/etc/hub/agent/secret-id", "/run/hub/*/tls.pem", "/var/lib/hub/vault/tls/listener.key")
+_LATER = ("/var/lib/docker/overlay2", "/var/lib/docker/volumes", "/var/lib/containerd", "/var/log/journal")
+
+
+@dataclass(frozen=True)
+class Known:
+    """Every secret of the hub that its operator can read. Several may have one label: the lines of a key."""
+
+    values: tuple[tuple[str, str], ...] = field(repr=False)
+    files: Mapping[str, Mapping[str, Collection[str]]]  # guest -> file -> labels of what belongs there
+    since: float  # none of them is older
+
+    def with_value(self, label: str, value: str) -> Known:
+        """One more, for a test that plants it."""
+        return replace(self, values=(*self.values, (label, value)))
+
+
+@dataclass(frozen=True, order=True)
+class Hit:
+    """A secret where it does not belong, by its name in the vault."""
+
+    medium: str
+    place: str
+    secret: str
+    encoding: str
+
+    def __str__(self) -> str:
+        return f"{self.place}: {self.secret} ({self.encoding})"
+
+
+@dataclass(frozen=True)
+class Found:
+    """What a scan of one machine found; `blind` says what it could not look at."""
+
+    machine: str
+    hits: tuple[Hit, ...]
+    seen: Mapping[str, int]
+    blind: tuple[str, ...]
+    seconds: float
+
+
+def known(hub: Hub, state: State, vault: Vault) -> Known:
+    """All secrets as they are now, those of rotations in flight too. Raises what the vault raises."""
+    labels: dict[str, str] = {}
+    files: dict[str, dict[str, set[str]]] = {}
+    born: list[float] = []
+
+    def take(path: str) -> dict[str, str]:
+        entry = vault.read(path)
+        about = vault.get(f"{KV}/metadata/{path}") or {}
+        if entry is None:
+            return {}
+        born.append(certain(str(about["created_time"])).timestamp())
+        data = {key: value for key, value in entry.data.items() if key in _SECRET_KEYS}
+        return {key: labels.setdefault(value, f"{path}#{key}") for key, value in data.items()}
+
+    for ref in hub.secrets:
+        _belongs(hub, ref, take(ref.path), files)
+    read = {ref.path for ref in hub.secrets}
+    for path in [*(pair.path for pair in hub.pairs if pair.path not in read), *vault.list("operator/rotation")]:
+        take(path)
+    values = [(label, value) for value, label in labels.items()]
+    return Known((*values, *_of_controller(state)), files, min(born, default=0.0) - _CLOCKS)
+
+
+def guest(state: State, known: Known, name: str, *, deep: bool = False) -> Found:
+    """Scans a guest: what changed since the oldest of the secrets was made; nothing older can hold one. What is not
+    `deep` leaves out images and volumes, files above 64 MiB, and logs older than a day.
+    """
+    request = compose(known, known.files.get(name, {}), _GUEST_MEDIA, deep)
+    return _there(state, name, {**request, "own": _OWN, "private": ["/run/hub", "/etc/hub/agent"]}, deep)
+
+
+def node(state: State, known: Known, *, deep: bool = False) -> Found:
+    """Scans the node, where Proxmox itself keeps the value of our API token."""
+    store = ("/etc/pve/priv/token.cfg", *(f"/var/lib/pve-cluster/config.db{end}" for end in ("", "-wal")))
+    request = compose(known, dict.fromkeys(store, (TOKEN,)), ("processes", "journal", "files"), deep)
+    return _there(state, ssh.NODE, request, deep)
+
+
+def controller(state: State, known: Known, *, lab: str = "", deep: bool = False) -> Found:
+    """Scans what aihub leaves on this machine: state, Ansible's files, the checkout, temporary files, the lab's own."""
+    allowed = {str(state.token): (TOKEN,), str(state.key): (KEY,), str(state.vault_login): (LOGIN,)}
+    roots = [_root(state.directory), _root(Path.home() / ".ansible"), _root(ROOT / ".ansible")]
+    roots.append(_root(Path(tempfile.gettempdir()), known.since, mine=True))
+    skip: list[str] = []
+    if lab:
+        folder = LABS / lab
+        allowed[str(folder / "api" / "ssh.json")] = (TOKEN,)  # the emulated Proxmox must know it
+        roots.append(_root(folder))
+        skip = [f"{folder}/{name}" for name in ("lxc/*/rootfs", "images", "snapshots")]
+    media = ("processes", "files", *(("git",) if (ROOT / ".git").exists() else ()))
+    request = compose(known, allowed, media, deep)
+    request |= {"roots": roots, "skip": skip, "checkout": str(ROOT)}
+    program = [sys.executable, "-I", str(_program_file()), request["marker"]]
+    done = process.run(program, stdin=json.dumps(request).encode(), timeout=_TIME_LIMIT[deep])
+    return _found(CONTROLLER, done.stdout)
+
+
+class Scans:
+    """Scans of several machines side by side, begun at once; each is asked for by its name."""
+
+    def __init__(self, machines: Mapping[str, Callable[[], Found]]) -> None:
+        def one(scan: Callable[[], Found]) -> Found | HubError:
+            try:
+                return scan()
+            except HubError as error:
+                return error
+
+        with ThreadPoolExecutor(max(1, len(machines))) as pool:
+            self._found = dict(zip(machines, pool.map(one, machines.values()), strict=True))
+
+    def of(self, machine: str) -> Found:
+        """What was found there. Raises what kept the scan from looking."""
+        found = self._found[machine]
+        if isinstance(found, HubError):
+            raise found
+        return found
+
+
+def everywhere(state: State, known: Known, machines: Collection[str], *, lab: str = "", deep: bool = False) -> Scans:
+    """Scans these machines: guests, `node`, `controller`."""
+
+    def scan(name: str) -> Found:
+        if name == CONTROLLER:
+            return controller(state, known, lab=lab, deep=deep)
+        return node(state, known, deep=deep) if name == ssh.NODE else guest(state, known, name, deep=deep)
+
+    return Scans({name: lambda name=name: scan(name) for name in machines})  # type: ignore[misc]
+
+
+def _belongs(hub: Hub, ref: SecretRef, labels: Mapping[str, str], files: dict[str, dict[str, set[str]]]) -> None:
+    instance = hub.instance(ref.instance)
+    here = files.setdefault(instance.guest.name, {})
+    for keys, name in ref.files.items():
+        place = here.setdefault(f"/run/hub/{instance.stack.name}/{name}", set())
+        place.update(labels[key] for key in keys.split() if key in labels)
+
+
+def _of_controller(state: State) -> Iterator[tuple[str, str]]:
+    yield LOGIN, operator(state)[1]
+    if state.token.exists():
+        yield TOKEN, state.token.read_text().strip().rpartition("=")[2]
+    for line in lines_of(state.key.read_text()):
+        yield KEY, line
+
+
+def compose(known: Known, allowed: Mapping[str, Collection[str]], media: Sequence[str], deep: bool) -> dict[str, Any]:
+    """What a scan is asked: which secrets, of which only pieces and sums travel, and where each of them belongs."""
+    salt = secrets.token_bytes(16)
+    return {
+        "salt": salt.hex(),
+        "marker": f"aihub-scan-{secrets.token_hex(8)}",
+        "rows": [row for label, value in known.values for row in rows(label, value, salt)],
+        "own": (),
+        "allowed": {path: sorted(labels) for path, labels in allowed.items()},
+        "media": media,
+        "roots": [_root(Path("/"), known.since)],
+        "skip": () if deep else _LATER,
+        "largest": 0 if deep else _LARGEST,
+        "private": (),
+        "deep": deep,
+    }
+
+
+def _root(path: Path, since: float = 0.0, *, mine: bool = False) -> dict[str, Any]:
+    return {"path": str(path), "since": max(since, 0.0), "mine": mine}
+
+
+@cache
+def _program_file() -> Path:
+    return Path(__file__).parent / "on_guest.py"
+
+
+def _there(state: State, alias: str, request: Mapping[str, Any], deep: bool) -> Found:
+    program = _program_file().read_bytes()
+    command = ["python3", "-c", _RUN, str(len(program)), request["marker"]]
+    done = ssh.run(state, alias, command, stdin=program + json.dumps(request).encode(), timeout=_TIME_LIMIT[deep])
+    return _found(alias, done.stdout)
+
+
+def _found(machine: str, output: bytes) -> Found:
+    try:
+        told = json.loads(output)
+    except ValueError as error:
+        raise TaskFailed("the scan did not answer in JSON", where=machine) from error
+    hits = tuple(Hit(*hit) for hit in told["hits"])
+    return Found(machine, hits, told["seen"], tuple(told["blind"]), float(told["seconds"]))

@@ -1,0 +1,178 @@
+"""Runs the checks: pytest over `aihub/checks` and the tests in the folders of the hub's stacks."""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+import tempfile
+import threading
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Any, Literal
+
+from aihub import paths, process
+from aihub.errors import InvalidInput, TaskFailed
+from aihub.model.resolved import Hub
+from aihub.state.directory import State
+
+CHECKS = Path(__file__).resolve().parents[1] / "checks"
+PASSED, SOME_FAILED = 0, 1  # of pytest's exit codes, those after which the results count
+TIME_LIMIT = 1800.0
+
+Outcome = Literal["passed", "failed", "skipped"]
+Progress = Callable[[str, str], None]
+
+
+@dataclass(frozen=True)
+class CheckResult:
+    """What became of one claim; `label` says what is simulated about it."""
+
+    subject: str
+    claim: str
+    outcome: Outcome
+    seconds: float
+    message: str = ""
+    label: str = ""
+    origin: str = ""  # `guest`, `instances`, `zones`, `node`, or `stacks/X` for a stack's own test
+
+    def as_json(self) -> dict[str, Any]:
+        """The result as `--json` prints it."""
+        return asdict(self)
+
+
+def run(
+    hub: Hub,
+    state: State,
+    target: Literal["lab", "pve"],
+    select: Sequence[str] = (),
+    progress: Progress | None = None,
+) -> list[CheckResult]:
+    """Runs every check, or those about `select`: guests, instances, stacks, `zones`, `node`, `controller`.
+
+    A failed check is a result. Raises TaskFailed when the checks themselves could not run or there were none,
+    and InvalidInput for a name in `select` that is nothing of this hub.
+    """
+    _refuse_unknown(hub, select)
+    state.runs.mkdir(mode=0o700, parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=state.runs, prefix="checks-") as scratch:
+        lines = Path(scratch) / "results.jsonl"
+        lines.touch()
+        watch = _Watch(lines, progress)
+        try:
+            done = process.run(
+                command(hub, state, select),
+                env=_environment(hub, state, target, lines),
+                check=False,
+                timeout=TIME_LIMIT,
+                cwd=paths.ROOT,
+            )
+        finally:
+            found = watch.stop()
+    if done.returncode not in (PASSED, SOME_FAILED) or not found:
+        output = (done.stdout + done.stderr).decode(errors="replace").strip().splitlines()
+        raise TaskFailed("the checks did not run:\n" + "\n".join(output[-20:]), where="verify")
+    if done.returncode == SOME_FAILED and all(r.outcome != "failed" for r in found):
+        found.append(CheckResult("hub", "pytest ends without an error", "failed", 0.0, _tail(done.stdout)))
+    return [*found, *_left_out(hub, target, select)]
+
+
+def command(hub: Hub, state: State, select: Sequence[str]) -> list[str]:
+    """The pytest command line; `cd` to the repository and AIHUB_* in the environment make it run by hand."""
+    folders = {paths.STACKS / i.stack.name for i in hub.instances}
+    tests = sorted(test for folder in folders for test in folder.glob("test_*.py"))
+    subjects = [option for name in select for option in ("--subject", name)]
+    return [
+        *(sys.executable, "-m", "pytest", "-q", "-c", str(CHECKS / "pytest.ini")),
+        *("--rootdir", str(paths.ROOT), "--confcutdir", str(paths.ROOT)),
+        *(f"--junitxml={state.runs / 'junit.xml'}", *subjects, str(CHECKS), *map(str, tests)),
+    ]
+
+
+def _environment(hub: Hub, state: State, target: str, lines: Path) -> dict[str, str]:
+    return {
+        "AIHUB_HUB": str(Path(hub.path).absolute()),
+        "AIHUB_TARGET": target,
+        "AIHUB_STATE_DIR": str(state.directory),
+        "AIHUB_RESULTS": str(lines),
+        "PYTEST_ADDOPTS": "",
+        "NO_PROXY": ",".join(filter(None, (os.environ.get("NO_PROXY"), "127.0.0.1"))),  # forwards end here
+    }
+
+
+def _refuse_unknown(hub: Hub, select: Sequence[str]) -> None:
+    known = {*hub.guests, *hub.stacks, *(i.name for i in hub.instances), "zones", "node", "controller"}
+    if unknown := [name for name in select if name not in known]:
+        raise InvalidInput(
+            f"no guest, instance or stack of this hub: {', '.join(unknown)}",
+            where=hub.path,
+            hint=f"there are: {', '.join(sorted(known))}",
+        )
+
+
+def _left_out(hub: Hub, target: str, select: Sequence[str]) -> list[CheckResult]:
+    """The stacks that cannot run in the lab, and say why: never a silent pass."""
+    if target != "lab":
+        return []
+    return [
+        CheckResult(i.name, "it runs", "skipped", 0.0, i.stack.lab.removeprefix("skipped: "), "not in the lab")
+        for i in hub.instances
+        if i.stack.lab.startswith("skipped: ") and (not select or {i.name, i.stack.name, i.guest.name} & set(select))
+    ]
+
+
+def merged(lines: Sequence[str]) -> list[CheckResult]:
+    """The results in the order of their first line; a check that failed in any phase failed."""
+    found: dict[str, CheckResult] = {}
+    for line in lines:
+        raw = json.loads(line)
+        name = raw.pop("id")
+        result = CheckResult(**raw)
+        known = found.get(name)
+        if known is None:
+            found[name] = result
+        elif result.outcome == "failed":
+            message = f"{known.message}\n{result.message}".strip()
+            found[name] = replace(known, outcome="failed", message=message)
+    return list(found.values())
+
+
+def _tail(output: bytes) -> str:
+    return "\n".join(output.decode(errors="replace").strip().splitlines()[-5:])
+
+
+class _Watch:
+    """Reads results while pytest writes them, to show progress."""
+
+    def __init__(self, path: Path, progress: Progress | None) -> None:
+        self._path = path
+        self._progress = progress
+        self._end = threading.Event()
+        self._shown = 0
+        self._thread = threading.Thread(target=self._follow, daemon=True)
+        self._thread.start()
+
+    def stop(self) -> list[CheckResult]:
+        """Everything that was written."""
+        self._end.set()
+        self._thread.join()
+        self._show()
+        return merged(self._lines())
+
+    def _follow(self) -> None:
+        while not self._end.wait(0.2):
+            self._show()
+
+    def _show(self) -> None:
+        if not self._progress:
+            return
+        lines = self._lines()
+        for result in merged(lines[self._shown :]):
+            failed = f"FAILED: {result.claim}" if result.outcome == "failed" else "being checked"
+            self._progress(result.subject, failed)
+        self._shown = len(lines)
+
+    def _lines(self) -> list[str]:
+        text = self._path.read_text(encoding="utf-8")
+        return text[: text.rfind("\n") + 1].splitlines()

@@ -1,0 +1,113 @@
+"""Looks into guests, one ssh each, and says what differs from what hub.yml wants."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Collection, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+from aihub import ssh
+from aihub.errors import HubError, TaskFailed
+from aihub.model.resolved import Hub
+from aihub.plan import Change
+from aihub.render import PACKAGE_HOSTS, desired, secret_files
+from aihub.state import statefile
+from aihub.state.directory import State
+
+from .compare import configuration_changes, secret_changes
+
+__all__ = ["Actual", "ask", "plan", "read", "secret_paths"]
+
+_RUN = "import sys; exec(sys.stdin.buffer.read(int(sys.argv[1])))"
+_PARALLEL = 16
+
+
+@dataclass(frozen=True)
+class Actual:
+    """What a guest answered; `error` says why it did not."""
+
+    guest: str
+    error: str = ""
+    manifest: Mapping[str, Any] = field(default_factory=dict)
+    states: Mapping[str, Any] = field(default_factory=dict)
+    secrets: Mapping[str, Any] = field(default_factory=dict)
+    package_hosts: tuple[str, ...] = ()
+    agent: Mapping[str, Any] | None = None  # its status.json
+
+
+@cache
+def _program() -> bytes:
+    return (Path(__file__).parent / "on_guest.py").read_bytes()
+
+
+def ask(state: State, guest: str, request: Mapping[str, Any], timeout: float = 60) -> dict[str, Any]:
+    """Runs our program on a guest with a request; both travel over stdin."""
+    program = _program()
+    command = ["python3", "-c", _RUN, str(len(program))]
+    result = ssh.run(state, guest, command, stdin=program + json.dumps(request).encode(), timeout=timeout)
+    try:
+        found: dict[str, Any] = json.loads(result.stdout)
+    except ValueError as error:
+        raise TaskFailed("the answer is not JSON: does a login script print something?", where=guest) from error
+    return found
+
+
+def read(hub: Hub, state: State, guests: Collection[str] | None = None) -> dict[str, Actual]:
+    """The actual state of guests (default: all), in parallel; keeps the hosts of their package sources."""
+    names = list(hub.guests if guests is None else guests)
+    if not names:
+        return {}
+    with ThreadPoolExecutor(min(len(names), _PARALLEL)) as pool:
+        found = dict(zip(names, pool.map(lambda name: _read_one(hub, state, name), names), strict=True))
+    _keep_package_hosts(hub, state, found)
+    return found
+
+
+def plan(
+    hub: Hub, state: State, target: str, actuals: Mapping[str, Actual]
+) -> tuple[tuple[Change, ...], tuple[str, ...]]:
+    """What differs on the guests that were looked at, and the names of those that did not answer."""
+    wanted = desired(hub, state, target)
+    changes: list[Change] = []
+    for name, actual in actuals.items():
+        if not actual.error:
+            changes += configuration_changes(name, wanted[name], actual.manifest, actual.states)
+            changes += secret_changes(secret_paths(hub, name), actual.secrets)
+    return tuple(changes), tuple(name for name, actual in actuals.items() if actual.error)
+
+
+def secret_paths(hub: Hub, guest: str) -> dict[str, tuple[str, int]]:
+    """Every secret file that a guest must hold: path -> (instance, uid of its owner)."""
+    return {
+        f"/run/hub/{instance.stack.name}/{name}": (instance.name, instance.stack.uid)
+        for instance in hub.on(guest)
+        for name in secret_files(hub, instance)
+    }
+
+
+def _read_one(hub: Hub, state: State, name: str) -> Actual:
+    request = {"action": "probe", "secrets": list(secret_paths(hub, name))}
+    try:
+        answer = ask(state, name, request)
+    except TaskFailed as error:
+        # Before the first convergence there may be no Python: nothing is managed there yet.
+        if "python3: not found" in error.what or "python3: command not found" in error.what:
+            return Actual(name)
+        return Actual(name, error=str(error))
+    except HubError as error:
+        return Actual(name, error=str(error))
+    hosts = tuple(answer["package_hosts"])
+    return Actual(name, "", answer["manifest"], answer["actual"], answer["secrets"], hosts, answer["agent"])
+
+
+def _keep_package_hosts(hub: Hub, state: State, found: Mapping[str, Actual]) -> None:
+    # Guests of one hub share their OS images: what those with internet use, the others need through egress.
+    hosts = {host for actual in found.values() for host in actual.package_hosts}
+    path = state.directory / PACKAGE_HOSTS
+    known = set(path.read_text().split()) if path.exists() else set()
+    if hosts - known:
+        statefile.keep(path, "".join(f"{host}\n" for host in sorted(hosts | known)))

@@ -1,0 +1,127 @@
+"""What each guest's Proxmox config should be, in Proxmox's own spelling; pure."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+from urllib.parse import quote
+
+from aihub.model.resolved import Guest, Hub
+from aihub.proxmox.state import Marker
+
+LXC_TEMPLATE = "local:vztmpl/debian-13-standard_13.1-2_amd64.tar.zst"
+VM_IMAGE = "local:import/debian-13-genericcloud-amd64.qcow2"
+MIB = 1 << 20
+GIB = 1 << 30
+
+
+@dataclass(frozen=True)
+class Wanted:
+    """One guest as it should be.
+
+    `config` holds the keys that are ours to keep right; `initial` what matters at creation only. Keys in
+    neither belong to whoever set them.
+    """
+
+    guest: Guest
+    marker: Marker
+    config: Mapping[str, str]
+    initial: Mapping[str, Any]
+
+    @property
+    def disk(self) -> str:
+        """The config key of the guest's disk."""
+        return disk_key(self.guest.kind)
+
+    @property
+    def image(self) -> str:
+        """The volume that the guest is made from."""
+        return LXC_TEMPLATE if self.guest.kind == "lxc" else VM_IMAGE
+
+    def create(self) -> dict[str, Any]:
+        """Every parameter of the create call.
+
+        Without tags: Proxmox asks for the right to set them before the guest is in the pool that gives it.
+        """
+        config = {k: v for k, v in self.config.items() if k != "tags"}
+        return {**config, **self.initial, "vmid": self.guest.vmid, "description": str(self.marker)}
+
+
+def pool(hub: Hub) -> str:
+    """The resource pool of a hub."""
+    return f"hub-{hub.name}"
+
+
+def disk_key(kind: str) -> str:
+    """The config key of a guest's disk."""
+    return "rootfs" if kind == "lxc" else "scsi0"
+
+
+def wanted(hub: Hub, guest: Guest, keys: Sequence[str]) -> Wanted:
+    """One guest as hub.yml wants it; `keys` are the public keys that may log in from the first moment."""
+    marker = Marker(hub.id, guest.vmid, guest.name)
+    make = _container if guest.kind == "lxc" else _machine
+    config, initial = make(guest, "\n".join(keys) + "\n")
+    config["tags"] = f"aihub;{guest.zone}"
+    config["nameserver"] = str(guest.gateway)
+    config["searchdomain"] = hub.domain
+    return Wanted(guest, marker, config, {**initial, "pool": pool(hub)})
+
+
+def _container(guest: Guest, keys: str) -> tuple[dict[str, str], dict[str, Any]]:
+    config = {
+        "hostname": guest.name,
+        "cores": str(guest.cores),
+        "memory": str(guest.memory // MIB),
+        "swap": "0",
+        "net0": f"name=eth0,bridge={guest.bridge},gw={guest.gateway},hwaddr={guest.mac},ip={_cidr(guest)}"
+        + (f",tag={guest.vlan}" if guest.vlan else "")
+        + ",type=veth",
+        "features": "nesting=1",  # Docker needs it
+        "onboot": "1",
+    }
+    initial = {
+        "ostemplate": LXC_TEMPLATE,
+        "rootfs": f"{guest.storage}:{_gib(guest.disk)}",
+        "unprivileged": 1,
+        "ssh-public-keys": keys,
+    }
+    return config, initial
+
+
+def _machine(guest: Guest, keys: str) -> tuple[dict[str, str], dict[str, Any]]:
+    config = {
+        "name": guest.name,
+        "cores": str(guest.cores),
+        "sockets": "1",
+        "cpu": "host",
+        "memory": str(guest.memory // MIB),
+        "net0": f"virtio={guest.mac},bridge={guest.bridge}" + (f",tag={guest.vlan}" if guest.vlan else ""),
+        "ipconfig0": f"ip={_cidr(guest)},gw={guest.gateway}",
+        "agent": "enabled=1",
+        "ostype": "l26",
+        "scsihw": "virtio-scsi-single",
+        "serial0": "socket",
+        "boot": "order=scsi0",
+        "onboot": "1",
+    }
+    # Login name and keys belong to cloud-init's first boot: changed later, they make it take the guest for a
+    # new one and replace its host keys. Keys of people are kept right inside the guest.
+    initial = {
+        "scsi0": f"{guest.storage}:0,import-from={VM_IMAGE}",
+        "ide2": f"{guest.storage}:cloudinit",
+        "ciuser": "root",
+        "ciupgrade": 0,  # a zone without internet would wait for mirrors at its first boot
+        "sshkeys": quote(keys, safe=""),
+    }
+    return config, initial
+
+
+def _cidr(guest: Guest) -> str:
+    return f"{guest.address}/{guest.subnet.prefixlen}"
+
+
+def _gib(size: int) -> str:
+    """Gibibytes as PVE reads them in STORAGE:SIZE, exact for every whole MiB."""
+    return str(size // GIB) if size % GIB == 0 else f"{size / GIB:.10f}".rstrip("0")

@@ -1,0 +1,234 @@
+"""The plan for Proxmox objects: which guests to create, update, start or remove; pure."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass, field
+
+from aihub.errors import Conflict, PreconditionFailed
+from aihub.model.resolved import Guest, Hub
+from aihub.model.types import format_size
+from aihub.plan import Change, Difference, Plan
+from aihub.proxmox.state import Actual, ActualGuest
+from aihub.state.journal import Entry
+
+from .compare import Deviation, addresses, deviation
+from .desired import Wanted, pool, wanted
+
+
+@dataclass
+class _Draft:
+    taken: frozenset[int]
+    changes: list[Change] = field(default_factory=list)
+    warnings: list[str] = field(default_factory=list)
+    conflicts: list[str] = field(default_factory=list)
+    refused: list[str] = field(default_factory=list)
+    hints: list[str] = field(default_factory=list)
+
+    def free(self, vmid: int) -> int:
+        """The next number that neither a visible guest nor hub.yml has."""
+        return next(n for n in itertools.count(vmid + 1) if n not in self.taken)
+
+
+def plan(
+    hub: Hub,
+    actual: Actual,
+    keys: Sequence[str] = (),
+    *,
+    journal: Mapping[int, Entry] | None = None,
+    allow_destroy: Collection[str] = frozenset(),
+) -> Plan:
+    """What `up` would do to Proxmox objects.
+
+    `journal` holds the entries of an unfinished run. Raises Conflict for foreign guests on our numbers, and
+    PreconditionFailed for what Proxmox cannot do; each with every case found.
+    """
+    draft = _Draft(frozenset(actual.guests) | {g.vmid for g in hub.guests.values()})
+    for guest in hub.guests.values():
+        entry = (journal or {}).get(guest.vmid)
+        _guest(draft, hub, wanted(hub, guest, keys), actual.guests.get(guest.vmid), entry, allow_destroy)
+    by_address = {str(guest.address): guest for guest in hub.guests.values()}
+    for have in leftovers(hub, actual):
+        _leftover(draft, by_address, have, allow_destroy)
+    _namesakes(draft, hub, actual)
+    _raise(draft)
+    return Plan(changes=tuple(draft.changes), warnings=tuple(draft.warnings))
+
+
+def down_plan(hub: Hub, actual: Actual) -> Plan:
+    """The removal of every guest that carries this hub's marker, and of nothing else."""
+    ours = [g for g in actual.guests.values() if g.belongs_to(hub.id)]
+    return Plan(changes=tuple(_delete(g, "hub.yml goes down") for g in sorted(ours, key=lambda g: g.vmid)))
+
+
+def leftovers(hub: Hub, actual: Actual) -> list[ActualGuest]:
+    """Guests of this hub on numbers that hub.yml no longer has."""
+    declared = {g.vmid for g in hub.guests.values()}
+    return [g for v, g in sorted(actual.guests.items()) if v not in declared and g.belongs_to(hub.id)]
+
+
+def _guest(
+    draft: _Draft,
+    hub: Hub,
+    want: Wanted,
+    have: ActualGuest | None,
+    entry: Entry | None,
+    allow_destroy: Collection[str],
+) -> None:
+    guest = want.guest
+    if guest.gpu and have is None:
+        draft.warnings.append(f"guest {guest.name}: GPU {guest.gpu} is not passed through yet")
+    if have is None:
+        draft.changes.append(_create(guest, f"new {_kind(guest.kind)} with VMID {guest.vmid}"))
+    elif have.marker == want.marker:
+        _known(draft, hub, want, have)
+    elif have.bare and entry and entry.action in ("create", "delete"):
+        draft.changes.append(_create(guest, f"VMID {guest.vmid} was left half-made by a killed run"))
+    elif have.belongs_to(want.marker.hub) and have.marker and have.marker.guest in allow_destroy:
+        draft.changes += [
+            _delete(have, f"hub.yml gives VMID {guest.vmid} to {guest.name}"),
+            _create(guest, "new"),
+        ]
+    else:
+        _foreign(draft, want, have)
+
+
+def _foreign(draft: _Draft, want: Wanted, have: ActualGuest) -> None:
+    guest, marker = want.guest, have.marker
+    if have.belongs_to(want.marker.hub) and marker:
+        draft.conflicts.append(f"guest {guest.name}: VMID {guest.vmid} still holds this hub's guest {marker.guest}")
+        draft.hints.append(f"to remove {marker.guest} and its data: aihub up --allow-destroy {marker.guest}")
+        return
+    draft.conflicts.append(f"guest {guest.name}: VMID {guest.vmid} belongs to {have.name}, which is not ours")
+    draft.hints.append(f"give {guest.name} another vmid in hub.yml: {draft.free(guest.vmid)} is free")
+    if have.name == guest.name and marker is None:
+        draft.hints.append(f"if it is ours and its description was edited, put this line back: {want.marker}")
+
+
+def _known(draft: _Draft, hub: Hub, want: Wanted, have: ActualGuest) -> None:
+    found = deviation(want, have)
+    name = want.guest.name
+    draft.refused += [f"guest {name}: {why}" for why in found.refused]
+    if have.node != want.guest.node:
+        draft.refused.append(f"guest {name}: it is on node {have.node}, hub.yml says {want.guest.node}: migrate it")
+        return
+    if have.pool != pool(hub):
+        draft.refused.append(f"guest {name}: it is not in pool {pool(hub)}, outside of which the token has no say")
+        draft.hints.append(f"as root on {have.node}: pvesh set /pools/{pool(hub)} --vms {have.vmid}")
+        return
+    if found.rebuild:
+        why = ", ".join(found.rebuild)
+        draft.changes += [_delete(have, why), _create(want.guest, f"made anew: {why}")]
+        return
+    before = len(draft.changes)
+    if found.differences:
+        draft.changes.append(_update(want, have, found))
+    if not have.running:
+        draft.changes.append(_start(want, have))
+    if have.lock and len(draft.changes) > before:
+        draft.warnings.append(f"guest {name} is locked ({have.lock}): {unlock_hint(have)}")
+
+
+def _leftover(
+    draft: _Draft, by_address: Mapping[str, Guest], have: ActualGuest, allow_destroy: Collection[str]
+) -> None:
+    marker = have.marker
+    name = marker.guest if marker else have.name
+    rival = next((by_address[a] for a in sorted(addresses(have.config or {})) if a in by_address), None)
+    if name in allow_destroy:
+        draft.changes.append(_delete(have, "hub.yml no longer has it"))
+    elif rival:
+        draft.refused.append(
+            f"guest {rival.name}: address {rival.address} is held by {name} (VMID {have.vmid}) of this hub"
+        )
+        draft.hints.append(f"to remove {name} and its data: aihub up --allow-destroy {name}")
+    else:
+        draft.warnings.append(
+            f"guest {name} (VMID {have.vmid}) is no longer in hub.yml; it stays. To remove it and its data: "
+            f"aihub up --allow-destroy {name}"
+        )
+
+
+def _namesakes(draft: _Draft, hub: Hub, actual: Actual) -> None:
+    """Two guests may share a name in Proxmox: worth a word, no obstacle."""
+    for have in actual.guests.values():
+        guest = hub.guests.get(have.name)
+        if guest and guest.vmid != have.vmid and not have.belongs_to(hub.id):
+            draft.warnings.append(f"guest {guest.name}: VMID {have.vmid} has the same name and is not ours")
+
+
+def _raise(draft: _Draft) -> None:
+    if not draft.conflicts and not draft.refused:
+        return
+    kind = Conflict if draft.conflicts else PreconditionFailed
+    raise kind("\n".join(draft.conflicts + draft.refused), hint="; ".join(dict.fromkeys(draft.hints)) or "aihub plan")
+
+
+def unlock_hint(have: ActualGuest) -> str:
+    """What to do about a lock, which no token may clear."""
+    tool = "pct" if have.kind == "lxc" else "qm"
+    return f"wait for its task to end; if there is none, as root on {have.node}: {tool} unlock {have.vmid}"
+
+
+def _kind(kind: str) -> str:
+    return "container" if kind == "lxc" else "VM"
+
+
+def _create(guest: Guest, summary: str) -> Change:
+    facts = {
+        "kind": guest.kind,
+        "zone": guest.zone,
+        "address": f"{guest.address}/{guest.subnet.prefixlen}",
+        "cores": str(guest.cores),
+        "memory": format_size(guest.memory),
+        "disk": f"{format_size(guest.disk)} on {guest.storage}",
+    }
+    return Change(
+        subject=guest.name,
+        action="create",
+        owner="api",
+        identity="token",
+        summary=summary,
+        differences=tuple(Difference(name, None, value) for name, value in facts.items()),
+        details={"vmid": guest.vmid},
+    )
+
+
+def _update(want: Wanted, have: ActualGuest, found: Deviation) -> Change:
+    fields = ", ".join(d.field for d in found.differences)
+    return Change(
+        subject=want.guest.name,
+        action="update",
+        owner="api",
+        identity="token",
+        summary=f"{fields} differ" if len(found.differences) > 1 else f"{fields} differs",
+        differences=found.differences,
+        restart=found.restart,
+        details={"vmid": have.vmid, "digest": have.digest},
+    )
+
+
+def _start(want: Wanted, have: ActualGuest) -> Change:
+    return Change(
+        subject=want.guest.name,
+        action="start",
+        owner="api",
+        identity="token",
+        summary=f"it is {have.status}",
+        differences=(Difference("status", have.status, "running"),),
+        details={"vmid": have.vmid},
+    )
+
+
+def _delete(have: ActualGuest, why: str) -> Change:
+    name = have.marker.guest if have.marker else have.name
+    return Change(
+        subject=name,
+        action="delete",
+        owner="api",
+        identity="token",
+        summary=f"VMID {have.vmid} is removed: {why}",
+        data_at_risk=f"everything on the disk of {name} (VMID {have.vmid})",
+        details={"vmid": have.vmid, "kind": have.kind, "node": have.node},
+    )

@@ -1,0 +1,83 @@
+"""What must be true before the first guest is touched: what PVE accepts now and fails on later; pure."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+
+from aihub.errors import Conflict, PreconditionFailed
+from aihub.model.resolved import Guest, Hub
+from aihub.plan import Change
+from aihub.proxmox.facts import Facts
+
+from .desired import LXC_TEMPLATE, VM_IMAGE, pool
+
+GUEST_PRIVILEGES = (
+    "VM.Allocate", "VM.Audit", "VM.PowerMgmt",
+    "VM.Config.CPU", "VM.Config.Disk", "VM.Config.Memory", "VM.Config.Network", "VM.Config.Options",
+)  # fmt: skip
+VM_PRIVILEGES = ("VM.Config.Cloudinit", "VM.Config.HWType", "VM.Config.CDROM")
+READ_VOLUME = ("Datastore.Audit", "Datastore.AllocateSpace")
+
+
+def check(hub: Hub, changes: Iterable[Change], facts: Facts) -> None:
+    """Raises Conflict or PreconditionFailed with everything that stands in the way of the changes."""
+    touched = {c.subject: c.action for c in changes if c.owner == "api" and c.action in ("create", "update")}
+    guests = [hub.guests[name] for name in touched if name in hub.guests]
+    new = [g for g in guests if touched[g.name] == "create"]
+    conflicts = list(_conflicts(guests, new, facts))
+    missing = list(dict.fromkeys([*_missing(hub, guests, new, facts), *_privileges(hub, guests, new, facts)]))
+    text = "\n".join(conflicts + missing)
+    if conflicts:
+        raise Conflict(text, hint="give the guest another vmid or address in hub.yml, or free this one")
+    if missing:
+        raise PreconditionFailed(text, hint="aihub plan shows what the node lacks; `aihub up` makes what is its own")
+
+
+def _conflicts(guests: list[Guest], new: list[Guest], facts: Facts) -> Iterator[str]:
+    for guest in new:
+        if why := facts.taken.get(guest.vmid):
+            yield f"guest {guest.name}: VMID {guest.vmid} is taken by a guest, hidden from the token ({why})"
+    for guest in guests:
+        for other in facts.neighbours:
+            if other.vmid == guest.vmid:
+                continue
+            who = f"{other.name} (VMID {other.vmid}), which is not ours"
+            if str(guest.address) in other.addresses:
+                yield f"guest {guest.name}: address {guest.address} is used by {who}"
+            if guest.mac.upper() in other.macs:
+                yield f"guest {guest.name}: MAC {guest.mac} is used by {who}"
+
+
+def _missing(hub: Hub, guests: list[Guest], new: list[Guest], facts: Facts) -> Iterator[str]:
+    for guest in guests:
+        storage = facts.storages.get((guest.node, guest.storage))
+        content = "rootdir" if guest.kind == "lxc" else "images"
+        if storage is None:
+            yield f"node {guest.node}: storage {guest.storage} is not there, or the token may not see it"
+        elif not storage.available:
+            yield f"node {guest.node}: storage {guest.storage} is not available"
+        elif content not in storage.content:
+            yield f"node {guest.node}: storage {guest.storage} takes no {content}"
+        if guest.bridge not in facts.bridges.get(guest.node, frozenset()):
+            yield f"node {guest.node}: bridge {guest.bridge} of zone {guest.zone} is not there"
+    for guest in new:
+        image = LXC_TEMPLATE if guest.kind == "lxc" else VM_IMAGE
+        if f"{guest.node}:{image}" not in facts.volumes:
+            yield f"node {guest.node}: OS image {image} is not there"
+    if new and pool(hub) not in facts.pools:
+        yield f"pool {pool(hub)} is not there, or the token may not see it"
+
+
+def _privileges(hub: Hub, guests: list[Guest], new: list[Guest], facts: Facts) -> Iterator[str]:
+    for guest in guests:
+        here = (f"/vms/{guest.vmid}", f"/pool/{pool(hub)}")
+        for privilege in GUEST_PRIVILEGES + (VM_PRIVILEGES if guest.kind == "vm" else ()):
+            if not any(facts.allows(path, privilege) for path in here):
+                yield f"the token lacks {privilege} on {here[1]}"
+        bridge = f"/sdn/zones/localnetwork/{guest.bridge}" + (f"/{guest.vlan}" if guest.vlan else "")
+        if not facts.allows(bridge, "SDN.Use"):
+            yield f"the token lacks SDN.Use on {bridge}"
+        if not facts.allows(f"/storage/{guest.storage}", "Datastore.AllocateSpace"):
+            yield f"the token lacks Datastore.AllocateSpace on /storage/{guest.storage}"
+    if new and not any(facts.allows("/storage/local", p) for p in READ_VOLUME):
+        yield "the token lacks Datastore.Audit on /storage/local, where the OS images are"

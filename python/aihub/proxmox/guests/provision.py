@@ -1,0 +1,251 @@
+"""Proxmox objects of a hub: read, plan, apply, remove. Guests in parallel, everything journaled.
+
+The order of a run, under the lock: recover, read, plan, apply, then `contacted` for every guest whose host
+key was pinned. `apply` with an empty plan writes nothing and returns the guests that still wait for that.
+"""
+
+from __future__ import annotations
+
+import queue
+import threading
+import time
+from collections.abc import Callable, Collection, Sequence
+from dataclasses import dataclass
+
+from aihub.errors import Conflict, HubError, PreconditionFailed, TaskFailed
+from aihub.model.resolved import Hub
+from aihub.plan import Change, Plan
+from aihub.proxmox.client import Proxmox
+from aihub.proxmox.errors import AccessRefused
+from aihub.state.journal import Entry, Journal
+
+from . import change as provision_guest
+from . import create as provision_create
+from . import preflight as provision_preflight
+from .desired import wanted
+from .plan import down_plan, plan
+from .site import TASK_TIME, Progress, Site, Stopped
+
+__all__ = ["CreatedGuest", "apply", "contacted", "down", "down_plan", "plan", "preflight", "recover"]
+
+WORKERS = 8
+PATIENCE = 10.0  # seconds that Ctrl-C waits for what runs
+
+
+@dataclass(frozen=True)
+class CreatedGuest:
+    """A guest that waits for its first contact.
+
+    `fingerprints` are the lines of the create log that hold its host keys; None where there is no such log: a
+    new VM, or one whose new cloud-init settings made it take new keys. Its key is accepted once.
+    """
+
+    name: str
+    fingerprints: tuple[str, ...] | None
+
+
+def preflight(px: Proxmox, hub: Hub, changes: Plan) -> None:
+    """Raises Conflict or PreconditionFailed for what Proxmox would accept now and fail on later."""
+    if touched := [c for c in changes.changes if c.owner == "api" and c.action in ("create", "update")]:
+        vmids = frozenset(int(c.details["vmid"]) for c in touched)
+        provision_preflight.check(hub, touched, px.facts(hub, vmids))
+
+
+def recover(px: Proxmox, hub: Hub, journal: Journal, progress: Progress, *, patience: float = 0.0) -> None:
+    """Waits for tasks that a killed run left behind and settles its journal; writes nothing to Proxmox.
+
+    `patience`: seconds since its beginning in which a create call may still turn into a task. `up` needs none, it
+    meets the guest anyway; `down` would miss it.
+    """
+    entries = [e for e in journal.entries().values() if e.action != "contact"]
+    young = [e for e in entries if e.action == "create" and not e.upid]
+    if young and (left := patience - min(e.age for e in young)) > 0:
+        time.sleep(min(left, patience))
+    site = Site(px, hub, journal, progress)
+    for entry, upid in provision_create.running_tasks(site, entries):
+        progress(entry.guest, f"waiting for the {entry.action} of an earlier run")
+        try:
+            px.tasks.wait(upid, TASK_TIME)
+        except TaskFailed as error:
+            progress(entry.guest, f"the {entry.action} of an earlier run failed: {error.what.splitlines()[0]}")
+    for entry in entries:
+        _settle_entry(site, entry)
+
+
+def apply(
+    px: Proxmox,
+    hub: Hub,
+    changes: Plan,
+    journal: Journal,
+    progress: Progress,
+    *,
+    keys: Sequence[str] = (),
+    allow_destroy: Collection[str] = frozenset(),
+) -> list[CreatedGuest]:
+    """Makes the plan's API changes true and returns the guests that wait for their first contact.
+
+    Raises PreconditionFailed before the first change when data would be lost that `allow_destroy` does not
+    name. The error of one guest does not stop the others.
+    """
+    ours = [c for c in changes.changes if c.owner == "api"]
+    _refuse_losses(ours, allow_destroy)
+    recover(px, hub, journal, progress)
+    site = Site(px, hub, journal, progress)
+    _finish_removals(site, {g.vmid for g in hub.guests.values()})
+    if touched := frozenset(int(c.details["vmid"]) for c in ours if c.action in ("create", "update")):
+        provision_preflight.check(hub, ours, px.facts(hub, touched))
+    # Guests that hub.yml no longer has go first: their addresses may be given to others.
+    gone = [c for c in ours if c.action == "delete" and c.subject not in hub.guests]
+    _run(site, {c.subject: [c] for c in gone}, keys)
+    jobs: dict[str, list[Change]] = {}
+    for change in ours:
+        if change not in gone:
+            jobs.setdefault(change.subject, []).append(change)
+    _run(site, jobs, keys)
+    return _waiting(site)
+
+
+def down(px: Proxmox, hub: Hub, changes: Plan, journal: Journal, progress: Progress) -> None:
+    """Removes the guests of a `down_plan` made after `recover`; the pool belongs to the node's own owner."""
+    site = Site(px, hub, journal, progress)
+    # Two guests of ours may have one name, when a VMID was changed: one job each.
+    _run(site, {f"{c.subject} {c.details['vmid']}": [c] for c in changes.changes if c.action == "delete"}, ())
+    _finish_removals(site, frozenset())
+    for entry in journal.entries().values():
+        if site.look(entry.kind, entry.node, entry.vmid) is None:
+            journal.done(entry.vmid)
+
+
+def contacted(journal: Journal, hub: Hub, name: str) -> None:
+    """Says that a created guest's host key is pinned: nothing of it is in flight any more."""
+    journal.done(hub.guests[name].vmid)
+
+
+def _finish_removals(site: Site, wanted_vmids: Collection[int]) -> None:
+    """Removes the empty configs that a killed run left on numbers that are not wanted any more."""
+    for entry in site.journal.entries().values():
+        if entry.action == "contact" or entry.vmid in wanted_vmids:
+            continue
+        have = site.look(entry.kind, entry.node, entry.vmid)
+        if have is not None and have.bare:
+            provision_create.clear_bare(site, entry.guest, have)
+
+
+def _refuse_losses(changes: list[Change], allow_destroy: Collection[str]) -> None:
+    losses = [c for c in changes if c.data_at_risk and c.subject not in allow_destroy]
+    if losses:
+        text = "\n".join(f"{c.subject}: {c.summary}; lost would be {c.data_at_risk}" for c in losses)
+        names = " ".join(f"--allow-destroy {c.subject}" for c in losses)
+        raise PreconditionFailed(f"data would be lost\n{text}", hint=f"if that is meant: aihub up {names}")
+
+
+def _settle_entry(site: Site, entry: Entry) -> None:
+    """Takes out of the journal what is over; a guest that stands waits for its first contact."""
+    have = site.look(entry.kind, entry.node, entry.vmid)
+    if have is not None and have.bare:
+        return
+    if have is None:
+        # A create that was sent may still be on its way: its entry stays until the guest is made or given up.
+        if entry.action == "delete" or entry.guest not in site.hub.guests:
+            site.journal.done(entry.vmid)
+    elif entry.action == "create" and have.belongs_to(site.hub.id):
+        site.journal.note(entry.vmid, action="contact")
+    else:
+        site.journal.done(entry.vmid)
+
+
+def _waiting(site: Site) -> list[CreatedGuest]:
+    found = []
+    for entry in site.journal.entries().values():
+        guest = site.hub.guests.get(entry.guest)
+        if entry.action == "contact" and guest and guest.vmid == entry.vmid:
+            found.append(CreatedGuest(entry.guest, provision_create.host_keys(site, entry)))
+        elif entry.action == "contact":
+            site.journal.done(entry.vmid)
+    return found
+
+
+def _one(site: Site, change: Change, keys: Sequence[str]) -> None:
+    if change.action == "delete":
+        at = change.details
+        provision_guest.remove(site, change.subject, at["kind"], at["node"], at["vmid"])
+        return
+    want = wanted(site.hub, site.hub.guests[change.subject], keys)
+    if change.action == "create":
+        provision_create.create(site, want)
+    elif change.action == "update":
+        provision_guest.update(site, want, change)
+    else:
+        provision_guest.start(site, want)
+
+
+def _run(site: Site, jobs: dict[str, list[Change]], keys: Sequence[str]) -> None:
+    """Does the jobs, several at once; one guest's changes in their order."""
+    failed: dict[str, BaseException] = {}
+
+    def job(name: str) -> Callable[[], None]:
+        def run() -> None:
+            try:
+                for change in jobs[name]:
+                    _one(site, change, keys)
+            except Stopped:
+                return
+            except BaseException as error:
+                failed[name] = error
+                site.progress(jobs[name][0].subject, f"failed: {str(error).splitlines()[0] if str(error) else error!r}")
+                if isinstance(error, AccessRefused) and error.status == 401:
+                    site.stop.set()  # no call can succeed any more
+
+        return run
+
+    _crew(site, [job(name) for name in jobs])
+    _raise(site, {jobs[name][0].subject: error for name, error in failed.items()})
+
+
+def _crew(site: Site, jobs: list[Callable[[], None]]) -> None:
+    """Runs the jobs on daemon threads: a hanging call cannot hold up Ctrl-C for longer than PATIENCE."""
+    todo: queue.SimpleQueue[Callable[[], None]] = queue.SimpleQueue()
+    for job in jobs:
+        todo.put(job)
+
+    def work_off() -> None:
+        while not site.stop.is_set():
+            try:
+                job = todo.get_nowait()
+            except queue.Empty:
+                return
+            job()
+
+    threads = [
+        threading.Thread(target=work_off, daemon=True, name=f"guest-{n}") for n in range(min(WORKERS, len(jobs)))
+    ]
+    try:
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+    except KeyboardInterrupt:
+        site.stop.set()
+        limit = time.monotonic() + PATIENCE
+        for thread in [t for t in threads if t.is_alive()]:
+            thread.join(max(0.0, limit - time.monotonic()))
+        raise
+
+
+def _raise(site: Site, failed: dict[str, BaseException]) -> None:
+    """One error as it is, several as one; what failed after a change was made is never `nothing changed`."""
+    if not failed:
+        return
+    for error in failed.values():
+        if not isinstance(error, HubError):
+            raise error
+    known = {name: e for name, e in failed.items() if isinstance(e, HubError)}
+    text = "\n".join(f"guest {name}: {error}" for name, error in known.items())
+    hint = "; ".join(dict.fromkeys(e.hint for e in known.values() if e.hint)) or "run the same command again"
+    first = next(iter(known.values()))
+    kind: type[HubError] = TaskFailed
+    if all(isinstance(e, Conflict) for e in known.values()):
+        kind = Conflict
+    elif not site.writes and all(isinstance(e, PreconditionFailed) for e in known.values()):
+        kind = PreconditionFailed
+    raise kind(text, hint=hint) from first

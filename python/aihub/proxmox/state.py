@@ -1,0 +1,173 @@
+"""What is there, read in few calls: guests, with the configs of those that matter to the hub.
+
+Everything is read through a `get(path, **params)`, so that the same code works over HTTPS with a token and
+over `pvesh` on the node before there is one.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field, replace
+from typing import Any, Literal, TypeVar
+
+from aihub.model.resolved import Hub
+
+from .errors import Refused
+
+Getter = Callable[..., Any]
+T = TypeVar("T")
+R = TypeVar("R")
+READERS = 4  # a Proxmox server answers with three workers: more connections only cost handshakes
+FEW = 4
+MARKER = re.compile(r"^aihub:v1 hub=([0-9a-f]{16}) vmid=([0-9]+) guest=([a-z0-9-]+)$")
+# Keys of /pending that describe the answer or the lock rather than the guest.
+NOT_CONFIG = frozenset({"digest", "lock"})
+
+
+@dataclass(frozen=True)
+class Marker:
+    """The line of a description that says whose a guest is."""
+
+    hub: str
+    vmid: int
+    guest: str
+
+    def __str__(self) -> str:
+        return f"aihub:v1 hub={self.hub} vmid={self.vmid} guest={self.guest}"
+
+    @classmethod
+    def find(cls, description: str) -> Marker | None:
+        """The marker of a description; None when there is none, or more than one."""
+        found = [m for line in description.splitlines() if (m := MARKER.match(line.strip()))]
+        return cls(found[0][1], int(found[0][2]), found[0][3]) if len(found) == 1 else None
+
+
+@dataclass(frozen=True)
+class ActualGuest:
+    """A guest as Proxmox has it.
+
+    `config` holds what applies after a restart, `current` the present value of what will be different then.
+    """
+
+    vmid: int
+    kind: Literal["lxc", "vm"]
+    node: str
+    name: str
+    status: str
+    template: bool = False
+    pool: str = ""
+    tags: str = ""
+    config: Mapping[str, str] | None = None  # None: not read
+    current: Mapping[str, str | None] = field(default_factory=dict)  # by key that waits for a restart
+    digest: str = ""
+    lock: str = ""
+
+    @property
+    def running(self) -> bool:
+        return self.status == "running"
+
+    @property
+    def path(self) -> str:
+        """Its place in the API."""
+        return guest_path(self.node, self.kind, self.vmid)
+
+    @property
+    def marker(self) -> Marker | None:
+        return Marker.find((self.config or {}).get("description", ""))
+
+    @property
+    def bare(self) -> bool:
+        """Nothing but a lock: what a create leaves when the power went in the middle of it."""
+        return self.config is not None and not self.config
+
+    def belongs_to(self, hub: str) -> bool:
+        """Whether it carries the marker of this hub for this very VMID."""
+        return self.marker is not None and (self.marker.hub, self.marker.vmid) == (hub, self.vmid)
+
+
+@dataclass(frozen=True)
+class Actual:
+    """Every guest that the token sees, by VMID; only those that matter to the hub have their config read."""
+
+    guests: Mapping[int, ActualGuest]
+
+
+def guest_path(node: str, kind: str, vmid: int) -> str:
+    """The place of a guest in the API."""
+    return f"/nodes/{node}/{'lxc' if kind == 'lxc' else 'qemu'}/{vmid}"
+
+
+def read(get: Getter, hub: Hub) -> Actual:
+    """Every visible guest, with the config of those that are ours by sign or stand on our numbers."""
+    found = [seen(r) for r in get("/cluster/resources", type="vm")]
+    declared = {g.vmid for g in hub.guests.values()}
+    pool = f"hub-{hub.name}"
+    near = [g for g in found if g.vmid in declared or g.pool == pool or "aihub" in re.split(r"[;, ]+", g.tags)]
+    configs = {g.vmid: full for g, full in zip(near, many(lambda g: read_guest(get, g), near), strict=True)}
+    guests = {g.vmid: configs.get(g.vmid, g) for g in found}
+    return Actual({vmid: guest for vmid, guest in guests.items() if guest is not None})
+
+
+def read_guest(get: Getter, guest: ActualGuest) -> ActualGuest | None:
+    """The guest with its config as it is now; None when it is gone."""
+    try:
+        pending = get(f"{guest.path}/pending")
+    except Refused as error:
+        if no_such_guest(error):
+            return None
+        raise
+    config: dict[str, str] = {}
+    current: dict[str, str | None] = {}
+    other: dict[str, str] = {}
+    for item in pending:
+        key, value = str(item["key"]), item.get("value")
+        if key in NOT_CONFIG:
+            other[key] = str(value)
+            continue
+        new = None if item.get("delete") else item.get("pending", value)
+        if new is not None:
+            config[key] = str(new)
+        if "pending" in item or item.get("delete"):
+            current[key] = None if value is None else str(value)
+    return replace(
+        guest,
+        name=config.get("hostname") or config.get("name") or guest.name,
+        tags=config.get("tags", ""),
+        config=config,
+        current=current,
+        digest=other.get("digest", ""),
+        lock=other.get("lock", ""),
+    )
+
+
+def no_such_guest(error: Refused) -> bool:
+    """Whether the API says that the guest that was asked about is not there."""
+    return error.status == 500 and "does not exist" in error.what
+
+
+def seen(found: Mapping[str, Any]) -> ActualGuest:
+    """A guest as the list of resources has it."""
+    return ActualGuest(
+        vmid=int(found["vmid"]),
+        kind="lxc" if found["type"] == "lxc" else "vm",
+        node=str(found["node"]),
+        name=str(found.get("name") or f"VMID {found['vmid']}"),
+        status=str(found.get("status", "unknown")),
+        template=bool(int(found.get("template") or 0)),
+        pool=str(found.get("pool") or ""),
+        tags=str(found.get("tags") or ""),
+        lock=str(found.get("lock") or ""),
+    )
+
+
+def many(look: Callable[[T], R], items: list[T]) -> list[R]:
+    """`look` over all items, with a few connections when it is worth their handshakes."""
+    if len(items) <= FEW:
+        return [look(i) for i in items]
+    pool = ThreadPoolExecutor(READERS)
+    try:
+        return list(pool.map(look, items))
+    finally:
+        pool.shutdown(wait=False, cancel_futures=True)  # neither an error nor Ctrl-C waits for the other reads

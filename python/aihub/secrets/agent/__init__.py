@@ -1,0 +1,111 @@
+"""The agents of the guests as the controller sees them: what they are told, what they say, what is waited for."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from aihub.errors import TaskFailed
+from aihub.guests.probe import Actual, ask
+from aihub.model.resolved import Hub
+from aihub.plan import Change
+from aihub.state.directory import State
+
+_PATIENCE = 120.0  # seconds: a service that restarts may take that long until it is healthy
+_INTERVAL = 0.3
+
+
+@dataclass(frozen=True)
+class Status:
+    """What an agent last said; no values."""
+
+    guest: str
+    logged_in: bool = False
+    error: str = ""
+    entries: Mapping[str, Mapping[str, int]] = field(default_factory=dict)
+    tls: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+    errors: tuple[str, ...] = ()
+
+    @classmethod
+    def of(cls, guest: str, found: Mapping[str, Any] | None) -> Status:
+        """The status from what the guest's status.json holds; None where there is no agent."""
+        if not found:
+            return cls(guest, error="the agent has said nothing yet")
+        login = found["login"]
+        return cls(guest, login["ok"], login["error"], found["entries"], found["tls"], tuple(found["errors"]))
+
+    def behind(self, versions: Mapping[str, int]) -> list[str]:
+        """The paths whose version is not yet in use."""
+        return [path for path, version in versions.items() if self.entries.get(path, {}).get("applied", 0) < version]
+
+
+def status(state: State, guest: str, *, wake: bool = False, renew: Collection[str] = ()) -> Status:
+    """What the agent says; with `wake` it reads everything now; `renew` are stacks whose certificate goes."""
+    answer = ask(state, guest, {"action": "agent", "wake": wake, "renew": list(renew)})
+    return Status.of(guest, answer["status"])
+
+
+def wait(state: State, guest: str, versions: Mapping[str, int], patience: float = _PATIENCE) -> Status:
+    """Returns when the guest's services use these versions of their entries. Raises TaskFailed when they do not."""
+    limit = time.monotonic() + patience
+    found = status(state, guest, wake=True)
+    while behind := found.behind(versions):
+        if time.monotonic() > limit:
+            why = "; ".join((*found.errors, found.error)) or "the agent did not say why"
+            raise TaskFailed(f"not yet in use: {', '.join(behind)}: {why}", where=guest, hint="aihub up")
+        time.sleep(_INTERVAL)
+        found = status(state, guest)
+    return found
+
+
+def renew(state: State, guest: str, stack: str, patience: float = _PATIENCE) -> tuple[str, str]:
+    """The instance's certificate is a new one and in use; returns the serial numbers of old and new."""
+    before = str(status(state, guest).tls.get(stack, {}).get("serial", ""))
+    found = status(state, guest, wake=True, renew=[stack])
+    limit = time.monotonic() + patience
+    while True:
+        now = found.tls.get(stack, {})
+        if now.get("serial", before) != before and now.get("applied") == now["serial"]:
+            return before, str(now["serial"])
+        if time.monotonic() > limit:
+            why = "; ".join((*found.errors, found.error)) or "the agent did not say why"
+            raise TaskFailed(f"the new certificate of {stack} is not in use: {why}", where=guest, hint="aihub up")
+        time.sleep(_INTERVAL)
+        found = status(state, guest)
+
+
+def changes(
+    hub: Hub, actuals: Mapping[str, Actual], versions: Mapping[str, int], ended: Collection[str] = ()
+) -> list[Change]:
+    """What is to be done for agents that answer: a new secret-id, or entries that Vault has in a newer version.
+
+    `versions` are those in Vault by path, 0 for none; `ended` are guests that have no login there any more, whatever
+    their agents believe. A guest that is not configured yet gets its agent first.
+    """
+    found: list[Change] = []
+    for guest in hub.agents:
+        actual = actuals.get(guest)
+        if actual is None or actual.error or "vault_agent" not in actual.manifest.get("desired", {}):
+            continue
+        says = Status.of(guest, actual.agent)
+        if not says.logged_in:
+            found.append(_change(guest, f"its agent is not logged in to Vault: {says.error}"))
+        elif guest in ended:
+            found.append(_change(guest, "its login at Vault was ended: it gets a new one"))
+        elif behind := says.behind({path: versions[path] for path in paths(hub, guest)}):
+            found.append(_change(guest, f"older than in Vault: {', '.join(behind)}"))
+        elif says.errors:
+            found.append(_change(guest, "; ".join(says.errors)))
+    return found
+
+
+def paths(hub: Hub, guest: str) -> list[str]:
+    """The entries that a guest reads."""
+    here = {instance.name for instance in hub.on(guest)}
+    return [ref.path for ref in hub.secrets if ref.instance in here]
+
+
+def _change(guest: str, summary: str) -> Change:
+    return Change(guest, "deliver", "secrets", "guest", summary)

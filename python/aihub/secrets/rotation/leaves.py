@@ -1,0 +1,41 @@
+"""Replaces a certificate: the agent gets a new one, the service serves with it, and the old one is revoked."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from aihub.model.resolved import Certificate
+
+from . import journal
+from .journal import Page
+from .reach import Reach
+
+
+@dataclass
+class Rotation:
+    """One certificate under way (reach.Flight). The journal knows which one is to be revoked."""
+
+    reach: Reach
+    certificate: Certificate
+    page: Page
+
+    def publish(self) -> dict[str, int]:
+        """Nothing is to be known beforehand."""
+        return {}
+
+    def finish(self) -> None:
+        """The new one is in use, then the old one ends."""
+        stack, _, guest = self.certificate.instance.partition("@")
+        old = self.page.data["serial"]
+        if self.reach.serial(guest, stack) == old:
+            self.reach.renew(guest, stack)
+        if old:
+            self.reach.vault.revoke_certificate(old)
+        self.page.close()
+
+
+def begin(reach: Reach, certificate: Certificate, name: str) -> Rotation:
+    """Writes down which one is in use; nothing else has changed then."""
+    stack, _, guest = certificate.instance.partition("@")
+    data = {"kind": "certificate", "phase": "renew", "serial": reach.serial(guest, stack)}
+    return Rotation(reach, certificate, journal.opened(reach.vault, name, data))

@@ -1,0 +1,251 @@
+"""Replaces a password that something logs in with, in such a way that no login ever fails.
+
+Every role has two passwords, and one of them is in use. The transaction of one pair:
+
+  offer    the half that is not in use gets a new password at the provider, proven by a login
+  publish  the pair, then the entry that the consumer reads, by check-and-set; its agent brings it, and says so
+  retire   the other half gets a password that nobody ever used, and the old one is proven refused
+
+The journal has both new passwords before the first change, so that a run that dies anywhere is finished by the next
+one with the same. What the vault holds is compared as a whole with what must be there at that point: anything else
+was changed by somebody, stays as it is, and stops the rotation while the password in use is still valid.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from typing import cast
+
+from aihub import crashpoint
+from aihub.errors import Conflict, PreconditionFailed, TaskFailed
+from aihub.model.resolved import RECONCILE_ROLE, Pair
+from aihub.secrets import store as secretstore
+from aihub.services import service as services
+from aihub.services.secrets import Entry, Secrets
+from aihub.services.service import Half, Service
+
+from . import journal
+from .journal import Page
+from .reach import Reach
+
+Data = Mapping[str, str]
+_LEAVES = 0.002  # seconds after which a command has left this machine, and is not yet answered
+
+
+@dataclass(frozen=True)
+class Known:
+    """The vault, with one pair as the provider has it: what is being replaced is known from the journal."""
+
+    store: Secrets
+    path: str
+    data: Data
+
+    def read(self, path: str) -> Entry | None:
+        """An entry."""
+        found = self.store.read(path)
+        return replace(found, data=self.data) if found and path == self.path else found
+
+    def write(self, path: str, data: Data, cas: int) -> int:
+        """As the vault does it."""
+        return self.store.write(path, data, cas)
+
+    def destroy(self, path: str) -> None:
+        """As the vault does it."""
+        self.store.destroy(path)
+
+    def list(self, prefix: str) -> Sequence[str]:
+        """As the vault does it."""
+        return self.store.list(prefix)
+
+
+@dataclass
+class Rotation:
+    """One pair under way (reach.Flight)."""
+
+    reach: Reach
+    pair: Pair
+    page: Page
+
+    def publish(self) -> dict[str, int]:
+        """From wherever it is until the consumer can know; gives what the consumer must have in use."""
+        if self.page.phase == "offer":
+            self._expect("before", "login before")
+            self.offer()
+            self.page.enter("publish")
+        if self.page.phase != "publish":
+            return {}
+        return self._put("before", "after", "login before", "login after")
+
+    def finish(self) -> None:
+        """The old password ends. Call it when the consumer uses the new one."""
+        if self.page.phase == "publish":
+            self._expect("after", "login after")
+            self.page.enter("retire")
+        self.retire()
+        self.page.close()
+
+    def offer(self) -> None:
+        """The half that is not in use has its new password, and gets in with it."""
+        after = self._pair("after")
+        with self._service("before") as service:
+            self._set(service, after, self._new)
+            self._prove(service, self._new, after[self._new])
+
+    def retire(self) -> None:
+        """The half that was in use gets a fresh password; the old one is refused."""
+        last, old = self._pair("last"), self._pair("before")[self._old]
+        versions = self._put("after", "last", "login after", "login after")
+        if self._delivered:
+            self.reach.wait(self._guest, versions)
+        with self._service("after") as service:
+            self._keep(service)
+            self._set(service, last, self._old)
+            self._prove(service, self._old, last[self._old])
+            if self._provider.can_login(service, self.pair.role, self._old, old):
+                raise TaskFailed(
+                    "the old password still opens it",
+                    where=self.page.name,
+                    hint=f"aihub secrets rotate {self.page.name}",
+                )
+
+    def _keep(self, service: Service) -> None:
+        # A provider that started again since may have done so with files that are older than the offer.
+        after = self._pair("after")
+        if not self._provider.can_login(service, self.pair.role, self._new, after[self._new]):
+            self._set(service, after, self._new)
+            self._prove(service, self._new, after[self._new])
+
+    # -- the provider
+
+    @property
+    def _provider(self) -> services.Provider:
+        return services.provider(self.pair.provider.partition("@")[0])
+
+    @contextmanager
+    def _service(self, moment: str) -> Iterator[Service]:
+        instance = self.reach.hub.instance(self.pair.provider)
+        with self.reach.service(instance) as service:
+            yield replace(service, secrets=Known(self.reach.vault, self.pair.path, self._pair(moment)))
+
+    def _set(self, service: Service, data: Data, half: Half) -> None:
+        passwords = {"a": data["a"], "b": data["b"]}
+        with crashpoint.write(f"password of {self.pair.user(half)}") as due:
+            crashpoint.inside(due, _LEAVES)
+            self._provider.set_passwords(service, self.pair.role, passwords, half)
+
+    def _prove(self, service: Service, half: Half, password: str) -> None:
+        if not self._provider.can_login(service, self.pair.role, half, password):
+            raise TaskFailed(
+                f"{self.pair.user(half)} does not get in with its new password; the one in use stays valid",
+                where=self.pair.provider,
+                hint=f"aihub up, then aihub secrets rotate {self.page.name}",
+            )
+
+    # -- the vault
+
+    @property
+    def _new(self) -> Half:
+        return cast(Half, self.page.data["half"])
+
+    @property
+    def _old(self) -> Half:
+        return "a" if self._new == "b" else "b"
+
+    @property
+    def _delivered(self) -> bool:
+        return self.pair.role == RECONCILE_ROLE
+
+    @property
+    def _guest(self) -> str:
+        return self.reach.hub.instance(self.pair.provider).guest.name
+
+    def _pair(self, moment: str) -> Data:
+        """The pair before, after, and last of all."""
+        data = self.page.data
+        found = {"a": data["a"], "b": data["b"], "active": self._old}
+        if moment != "before":
+            found |= {self._new: data["new"], "active": self._new}
+        if moment == "last":
+            found[self._old] = data["spare"]
+        return found
+
+    def _login(self, moment: str) -> Data:
+        """What the consumer reads, before and after."""
+        return login(self.pair, self._pair(moment.removeprefix("login ")))
+
+    def _put(self, pair: str, pair_then: str, entry: str, entry_then: str) -> dict[str, int]:
+        """Both entries are as they must be next; gives the versions of what is delivered."""
+        version = self._move(self.pair.path, "version", self._pair(pair), self._pair(pair_then))
+        if self._delivered:
+            return {self.pair.path: version}
+        if self.pair.entry is None:
+            return {}
+        path = self.pair.entry.path
+        return {path: self._move(path, "login version", self._login(entry), self._login(entry_then))}
+
+    def _move(self, path: str, known: str, expected: Data, wanted: Data) -> int:
+        entry = self.reach.vault.read(path)
+        if entry is not None and entry.data == wanted:
+            return entry.version
+        if entry is None or entry.data != expected:
+            raise self._changed(path, known, entry, wanted)
+        return self.reach.vault.write(path, wanted, entry.version)
+
+    def _expect(self, pair: str, entry: str) -> None:
+        """Nobody has changed anything since. Raises Conflict."""
+        paths = [(self.pair.path, "version", self._pair(pair))]
+        if self.pair.entry is not None:
+            paths.append((self.pair.entry.path, "login version", self._login(entry)))
+        for path, known, expected in paths:
+            found = self.reach.vault.read(path)
+            if found is None or found.data != expected:
+                raise self._changed(path, known, found, expected)
+
+    def _changed(self, path: str, known: str, found: Entry | None, wanted: Data) -> Conflict:
+        version = self.page.data[known]
+        return changed(path, found, wanted, f"bao kv rollback -mount=kv -version={version} {path}")
+
+
+def begin(reach: Reach, pair: Pair, name: str) -> Rotation:
+    """Writes down both new passwords; nothing else has changed then. Raises Conflict where entries disagree."""
+    kept = _read(reach, pair.path)
+    entry = _read(reach, pair.entry.path) if pair.entry else None
+    if pair.entry and entry and entry.data != login(pair, kept.data):
+        look = f"bao kv get -mount=kv {pair.path}"
+        raise changed(pair.entry.path, entry, login(pair, kept.data), f"{look}, and put into it what is in use there")
+    fresh = secretstore.new_pair(pair)
+    data = {
+        "kind": "pair",
+        "phase": "offer",
+        "half": "b" if kept.data["active"] == "a" else "a",
+        "a": kept.data["a"],
+        "b": kept.data["b"],
+        "new": fresh["a"],
+        "spare": fresh["b"],
+        "version": str(kept.version),
+        "login version": str(entry.version if entry else 0),
+    }
+    return Rotation(reach, pair, journal.opened(reach.vault, name, data))
+
+
+def login(pair: Pair, data: Data) -> dict[str, str]:
+    """What the consumer of a pair reads."""
+    half = data["active"]
+    return {"user": pair.user(half), "password": data[half]}
+
+
+def changed(path: str, found: Entry | None, wanted: Data, hint: str) -> Conflict:
+    """Somebody else's change: names of keys, never a value."""
+    have = found.data if found else {}
+    keys = sorted(key for key in {*have, *wanted} if have.get(key) != wanted.get(key))
+    what = f"somebody changed this entry (keys: {', '.join(keys)}); theirs is kept, and the password in use stays valid"
+    return Conflict(what, where=path, hint=hint)
+
+
+def _read(reach: Reach, path: str) -> Entry:
+    entry = reach.vault.read(path)
+    if entry is None:
+        raise PreconditionFailed("there is nothing to replace yet", where=path, hint="aihub up")
+    return entry

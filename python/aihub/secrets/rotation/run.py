@@ -1,0 +1,190 @@
+"""Replaces what was chosen: what an earlier run left comes first or along, guests in parallel, each restarted once."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import TypeVar
+
+from aihub.errors import Conflict, HubError
+from aihub.model.resolved import Certificate, Pair, SecretRef
+from aihub.services.secrets import Secrets
+from aihub.state.directory import State
+
+from . import catalog, journal, leaves, logins, pairs, sshkey, values
+from .catalog import Rotatable
+from .reach import Flight, Reach, Say
+
+T = TypeVar("T")
+
+# In this order, one after the other: each of them is a way on which the others are done.
+LAST = ("login", "operator", "token", "key")
+
+
+@dataclass
+class Outcome:
+    """How one replacement ended."""
+
+    name: str
+    resumed: bool = False  # an earlier run began it
+    seconds: float = 0.0
+    error: HubError | None = None
+
+
+@dataclass
+class _Job:
+    item: Rotatable
+    outcome: Outcome
+    flight: Flight | None = None
+    waits: Mapping[str, int] = field(default_factory=dict)
+
+    @property
+    def alive(self) -> bool:
+        return self.flight is not None and self.outcome.error is None
+
+
+def pending(store: Secrets, state: State) -> list[str]:
+    """The names of everything that an earlier run began and did not finish."""
+    return [*journal.pending(store), *([catalog.KEY] if sshkey.pending(state) else [])]
+
+
+def resume(reach: Reach, say: Say = lambda name, text: None) -> list[Outcome]:
+    """Finishes everything that an earlier run began."""
+    return rotate(reach, (), say)
+
+
+def rotate(reach: Reach, chosen: Sequence[Rotatable], say: Say = lambda name, text: None) -> list[Outcome]:
+    """Replaces what was chosen and finishes what was begun; what an earlier run began is not replaced twice.
+
+    Everything is tried; the outcomes say what failed.
+    """
+    begun = _begun(reach, say)
+    wanted = {one.name for one in chosen} | begun
+    jobs = [_Job(one, Outcome(one.name, one.name in begun)) for one in catalog.everything(reach.hub)]
+    jobs = [job for job in jobs if job.item.name in wanted]
+    groups: dict[str, list[_Job]] = {}
+    for job in jobs:
+        if job.item.kind not in LAST:
+            groups.setdefault(job.item.guest, []).append(job)
+    _parallel(groups.items(), lambda group: _on_guest(reach, *group, say))
+    for kind in LAST:
+        _parallel([job for job in jobs if job.item.kind == kind], lambda job: _alone(reach, job, say))
+    return [job.outcome for job in jobs]
+
+
+def raise_first(outcomes: Iterable[Outcome]) -> None:
+    """The first error, if there was one."""
+    for one in outcomes:
+        if one.error is not None:
+            raise one.error
+
+
+def _begun(reach: Reach, say: Say) -> set[str]:
+    known = {one.name for one in catalog.everything(reach.hub)}
+    begun = set(pending(reach.vault, reach.state))
+    for name in begun - known:
+        say(name, "is not in the hub any more: its rotation ends here")
+        reach.vault.destroy(journal.path(name))
+    return begun & known
+
+
+def _on_guest(reach: Reach, guest: str, jobs: Sequence[_Job], say: Say) -> None:
+    """All that one guest's agent takes up: published together, waited for once, then the old ones end."""
+    started = time.monotonic()
+    fresh = [job for job in jobs if not job.outcome.resumed]
+    with _collected(fresh):
+        _wait(reach, guest, _now(reach, fresh))
+    for job in [job for job in jobs if job.outcome.error is None]:
+        with _collected([job]):
+            say(job.item.name, "is finished" if job.outcome.resumed else "gets a new one")
+            job.flight = _flight(reach, job)
+            job.waits = job.flight.publish()
+    flying = [job for job in jobs if job.alive]
+    with _collected(flying):
+        _wait(reach, guest, {path: version for job in flying for path, version in job.waits.items()})
+        if any(isinstance(job.item.of, Pair) for job in flying):
+            time.sleep(reach.grace)
+    for job in flying:
+        with _collected([job]):
+            if job.flight is not None and job.alive:
+                job.flight.finish()
+                say(job.item.name, "done")
+    for job in jobs:
+        job.outcome.seconds = time.monotonic() - started
+
+
+def _alone(reach: Reach, job: _Job, say: Say) -> None:
+    started = time.monotonic()
+    with _collected([job]):
+        say(job.item.name, "gets a new one")
+        _flight(reach, job).finish()
+        say(job.item.name, "done")
+    job.outcome.seconds = time.monotonic() - started
+
+
+def _now(reach: Reach, jobs: Sequence[_Job]) -> dict[str, int]:
+    """What the guest reads of all that is about to begin: a guest that does not follow is left alone."""
+    found = {}
+    for job in jobs:
+        if (path := _read_by_guest(job.item)) and (entry := reach.vault.read(path)):
+            found[path] = entry.version
+    return found
+
+
+def _read_by_guest(item: Rotatable) -> str:
+    if isinstance(item.of, Pair):
+        return item.of.entry.path if item.of.entry else item.of.path if item.guest else ""
+    return item.of.path if isinstance(item.of, SecretRef) else ""
+
+
+def _wait(reach: Reach, guest: str, versions: Mapping[str, int]) -> None:
+    if guest and versions:
+        reach.wait(guest, versions)
+
+
+def _flight(reach: Reach, job: _Job) -> Flight:
+    item = job.item
+    if job.outcome.resumed and item.kind not in LAST:
+        return _taken(reach, item)
+    match item.of:
+        case Pair():
+            return pairs.begin(reach, item.of, item.name)
+        case SecretRef():
+            return values.Rotation(reach, item.of)
+        case Certificate():
+            return leaves.begin(reach, item.of, item.name)
+    if item.kind == "login":
+        return logins.of_guest(reach, item.guest)
+    own = {"operator": logins.of_controller, "token": logins.of_token, "key": logins.of_key}
+    return own[item.kind](reach)
+
+
+def _taken(reach: Reach, item: Rotatable) -> Flight:
+    page = journal.taken(reach.vault, item.name)
+    if page is None:
+        return logins.Rotation(lambda: None)  # somebody else has finished it since it was listed
+    if isinstance(item.of, Pair):
+        return pairs.Rotation(reach, item.of, page)
+    if isinstance(item.of, Certificate):
+        return leaves.Rotation(reach, item.of, page)
+    raise Conflict("the journal has an entry of something that needs none", where=journal.path(item.name))
+
+
+@contextmanager
+def _collected(jobs: Sequence[_Job]) -> Iterator[None]:
+    """An error is that of these jobs; others go on."""
+    try:
+        yield
+    except HubError as error:
+        for job in jobs:
+            job.outcome.error = job.outcome.error or error
+
+
+def _parallel(items: Iterable[T], work: Callable[[T], None]) -> None:
+    every = list(items)
+    if every:
+        with ThreadPoolExecutor(len(every)) as pool:
+            list(pool.map(work, every))

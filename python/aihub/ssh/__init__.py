@@ -1,0 +1,41 @@
+"""The one way in: configuration, keys and pins, and commands and forwards over the shared connections."""
+
+from .config import (
+    NODE,
+    Lab,
+    Pve,
+    aliases,
+    argv,
+    ensure_key,
+    fingerprint,
+    forget,
+    node_address,
+    pin,
+    pinned,
+    scan,
+    scan_and_pin,
+    write,
+)
+from .connection import close, close_all, forward, forward_tcp, run
+
+__all__ = [
+    "NODE",
+    "Lab",
+    "Pve",
+    "aliases",
+    "argv",
+    "close",
+    "close_all",
+    "ensure_key",
+    "fingerprint",
+    "forget",
+    "forward",
+    "forward_tcp",
+    "node_address",
+    "pin",
+    "pinned",
+    "run",
+    "scan",
+    "scan_and_pin",
+    "write",
+]

@@ -1,0 +1,121 @@
+"""Commands and forwards over the one ssh of `access`: OpenSSH with a shared connection per alias."""
+
+from __future__ import annotations
+
+import shlex
+import socket
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+
+from aihub import process
+from aihub.errors import Conflict, HubError, PreconditionFailed, TaskFailed, Unreachable
+from aihub.state.directory import State
+
+from . import config
+
+_OWN_FAILURE = 255  # ssh's exit code when not the remote command but ssh itself failed
+_PORT_TRIES = 3  # somebody may take a free port before ssh does
+
+
+def run(
+    state: State,
+    alias: str,
+    command: Sequence[str] | str,
+    *,
+    stdin: bytes = b"",
+    timeout: float = 120,
+    check: bool = True,
+) -> process.Result:
+    """Runs a command on a guest or the node: a list is quoted, a text is given to the remote shell as it is.
+
+    Secrets and long scripts belong into `stdin`: a command line can be read by everyone on both machines.
+    """
+    text = command if isinstance(command, str) else shlex.join(command)
+    try:
+        result = process.run([*config.argv(state, alias, "-T"), "--", text], stdin=stdin, timeout=timeout, check=False)
+    except TaskFailed as error:
+        raise Unreachable(error.what, where=alias, hint=error.hint) from error
+    if result.returncode == _OWN_FAILURE:
+        raise _explain(alias, result.stderr.decode(errors="replace").strip())
+    if check and result.returncode != 0:
+        tail = "\n".join((result.stderr or result.stdout).decode(errors="replace").strip().splitlines()[-20:])
+        name = text.split(maxsplit=1)[0]
+        raise TaskFailed(f"{name} ended with exit code {result.returncode}\n{tail}", where=alias)
+    return result
+
+
+@contextmanager
+def forward(state: State, alias: str, local_socket: Path, remote: str) -> Iterator[Path]:
+    """A local unix socket that leads to a remote socket (`/path`) or to `HOST:PORT` as the guest sees it."""
+    if len(str(local_socket)) > config.SOCKET_PATH_LIMIT:
+        raise PreconditionFailed(f"{local_socket}: too long for the path of a socket", where=alias)
+    run(state, alias, "true", timeout=30)  # brings the shared connection up, with its errors explained
+    spec = f"{local_socket}:{remote}"
+    _control(state, alias, "forward", "-L", spec)
+    try:
+        yield local_socket
+    finally:
+        # The connection may be gone by now, and the listener with it.
+        _control(state, alias, "cancel", "-L", spec, check=False)
+        local_socket.unlink(missing_ok=True)
+
+
+@contextmanager
+def forward_tcp(state: State, alias: str, remote: str) -> Iterator[int]:
+    """A port on this machine's loopback that leads to `HOST:PORT` as the guest sees it.
+
+    Every local user can connect to it, so only for what a socket can't serve and a login protects.
+    """
+    run(state, alias, "true", timeout=30)
+    for attempt in range(_PORT_TRIES):
+        port = _free_port()
+        spec = f"127.0.0.1:{port}:{remote}"
+        if _control(state, alias, "forward", "-L", spec, check=attempt == _PORT_TRIES - 1):
+            break
+    try:
+        yield port
+    finally:
+        _control(state, alias, "cancel", "-L", spec, check=False)
+
+
+def _free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+def close(state: State, alias: str) -> None:
+    """Ends the shared connection to one alias, if there is one."""
+    directory = config.control_directory(state)
+    if directory and (directory / alias).exists():
+        _control(state, alias, "exit", check=False)
+        (directory / alias).unlink(missing_ok=True)
+
+
+def close_all(state: State) -> None:
+    """Ends every shared connection of this hub and target."""
+    for alias in config.aliases(state):
+        close(state, alias)
+
+
+def _control(state: State, alias: str, order: str, *options: str, check: bool = True) -> bool:
+    """Gives the shared connection an order; whether it was followed."""
+    result = process.run(config.argv(state, alias, "-O", order, *options), check=False, timeout=30)
+    if check and result.returncode != 0:
+        raise _explain(alias, result.stderr.decode(errors="replace").strip())
+    return result.returncode == 0
+
+
+def _explain(alias: str, text: str) -> HubError:
+    last = text.splitlines()[-1] if text else "ssh failed without a word"
+    if "Host key verification failed" in text or "HOST IDENTIFICATION HAS CHANGED" in text:
+        return Conflict(
+            "the host key is not the one we pinned, or none is pinned",
+            where=alias,
+            hint="find out why; then `aihub trust` for the node, or for a guest remove it and run `aihub up`",
+        )
+    if "Permission denied" in text:
+        hint = "aihub trust" if alias == config.NODE else "aihub up"
+        return PreconditionFailed(f"our key is not accepted: {last}", where=alias, hint=hint)
+    return Unreachable(f"no ssh: {last}", where=alias)

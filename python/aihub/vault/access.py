@@ -1,0 +1,164 @@
+"""Who may do what at the vault: policies, AppRoles, secret-ids, tokens, wrapped answers."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from .calls import Answer, Calls, Names, SecretId, Token, Wrapped, certain, moment
+from .errors import Denied, Refused
+
+SPENT = ("wrapping token is not valid or does not exist", "bad token", "permission denied")
+
+ENDED = "invalid accessor"  # what is said of a token that ended since it was listed
+
+
+class Access(Calls):
+    """Policies, AppRoles and tokens."""
+
+    def policies(self) -> Names:
+        """The names of all policies."""
+        return self.names("sys/policies/acl")
+
+    def policy(self, name: str) -> str | None:
+        """The text of a policy."""
+        found = self.get(f"sys/policies/acl/{name}")
+        return None if found is None else str(found["policy"])
+
+    def put_policy(self, name: str, text: str) -> None:
+        """Makes or replaces a policy."""
+        self.put(f"sys/policies/acl/{name}", {"policy": text})
+
+    def delete_policy(self, name: str) -> None:
+        """Removes a policy."""
+        self.delete(f"sys/policies/acl/{name}")
+
+    def approles(self) -> Names:
+        """The names of all AppRoles."""
+        return self.names("auth/approle/role")
+
+    def approle(self, name: str) -> Answer | None:
+        """The settings of an AppRole."""
+        return self.get(f"auth/approle/role/{name}")
+
+    def put_approle(self, name: str, settings: Mapping[str, Any]) -> None:
+        """Makes an AppRole or changes its settings; its role-id and secret-ids stay."""
+        self.put(f"auth/approle/role/{name}", settings)
+
+    def delete_approle(self, name: str) -> None:
+        """Removes an AppRole with its secret-ids; tokens that came from it live on (revoke_tokens)."""
+        self.delete(f"auth/approle/role/{name}")
+
+    def role_id(self, name: str) -> str:
+        """The public half of an AppRole's login."""
+        found = self.get(f"auth/approle/role/{name}/role-id")
+        if found is None:
+            raise Refused(f"there is no AppRole {name}", where=self.server_name, hint="aihub up")
+        return str(found["role_id"])
+
+    def secret_id(self, name: str) -> SecretId:
+        """A new secret-id, bound to the addresses that the AppRole names."""
+        data = self.put(f"auth/approle/role/{name}/secret-id", {}, repeat=False)["data"]
+        found = self._secret_id(name, str(data["secret_id_accessor"]))
+        if found is None:
+            raise Refused("a secret-id was gone when it was looked at", where=name, hint="run it again")
+        return SecretId(found.accessor, found.created, found.expires, found.cidrs, str(data["secret_id"]))
+
+    def wrapped_secret_id(self, name: str, ttl: int) -> Wrapped:
+        """A new secret-id inside a token that gives it once, within `ttl` seconds."""
+        info = self.put(f"auth/approle/role/{name}/secret-id", {}, wrap=ttl, repeat=False)["wrap_info"]
+        return Wrapped(str(info["token"]), str(info["creation_path"]), int(info["ttl"]))
+
+    def secret_ids(self, name: str) -> list[SecretId]:
+        """The secret-ids of an AppRole, oldest first; without their values."""
+        found = [self._secret_id(name, accessor) for accessor in self.names(f"auth/approle/role/{name}/secret-id")]
+        return sorted((one for one in found if one), key=lambda one: one.created)
+
+    def has_secret_id(self, name: str) -> bool:
+        """Whether an AppRole has any; one call. One that ran out counts until the vault has tidied up."""
+        return bool(self.names(f"auth/approle/role/{name}/secret-id"))
+
+    def destroy_secret_id(self, name: str, accessor: str) -> None:
+        """Ends a secret-id; fine if it is gone."""
+        try:
+            path = f"auth/approle/role/{name}/secret-id-accessor/destroy"
+            self.put(path, {"secret_id_accessor": accessor})
+        except Refused as error:
+            if self._secret_id(name, accessor) is not None:
+                raise error
+
+    def _secret_id(self, name: str, accessor: str) -> SecretId | None:
+        path = f"auth/approle/role/{name}/secret-id-accessor/lookup"
+        try:
+            data = self.put(path, {"secret_id_accessor": accessor})["data"]
+        except Refused as error:
+            if error.status == 404 or "failed to find" in error.what:
+                return None
+            raise
+        return SecretId(
+            accessor,
+            certain(str(data["creation_time"])),
+            moment(str(data.get("expiration_time", ""))),
+            tuple(data.get("cidr_list") or ()),
+        )
+
+    def token(self) -> Token:
+        """Our own token. Raises Denied when it is not valid."""
+        found = self.get("auth/token/lookup-self")
+        if found is None:
+            raise Denied("our token is gone", where="auth/token/lookup-self", expired=True)
+        return _token(found)
+
+    def revoke_self(self) -> None:
+        """Ends our own token."""
+        self.put("auth/token/revoke-self", {})
+
+    def tokens(self, role: str = "") -> list[Token]:
+        """Every living token, or those that came from an AppRole."""
+        found = []
+        for accessor in self.names("auth/token/accessors"):
+            try:
+                data = self.put("auth/token/lookup-accessor", {"accessor": accessor})["data"]
+            except (Refused, Denied) as error:
+                if ENDED in error.what:
+                    continue
+                raise
+            found.append(_token(data))
+        return [token for token in found if role in ("", token.role)]
+
+    def revoke_tokens(self, role: str) -> int:
+        """Ends every token that came from an AppRole; gives how many there were."""
+        found = self.tokens(role)
+        for token in found:
+            try:
+                self.put("auth/token/revoke-accessor", {"accessor": token.accessor})
+            except (Refused, Denied) as error:
+                if ENDED not in error.what:
+                    raise
+        return len(found)
+
+    def capabilities(self, path: str) -> Sequence[str]:
+        """What our own token may do with a path."""
+        answer = self.put("sys/capabilities-self", {"paths": [path]})
+        return list(answer["data"]["capabilities"])
+
+    def look_at_wrapped(self, token: str) -> Wrapped | None:
+        """What a wrapping token was made for, without using it up; None when it was used or has expired."""
+        try:
+            data = self.put("sys/wrapping/lookup", {"token": token})["data"]
+        except (Refused, Denied) as error:
+            if any(text in error.what for text in SPENT):
+                return None
+            raise
+        return Wrapped(token, str(data["creation_path"]), int(data["creation_ttl"]))
+
+
+def _token(data: Answer) -> Token:
+    return Token(
+        accessor=str(data["accessor"]),
+        policies=tuple(data.get("policies") or ()),
+        ttl=int(data.get("ttl", 0)),
+        path=str(data.get("path", "")),
+        role=str((data.get("meta") or {}).get("role_name", "")),
+        cidrs=tuple(data.get("bound_cidrs") or ()),
+    )

@@ -1,0 +1,86 @@
+"""The vault's certificate authority: its intermediate, its roles, its leaves. And mounts, which everything lies in."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from typing import Any
+
+from .calls import Answer, Calls, Leaf, Names
+
+
+class Engines(Calls):
+    """Mounts and the certificate authority `pki`."""
+
+    def mounts(self) -> dict[str, Answer]:
+        """What is mounted where (`kv/`): secrets engines, and below `auth/` the ways to log in."""
+        found = {path: dict(value) for path, value in _tables(self.get("sys/mounts")).items()}
+        return found | {f"auth/{path}": dict(value) for path, value in _tables(self.get("sys/auth")).items()}
+
+    def mount(self, path: str, settings: Mapping[str, Any]) -> None:
+        """Mounts an engine (`kv/`) or a way to log in (`auth/approle/`)."""
+        self.put(_mount(path), settings)
+
+    def tune(self, path: str, config: Mapping[str, Any]) -> None:
+        """Changes a mount's settings."""
+        self.put(f"{_mount(path)}/tune", config)
+
+    def audit(self) -> dict[str, Answer]:
+        """The audit devices, by name (`disk/`)."""
+        return {path: dict(value) for path, value in _tables(self.get("sys/audit")).items()}
+
+    def enable_audit(self, name: str, path: str) -> None:
+        """Adds an audit device that writes to a file; OpenBao refuses this, there it is in the server's own file."""
+        self.put(f"sys/audit/{name}", {"type": "file", "options": {"file_path": path}})
+
+    def request_intermediate(self, common_name: str) -> str:
+        """Makes the key of an intermediate inside the vault; gives its certificate request."""
+        wanted = {"common_name": common_name, "key_type": "ec", "key_bits": 256}
+        return str(self.put("pki/intermediate/generate/internal", wanted)["data"]["csr"])
+
+    def install_intermediate(self, certificate: str) -> None:
+        """Gives the vault its signed intermediate; the first one becomes the issuer of every leaf."""
+        self.put("pki/intermediate/set-signed", {"certificate": certificate})
+
+    def intermediate(self) -> str:
+        """The certificate that signs leaves; empty when there is none."""
+        if not self.names("pki/issuers"):
+            return ""
+        return str((self.get("pki/issuer/default") or {}).get("certificate", ""))
+
+    def pki_roles(self) -> Names:
+        """The names of the authority's roles."""
+        return self.names("pki/roles")
+
+    def pki_role(self, name: str) -> Answer | None:
+        """The settings of a role."""
+        return self.get(f"pki/roles/{name}")
+
+    def put_pki_role(self, name: str, settings: Mapping[str, Any]) -> None:
+        """Makes or replaces a role."""
+        self.put(f"pki/roles/{name}", settings)
+
+    def delete_pki_role(self, name: str) -> None:
+        """Removes a role; certificates that it issued live on."""
+        self.delete(f"pki/roles/{name}")
+
+    def issue(self, role: str, name: str) -> Leaf:
+        """A new certificate and its key."""
+        data = self.put(f"pki/issue/{role}", {"common_name": name}, repeat=False)["data"]
+        chain = [data["certificate"], *(data.get("ca_chain") or [data["issuing_ca"]])]
+        end = datetime.fromtimestamp(int(data["expiration"]), UTC)
+        key = f"{str(data['private_key']).strip()}\n"
+        return Leaf("".join(f"{one.strip()}\n" for one in chain), key, str(data["serial_number"]), end)
+
+    def revoke_certificate(self, serial: str) -> None:
+        """Puts a certificate on the revocation list."""
+        self.put("pki/revoke", {"serial_number": serial})
+
+
+def _mount(path: str) -> str:
+    name = path.strip("/")
+    return f"sys/{name}" if name.startswith("auth/") else f"sys/mounts/{name}"
+
+
+def _tables(answer: Answer | None) -> dict[str, Any]:
+    return {name: value for name, value in (answer or {}).items() if name.endswith("/") and isinstance(value, dict)}

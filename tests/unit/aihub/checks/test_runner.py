@@ -1,0 +1,143 @@
+"""Running the checks: a real pytest run, its ssh replaced by a shell on this machine."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+from aihub import paths
+from aihub.checks import runner as checks
+from aihub.errors import InvalidInput, TaskFailed
+from aihub.model.resolved import Hub
+from aihub.reading import load
+from aihub.state.directory import State
+
+SSH = """#!/bin/sh
+exec sh
+"""
+
+TESTS = '''
+import pytest
+
+def test_speaks(host):
+    """it speaks"""
+    assert host.check_output("echo hello") == "hello"
+
+@pytest.mark.guests(kind="vm")
+def test_is_a_machine(guest, simulated):
+    """it is a VM."""
+    simulated("a stand-in")
+
+@pytest.mark.guests(name="db")
+def test_leaks(secret):
+    value = secret("verify_a", instance="postgres@db")
+    assert value == "guess"
+
+@pytest.mark.guests(name="cache")
+def test_waits(guest):
+    pytest.skip("nothing to see")
+
+@pytest.mark.about("zones")
+def test_walls(hub):
+    """the walls stand"""
+    assert hub.zones
+'''
+
+
+VALUE = "a-secret-value-nobody-may-see"
+PLUGIN = f'''
+from datetime import UTC, datetime
+from types import SimpleNamespace
+from aihub.checks.context import Context
+from aihub.services.secrets import Entry
+
+pytest_plugins = ["aihub.checks.plugin"]
+# A vault that is none: every entry is the same.
+Context.vault = SimpleNamespace(read=lambda path: Entry({{"a": "{VALUE}"}}, 1, datetime.now(UTC)))
+'''
+
+
+@pytest.fixture(scope="module")
+def hub() -> Hub:
+    return load.load(paths.DEFAULT_HUB, target="lab")
+
+
+@pytest.fixture
+def state(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> State:
+    made = State(tmp_path / "state")
+    made.make()
+    made.ssh_config.write_text("")
+    programs = tmp_path / "bin"
+    programs.mkdir()
+    (programs / "ssh").write_text(SSH)
+    (programs / "ssh").chmod(0o755)
+    monkeypatch.setenv("PATH", f"{programs}:/usr/bin:/bin")
+    monkeypatch.setenv("COVERAGE_PROCESS_START", "")
+    return made
+
+
+@pytest.fixture
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    made = tmp_path / "checks"
+    made.mkdir()
+    (made / "conftest.py").write_text(PLUGIN)
+    (made / "pytest.ini").write_text((checks.CHECKS / "pytest.ini").read_text())
+    (made / "test_some.py").write_text(TESTS)
+    monkeypatch.setattr(checks, "CHECKS", made)
+    monkeypatch.setattr(paths, "STACKS", tmp_path / "no-stacks")
+    return made
+
+
+def test_every_claim_gets_a_result_about_its_subject(hub: Hub, state: State, folder: Path) -> None:
+    seen: list[tuple[str, str]] = []
+    results = checks.run(hub, state, "lab", progress=lambda *step: seen.append(step))
+    by_claim = {(r.subject, r.claim): r for r in results}
+
+    assert {s for s, claim in by_claim if claim == "it speaks"} == set(hub.guests)
+    assert {s for s, claim in by_claim if claim == "it is a VM"} == {"private-ai", "public-ai"}
+    assert "lab: a stand-in" in by_claim["private-ai", "it is a VM"].label
+    assert by_claim["cache", "waits"].outcome == "skipped"
+    assert by_claim["cache", "waits"].message == "nothing to see"
+    assert by_claim["zones", "the walls stand"].outcome == "passed"
+
+    leak = by_claim["db", "leaks"]
+    assert leak.outcome == "failed"
+    assert "***" in leak.message
+    printed = json.dumps([r.as_json() for r in results]) + (state.runs / "junit.xml").read_text()
+    assert VALUE not in printed
+    assert ("db", "FAILED: leaks") in seen
+
+
+@pytest.mark.slow
+def test_a_selection_leaves_the_rest_out(hub: Hub, state: State, folder: Path) -> None:
+    results = checks.run(hub, state, "lab", select=["security", "zones"])
+    assert {r.subject for r in results} == {"security", "zones"}
+
+
+def test_a_selection_of_nothing_we_know_contacts_nothing(hub: Hub, state: State) -> None:
+    with pytest.raises(InvalidInput, match="no guest, instance or stack of this hub: dbb"):
+        checks.run(hub, state, "lab", select=["dbb"])
+
+
+@pytest.mark.slow
+def test_checks_that_do_not_run_are_no_success(hub: Hub, state: State, folder: Path) -> None:
+    (folder / "test_some.py").write_text("import nothing_of_this_name\n")
+    with pytest.raises(TaskFailed, match="the checks did not run"):
+        checks.run(hub, state, "lab")
+
+
+@pytest.mark.slow
+def test_a_machine_that_does_not_answer_fails_its_checks(hub: Hub, state: State, folder: Path) -> None:
+    program = folder.parent / "bin" / "ssh"
+    program.write_text("#!/bin/sh\necho Connection refused >&2\nexit 255\n")
+    (folder / "test_some.py").write_text("def test_speaks(host):\n    assert host.run('true').rc == 0\n")
+    results = checks.run(hub, state, "lab", select=["db"])
+    assert [(r.outcome, "Connection refused" in r.message) for r in results] == [("failed", True)]
+
+
+def test_a_check_that_fails_while_cleaning_up_failed() -> None:
+    passed = {"id": "a", "subject": "db", "claim": "c", "outcome": "passed", "seconds": 0.1, "message": ""}
+    failed = {**passed, "outcome": "failed", "message": "could not remove its row"}
+    (result,) = checks.merged([json.dumps(passed), json.dumps(failed)])
+    assert (result.outcome, result.message) == ("failed", "could not remove its row")

@@ -1,0 +1,119 @@
+"""Which playbook runs where, and how Ansible's events become our words and errors."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Any
+
+import pytest
+from aihub import paths
+from aihub.errors import TaskFailed, Unreachable
+from aihub.guests import ansible as guests
+from aihub.model.resolved import Hub
+from aihub.reading import load
+from aihub.ssh import config as ssh_config
+from aihub.state.directory import State
+
+
+@pytest.fixture(scope="module")
+def hub() -> Hub:
+    return load.load(paths.DEFAULT_HUB, target="lab")
+
+
+def run() -> guests._Run:
+    return guests._Run(State(Path("/nowhere")), Path("/nowhere"), lambda _subject, _text: None)
+
+
+def event(kind: str, **data: Any) -> dict[str, Any]:
+    return {"event": kind, "event_data": {"host": "db", "role": "ssh", "task": "Sshd runs", **data}}
+
+
+def test_guests_that_need_the_same_run_together() -> None:
+    wanted = {"db": ["ssh", "stack/postgres"], "cicd": ["ssh"], "cache": None, "security": ["stack/x"]}
+    assert guests._runs(wanted) == {("ssh",): ["db", "cicd"], (): ["cache"]}
+
+
+def test_the_stacks_phase_takes_the_named_instances_only(hub: Hub) -> None:
+    assert guests._chosen(hub, {"cache": None, "db": None}, ["egress@cache"]) == {"cache": ["egress"]}
+    assert guests._chosen(hub, {"cache": ["ssh", "stack/redis"], "db": ["ssh"]}, None) == {"cache": ["redis"]}
+
+
+def test_a_stack_no_longer_declared_makes_its_guest_run(hub: Hub) -> None:
+    assert guests._chosen(hub, {"db": ["stack/gone"]}, None) == {"db": []}
+    assert guests._chosen(hub, {"db": ["stack/gone"]}, ["egress@cache"]) == {}
+
+
+def test_changes_are_counted_by_guest() -> None:
+    one = run()
+    for changed in (True, False, True):
+        one._event(event("runner_on_ok", res={"changed": changed}))
+    assert one.changed == {"db": 2}
+
+
+def test_events_are_not_kept_on_disk() -> None:
+    assert run()._event(event("runner_on_ok", res={})) is False
+
+
+def test_a_failure_names_guest_role_task_and_last_words() -> None:
+    one = run()
+    one._event(event("runner_on_failed", res={"msg": "refused", "stderr": "line 1\nline 2"}))
+    (failure,) = one.failures
+    assert isinstance(failure, TaskFailed)
+    assert str(failure) == "db, ssh: Sshd runs: refused\nline 1\nline 2"
+
+
+def test_of_a_loop_only_failed_items_speak() -> None:
+    items = [{"failed": False, "msg": "fine"}, {"failed": True, "msg": "broken"}]
+    assert guests._reason({"res": {"msg": "One or more items failed", "results": items}}) == "broken"
+
+
+def test_the_last_failure_of_a_guest_explains_it() -> None:
+    one = run()
+    one._event(event("runner_on_failed", res={"msg": "see the journal"}))
+    one._event(event("runner_on_failed", res={"msg": "no such image"}))
+    assert [failure.what for failure in one.failures] == ["no such image"]
+
+
+def test_guests_that_do_not_answer_are_unreachable() -> None:
+    one = run()
+    one._event(event("runner_on_unreachable", res={"msg": "timed out"}))
+    assert isinstance(guests._together(one.failures), Unreachable)
+
+
+def test_nothing_wanted_starts_nothing(hub: Hub, tmp_path: Path) -> None:
+    state = State(tmp_path)
+    state.make()
+    state.key.with_suffix(".pub").write_text("ssh-ed25519 AAAA controller\n")
+    assert guests.converge(hub, state, "lab", {"db": ["stack/postgres"]}, phase="machine") == {}
+
+
+def test_what_else_is_in_a_person_s_environment_is_not_ansible_s(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("CLOUD_PASSWORD", "of somebody")
+    monkeypatch.setenv("AIHUB_LAB", "x")
+    ours = {**os.environ, "ANSIBLE_CONFIG": "/ours", "PATH": "/ours"}
+    left = guests._without_strangers(ours)
+    assert "CLOUD_PASSWORD" not in left
+    assert left.items() >= {"ANSIBLE_CONFIG": "/ours", "PATH": "/ours", "AIHUB_LAB": "x"}.items()
+
+
+@pytest.mark.slow
+def test_ansible_never_switches_host_key_checking_off(
+    hub: Hub, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """ansible-runner does, unless told otherwise; a stand-in for ssh shows what Ansible asks of it."""
+    state = State(tmp_path / "state")
+    state.make()
+    ssh_config.ensure_key(state)
+    log, program = tmp_path / "asked", tmp_path / "bin" / "ssh"
+    program.parent.mkdir()
+    program.write_text(f'#!/bin/sh\nprintf "%s\\n" "$*" >> {log}\nexit 255\n')
+    program.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{program.parent}:{os.environ['PATH']}")
+    monkeypatch.setenv("CLOUD_PASSWORD", "of somebody")
+    with pytest.raises(Unreachable):
+        guests.converge(hub, state, "lab", {next(iter(hub.guests)): None}, phase="machine")
+    assert str(state.ssh_config) in log.read_text()
+    assert "StrictHostKeyChecking=no" not in log.read_text()
+    written = [path for path in state.runs.rglob("*") if path.is_file() and b"of somebody" in path.read_bytes()]
+    assert written == [], "ansible-runner wrote the whole environment down"

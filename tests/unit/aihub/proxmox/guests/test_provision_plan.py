@@ -1,0 +1,156 @@
+"""The plan names what differs, spares what is not ours, and refuses what cannot be."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+from aihub.errors import Conflict, PreconditionFailed
+from aihub.plan import Difference
+from aihub.proxmox.guests.plan import down_plan, plan
+from aihub.proxmox.state import Actual, ActualGuest, Marker
+from aihub.state.journal import Entry
+
+
+def actions(found):
+    return [(c.subject, c.action) for c in found.changes]
+
+
+def test_a_hub_that_is_as_wanted_has_an_empty_plan(hub, world):
+    found = plan(hub, world())
+    assert found.is_empty
+    assert not found.warnings
+
+
+def test_an_empty_node_gets_every_guest(hub):
+    found = plan(hub, Actual({}))
+    assert actions(found) == [("db", "create"), ("cache", "create"), ("ai", "create")]
+    assert {c.identity for c in found.changes} == {"token"}
+    assert [w for w in found.warnings if "GPU card" in w]
+
+
+def test_a_stopped_guest_is_started_and_a_changed_one_updated(hub, world, have):
+    found = plan(hub, world(db=have("db", status="stopped"), cache=have("cache", {"memory": "1024"})))
+    assert actions(found) == [("db", "start"), ("cache", "update")]
+    assert found.changes[1].details["digest"] == "d1"
+    assert found.changes[1].differences == (Difference("memory", "1GiB", "4GiB"),)
+
+
+def test_a_foreign_guest_on_our_number_is_a_conflict_that_names_it(hub, world, have):
+    stranger = have("db", {"description": "somebody else's", "hostname": "neighbour"}, name="neighbour")
+    with pytest.raises(Conflict, match=r"guest db: VMID 110 belongs to neighbour, which is not ours") as caught:
+        plan(hub, world(db=stranger))
+    assert "112 is free" in caught.value.hint
+
+
+def test_our_guest_without_its_marker_is_not_ours_and_the_hint_says_what_to_put_back(hub, world, have):
+    with pytest.raises(Conflict) as caught:
+        plan(hub, world(db=have("db", {"description": None})))
+    assert "aihub:v1 hub=00112233445566ff vmid=110 guest=db" in caught.value.hint
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "aihub:v1 hub=00112233445566ff vmid=999 guest=db",
+        "aihub:v1 hub=ffffffffffffffff vmid=110 guest=db",
+        "aihub:v1 hub=00112233445566ff vmid=110 guest=db\naihub:v1 hub=00112233445566ff vmid=110 guest=db",
+        "  see aihub:v1 hub=00112233445566ff vmid=110 guest=db",
+    ],
+)
+def test_a_marker_that_does_not_match_in_every_word_makes_no_guest_ours(hub, world, have, line):
+    with pytest.raises(Conflict):
+        plan(hub, world(db=have("db", {"description": line})))
+
+
+def test_text_around_the_marker_is_the_owners(hub, world, have):
+    text = "Postgres, ask Kim\naihub:v1 hub=00112233445566ff vmid=110 guest=db\n\nmore"
+    assert plan(hub, world(db=have("db", {"description": text}))).is_empty
+
+
+def test_every_conflict_is_named_at_once(hub, world, have):
+    foreign = {"description": "x"}
+    with pytest.raises(Conflict, match=r"(?s)VMID 110.*VMID 201"):
+        plan(hub, world(db=have("db", foreign), ai=have("ai", foreign)))
+
+
+def test_a_guest_with_one_of_our_names_is_only_worth_a_word(hub, world):
+    namesake = ActualGuest(399, "lxc", "pve", "db", "running")
+    found = plan(hub, Actual({**world().guests, 399: namesake}))
+    assert not found.changes
+    assert found.warnings == ("guest db: VMID 399 has the same name and is not ours",)
+
+
+def old_guest(have, name="old", address="10.10.10.99"):
+    marker = Marker("00112233445566ff", 150, name)
+    found = have("db", {"description": str(marker), "hostname": name}, vmid=150, name=name)
+    return replace(found, config={**found.config, "net0": found.config["net0"].replace("10.10.10.11/", f"{address}/")})
+
+
+def test_a_guest_that_left_hub_yml_stays_until_its_data_may_go(hub, world, have):
+    actual = Actual({**world().guests, 150: old_guest(have)})
+    found = plan(hub, actual)
+    assert not found.changes
+    assert "--allow-destroy old" in found.warnings[0]
+    found = plan(hub, actual, allow_destroy={"old"})
+    assert actions(found) == [("old", "delete")]
+    assert "old" in found.changes[0].data_at_risk
+
+
+def test_a_guest_that_left_hub_yml_and_holds_a_wanted_address_must_go_first(hub, world, have):
+    actual = Actual({**world(db=None).guests, 150: old_guest(have, address="10.10.10.11")})
+    with pytest.raises(PreconditionFailed, match=r"address 10\.10\.10\.11 is held by old") as caught:
+        plan(hub, actual)
+    assert "--allow-destroy old" in caught.value.hint
+    assert actions(plan(hub, actual, allow_destroy={"old"})) == [("db", "create"), ("old", "delete")]
+
+
+def test_a_renamed_guest_keeps_its_number_only_when_the_old_one_may_go(make_hub, world):
+    actual = world()
+    renamed = make_hub({"  db: {": "  store: {"})
+    with pytest.raises(Conflict, match="VMID 110 still holds this hub's guest db"):
+        plan(renamed, actual)
+    found = plan(renamed, actual, allow_destroy={"db"})
+    assert actions(found) == [("db", "delete"), ("store", "create")]
+
+
+def test_another_storage_means_a_new_guest_and_says_what_is_lost(make_hub, world):
+    moved = make_hub({"disk: 64GiB}": "disk: 64GiB, storage: bulk}"})
+    found = plan(moved, world())
+    assert actions(found) == [("db", "delete"), ("db", "create")]
+    assert found.changes[0].data_at_risk == "everything on the disk of db (VMID 110)"
+
+
+def test_a_smaller_disk_is_refused(make_hub, world):
+    with pytest.raises(PreconditionFailed, match=r"guest db: its disk has 64GiB, hub\.yml says 32GiB"):
+        plan(make_hub({"disk: 64GiB": "disk: 32GiB"}), world())
+
+
+def test_a_guest_outside_the_pool_is_out_of_the_tokens_reach_and_the_repair_is_printed(hub, world, have):
+    with pytest.raises(PreconditionFailed, match="not in pool hub-small") as caught:
+        plan(hub, world(db=have("db", pool="")))
+    assert "pvesh set /pools/hub-small --vms 110" in caught.value.hint
+
+
+def test_what_a_dead_create_left_is_ours_only_if_the_journal_names_it(hub, world, have):
+    bare = have("db", dict.fromkeys(have("db").config), lock="create", status="stopped")
+    assert bare.bare
+    with pytest.raises(Conflict):
+        plan(hub, world(db=bare))
+    found = plan(hub, world(db=bare), journal={110: Entry(110, "db", "pve", "lxc", "create")})
+    assert actions(found) == [("db", "create")]
+
+
+def test_a_locked_guest_with_something_to_do_is_named(hub, world, have):
+    assert not plan(hub, world(db=have("db", lock="backup"))).warnings
+    found = plan(hub, world(db=have("db", {"memory": "1024"}, lock="backup")))
+    assert "pct unlock 110" in found.warnings[0]
+
+
+def test_down_takes_what_carries_our_marker_and_nothing_else(hub, world, have):
+    stranger = have("cache", {"description": "x"})
+    forged = replace(have("db"), vmid=500)
+    actual = Actual({**world(cache=stranger).guests, 150: old_guest(have), 500: forged})
+    found = down_plan(hub, actual)
+    assert [(c.subject, c.details["vmid"]) for c in found.changes] == [("db", 110), ("old", 150), ("ai", 201)]
+    assert all(c.data_at_risk for c in found.changes)

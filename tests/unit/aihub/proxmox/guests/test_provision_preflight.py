@@ -1,0 +1,119 @@
+"""What Proxmox would accept now and fail on later is named before the first change, all at once."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+from aihub.errors import Conflict, PreconditionFailed
+from aihub.proxmox.facts import Facts, Neighbour, Storage
+from aihub.proxmox.guests.plan import plan
+from aihub.proxmox.guests.preflight import GUEST_PRIVILEGES, VM_PRIVILEGES, check
+from aihub.proxmox.state import Actual
+
+IMAGES = frozenset({
+    "pve:local:vztmpl/debian-13-standard_13.1-2_amd64.tar.zst",
+    "pve:local:import/debian-13-genericcloud-amd64.qcow2",
+})  # fmt: skip
+
+
+@pytest.fixture
+def facts():
+    guest = dict.fromkeys((*GUEST_PRIVILEGES, *VM_PRIVILEGES), 1)
+    content = frozenset({"rootdir", "images"})
+    return Facts(
+        storages={("pve", name): Storage(name, "pve", content, True) for name in ("local-zfs", "tank")},
+        volumes=IMAGES,
+        bridges={"pve": frozenset({"vmbr0", "hubinfra", "hubprivate"})},
+        pools=frozenset({"hub-small"}),
+        permissions={
+            "/pool/hub-small": guest,
+            "/storage/local-zfs": {"Datastore.AllocateSpace": 1},
+            "/storage/tank": {"Datastore.AllocateSpace": 1},
+            "/storage/local": {"Datastore.Audit": 0},
+            "/sdn/zones/localnetwork": {"SDN.Use": 1},
+        },
+        taken={},
+        neighbours=(),
+    )
+
+
+@pytest.fixture
+def changes(hub):
+    return plan(hub, Actual({})).changes
+
+
+def test_a_ready_node_has_nothing_to_say(hub, changes, facts):
+    check(hub, changes, facts)
+
+
+def without(facts, path, privilege):
+    granted = {k: v for k, v in facts.permissions[path].items() if k != privilege}
+    return replace(facts, permissions={**facts.permissions, path: granted})
+
+
+@pytest.mark.parametrize("privilege", [*GUEST_PRIVILEGES, *VM_PRIVILEGES])
+def test_each_missing_privilege_is_predicted(hub, changes, facts, privilege):
+    with pytest.raises(PreconditionFailed) as caught:
+        check(hub, changes, without(facts, "/pool/hub-small", privilege))
+    assert caught.value.what == f"the token lacks {privilege} on /pool/hub-small"
+
+
+def test_a_privilege_without_propagation_is_none_below_its_path(hub, changes, facts):
+    permissions = {**facts.permissions, "/sdn/zones/localnetwork": {"SDN.Use": 0}}
+    with pytest.raises(PreconditionFailed, match=r"SDN\.Use on /sdn/zones/localnetwork/hubinfra"):
+        check(hub, changes, replace(facts, permissions=permissions))
+
+
+def test_everything_that_is_missing_is_named_at_once(hub, changes, facts):
+    empty = replace(facts, storages={}, volumes=frozenset(), bridges={}, pools=frozenset())
+    with pytest.raises(PreconditionFailed) as caught:
+        check(hub, changes, empty)
+    for text in ("storage local-zfs", "storage tank", "bridge hubinfra", "OS image local:vztmpl", "pool hub-small"):
+        assert text in caught.value.what
+    assert len(caught.value.what.splitlines()) == 7
+
+
+@pytest.mark.parametrize(
+    ("storage", "text"),
+    [
+        (Storage("tank", "pve", frozenset({"iso"}), True), "storage tank takes no rootdir"),
+        (Storage("tank", "pve", frozenset({"rootdir"}), False), "storage tank is not available"),
+    ],
+)
+def test_a_storage_that_cannot_take_the_guest(hub, changes, facts, storage, text):
+    with pytest.raises(PreconditionFailed, match=text):
+        check(hub, changes, replace(facts, storages={**facts.storages, ("pve", "tank"): storage}))
+
+
+def test_a_vmid_of_a_guest_that_the_token_cannot_see(hub, changes, facts):
+    with pytest.raises(Conflict, match="VMID 110 is taken"):
+        check(hub, changes, replace(facts, taken={110: "VM 110 already exists"}))
+
+
+@pytest.mark.parametrize(
+    ("macs", "addresses", "text"),
+    [
+        ({"BC:24:11:00:00:6E"}, set(), "guest db: MAC BC:24:11:00:00:6E is used by other"),
+        (set(), {"10.10.20.11"}, "guest ai: address 10.10.20.11 is used by other"),
+    ],
+)
+def test_a_neighbour_with_our_address_or_mac_is_a_conflict(hub, changes, facts, macs, addresses, text):
+    other = Neighbour(300, "other", frozenset(macs), frozenset(addresses))
+    with pytest.raises(Conflict) as caught:
+        check(hub, changes, replace(facts, neighbours=(other,)))
+    assert text in caught.value.what
+
+
+def test_an_update_needs_no_image_and_no_pool(hub, world, have, facts):
+    update = plan(hub, world(db=have("db", {"memory": "1024"}))).changes
+    check(hub, update, replace(facts, volumes=frozenset(), pools=frozenset()))
+
+
+def test_inherited_rights_stop_where_a_deeper_entry_takes_over(facts):
+    permissions = {"/": {"VM.Audit": 1}, "/vms": {"VM.Allocate": 1}, "/vms/110": {}}
+    found = replace(facts, permissions=permissions)
+    assert found.allows("/storage/x", "VM.Audit")
+    assert found.allows("/vms/111", "VM.Allocate")
+    assert not found.allows("/vms/111", "VM.Audit")
+    assert not found.allows("/vms/110", "VM.Allocate")

@@ -1,0 +1,138 @@
+"""Reading: few calls, only what matters, and pending values told from those in force."""
+
+from __future__ import annotations
+
+import threading
+import time
+
+import pytest
+from aihub.proxmox.errors import Lost, Refused, understood
+from aihub.proxmox.facts import read_facts
+from aihub.proxmox.state import Marker, many, read
+
+LINE = "aihub:v1 hub=00112233445566ff vmid=110 guest=db"
+
+
+class Api:
+    """Answers from a table and remembers what was asked."""
+
+    def __init__(self, answers):
+        self.answers, self.calls = answers, []
+
+    def __call__(self, path, **params):
+        self.calls.append(path)
+        answer = self.answers[path]
+        if isinstance(answer, Exception):
+            raise answer
+        return answer
+
+
+def resource(vmid, name, **more):
+    return {"vmid": vmid, "name": name, "type": "lxc", "node": "pve", "status": "running", **more}
+
+
+def test_only_our_own_and_those_on_our_numbers_have_their_config_read(hub):
+    api = Api({
+        "/cluster/resources": [
+            resource(110, "db", pool="hub-small"),
+            resource(111, "foreign"),
+            resource(150, "left", pool="hub-small"),
+            resource(160, "tagged", tags="aihub;infra"),
+            *(resource(n, f"other{n}") for n in range(1000, 1200)),
+        ],
+        **{f"/nodes/pve/lxc/{n}/pending": [{"key": "hostname", "value": "x"}] for n in (110, 111, 150, 160)},
+    })  # fmt: skip
+    found = read(api, hub)
+    assert len(api.calls) == 5
+    assert len(found.guests) == 204
+    assert found.guests[1000].config is None
+    assert found.guests[110].config == {"hostname": "x"}
+
+
+def test_pending_values_are_what_will_be_and_the_present_ones_are_kept_beside(hub):
+    api = Api({
+        "/cluster/resources": [resource(110, "db")],
+        "/nodes/pve/lxc/110/pending": [
+            {"key": "memory", "value": 512, "pending": 1024},
+            {"key": "swap", "value": 0},
+            {"key": "nameserver", "value": "10.0.0.1", "delete": 1},
+            {"key": "features", "pending": "nesting=1"},
+            {"key": "digest", "value": "abc"},
+            {"key": "lock", "value": "backup"},
+            {"key": "description", "value": f"{LINE}\n"},
+        ],
+    })  # fmt: skip
+    found = read(api, hub).guests[110]
+    assert found.config == {"memory": "1024", "swap": "0", "features": "nesting=1", "description": f"{LINE}\n"}
+    assert found.current == {"memory": "512", "nameserver": "10.0.0.1", "features": None}
+    assert (found.digest, found.lock) == ("abc", "backup")
+    assert found.marker == Marker("00112233445566ff", 110, "db")
+
+
+def test_a_guest_that_vanishes_between_two_calls_is_not_there(hub):
+    gone = Refused("Configuration file 'nodes/pve/lxc/110.conf' does not exist", status=500)
+    found = read(Api({"/cluster/resources": [resource(110, "db")], "/nodes/pve/lxc/110/pending": gone}), hub)
+    assert not found.guests
+
+
+def test_other_refusals_are_not_taken_for_absence(hub):
+    broken = Refused("unable to read", status=500)
+    with pytest.raises(Refused):
+        read(Api({"/cluster/resources": [resource(110, "db")], "/nodes/pve/lxc/110/pending": broken}), hub)
+
+
+def test_a_create_that_died_leaves_a_bare_config(hub):
+    api = Api({
+        "/cluster/resources": [resource(110, "VM 110")],
+        "/nodes/pve/lxc/110/pending": [{"key": "lock", "value": "create"}, {"key": "digest", "value": "x"}],
+    })  # fmt: skip
+    found = read(api, hub).guests[110]
+    assert found.bare
+    assert found.lock == "create"
+
+
+def test_facts_are_gathered_for_the_guests_in_question(hub):
+    api = Api({
+        "/cluster/resources": [
+            {"type": "storage", "storage": "local", "node": "pve", "status": "available", "content": "vztmpl,import"},
+            {"type": "storage", "storage": "tank", "node": "pve", "status": "unknown", "content": "rootdir"},
+            resource(300, "other"),
+            resource(301, "hidden"),
+        ],
+        "/nodes/pve/storage/local/content": [{"volid": "local:vztmpl/x.tar.zst"}],
+        "/nodes/pve/network": [{"iface": "vmbr0"}],
+        "/pools": [{"poolid": "hub-small"}],
+        "/access/permissions": {"/": {"VM.Audit": 1}},
+        "/cluster/nextid": Refused("bad", status=400, fields={"vmid": "VM 110 already exists"}),
+        "/nodes/pve/lxc/300/config": {"net0": "name=eth0,hwaddr=bc:24:11:00:00:01,ip=10.0.0.7/24", "tags": "x"},
+        "/nodes/pve/lxc/301/config": Refused("no", status=403),
+    })  # fmt: skip
+    found = read_facts(api, hub, frozenset({110}))
+    assert found.taken == {110: "VM 110 already exists"}
+    assert found.volumes == {"pve:local:vztmpl/x.tar.zst"}
+    assert not found.storages["pve", "tank"].available
+    assert [(n.vmid, n.macs, n.addresses) for n in found.neighbours] == [(300, {"BC:24:11:00:00:01"}, {"10.0.0.7"})]
+
+
+def test_an_error_among_many_reads_waits_for_no_other():
+    release = threading.Event()
+
+    def look(number):
+        if number == 0:
+            raise Refused("no", status=403)
+        assert release.wait(10)
+
+    started = time.monotonic()
+    try:
+        with pytest.raises(Refused):
+            many(look, list(range(9)))
+        assert time.monotonic() - started < 2
+    finally:
+        release.set()
+
+
+@pytest.mark.parametrize("nonsense", [None, 5, {"a": 1}, ["x"], [{}]])
+def test_an_answer_of_another_shape_says_nothing(hub, nonsense):
+    found = understood(lambda: read(Api({"/cluster/resources": nonsense}), hub))
+    with pytest.raises(Lost, match="makes no sense"):
+        found()

@@ -1,0 +1,73 @@
+"""What a person can ask to have replaced, and what is said about a name that is none."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+
+import pytest
+from aihub.errors import InvalidInput
+from aihub.model.resolved import Hub
+from aihub.paths import ROOT
+from aihub.reading import load
+from aihub.secrets.rotation import catalog
+
+
+@pytest.fixture(scope="module")
+def hub() -> Hub:
+    home = ROOT / "tests" / "vault"
+    return load.load(home / "hub.yml", home / "stacks", target="lab")
+
+
+def test_everything_has_one_name_and_says_what_it_disturbs(hub: Hub) -> None:
+    found = {one.name: one for one in catalog.everything(hub)}
+    assert set(found) == {
+        *(f"postgres@db/{name}" for name in ("reconcile", "verify", "tls")),
+        *(f"redis@db/{name}" for name in ("reconcile", "verify", "tls")),
+        *(
+            f"notes@{guest}/{name}"
+            for guest in ("private-ai", "public-ai")
+            for name in ("postgres_main", "redis_jobs", "api_key", "salt", "tls")
+        ),
+        *(f"{guest}/login" for guest in ("db", "private-ai", "public-ai")),
+        *("controller/login", "controller/ssh", "node/token"),
+    }
+    assert found["notes@private-ai/postgres_main"].effect == "restarts notes@private-ai"
+    assert found["notes@private-ai/postgres_main"].guest == "private-ai"
+    assert (found["postgres@db/reconcile"].effect, found["postgres@db/reconcile"].guest) == ("", "db")
+    assert found["notes@private-ai/api_key"].days == 30
+    assert found["notes@private-ai/tls"].days == 13  # two thirds of twenty
+
+
+def test_a_name_an_owner_or_all_of_it_can_be_asked_for(hub: Hub) -> None:
+    assert [one.name for one in catalog.chosen(hub, ["notes@private-ai/salt"])] == ["notes@private-ai/salt"]
+    owned = catalog.chosen(hub, ["postgres@db", "controller/ssh"])
+    assert {one.name for one in owned} == {
+        "postgres@db/reconcile", "postgres@db/verify", "postgres@db/tls", "controller/ssh",
+    }  # fmt: skip
+    assert catalog.chosen(hub, [], every=True) == catalog.everything(hub)
+
+
+@pytest.mark.parametrize(
+    ("word", "meant"),
+    [
+        ("notes@private-ai/api-key", "notes@private-ai/api_key"),
+        ("note@private-ai", "notes@private-ai"),
+        ("notes@db/salt", "notes@private-ai/salt"),
+        ("controler/ssh", "controller/ssh"),
+        ("hub/infra/db/postgres/reconcile", "postgres@db/reconcile"),
+        ("", "aihub secrets status"),
+    ],
+)
+def test_an_unknown_name_is_refused_with_what_was_probably_meant(hub: Hub, word: str, meant: str) -> None:
+    with pytest.raises(InvalidInput) as caught:
+        catalog.chosen(hub, ["notes@private-ai/salt", word])
+    assert meant in caught.value.hint
+
+
+def test_old_things_are_due_and_things_of_unknown_age_are_not(hub: Hub) -> None:
+    now = datetime(2026, 5, 1, tzinfo=UTC)
+    since = {
+        "notes@private-ai/api_key": now - timedelta(days=30),
+        "notes@public-ai/api_key": now - timedelta(days=29, hours=23),
+    }
+    assert [one.name for one in catalog.due(catalog.everything(hub), since, now)] == ["notes@private-ai/api_key"]

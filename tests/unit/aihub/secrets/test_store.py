@@ -1,0 +1,75 @@
+"""Values are made by the rules of their stack, entries are made once, and logins follow their pairs."""
+
+from __future__ import annotations
+
+import base64
+from collections.abc import Mapping
+from datetime import UTC, datetime
+
+import pytest
+from aihub.model.resolved import Hub
+from aihub.secrets.store import ensure, generate, missing, new_pair
+from aihub.services.secrets import Entry, Secrets
+
+from tests.unit.aihub.memory import Memory
+from tests.vault.local_vault import small_hub
+
+
+@pytest.fixture(scope="module")
+def hub() -> Hub:
+    return small_hub()
+
+
+@pytest.mark.parametrize("length", [16, 17, 32, 40, 41, 44, 128])
+def test_a_value_has_its_length_and_its_letters(length: int) -> None:
+    for alphabet, letters in (("alphanumeric", str.isalnum), ("hex", lambda v: int(v, 16) >= 0)):
+        values = {generate(alphabet, length) for _ in range(20)}  # type: ignore[arg-type]
+        assert len(values) == 20
+        assert all(len(v) == length and letters(v) for v in values)
+    value = generate("base64", length)
+    assert len(value) == length
+    if length % 4 == 0:
+        assert len(base64.b64decode(value, validate=True)) == length * 3 // 4
+
+
+def test_every_entry_is_made_once_and_nothing_is_replaced(hub: Hub) -> None:
+    store: Secrets = Memory()
+    wanted = missing(hub, store)
+    assert len(wanted) == len(set(wanted)) == 16
+    assert sorted(ensure(hub, store)) == sorted(wanted)
+    before = {path: store.read(path) for path in wanted}
+    assert ensure(hub, store) == []
+    assert missing(hub, store) == []
+    assert {path: store.read(path) for path in wanted} == before
+
+
+def test_a_login_is_the_half_of_its_pair_that_is_in_use(hub: Hub) -> None:
+    store = Memory()
+    pair = next(p for p in hub.pairs if p.role == "notes_public_ai_main")
+    store.write(pair.path, {"a": "one", "b": "two", "active": "b"}, cas=0)
+    ensure(hub, store)
+    login = store.read("hub/public/public-ai/notes/postgres_main")
+    assert login is not None
+    assert login.data == {"user": "notes_public_ai_main_b", "password": "two"}
+    assert set(new_pair(pair)) == {"a", "b", "active"}
+
+
+def test_of_two_at_once_the_first_wins(hub: Hub) -> None:
+    class Late(Memory):
+        """Somebody else writes each entry just before we do."""
+
+        def write(self, path: str, data: Mapping[str, str], cas: int) -> int:
+            if path not in self.entries:
+                theirs = {**data, "value": "theirs"} if "value" in data else dict(data)
+                self.entries[path] = Entry(theirs, 1, datetime.now(UTC))
+            return super().write(path, data, cas)
+
+    store = Late()
+    assert ensure(hub, store) == []
+    key = store.read("hub/public/public-ai/notes/api_key")
+    assert key is not None
+    assert key.data["value"] == "theirs"
+
+
+def test_an_entry_never_shows_its_values() -> None:
+    assert "hidden" not in repr(Entry({"value": "hidden"}, 3, datetime.now(UTC)))

@@ -1,0 +1,165 @@
+"""The generated ssh_config, the pins, and what OpenSSH itself makes of them."""
+
+from __future__ import annotations
+
+import os
+import signal
+import stat
+import subprocess
+import sys
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import pytest
+from aihub.errors import Conflict, HubError, PreconditionFailed, Unreachable
+from aihub.ssh import config as ssh_config
+from aihub.state.directory import State
+
+from tests.unit.aihub.hubs import small
+
+
+@pytest.fixture
+def state(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> State:
+    monkeypatch.setattr(State, "control", property(lambda self: tmp_path / "c"))
+    return State(tmp_path / "state")
+
+
+def key(tmp_path: Path, name: str) -> str:
+    path = tmp_path / name
+    subprocess.run(["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", str(path)], check=True)
+    return path.with_suffix(".pub").read_text().strip()
+
+
+def asked(state: State, alias: str) -> dict[str, str]:
+    """What OpenSSH reads out of our file for an alias."""
+    found = subprocess.run(
+        ["ssh", "-G", "-F", str(state.ssh_config), alias], capture_output=True, text=True, check=True
+    )
+    return dict(line.partition(" ")[::2] for line in found.stdout.splitlines())
+
+
+def test_openssh_reads_the_lab_config_as_meant(state):
+    ssh_config.write(small(), state, ssh_config.Lab("pvelab-x"))
+    found = asked(state, "db")
+    assert found["hostname"] == "10.10.10.11"
+    assert found["hostkeyalias"] == "db"
+    assert found["user"] == "root"
+    assert found["stricthostkeychecking"] == "true"
+    assert found["proxycommand"] == "nsenter --net=/run/netns/pvelab-x nc %h %p"
+    assert found["userknownhostsfile"] == str(state.known_hosts)
+    assert found["globalknownhostsfile"] == "/dev/null"
+    assert found["controlpath"] == str(state.control / "db")
+    assert asked(state, "node")["proxycommand"] == found["proxycommand"]
+
+
+def test_on_pve_guests_are_reached_through_the_node_and_the_node_directly(state):
+    ssh_config.write(small(), state, ssh_config.Pve())
+    assert asked(state, "db")["proxyjump"] == "node"
+    assert "proxyjump" not in asked(state, "node")
+    assert asked(state, "node")["hostname"] == "192.168.1.10"
+
+
+def test_writing_again_changes_no_file_and_everything_is_for_us_alone(state):
+    ssh_config.write(small(), state, ssh_config.Pve())
+    before = {p: p.stat().st_mtime_ns for p in state.ssh.iterdir()}
+    ssh_config.write(small(), state, ssh_config.Pve())
+    assert {p: p.stat().st_mtime_ns for p in state.ssh.iterdir()} == before
+    modes = {p.name: stat.S_IMODE(p.stat().st_mode) for p in [state.key, state.ssh_config, state.known_hosts]}
+    assert set(modes.values()) == {0o600}
+    assert stat.S_IMODE(state.control.stat().st_mode) == 0o700
+
+
+def test_the_key_is_made_once_and_its_public_half_is_found_again(state):
+    public = ssh_config.ensure_key(state)
+    assert ssh_config.ensure_key(state) == public
+    state.key.with_suffix(".pub").unlink()
+    assert ssh_config.ensure_key(state).split()[:2] == public.split()[:2]
+
+
+def test_a_run_killed_while_its_key_is_made_leaves_no_half_of_one(state, tmp_path):
+    """The first key's maker dies in the middle of its work, and takes the run with it."""
+    program = tmp_path / "bin" / "ssh-keygen"
+    program.parent.mkdir()
+    program.write_text('#!/bin/sh\nfor file; do :; done\necho half > "$file"\nkill -9 $PPID\n')
+    program.chmod(0o755)
+    killed = (
+        "import sys; from pathlib import Path; from aihub import ssh; from aihub.state.directory import State; "
+        "ssh.ensure_key(State(Path(sys.argv[1])))"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", killed, str(state.directory)],
+        env={**os.environ, "PATH": f"{program.parent}:{os.environ['PATH']}"},
+        check=False,
+    )
+    assert done.returncode == -signal.SIGKILL
+    public = ssh_config.ensure_key(state)
+    made = subprocess.run(["ssh-keygen", "-y", "-f", str(state.key)], stdout=subprocess.PIPE, check=True, text=True)
+    assert made.stdout.split()[:2] == public.split()[:2]
+    assert not (state.ssh / "new").exists()
+
+
+def test_a_pin_replaces_that_of_the_alias_and_of_the_address_only(state, tmp_path):
+    first, second, third = (key(tmp_path, n) for n in ("a", "b", "c"))
+    ssh_config.pin(state, "db", "10.10.10.11", first)
+    ssh_config.pin(state, "cache", "10.10.10.12", second)
+    ssh_config.pin(state, "db", "10.10.10.99", third)
+    lines = state.known_hosts.read_text().splitlines()
+    assert sorted(line.split()[0] for line in lines) == ["cache,10.10.10.12", "db,10.10.10.99"]
+    assert ssh_config.pinned(state, "db") == " ".join(third.split()[:2])
+    ssh_config.forget(state, "db")
+    assert ssh_config.pinned(state, "db") is None
+    assert ssh_config.pinned(state, "cache")
+
+
+def test_pins_from_many_threads_are_all_kept(state, tmp_path):
+    line = key(tmp_path, "k")
+    with ThreadPoolExecutor(8) as pool:
+        list(pool.map(lambda n: ssh_config.pin(state, f"g{n}", f"10.0.0.{n}", line), range(40)))
+    assert len(state.known_hosts.read_text().splitlines()) == 40
+
+
+def test_the_fingerprint_is_openssh_s(state, tmp_path):
+    line = key(tmp_path, "k")
+    told = subprocess.run(["ssh-keygen", "-lf", str(tmp_path / "k.pub")], capture_output=True, text=True, check=True)
+    assert ssh_config.fingerprint(line) in told.stdout
+
+
+@pytest.mark.parametrize("line", ["", "ssh-ed25519", "ssh-ed25519 !!!", "ssh-rsa AAAAC3NzaC1lZDI1NTE5AAAAIA=="])
+def test_what_is_no_key_is_not_pinned(state, line):
+    with pytest.raises(HubError, match="not an ssh public key"):
+        ssh_config.pin(state, "db", "10.10.10.11", line)
+
+
+def test_a_guest_with_another_key_than_its_create_task_printed_is_a_conflict(state, tmp_path, monkeypatch):
+    line = key(tmp_path, "k")
+    monkeypatch.setattr(ssh_config, "scan", lambda *_: line)
+    with pytest.raises(Conflict, match="not with one that the create task printed"):
+        ssh_config.scan_and_pin(state, "db", "10.10.10.11", ["done: SHA256:" + "A" * 43 + " root@db"])
+    with pytest.raises(Conflict, match="none"):
+        ssh_config.scan_and_pin(state, "db", "10.10.10.11", [])
+    assert ssh_config.pinned(state, "db") is None
+    told = ssh_config.scan_and_pin(state, "db", "10.10.10.11", [f"done: {ssh_config.fingerprint(line)} root@db"])
+    assert told == ssh_config.fingerprint(ssh_config.pinned(state, "db") or "")
+
+
+def test_a_guest_that_never_answers_is_unreachable(state, monkeypatch):
+    monkeypatch.setattr(ssh_config, "scan", lambda *_: None)
+    with pytest.raises(Unreachable, match="no ssh at"):
+        ssh_config.scan_and_pin(state, "db", "10.10.10.11", None, timeout=0.1)
+
+
+def test_a_state_directory_that_ssh_config_cannot_hold_is_refused(tmp_path):
+    with pytest.raises(PreconditionFailed, match="cannot hold this path"):
+        ssh_config.write(small(), State(tmp_path / "my state"), ssh_config.Pve())
+
+
+def test_a_control_directory_of_others_is_refused(state):
+    state.control.mkdir(mode=0o755)
+    with pytest.raises(Conflict, match="mode 0700"):
+        ssh_config.write(small(), state, ssh_config.Pve())
+
+
+def test_a_control_path_too_long_for_a_socket_is_refused(state, tmp_path, monkeypatch):
+    monkeypatch.setattr(State, "control", property(lambda self: tmp_path / ("c" * 90)))
+    with pytest.raises(PreconditionFailed, match="characters long"):
+        ssh_config.write(small(), state, ssh_config.Pve())
