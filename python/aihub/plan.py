@@ -1,9 +1,12 @@
-"""Changes and plans: one difference between hub.yml and what is there, and an ordered list of them."""
+"""Changes and plans: one difference between hub.yml and what is there, an ordered list of them, and what was agreed to."""
 
 from __future__ import annotations
 
+from collections.abc import Collection, Iterable
 from dataclasses import asdict, dataclass, field
 from typing import Any, Literal
+
+from .errors import Conflict
 
 
 @dataclass(frozen=True)
@@ -19,11 +22,12 @@ class Difference:
 class Change:
     """One difference to be applied.
 
-    `owner` says which adapter applies it: api (proxmoxer), node (metal), guest (Ansible), service (reconcile),
-    secrets, vault. `scope` is api or inside: `plan --scope api` looks at the first only.
+    `owner` says which module of aihub.owners applies it. `parts` are the objects inside the subject that it is about,
+    where one change is about several. `later` stands for what cannot be looked at yet: it is compared once it runs,
+    and then restarts and removals of undeclared things may follow; data stays.
     """
 
-    subject: str  # guest name, instance, or node
+    subject: str  # a guest, an instance, or an object: `postgres@db: database main`
     action: Literal["create", "update", "delete", "start", "stop", "configure", "deliver", "reconcile"]
     owner: Literal["api", "node", "guest", "service", "secrets", "vault"]
     identity: Literal["token", "root@node", "guest", "service", "vault"]
@@ -31,7 +35,14 @@ class Change:
     differences: tuple[Difference, ...] = ()
     restart: bool = False
     data_at_risk: str = ""
+    parts: tuple[str, ...] = ()
+    later: bool = False
     details: dict[str, Any] = field(default_factory=dict, compare=False)  # for the applying adapter; not printed
+
+    @property
+    def holder(self) -> str:
+        """The guest or instance that the subject is or belongs to: what `--allow-destroy` names."""
+        return self.subject.partition(": ")[0]
 
     def as_json(self) -> dict[str, Any]:
         """The change as `--json` prints it."""
@@ -52,9 +63,64 @@ class Plan:
     def is_empty(self) -> bool:
         return not self.changes and not self.unknown
 
+    def of(self, *owners: str) -> tuple[Change, ...]:
+        """The changes of these owners."""
+        return tuple(change for change in self.changes if change.owner in owners)
+
     def as_json(self) -> dict[str, Any]:
         return {
             "changes": [c.as_json() for c in self.changes],
             "unknown": list(self.unknown),
             "warnings": list(self.warnings),
         }
+
+
+def joined(parts: Iterable[Plan], warnings: Collection[str] = ()) -> Plan:
+    """One plan of several, in their order; no warning twice."""
+    every = list(parts)
+    return Plan(
+        tuple(change for part in every for change in part.changes),
+        tuple(name for part in every for name in part.unknown),
+        tuple(dict.fromkeys([*warnings, *(text for part in every for text in part.warnings)])),
+    )
+
+
+def require_agreed(agreed: Plan, now: Iterable[Change]) -> None:
+    """Raises Conflict when a second look asks for more than was agreed to: somebody else is at it, too.
+
+    More is: a deletion, a loss of data, a stop or restart, anything as root on the node, and any subject or part of
+    one that the plan did not name.
+    """
+    if more := [change for change in now if _adds(agreed, change)]:
+        names = ", ".join(dict.fromkeys(change.subject for change in more))
+        lines = "\n".join(f"{change.subject}: {change.action}: {change.summary}" for change in more)
+        raise Conflict(f"more is to be done on {names} than the plan said:\n{lines}", hint="aihub plan")
+
+
+def _adds(agreed: Plan, change: Change) -> bool:
+    said = [c for c in agreed.changes if c.owner == change.owner and c.subject == change.subject]
+    covered = any(c.later and _within(change.subject, c.subject) for c in agreed.changes)
+    if change.data_at_risk:
+        return not any(c.data_at_risk for c in said)
+    if change.identity == "root@node" and not any(c.identity == "root@node" for c in said):
+        return True
+    if covered:
+        return False
+    if not said:
+        return True
+    if change.action == "delete" and not any(c.action == "delete" for c in said):
+        return True
+    known = {part for c in said for part in c.parts}
+    return (_disturbs(change) and not any(_disturbs(c) or c.action == "create" for c in said)) or not (
+        known >= set(change.parts)
+    )
+
+
+def _disturbs(change: Change) -> bool:
+    return change.restart or change.action in ("stop", "start", "delete")
+
+
+def _within(subject: str, place: str) -> bool:
+    """Whether a subject is a place (a guest or an instance), or something on it."""
+    holder = subject.partition(": ")[0]
+    return place in (subject, holder, holder.partition("@")[2])

@@ -19,7 +19,7 @@ from .sources import packages, role_hash
 from .stacks import logrotate, no_proxy, proxy, stack_files, unit_file
 
 LAB_CA = "lab-ca.pem"  # in the state directory: the CA of the lab's registry
-PACKAGE_HOSTS = "package-hosts"  # in the state directory: what the probe read from the guests' apt sources
+PACKAGE_HOSTS = "package-hosts"  # in the state directory: where the OS images take packages from, one host a line
 _POOLS = ("172.30.0.0/16", "172.29.0.0/16", "10.199.0.0/16", "192.168.224.0/19")
 _MACHINE = ("base", "ssh", "firewall")
 

@@ -44,8 +44,12 @@ def ensure(hub: Hub, store: Secrets) -> list[str]:
 
 def versions(hub: Hub, store: Secrets) -> dict[str, int]:
     """The newest version of every entry of the hub by its path; 0 where there is none yet."""
-    paths = dict.fromkeys([*(pair.path for pair in hub.pairs), *(ref.path for ref in hub.secrets)])
-    return {path: entry.version if (entry := store.read(path)) else 0 for path in paths}
+    return {path: entry.version if (entry := store.read(path)) else 0 for path in declared(hub)}
+
+
+def declared(hub: Hub) -> list[str]:
+    """The paths of all entries of the hub."""
+    return list(dict.fromkeys([*(pair.path for pair in hub.pairs), *(ref.path for ref in hub.secrets)]))
 
 
 def missing(hub: Hub, store: Secrets) -> list[str]:

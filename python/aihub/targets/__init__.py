@@ -1,0 +1,81 @@
+"""Where a hub is built: the lab or a real Proxmox VE node, two objects with one interface."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from contextlib import ExitStack
+from typing import Protocol
+
+from aihub import options
+from aihub.model.resolved import Guest, Hub
+from aihub.plan import Plan
+from aihub.render import PACKAGE_HOSTS
+from aihub.screen import Screen
+from aihub.state import statefile
+from aihub.state.directory import State
+
+DEBIAN = "*.debian.org"
+
+
+class Images(Protocol):
+    """What guests are made from and what runs on them, where the target makes it itself."""
+
+    def await_systems(self) -> None:
+        """Returns when the OS images are there. Raises what their making raised."""
+
+    def await_stacks(self) -> None:
+        """Returns when the images of the stacks can be pulled. Raises what their making raised."""
+
+
+class Target(Protocol):
+    """A place for a hub."""
+
+    word: options.Target
+    asks: bool
+    """Whether a person agrees to a plan before it is applied: a rehearsal needs no question."""
+
+    @property
+    def names(self) -> Mapping[str, str]:
+        """Outside names that the node answers itself, with their address."""
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """What a person must know of what is not real here."""
+
+    def make(self, hub: Hub, state: State, screen: Screen) -> None:
+        """The node can be reached; a lab is brought up. Raises PreconditionFailed when it never was met."""
+
+    def find(self, hub: Hub, state: State) -> None:
+        """As `make`, for what is there already. Raises PreconditionFailed when there is nothing."""
+
+    def api(self, hub: Hub) -> tuple[str, int]:
+        """Host and port of the Proxmox API."""
+
+    def require(self, hub: Hub) -> None:
+        """Raises PreconditionFailed for what a hub wants and this target can't have."""
+
+    def prepare(self, hub: Hub, agreed: Plan, screen: Screen, stack: ExitStack, *, stock: bool) -> Images:
+        """Begins to make the images that an agreed plan needs, beside the steps that come next."""
+
+    def stand_in(self, guest: Guest) -> str:
+        """What stands in for a guest; empty for a real one."""
+
+    def labels(self, hub: Hub) -> Mapping[str, str]:
+        """What stands in for language models: name in hub.yml -> what really answers."""
+
+
+def keep_package_hosts(state: State, hosts: Sequence[str] = ()) -> None:
+    """The hosts that the OS images take packages from: the egress proxy lets guests of closed zones reach them.
+
+    By default those of Debian's own images.
+    """
+    chosen = sorted(hosts) or [DEBIAN]
+    statefile.keep(state.directory / PACKAGE_HOSTS, "".join(f"{host}\n" for host in chosen))
+
+
+def chosen(wanted: options.Options, hub: Hub) -> Target:
+    """The target that was asked for."""
+    from .lab import Lab
+    from .pve import Pve
+
+    return Lab(wanted.lab_name(hub.name)) if wanted.target == "lab" else Pve()

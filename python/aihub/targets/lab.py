@@ -4,17 +4,26 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from contextlib import ExitStack
 from dataclasses import dataclass, field
 from ipaddress import IPv4Network
 from pathlib import Path
 from typing import Any
 
-from aihub import process
+from aihub import options, process, render, ssh
 from aihub.errors import InvalidInput, PreconditionFailed, TaskFailed
-from aihub.model.resolved import Hub
+from aihub.model.resolved import Guest, Hub
+from aihub.node import metal
+from aihub.plan import Plan
+from aihub.screen import Screen
+from aihub.state import statefile
 from aihub.state.directory import State
+
+from . import Images, images, keep_package_hosts
+from .background import Background
 
 PVELAB = str(Path(sys.executable).parent / "pvelab")
 LXC_TEMPLATE = "local:vztmpl/debian-13-standard_13.1-2_amd64.tar.zst"
@@ -39,6 +48,7 @@ class World:
     registry_address: str = ""
     registry_names: tuple[str, ...] = ()
     registry_ca: str = ""
+    package_hosts: tuple[str, ...] = ()
     factor: float = 1
     why: str = ""
     simulated: tuple[str, ...] = field(default_factory=tuple)
@@ -99,6 +109,7 @@ def _world(text: bytes) -> World:
         registry_address=registry.get("address", ""),
         registry_names=tuple(registry.get("names", ())),
         registry_ca=registry.get("ca", ""),
+        package_hosts=tuple(found.get("package_hosts", ())),
         factor=float(factor.get("factor", 1)),
         why=str(factor.get("why", "")),
         simulated=tuple(found.get("simulated", ())),
@@ -137,3 +148,102 @@ def templates(name: str, packages: list[str], say: Callable[[str], None]) -> Non
 def down(name: str, purge: bool = True) -> None:
     """Removes the lab: containers, mounts, namespace, processes, and with `purge` its state."""
     _pvelab("down", name, *(["--purge"] if purge else []), timeout=300)
+
+
+class Lab:
+    """One lab by its name, as a target."""
+
+    word: options.Target = "lab"
+    asks = False
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+        self.world: World | None = None
+
+    @property
+    def names(self) -> Mapping[str, str]:
+        """The registries' names lead to the lab's own."""
+        if self.world is None or not self.world.registry_address:
+            return {}
+        return dict.fromkeys(self.world.registry_names, self.world.registry_address)
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """What is simulated, and how far the guests are scaled down."""
+        return tuple(f"lab: {note}" for note in (*self.world.simulated, self.world.why)) if self.world else ()
+
+    def make(self, hub: Hub, state: State, screen: Screen) -> None:
+        """The lab runs, and is trusted."""
+        with screen.progress(f"lab {self.name}") as progress:
+            progress("lab", "network, API and node come up")
+            self.world = up(hub, state, self.name, ssh.ensure_key(state))
+        self._trust(hub, state, self.world)
+
+    def find(self, hub: Hub, state: State) -> None:
+        """The running lab is trusted. Raises PreconditionFailed when there is none."""
+        self.world = world(self.name)
+        if self.world is None:
+            raise PreconditionFailed(f"the lab {self.name} does not run", hint="aihub up")
+        self._trust(hub, state, self.world)
+
+    def _trust(self, hub: Hub, state: State, found: World) -> None:
+        state.make()
+        if found.registry_ca:
+            statefile.keep(state.directory / render.LAB_CA, Path(found.registry_ca).read_bytes())
+        keep_package_hosts(state, found.package_hosts)
+        metal.trust_lab(hub, state, netns=found.netns, host_key=found.node_host_key, certificate=found.certificate)
+
+    def api(self, hub: Hub) -> tuple[str, int]:
+        """Where the emulated API answers. Raises PreconditionFailed when the lab does not run."""
+        if self.world is None:
+            raise PreconditionFailed(f"the lab {self.name} does not run", hint="aihub up")
+        return self.world.api_host, self.world.api_port
+
+    def require(self, hub: Hub) -> None:
+        """Raises PreconditionFailed for images that the lab can't have."""
+        images.check(hub)
+
+    def prepare(self, hub: Hub, agreed: Plan, screen: Screen, stack: ExitStack, *, stock: bool) -> Images:
+        """OS images and stack images are made beside the next steps."""
+        progress = stack.enter_context(screen.progress("images"))
+        systems = stacks = None
+        if any(c.action == "create" for c in agreed.of("api")):
+            packages = [] if stock else render.packages()
+            systems = Background(lambda: templates(self.name, packages, lambda text: progress("OS images", text)))
+        if agreed.of("guest", "service", "secrets", "vault"):
+            stacks = Background(lambda: images.ensure(self.name, hub, progress))
+        return _Making(systems, stacks)
+
+    def remove(self, state: State, screen: Screen) -> None:
+        """Everything that the lab made, and our state of it: nothing outlives a rehearsal."""
+        with screen.progress(f"lab {self.name}") as progress:
+            progress("lab", "is removed")
+            down(self.name)
+            shutil.rmtree(state.control, ignore_errors=True)
+            shutil.rmtree(state.directory)
+
+    def stand_in(self, guest: Guest) -> str:
+        """A container behaves as a VM does, and says so."""
+        return "a privileged container stands in for the VM" if guest.kind == "vm" else ""
+
+    def labels(self, hub: Hub) -> Mapping[str, str]:
+        """The small model that answers under each declared name."""
+        return images.labels(hub)
+
+
+@dataclass(frozen=True)
+class _Making:
+    """Images that are being made."""
+
+    systems: Background | None
+    stacks: Background | None
+
+    def await_systems(self) -> None:
+        """The OS images are there."""
+        if self.systems:
+            self.systems.join()
+
+    def await_stacks(self) -> None:
+        """The lab's registry has what the stacks need."""
+        if self.stacks:
+            self.stacks.join()

@@ -6,8 +6,8 @@ keeps in the same server stays as it is.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Collection, Iterator, Mapping
+from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from ..errors import Conflict, HubError
@@ -30,20 +30,59 @@ class _Step:
     differences: tuple[Difference, ...] = ()
 
 
+@dataclass(frozen=True)
+class Found:
+    """What a server holds of ours, and what stands in our places; empty for one that is still to be made."""
+
+    mounts: Mapping[str, Any] = field(default_factory=dict)
+    cas_required: bool = False
+    audit: Collection[str] = ()
+    policies: Mapping[str, str | None] = field(default_factory=dict)  # the text of those that the hub wants
+    approles: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+    pki_roles: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+
+
 def plan(vault: Vault, hub: Hub) -> list[Change]:
     """What differs. Reads only."""
-    return [_change(hub, step) for step in _steps(vault, wanted.desired(hub))]
+    return _changes(hub, _read(vault, hub))
+
+
+def first(hub: Hub) -> list[Change]:
+    """Everything that a server gets which is still to be made."""
+    return _changes(hub, Found())
 
 
 def apply(vault: Vault, hub: Hub, say: Say = lambda text: None) -> list[Change]:
     """Makes what differs, and returns it. Looks again first; safe to run again after a failure."""
     done = []
-    for step in _steps(vault, wanted.desired(hub)):
+    for step in _steps(_read(vault, hub), wanted.desired(hub)):
         change = _change(hub, step)
-        say(change.summary)
+        say(f"{step.kind} {step.name}: {change.summary}")
         _do(vault, step)
         done.append(change)
     return done
+
+
+def _changes(hub: Hub, found: Found) -> list[Change]:
+    return [_change(hub, step) for step in _steps(found, wanted.desired(hub))]
+
+
+def _read(vault: Vault, hub: Hub) -> Found:
+    want, mounts = wanted.desired(hub), vault.mounts()
+    approles = vault.approles() if "auth/approle/" in mounts else ()
+    pki_roles = vault.pki_roles() if f"{wanted.PKI}/" in mounts else ()
+    return Found(
+        mounts=mounts,
+        cas_required=f"{wanted.KV}/" in mounts and _cas_required(vault),
+        audit=tuple(vault.audit()) if want.audit else (),
+        policies={n: vault.policy(n) if n in want.policies else None for n in vault.policies()},
+        approles={n: _approle(vault, n) if n in want.approles else {} for n in approles},
+        pki_roles={n: vault.pki_role(n) or {} if n in want.pki_roles else {} for n in pki_roles},
+    )
+
+
+def _approle(vault: Vault, name: str) -> Mapping[str, Any]:
+    return {**(vault.approle(name) or {}), "role_id": vault.role_id(name)}
 
 
 def warnings(vault: Vault, hub: Hub) -> list[str]:
@@ -57,20 +96,23 @@ def warnings(vault: Vault, hub: Hub) -> list[str]:
     return found
 
 
-def _steps(vault: Vault, want: Desired) -> Iterator[_Step]:
+def _steps(found: Found, want: Desired) -> Iterator[_Step]:
     """In the order in which they are to be done: what others rest on first, removals last."""
-    mounts = vault.mounts()
-    yield from _mounts(want, mounts)
-    if f"{wanted.KV}/" not in mounts or not _cas_required(vault):
+    yield from _mounts(want, found.mounts)
+    if not found.cas_required:
         yield _Step("kv", wanted.KV, "update", {"cas_required": True}, (Difference("cas_required", "false", "true"),))
-    if want.audit:
-        present = vault.audit()
-        for name, path in want.audit.items():
-            if f"{name}/" not in present:
-                yield _Step("audit", name, "create", path)
-    yield from _policies(vault, want)
-    yield from _approles(vault, want, known="auth/approle/" in mounts)
-    yield from _pki_roles(vault, want, known=f"{wanted.PKI}/" in mounts)
+    for name, path in want.audit.items():
+        if f"{name}/" not in found.audit:
+            yield _Step("audit", name, "create", path)
+    texts = {name: wanted.text_of(grants) for name, grants in want.policies.items()}
+    for name, text in texts.items():
+        if found.policies.get(name) != text:
+            yield _Step("policy", name, "update" if name in found.policies else "create", text)
+    yield from _gone("policy", found.policies, texts)
+    yield from _compared("approle", want.approles, found.approles)
+    yield from _gone("approle", found.approles, want.approles)
+    yield from _compared("pki role", want.pki_roles, found.pki_roles)
+    yield from _gone("pki role", found.pki_roles, want.pki_roles, prefix="")
 
 
 def _mounts(want: Desired, mounts: Mapping[str, Any]) -> Iterator[_Step]:
@@ -91,33 +133,11 @@ def _mounts(want: Desired, mounts: Mapping[str, Any]) -> Iterator[_Step]:
             yield _Step("mount", path, "update", settings["config"], differences)
 
 
-def _policies(vault: Vault, want: Desired) -> Iterator[_Step]:
-    names = vault.policies()
-    for name, grants in want.policies.items():
-        text = wanted.text_of(grants)
-        there = vault.policy(name) if name in names else None
-        if there != text:
-            yield _Step("policy", name, "create" if there is None else "update", text)
-    for name in names:
-        if name.startswith(wanted.PREFIX) and name not in want.policies:
-            yield _Step("policy", name, "delete")
-
-
-def _approles(vault: Vault, want: Desired, *, known: bool) -> Iterator[_Step]:
-    names = vault.approles() if known else []
-    there = {n: {**(vault.approle(n) or {}), "role_id": vault.role_id(n)} for n in names if n in want.approles}
-    yield from _compared("approle", want.approles, there)
-    for name in names:
-        if name.startswith(wanted.PREFIX) and name not in want.approles:
-            yield _Step("approle", name, "delete")
-
-
-def _pki_roles(vault: Vault, want: Desired, *, known: bool) -> Iterator[_Step]:
-    names = vault.pki_roles() if known else []
-    yield from _compared("pki role", want.pki_roles, {n: vault.pki_role(n) for n in names if n in want.pki_roles})
-    for name in names:
-        if name not in want.pki_roles:
-            yield _Step("pki role", name, "delete")
+def _gone(kind: Kind, there: Collection[str], want: Collection[str], prefix: str = wanted.PREFIX) -> Iterator[_Step]:
+    """What is ours by its name, and nobody declares any more."""
+    for name in there:
+        if name.startswith(prefix) and name not in want:
+            yield _Step(kind, name, "delete")
 
 
 def _compared(kind: Kind, want: Mapping[str, Any], there: Mapping[str, Any]) -> Iterator[_Step]:
@@ -182,10 +202,10 @@ def _change(hub: Hub, step: _Step) -> Change:
     words = {"create": "missing", "update": "differs", "delete": "nobody declares it"}
     after = _CONSEQUENCE[step.kind] if step.action == "delete" else ""
     return Change(
-        subject=hub.vault.name,
+        subject=f"{hub.vault.name}: {step.kind} {step.name}",
         action=step.action,
         owner="vault",
         identity="vault",
-        summary=f"{step.kind} {step.name}: {words[step.action]}{after}",
+        summary=f"{words[step.action]}{after}",
         differences=step.differences,
     )

@@ -5,15 +5,15 @@ from __future__ import annotations
 from .. import report
 from ..errors import CHANGES_PENDING, DONE
 from ..options import Options
-from ..steps import look, reach
-from ..steps.run import opened, perform
+from ..owners import hub
+from ..owners.run import find_target, opened, perform
 
-STEPS = (reach.find_lab, reach.be_trusted, look.plan, look.show_plan)
+STEPS = (find_target, hub.look, hub.show_plan)
 
 
 def run(options: Options) -> int:
     """Prints the plan; 3 when changes are pending, 1 when a running guest could not be looked into."""
-    with opened(options, "plan") as found:
+    with opened(options, "plan", report) as found:
         perform(found, STEPS)
         if options.as_json:
             report.as_json(found.plan.as_json())

@@ -7,21 +7,19 @@ from aihub.proxmox.state import Actual
 
 from ..errors import DONE
 from ..options import Options
-from ..steps import proof, reach
-from ..steps.run import Run, opened, perform
+from ..owners.run import Run, find_target, opened, perform
 
 
 def run(options: Options) -> int:
     """Prints node and guests with their state, and in the lab what is simulated."""
-    with opened(options, "status") as found:
-        perform(found, (reach.find_lab, reach.be_trusted))
+    with opened(options, "status", report) as found:
+        perform(found, (find_target,))
         rows = _rows(found, found.proxmox().read(found.hub))
-        notes = [*found.world.simulated, found.world.why] if found.world else []
         if options.as_json:
-            report.as_json({"machines": [r.as_json() for r in rows], "notes": notes})
+            report.as_json({"machines": [r.as_json() for r in rows], "notes": list(found.target.notes)})
         else:
-            report.status(rows, [f"lab: {note}" for note in notes])
-            report.addresses(found.hub, options.target, proof.labels(found))
+            report.status(rows, list(found.target.notes))
+            report.addresses(found.hub, options.target, found.target.labels(found.hub))
     return DONE
 
 
@@ -31,7 +29,7 @@ def _rows(run: Run, actual: Actual) -> list[report.StatusRow]:
     for guest in run.hub.guests.values():
         have = actual.guests.get(guest.vmid)
         state = have.status if have and have.belongs_to(run.hub.id) else "absent"
-        note = "a privileged container stands in for the VM" if run.world and guest.kind == "vm" else ""
+        note = run.target.stand_in(guest)
         rows.append(
             report.StatusRow(
                 guest.name, guest.kind, guest.zone, str(guest.address), state, guest.vmid, guest.stacks, note

@@ -7,12 +7,12 @@ from aihub.node import metal as node
 from .. import report
 from ..errors import DONE
 from ..options import Options
-from ..steps.run import opened
+from ..owners.run import opened
 
 
 def run(options: Options) -> int:
     """Shows the node's host key, adds our key there, pins host key and certificate."""
-    with opened(options, "trust", locked=True) as found:
+    with opened(options, "trust", report, locked=True) as found:
         node.trust(found.hub, found.state, _agreed if options.yes else report.confirm)
         report.say("the node is trusted. Next: aihub plan --target pve")
     return DONE

@@ -5,40 +5,37 @@ from __future__ import annotations
 from .. import report
 from ..errors import DONE
 from ..options import Options
-from ..steps import build, look, proof, reach, secrets
-from ..steps.run import Run, Step, opened, perform
+from ..owners import hub, vault
+from ..owners.run import Run, Step, make_target, opened, perform, take_lease
+from . import proving
 
-REACH: tuple[Step, ...] = (
-    reach.make_lab,
-    reach.be_trusted,
-    reach.take_lease,
-    secrets.give_up,
-    secrets.authority,
-    look.plan,
-    look.show_plan,
-)
-API: tuple[Step, ...] = (look.confirm, build.begin_images, build.prepare_node, build.make_guests)
-INSIDE: tuple[Step, ...] = (build.configure, build.reconcile)
-PROOF: tuple[Step, ...] = (proof.verify, proof.show)
+LOOK: tuple[Step, ...] = (vault.authority, hub.look, hub.show_plan)
+AGREE: tuple[Step, ...] = (hub.refuse_losses, hub.confirm, take_lease)
+API: tuple[Step, ...] = (hub.begin_images, hub.apply_node, hub.apply_guests)
+INSIDE: tuple[Step, ...] = (hub.apply_insides, hub.apply_services)
 
 
 def run(options: Options) -> int:
-    """Reach, plan, confirm, change, and verify unless told not to; 7 when a check fails."""
-    with opened(options, "up", locked=True) as found:
-        perform(found, REACH)
+    """Look, agree, change, and verify unless told not to; 7 when a check fails."""
+    with opened(options, "up", report, locked=True) as found:
+        perform(found, (make_target, *LOOK))
+        if hub.gives_up(found):
+            # A new store has a new authority, which node and guests are told of: that is planned once it is known.
+            perform(found, (*AGREE, vault.give_up, *LOOK))
         # What an earlier run began is finished, even when hub.yml and Proxmox agree by now.
-        if not found.plan.is_empty or options.full or found.journal.entries():
-            perform(found, API if options.scope == "api" else (*API, *INSIDE))
+        if not found.plan.is_empty or found.journal.entries():
+            perform(found, (*AGREE, *API) if options.scope == "api" else (*AGREE, *API, *INSIDE))
         if options.scope == "api":
             return DONE
-        if options.verify:
-            perform(found, PROOF)
-        else:
+        if not options.verify:
             report.say("not verified: `aihub verify` runs the checks")
-        return _verdict(found)
+        return _proven(found)
 
 
-def _verdict(run: Run) -> int:
+def _proven(run: Run) -> int:
+    checks = proving.verify(run) if run.options.verify else []
     if run.options.as_json:
-        report.as_json({"plan": run.plan.as_json(), "checks": [c.as_json() for c in run.checks]})
-    return proof.verdict(run)
+        report.as_json({"plan": run.plan.as_json(), "checks": [c.as_json() for c in checks]})
+    elif run.options.verify:
+        proving.show(run, checks)
+    return proving.verdict(checks)

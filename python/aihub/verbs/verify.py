@@ -4,18 +4,17 @@ from __future__ import annotations
 
 from .. import report
 from ..options import Options
-from ..steps import proof, reach
-from ..steps.run import opened, perform
-
-STEPS = (reach.find_lab, reach.be_trusted, proof.verify)
+from ..owners.run import find_target, opened
+from . import proving
 
 
 def run(options: Options) -> int:
     """Prints the table; 7 when a check fails."""
-    with opened(options, "verify") as found:
-        perform(found, STEPS)
+    with opened(options, "verify", report) as found:
+        find_target(found)
+        checks = proving.verify(found)
         if options.as_json:
-            report.as_json({"checks": [c.as_json() for c in found.checks]})
+            report.as_json({"checks": [c.as_json() for c in checks]})
         else:
-            report.checks(found.checks)
-        return proof.verdict(found)
+            report.checks(checks)
+        return proving.verdict(checks)

@@ -13,7 +13,20 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
-from . import appliance, cgroups, daemon, hostlimits, identity, namespace, node, registry, teardown, templates, uplink
+from . import (
+    appliance,
+    cgroups,
+    daemon,
+    hostlimits,
+    identity,
+    namespace,
+    node,
+    registry,
+    sources,
+    teardown,
+    templates,
+    uplink,
+)
 from . import builder as builders
 from . import lab as labs
 from .errors import LabError
@@ -98,6 +111,7 @@ def status(name: str) -> dict[str, Any]:
         "api": _api(lab, config),
         "node": {"address": config.node_address, "host_key": identity.public_host_key(node.root(lab))},
         "registry": registry.as_json(config),
+        "package_hosts": sources.hosts(),
         "scale": scale.as_json(),
         "cgroups": cgroups.detect(),
         "containers": sorted(running),

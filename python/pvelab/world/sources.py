@@ -6,6 +6,7 @@ import re
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from urllib.parse import urlsplit
 
 from .process import run
 
@@ -71,6 +72,12 @@ def lines(sources: Iterable[Source], suite: str) -> list[str]:
     security = next((found[1] for source in known if (found := _SECURITY.match(source.uri))), None)
     written = [f"deb {mirror} {suite} main", f"deb {mirror} {suite}-updates main"] if mirror else []
     return written + ([f"deb {security} {suite}-security main"] if mirror and security else [])
+
+
+def hosts() -> list[str]:
+    """The hosts that roots made from this machine's sources take packages from; empty without a Debian mirror."""
+    found = (urlsplit(line.split()[1]).hostname for line in lines(host_sources(), "stable"))
+    return sorted({host for host in found if host})
 
 
 def carried_options() -> list[str]:

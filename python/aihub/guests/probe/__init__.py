@@ -14,13 +14,12 @@ from aihub import ssh
 from aihub.errors import HubError, TaskFailed
 from aihub.model.resolved import Hub
 from aihub.plan import Change
-from aihub.render import PACKAGE_HOSTS, desired, secret_files
-from aihub.state import statefile
+from aihub.render import desired, secret_files
 from aihub.state.directory import State
 
 from .compare import configuration_changes, secret_changes
 
-__all__ = ["Actual", "ask", "plan", "read", "secret_paths"]
+__all__ = ["Actual", "ask", "plan", "read", "secret_paths", "undelivered"]
 
 _RUN = "import sys; exec(sys.stdin.buffer.read(int(sys.argv[1])))"
 _PARALLEL = 16
@@ -35,7 +34,6 @@ class Actual:
     manifest: Mapping[str, Any] = field(default_factory=dict)
     states: Mapping[str, Any] = field(default_factory=dict)
     secrets: Mapping[str, Any] = field(default_factory=dict)
-    package_hosts: tuple[str, ...] = ()
     agent: Mapping[str, Any] | None = None  # its status.json
 
 
@@ -57,14 +55,12 @@ def ask(state: State, guest: str, request: Mapping[str, Any], timeout: float = 6
 
 
 def read(hub: Hub, state: State, guests: Collection[str] | None = None) -> dict[str, Actual]:
-    """The actual state of guests (default: all), in parallel; keeps the hosts of their package sources."""
+    """The actual state of guests (default: all), in parallel."""
     names = list(hub.guests if guests is None else guests)
     if not names:
         return {}
     with ThreadPoolExecutor(min(len(names), _PARALLEL)) as pool:
-        found = dict(zip(names, pool.map(lambda name: _read_one(hub, state, name), names), strict=True))
-    _keep_package_hosts(hub, state, found)
-    return found
+        return dict(zip(names, pool.map(lambda name: _read_one(hub, state, name), names), strict=True))
 
 
 def plan(
@@ -78,6 +74,11 @@ def plan(
             changes += configuration_changes(name, wanted[name], actual.manifest, actual.states)
             changes += secret_changes(secret_paths(hub, name), actual.secrets)
     return tuple(changes), tuple(name for name, actual in actuals.items() if actual.error)
+
+
+def undelivered(hub: Hub, guests: Collection[str]) -> list[Change]:
+    """The secret files of guests that are still to be made."""
+    return [change for name in guests for change in secret_changes(secret_paths(hub, name), {})]
 
 
 def secret_paths(hub: Hub, guest: str) -> dict[str, tuple[str, int]]:
@@ -100,14 +101,4 @@ def _read_one(hub: Hub, state: State, name: str) -> Actual:
         return Actual(name, error=str(error))
     except HubError as error:
         return Actual(name, error=str(error))
-    hosts = tuple(answer["package_hosts"])
-    return Actual(name, "", answer["manifest"], answer["actual"], answer["secrets"], hosts, answer["agent"])
-
-
-def _keep_package_hosts(hub: Hub, state: State, found: Mapping[str, Actual]) -> None:
-    # Guests of one hub share their OS images: what those with internet use, the others need through egress.
-    hosts = {host for actual in found.values() for host in actual.package_hosts}
-    path = state.directory / PACKAGE_HOSTS
-    known = set(path.read_text().split()) if path.exists() else set()
-    if hosts - known:
-        statefile.keep(path, "".join(f"{host}\n" for host in sorted(hosts | known)))
+    return Actual(name, "", answer["manifest"], answer["actual"], answer["secrets"], answer["agent"])

@@ -33,7 +33,8 @@ def configuration_changes(
     for key in done:
         if key.startswith("stack/") and key not in desired:
             found[key] = [f"{key} is no longer declared: it stops, its data stays"]
-    return [_change(guest, _summary(found), list(found))] if found else []
+    replaced = any(key.startswith("stack/") and key in done and done[key] != desired.get(key) for key in found)
+    return [_change(guest, _summary(found), list(found), restart=replaced)] if found else []
 
 
 def secret_changes(wanted: Mapping[str, tuple[str, int]], actual: Mapping[str, Any]) -> list[Change]:
@@ -46,13 +47,13 @@ def secret_changes(wanted: Mapping[str, tuple[str, int]], actual: Mapping[str, A
         elif state != {"mode": "0400", "owner": f"{uid}:{uid}"}:
             found.setdefault(instance, []).append(f"{path} has mode {state['mode']} and owner {state['owner']}")
     return [
-        Change(instance, "deliver", "secrets", "guest", _summary({instance: texts}), details={"paths": texts})
+        Change(instance, "deliver", "secrets", "guest", _summary({instance: texts}))
         for instance, texts in found.items()
     ]
 
 
-def _change(guest: str, summary: str, roles: list[str]) -> Change:
-    return Change(guest, "configure", "guest", "guest", summary, details={"roles": roles})
+def _change(guest: str, summary: str, roles: list[str], *, restart: bool = False) -> Change:
+    return Change(guest, "configure", "guest", "guest", summary, restart=restart, parts=tuple(roles))
 
 
 def _summary(found: Mapping[str, list[str]]) -> str:

@@ -118,20 +118,6 @@ def states(entries: dict[str, dict[str, Any]]) -> dict[str, dict[str, Any]]:
     }
 
 
-def package_hosts() -> list[str]:
-    """The hosts that apt takes packages from."""
-    found: set[str] = set()
-    paths = ["/etc/apt/sources.list"]
-    for folder in ("/etc/apt/sources.list.d", "/etc/apt/mirrors"):
-        paths += [f"{folder}/{name}" for name in (os.listdir(folder) if os.path.isdir(folder) else ())]
-    for path in paths:
-        if path.endswith((".list", ".sources")) and os.path.isfile(path):
-            with open(path, errors="replace") as handle:
-                lines = [line for line in handle if not line.lstrip().startswith("#")]
-            found.update(re.findall(r"https?://([A-Za-z0-9.-]+)", "".join(lines)))
-    return sorted(found)
-
-
 def read_manifest() -> dict[str, Any]:
     """The manifest, or an empty one when there is none that this program understands."""
     try:
@@ -151,7 +137,6 @@ def probe(request: dict[str, Any]) -> dict[str, Any]:
         "manifest": manifest,
         "actual": states(manifest["entries"]),
         "secrets": {path: secret_state(path) for path in request.get("secrets", ())},
-        "package_hosts": package_hosts(),
         "agent": agent_status(),
     }
 

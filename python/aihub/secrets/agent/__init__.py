@@ -95,7 +95,11 @@ def changes(
         elif guest in ended:
             found.append(_change(guest, "its login at Vault was ended: it gets a new one"))
         elif behind := says.behind({path: versions[path] for path in paths(hub, guest)}):
-            found.append(_change(guest, f"older than in Vault: {', '.join(behind)}"))
+            found.append(
+                _change(
+                    guest, f"older than in Vault: {', '.join(behind)}", behind, restart=_restarts(hub, guest, behind)
+                )
+            )
         elif says.errors:
             found.append(_change(guest, "; ".join(says.errors)))
     return found
@@ -107,5 +111,16 @@ def paths(hub: Hub, guest: str) -> list[str]:
     return [ref.path for ref in hub.secrets if ref.instance in here]
 
 
-def _change(guest: str, summary: str) -> Change:
-    return Change(guest, "deliver", "secrets", "guest", summary)
+def first(hub: Hub, guest: str) -> Change:
+    """What an agent does that is still to be placed."""
+    entries = paths(hub, guest)
+    return _change(guest, f"its agent logs in to Vault and fetches {len(entries)} entries", entries)
+
+
+def _change(guest: str, summary: str, entries: Collection[str] = (), *, restart: bool = False) -> Change:
+    return Change(guest, "deliver", "secrets", "guest", summary, restart=restart, parts=tuple(entries))
+
+
+def _restarts(hub: Hub, guest: str, entries: Collection[str]) -> bool:
+    here = {instance.name for instance in hub.on(guest)}
+    return any(ref.path in entries and ref.instance in here and ref.on_change == "restart" for ref in hub.secrets)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from aihub.state import lock
 
-from ...steps.run import Run
+from ...owners.run import Run
 
 
 def alone(run: Run, verb: str) -> None:

@@ -8,14 +8,14 @@ from aihub.state.statefile import replace as replace_file
 from ... import report
 from ...errors import DONE, InvalidInput, PreconditionFailed
 from ...options import Options
-from ...steps.run import Run, opened
+from ...owners.run import Run, opened
 
 
 def run(options: Options) -> int:
     """What was asked for; works without the vault."""
     if options.kit and not options.identity:
         raise InvalidInput("--restore needs the key that opens the kit", hint="--restore FILE --identity KEY")
-    with opened(options, "secrets kit", locked=True) as found:
+    with opened(options, "secrets kit", report, locked=True) as found:
         if options.kit and options.identity:
             names = kits.restore(found.state, options.kit, options.identity)
             report.say(f"put back: {', '.join(names)}; next: aihub up")
@@ -32,7 +32,7 @@ def run(options: Options) -> int:
 
 def _current(run: Run) -> kits.Kit:
     """The newest kit, made anew where its content changed."""
-    to = kits.recipients(run.hub, run.state, run.options.target)
+    to = kits.recipients(run.hub, run.state, run.word)
     if kits.newest(run.state) is None:
         raise PreconditionFailed("there is no recovery kit yet", where=str(run.state.kit), hint="aihub up")
     if why := kits.stale(run.hub, run.state, to):

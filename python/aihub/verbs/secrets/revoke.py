@@ -7,19 +7,18 @@ from aihub.secrets import enrol
 from ... import report
 from ...errors import DONE, PreconditionFailed
 from ...options import Options
-from ...steps import reach
-from ...steps.run import opened, perform
+from ...owners.run import find_target, opened, perform, take_lease
 from . import alone
 
 
 def run(options: Options) -> int:
     """Its secret-ids and tokens end; its services go on with what they have."""
     (guest,) = options.only
-    with opened(options, "secrets revoke") as found:
+    with opened(options, "secrets revoke", report) as found:
         enrol.known(found.hub, guest)
         alone(found, "secrets revoke")
-        perform(found, (reach.find_lab, reach.be_trusted, reach.take_lease))
-        if options.target != "lab" and not options.yes and not report.confirm(f"End every login of {guest}?"):
+        perform(found, (find_target, take_lease))
+        if found.target.asks and not options.yes and not report.confirm(f"End every login of {guest}?"):
             raise PreconditionFailed("not confirmed: nothing was changed", hint="the same command with --yes")
         ended = enrol.revoke(found.hub, found.vault(), guest)
         report.say(f"{guest}: {ended} logins ended; what it has stays there, `aihub up` gives it a new login")

@@ -12,18 +12,18 @@ from aihub.secrets.rotation.catalog import Rotatable
 
 from ...errors import DONE, InvalidInput, PreconditionFailed
 from ...options import Options
-from ...steps import reach, secrets
-from ...steps.run import Run, Step, opened, perform
+from ...owners import vault
+from ...owners.run import Run, Step, find_target, opened, perform, take_lease
 from . import alone, status
 
-REACH: tuple[Step, ...] = (reach.find_lab, reach.be_trusted, reach.take_lease)
+REACH: tuple[Step, ...] = (find_target, take_lease)
 
 
 def run(options: Options) -> int:
     """Shows what is disturbed, finishes what an earlier run began, replaces; 0 when all of it is done."""
     if not (options.only or options.every or options.due):
         raise InvalidInput("nothing was named", hint="aihub secrets rotate INSTANCE[/NAME], --due or --all")
-    with opened(options, "secrets rotate") as found:
+    with opened(options, "secrets rotate", report) as found:
         wanted = catalog.chosen(found.hub, options.only, every=options.every or not options.only)
         alone(found, "secrets rotate")
         perform(found, REACH)
@@ -45,7 +45,7 @@ def _due(wanted: Sequence[Rotatable], rows: Sequence[report.SecretRow]) -> tuple
 
 
 def _confirm(run: Run) -> None:
-    if run.options.target == "lab" or run.options.yes:
+    if not run.target.asks or run.options.yes:
         return
     if not report.confirm("Replace these?"):
         raise PreconditionFailed("not confirmed: nothing was changed", hint="the same command with --yes")
@@ -53,12 +53,12 @@ def _confirm(run: Run) -> None:
 
 def _replace(run: Run, wanted: Sequence[Rotatable]) -> int:
     with report.progress("rotation") as progress:
-        with rotation.of(run.hub, run.state, run.vault(), run.options.target) as outside:
+        with rotation.of(run.hub, run.state, run.vault(), run.word) as outside:
             outcomes = rotation.rotate(outside, wanted, progress)
         for one in outcomes:
             if one.error:
                 progress.failed(one.name, one.error.what)
-        secrets.keep_kit(run, lambda words: progress("recovery kit", words))
+        vault.keep_kit(run, progress)
     if run.options.as_json:
         ends = [replace(one, error=None) for one in outcomes]
         done = [{**vars(e), "error": o.error.what if o.error else ""} for e, o in zip(ends, outcomes, strict=True)]

@@ -14,16 +14,15 @@ from aihub.vault.errors import NotReady
 
 from ...errors import DONE, HubError
 from ...options import Options
-from ...steps import reach
-from ...steps.run import Run, opened, perform
+from ...owners.run import Run, find_target, opened, perform
 
 Fact = tuple[str, str, bool]
 
 
 def run(options: Options) -> int:
     """Prints the tables; 4 when the vault is sealed or not initialised."""
-    with opened(options, "secrets status") as found:
-        perform(found, (reach.find_lab, reach.be_trusted))
+    with opened(options, "secrets status", report) as found:
+        perform(found, (find_target,))
         with vaults.connected(found.hub, found.state) as vault:
             health = vault.health()
         ready = health.initialised and not health.sealed
@@ -104,6 +103,6 @@ def _kit(run: Run) -> Fact:
     kit = kits.newest(run.state)
     if kit is None:
         return "recovery kit", "there is none: aihub up", False
-    why = kits.stale(run.hub, run.state, kits.recipients(run.hub, run.state, run.options.target))
+    why = kits.stale(run.hub, run.state, kits.recipients(run.hub, run.state, run.word))
     proven = f"proven {kit.proven}" if kit.proven else "never proven"
     return "recovery kit", why or f"{kit.path.name}, {proven}", bool(kit.proven) and not why

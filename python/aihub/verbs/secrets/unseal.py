@@ -11,8 +11,7 @@ from aihub.vault import client as vaults
 from ... import report
 from ...errors import DONE, InvalidInput, PreconditionFailed
 from ...options import Options
-from ...steps import reach
-from ...steps.run import opened, perform
+from ...owners.run import find_target, opened, perform
 
 
 def run(options: Options) -> int:
@@ -21,8 +20,8 @@ def run(options: Options) -> int:
         raise InvalidInput(
             "--kit and --identity belong together", hint="aihub secrets unseal --kit FILE --identity KEY"
         )
-    with opened(options, "secrets unseal") as found:
-        perform(found, (reach.find_lab, reach.be_trusted))
+    with opened(options, "secrets unseal", report) as found:
+        perform(found, (find_target,))
         with vaults.connected(found.hub, found.state) as vault:
             if vault.wait(lambda health: health.initialised, bringup.ANSWER).sealed:
                 bringup.unseal(vault, _shares(options), report.say)

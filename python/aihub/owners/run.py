@@ -2,52 +2,30 @@
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
+from typing import Literal
 
-from aihub import ssh
-from aihub.checks.runner import CheckResult
-from aihub.node import metal as node
+from aihub import options, ssh, targets
+from aihub.errors import PreconditionFailed
+from aihub.guests.probe import Actual as Inside
+from aihub.model.resolved import Hub, Instance
+from aihub.node import metal
+from aihub.options import Options
+from aihub.plan import Plan
 from aihub.proxmox.client import Proxmox
+from aihub.proxmox.state import Actual
 from aihub.reading import load
+from aihub.screen import Screen
 from aihub.services.secrets import Entry
 from aihub.state import lock, statefile
 from aihub.state.directory import State
 from aihub.state.journal import Journal
-from aihub.targets import lab
 from aihub.vault.client import Vault
 from aihub.vault.client import opened as vault_opened
 
-from ..errors import PreconditionFailed
-from ..model.resolved import Hub
-from ..options import Options
-from ..plan import Plan
-
-API_PORT = 8006
-
-
-class Background:
-    """Work that goes on beside the steps."""
-
-    def __init__(self, job: Callable[[], object]) -> None:
-        self._error: BaseException | None = None
-        self._job = job
-        self._thread = threading.Thread(target=self._run, daemon=True)
-        self._thread.start()
-
-    def _run(self) -> None:
-        try:
-            self._job()
-        except BaseException as error:
-            self._error = error
-
-    def join(self) -> None:
-        """Returns when the work is done; raises its error."""
-        self._thread.join()
-        if self._error is not None:
-            raise self._error
+Standing = Literal["new", "there", "silent"]
 
 
 @dataclass(frozen=True)
@@ -80,21 +58,23 @@ class Run:
     options: Options
     hub: Hub
     state: State
+    target: targets.Target
+    screen: Screen
     stack: ExitStack
-    world: lab.World | None = None
+    verb: str
     plan: Plan = field(default_factory=Plan)
-    renewed: bool = False  # the API token is younger than the plan, which did not see the guests
-    checks: list[CheckResult] = field(default_factory=list)
-    templates: Background | None = None
-    images: Background | None = None
+    guests: Actual = field(default_factory=lambda: Actual({}))
+    insides: Mapping[str, Inside] = field(default_factory=dict)
+    token_refused: bool = False
+    made: tuple[str, ...] = ()  # guests that the plan makes
+    started: tuple[str, ...] = ()  # guests that are there, and that the plan starts
+    images: targets.Images | None = None
     opened_vault: Vault | None = None
 
     @property
-    def names(self) -> dict[str, str]:
-        """Outside names that the node answers itself: the lab's registry."""
-        if self.world is None or not self.world.registry_address:
-            return {}
-        return dict.fromkeys(self.world.registry_names, self.world.registry_address)
+    def word(self) -> options.Target:
+        """The target's name."""
+        return self.target.word
 
     @property
     def store(self) -> Store:
@@ -121,17 +101,40 @@ class Run:
         """The API with the hub's token. Raises PreconditionFailed when there is none yet."""
         if not self.state.token.exists():
             raise PreconditionFailed("there is no API token yet", where=str(self.state.directory), hint="aihub up")
-        host, port = ssh.node_address(self.hub), API_PORT
-        if self.world:
-            host, port = self.world.api_host, self.world.api_port
+        host, port = self.target.api(self.hub)
         return Proxmox(host, port, self.state.token.read_text(), self.state.certificate)
+
+    def running(self) -> list[str]:
+        """The hub's guests that ran at the last look, and are ours."""
+        found = {g.name: self.guests.guests.get(g.vmid) for g in self.hub.guests.values()}
+        return [name for name, have in found.items() if have and have.running and have.belongs_to(self.hub.id)]
+
+    def standing(self, instance: Instance) -> Standing:
+        """Whether an instance is still to be made, could be looked at when its guest was, or is on a silent guest."""
+        guest = instance.guest.name
+        if self.begins(guest, f"stack/{instance.stack.name}"):
+            return "new"
+        inside = self.insides.get(guest)
+        return "there" if inside and not inside.error else "silent"
+
+    def begins(self, guest: str, part: str) -> bool:
+        """Whether a role or stack was never on a guest, or is on one that is still to be made."""
+        if guest in self.made:
+            return True
+        inside = self.insides.get(guest)
+        return bool(inside and not inside.error and part not in inside.manifest.get("desired", {}))
+
+    def differs(self, instance: Instance) -> bool:
+        """Whether the plan so far changes an instance, its guest, or the store that keeps its logins."""
+        names = (instance.name, instance.guest.name)
+        return bool(self.plan.of("vault")) or any(change.holder in names for change in self.plan.changes)
 
 
 Step = Callable[[Run], None]
 
 
 @contextmanager
-def opened(options: Options, verb: str, *, locked: bool = False) -> Iterator[Run]:
+def opened(options: Options, verb: str, screen: Screen, *, locked: bool = False) -> Iterator[Run]:
     """A run on the hub of the hub file; with `locked` the only one on this machine and target."""
     hub = load.load(options.hub, target=options.target)
     state = State.of(hub.name, options.target, options.lab_name(hub.name))
@@ -140,14 +143,37 @@ def opened(options: Options, verb: str, *, locked: bool = False) -> Iterator[Run
             state.make()
             stack.enter_context(lock.held(state.lock, verb))
             statefile.tidy(state.journal, state.known_hosts)
-            node.forget_dead(state)
-        yield Run(options, hub, state, stack)
+            metal.forget_dead(state)
+        yield Run(options, hub, state, targets.chosen(options, hub), screen, stack, verb)
 
 
 def perform(run: Run, steps: tuple[Step, ...]) -> None:
     """The steps, one after the other."""
     for step in steps:
         step(run)
+
+
+def make_target(run: Run) -> None:
+    """The node can be reached; a lab is brought up."""
+    run.target.make(run.hub, run.state, run.screen)
+
+
+def find_target(run: Run) -> None:
+    """The node can be reached; a lab must run already."""
+    run.target.find(run.hub, run.state)
+
+
+def take_lease(run: Run) -> None:
+    """No other machine works on this hub until the run ends."""
+    metal.take_lease(run.hub, run.state, str(lock.me(run.verb)))
+    run.stack.callback(_release_lease, run)
+
+
+def _release_lease(run: Run) -> None:
+    try:
+        metal.release_lease(run.hub, run.state)
+    except Exception as error:
+        run.screen.say(f"the lease on the node stays until it ends by itself: {error}")
 
 
 def close_connections(run: Run) -> None:

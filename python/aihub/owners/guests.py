@@ -1,0 +1,114 @@
+"""The guests as Proxmox has them: containers and VMs, their disks and settings."""
+
+from __future__ import annotations
+
+from aihub import ssh
+from aihub.errors import PreconditionFailed
+from aihub.plan import Change, Plan, require_agreed
+from aihub.proxmox import root, state
+from aihub.proxmox.errors import AccessRefused
+from aihub.proxmox.guests import provision
+from aihub.proxmox.state import Actual
+
+from .run import Run
+
+UNAUTHORIZED = 401
+
+
+def look(run: Run) -> Plan:
+    """What differs at Proxmox. Raises Conflict for foreign guests, PreconditionFailed for what can't be done."""
+    run.guests = read(run)
+    found = _plan(run)
+    run.made = tuple(c.subject for c in found.changes if c.action == "create")
+    run.started = tuple(c.subject for c in found.changes if c.action == "start" and c.subject not in run.made)
+    return found
+
+
+def read(run: Run) -> Actual:
+    """The guests with the hub's token; as root on the node where there is none, or where it is refused."""
+    if run.state.token.exists():
+        try:
+            return run.proxmox().read(run.hub)
+        except AccessRefused as error:
+            if error.status != UNAUTHORIZED:
+                raise
+            run.token_refused = True
+    return state.read(root.getter(run.state), run.hub)
+
+
+def require(run: Run, agreed: Plan) -> None:
+    """Raises Conflict or PreconditionFailed for what Proxmox would accept now and fail on later.
+
+    Only what the node has already can be looked at: what its own part of the plan makes is looked at when it stands.
+    """
+    if run.state.token.exists() and not run.token_refused and not agreed.of("node"):
+        provision.preflight(run.proxmox(), run.hub, agreed)
+
+
+def apply(run: Run, agreed: Plan) -> None:
+    """The guests exist and run, and their host keys are pinned; what a killed run began is finished."""
+    if not agreed.of("api") and not run.journal.entries():
+        return
+    if run.images:
+        run.images.await_systems()
+    px, allowed = run.proxmox(), run.options.allow_destroy
+    with run.screen.progress("guests") as progress:
+        provision.recover(px, run.hub, run.journal, progress)
+        run.guests = px.read(run.hub)
+        now = _plan(run)
+        require_agreed(agreed, now.changes)
+        created = provision.apply(px, run.hub, now, run.journal, progress, keys=run.keys, allow_destroy=allowed)
+        for guest in created:
+            progress(guest.name, "first contact")
+            ssh.close(run.state, guest.name)  # a shared connection may still lead to a predecessor
+            address = str(run.hub.guests[guest.name].address)
+            ssh.scan_and_pin(run.state, guest.name, address, guest.fingerprints)
+            provision.contacted(run.journal, run.hub, guest.name)
+            progress.done(guest.name, "runs, host key pinned")
+        run.guests = px.read(run.hub)
+
+
+def losses(plan: Plan) -> list[Change]:
+    """The changes that cost data."""
+    return [change for change in plan.changes if change.data_at_risk]
+
+
+def removal(run: Run, patience: float) -> Plan:
+    """The removal of every guest of this hub; what an earlier run began is waited for, up to `patience` seconds."""
+    px = run.proxmox()
+    with run.screen.progress("what an earlier run left") as progress:
+        provision.recover(px, run.hub, run.journal, progress, patience=patience)
+    return provision.down_plan(run.hub, px.read(run.hub))
+
+
+def remove(run: Run, agreed: Plan) -> None:
+    """The guests of an agreed removal go, with their disks."""
+    px = run.proxmox()
+    require_agreed(agreed, provision.down_plan(run.hub, px.read(run.hub)).changes)
+    with run.screen.progress("down") as progress:
+        provision.down(px, run.hub, agreed, run.journal, progress)
+
+
+def has_no_say(run: Run, error: PreconditionFailed) -> bool:
+    """Whether an error says that there is no token, or none that Proxmox accepts."""
+    return not run.state.token.exists() or (isinstance(error, AccessRefused) and error.status == UNAUTHORIZED)
+
+
+def left(run: Run) -> list[str]:
+    """The names of this hub's guests, as root on the node sees them."""
+    actual = state.read(root.getter(run.state), run.hub)
+    for vmid in run.journal.entries():
+        if vmid not in actual.guests:
+            run.journal.done(vmid)
+    return [g.name for g in actual.guests.values() if g.belongs_to(run.hub.id)]
+
+
+def _plan(run: Run) -> Plan:
+    journal, allowed = run.journal.entries(), run.options.allow_destroy
+    return provision.plan(run.hub, run.guests, run.keys, journal=journal, allow_destroy=allowed)
+
+
+def require_running(run: Run) -> None:
+    """Raises PreconditionFailed when a guest of the hub does not run."""
+    if missing := sorted(set(run.hub.guests) - set(run.running())):
+        raise PreconditionFailed(f"not running: {', '.join(missing)}", hint="aihub up")

@@ -1,0 +1,53 @@
+"""What lies inside the services: databases, logins, pulled models. Each stack's reconcile.py knows its own."""
+
+from __future__ import annotations
+
+from aihub.errors import HubError
+from aihub.model.delivery import delivered
+from aihub.model.resolved import Instance
+from aihub.plan import Change, Plan, require_agreed
+from aihub.screen import Progress
+from aihub.services import service as services
+
+from .run import Run
+
+
+def look(run: Run) -> Plan:
+    """What differs inside services that run, and all that those get which are still to be made."""
+    new, there, silent = [], [], []
+    for instance in services.reconciled(run.hub):
+        standing = run.standing(instance)
+        if standing == "new":
+            new.append(instance.name)
+        elif standing == "there":
+            (silent if _cannot_log_in(run, instance) else there).append(instance)
+    quiet = [i.name for i in there if not run.differs(i)]
+    found = [*services.first(run.hub, new), *services.plan(run.hub, run.state, run.store, quiet)]
+    for instance in there:
+        if run.differs(instance):
+            found += _try(run, instance)
+    return Plan((*found, *(_later(instance) for instance in silent)))
+
+
+def _cannot_log_in(run: Run, instance: Instance) -> bool:
+    """Whether our login there is kept in a store that does not serve now."""
+    return delivered(instance.stack) and run.hub.vault is not None and run.opened_vault is None
+
+
+def _try(run: Run, instance: Instance) -> list[Change]:
+    """What differs inside a service that is to be changed itself, and so may be down."""
+    try:
+        return services.plan(run.hub, run.state, run.store, [instance.name])
+    except HubError:
+        return [_later(instance)]
+
+
+def _later(instance: Instance) -> Change:
+    text = "compared once it runs: removal of undeclared things may follow, data stays"
+    return Change(instance.name, "reconcile", "service", "service", text, later=True)
+
+
+def apply(run: Run, agreed: Plan, progress: Progress) -> None:
+    """Databases, users and models inside the services are as declared."""
+    names = [instance.name for instance in run.hub.instances]
+    services.apply(run.hub, run.state, run.store, names, lambda changes: require_agreed(agreed, changes), progress)

@@ -1,0 +1,273 @@
+"""The store of the secrets: its server, what is set up in it, its entries, and the recovery kit."""
+
+from __future__ import annotations
+
+import time
+from contextlib import suppress
+
+from aihub import ssh
+from aihub.errors import PreconditionFailed, Unreachable
+from aihub.guests.probe import ask
+from aihub.model.resolved import Hub, Instance
+from aihub.node import metal
+from aihub.plan import Change, Plan, require_agreed
+from aihub.screen import Progress
+from aihub.secrets import kits, rotation, store
+from aihub.vault import bringup, pending, setup
+from aihub.vault import client as vaults
+from aihub.vault.client import Vault
+from aihub.vault.errors import Denied, NotReady
+
+from .run import Run
+
+TLS = "/var/lib/hub/vault/tls"
+DATA = "/var/lib/hub/vault/data"
+UNSEAL_PATIENCE = 40.0  # seconds that the node's own unsealing may take after a start
+
+
+def look(run: Run) -> Plan:
+    """What differs in the store; before it serves, all that it gets. Raises PreconditionFailed for a lost one."""
+    instance = run.hub.vault
+    if instance is None:
+        return Plan()
+    given_up = _lost(run, instance)
+    standing = run.standing(instance)
+    if standing == "silent":
+        return Plan(warnings=given_up.warnings)  # its guest's own line says that it is compared later
+    if standing == "new" or given_up.changes:
+        return Plan((*given_up.changes, *_first(run, instance)), warnings=given_up.warnings)
+    if why := reachable(run):
+        return Plan((_begin(instance, why, later=True),), warnings=given_up.warnings)
+    vault = run.vault()
+    warnings = (*given_up.warnings, *setup.warnings(vault, run.hub))
+    stale = kits.stale(run.hub, run.state, kits.recipients(run.hub, run.state, run.word))
+    kit = [_kit(instance, stale)] if stale else []
+    return Plan((*_differences(run, instance, vault), *kit), warnings=warnings)
+
+
+def _first(run: Run, instance: Instance) -> list[Change]:
+    """Everything that a store gets which is still to be made."""
+    entries = store.declared(run.hub)
+    return [
+        _begin(instance, "is to be initialised, and a recovery kit made"),
+        *setup.first(run.hub),
+        *(_entry(instance, path) for path in entries),
+        _kit(instance, "is to be made"),
+    ]
+
+
+def _differences(run: Run, instance: Instance, vault: Vault) -> list[Change]:
+    return [
+        *setup.plan(vault, run.hub),
+        *(_entry(instance, path) for path in store.missing(run.hub, vault)),
+        *(unfinished(instance, name) for name in rotation.pending(vault, run.state)),
+    ]
+
+
+def _begin(instance: Instance, why: str, *, later: bool = False) -> Change:
+    return Change(instance.name, "start", "vault", "vault", why, later=later)
+
+
+def _entry(instance: Instance, path: str) -> Change:
+    return Change(f"{instance.name}: entry {path}", "create", "vault", "vault", "missing")
+
+
+def _kit(instance: Instance, why: str) -> Change:
+    return Change(f"{instance.name}: recovery kit", "update", "vault", "vault", why)
+
+
+def unfinished(instance: Instance, name: str) -> Change:
+    """The rotation of a secret that an earlier run began."""
+    return Change(f"{instance.name}: rotation of {name}", "update", "vault", "vault", "was left unfinished")
+
+
+def reachable(run: Run) -> str:
+    """Empty when the store serves us; else why it does not. Raises what needs a person."""
+    if not run.state.vault_login.exists():
+        return "is to be initialised, and a recovery kit made"
+    try:
+        run.vault()
+    except NotReady as error:
+        return error.what
+    except Unreachable as error:
+        return f"does not answer: {error.what}"
+    return ""
+
+
+def authority(run: Run) -> None:
+    """The hub's own root certificate exists, before anything is planned that trusts it."""
+    if run.hub.vault:
+        pending.authority(run.hub, run.state)
+
+
+def apply(run: Run, agreed: Plan, progress: Progress) -> None:
+    """The store serves and holds every entry that the hub declares. Raises NotReady when it stays sealed."""
+    instance = of(run.hub)
+
+    def say(text: str) -> None:
+        progress(instance.name, text)
+
+    vault = run.stack.enter_context(vaults.connected(run.hub, run.state))
+    await_unsealing(run, vault)
+    require_agreed(agreed, _again(run, instance, vault))
+    bringup.bring_up(run.hub, run.state, vault, outside(run), say)
+    run.opened_vault = vault
+    for path in store.ensure(run.hub, vault):
+        say(f"made {path}")
+    keep_kit(run, progress)
+
+
+def _again(run: Run, instance: Instance, vault: Vault) -> list[Change]:
+    """The second look, but for the kit: what it holds may have changed with this very run, and it disturbs nobody.
+
+    A server that is still to be initialised gets all; a sealed one is compared by nobody.
+    """
+    health = vault.health()
+    left = pending.read(run.state)
+    if not health.initialised or (left and left.shares):
+        return [_begin(instance, "is to be initialised, and a recovery kit made")]
+    if health.sealed or not run.state.vault_login.exists():
+        return []  # bringing it up says what is wrong, and changes nothing before
+    vault.login(*vaults.operator(run.state))
+    return _differences(run, instance, vault)
+
+
+def keep_kit(run: Run, progress: Progress) -> None:
+    """The newest recovery kit holds what is there now."""
+    to = kits.recipients(run.hub, run.state, run.word)
+    if why := kits.stale(run.hub, run.state, to):
+        made = kits.issue(run.hub, run.state, to)
+        progress(of(run.hub).name, f"recovery kit {made.path.name}: {why}")
+
+
+def place_listener(run: Run) -> None:
+    """The store's certificate and key lie on its guest: it needs nothing that it issues itself."""
+    vault = of(run.hub)
+    guest, uid = vault.guest.name, vault.stack.uid
+    present = ssh.run(run.state, guest, f"cat {TLS}/listener.pem 2>/dev/null || true").stdout.decode()
+    issued = pending.listener(run.hub, run.state, present)
+    if issued is None:
+        return
+    owner = {"owner": f"{uid}:{uid}", "mode": "0400"}
+    wanted = [
+        {"path": TLS, "mode": "0500", "owner": owner["owner"]},
+        {"path": f"{TLS}/listener.key", "content": issued.key, **owner},
+        {"path": f"{TLS}/listener.pem", "content": issued.chain, **owner},
+    ]
+    ask(run.state, guest, {"action": "place", "wanted": wanted})
+
+
+def await_unsealing(run: Run, vault: Vault) -> None:
+    """Gives the node's own unsealing its time, unless this machine still has the shares itself."""
+    health = vault.wait(lambda found: True, bringup.ANSWER)
+    left = pending.read(run.state)
+    if not health.initialised or not health.sealed or (left and left.shares):
+        return
+    limit = time.monotonic() + UNSEAL_PATIENCE
+    while vault.health().sealed and time.monotonic() < limit:
+        time.sleep(1)
+
+
+def outside(run: Run) -> bringup.Outside:
+    """The node, the operator and the guest, as bringing up a store needs them."""
+    return bringup.Outside(
+        recipients=kits.recipients(run.hub, run.state, run.word),
+        seal=lambda shares: metal.seal_shares(run.hub, run.state, shares),
+        prove=lambda kit: prove(run, kit),
+        wipe=lambda: _wipe(run),
+    )
+
+
+def prove(run: Run, kit: kits.Kit) -> None:
+    """Somebody shows that the kit can be opened. Raises PreconditionFailed when nobody can be asked."""
+    if run.options.kit_proof is not None:
+        kits.prove_file(run.hub, run.state, run.options.kit_proof)
+    elif run.word == "lab" and not run.hub.operator_recovery:
+        kits.prove_file(run.hub, run.state, kits.lab_identity(run.state))
+    else:
+        run.screen.say(f"Recovery kit: {kit.path}. Copy it away from this machine; without it a lost disk is the end.")
+        run.screen.say(f"Show that you can open it: jq -r .blobs.proof {kit.path.name} | age -d -i KEY")
+        code = run.screen.ask("The code it shows: ")
+        if not code:
+            raise PreconditionFailed(
+                "nobody has shown that the recovery kit can be opened",
+                where=str(kit.path),
+                hint="aihub up --kit-proof KEY",
+            )
+        kits.prove_code(run.state, code)
+
+
+def _wipe(run: Run) -> None:
+    """Empties the storage of a server that nobody can open, and starts it anew."""
+    guest = of(run.hub).guest.name
+    script = f"systemctl stop hub-vault.service && find {DATA} -mindepth 1 -delete && systemctl start hub-vault.service"
+    ssh.run(run.state, guest, script, timeout=300)
+
+
+def _lost(run: Run, instance: Instance) -> Plan:
+    """With `--allow-destroy vault@GUEST`: a store that nobody can open any more is to be emptied.
+
+    One that our login opens stays, and so does one that is only sealed or silent. Without the option, one whose guest
+    is to be made anew is refused: its content is gone, and with it what every secret was.
+    """
+    login, left = run.state.vault_login.exists(), pending.read(run.state)
+    allowed = instance.name in run.options.allow_destroy
+    if instance.guest.name in run.made and login:
+        if allowed:
+            return Plan((_empty(instance),))
+        raise PreconditionFailed(
+            "its guest is to be made anew, and its content, every secret of this hub, went with the old one",
+            where=instance.name,
+            hint=f"restore that guest; or to begin anew with fresh secrets: aihub up --allow-destroy {instance.name}",
+        )
+    if not allowed or instance.guest.name in run.made:
+        return Plan()
+    if left is not None and left.shares:
+        return Plan(warnings=(f"{instance.name}: an interrupted run left its shares here: nothing is given up",))
+    if _opens(run, login=login):
+        return Plan(warnings=(f"{instance.name} is ours and open: nothing is given up",))
+    return Plan((_empty(instance),))
+
+
+def _empty(instance: Instance) -> Change:
+    text = "nobody can open it: it is emptied, its authority goes, and the rest is planned anew after that"
+    return Change(
+        instance.name, "delete", "vault", "root@node", text, data_at_risk="every secret of this hub, and its authority"
+    )
+
+
+def _opens(run: Run, *, login: bool) -> bool:
+    """Whether our login opens the server. Raises NotReady for a sealed one of ours, Unreachable for a silent one."""
+    try:
+        with vaults.connected(run.hub, run.state) as vault:
+            if vault.health().initialised and login:
+                vault.login(*vaults.operator(run.state))
+                return True
+    except Denied:
+        return False  # not ours
+    except Unreachable:
+        if login:
+            raise  # silent is not lost: what would be forgotten here may be all that opens it
+    return False
+
+
+def give_up(run: Run) -> None:
+    """The store's content goes, as agreed, and with it what this machine knows of it."""
+    instance = of(run.hub)
+    run.screen.say(f"{instance.name} is given up: its content goes, and every secret is made anew")
+    pending.forget(run.state)
+    empty = f"! test -d {DATA} || {{ systemctl stop hub-vault.service; find {DATA} -mindepth 1 -delete; }}"
+    with suppress(Unreachable):  # no guest yet, nothing to empty
+        ssh.run(run.state, instance.guest.name, empty, timeout=300)
+
+
+def remove(run: Run) -> None:
+    """What this machine knows of a store whose guest was removed with all that was in it; recovery kits stay."""
+    pending.forget(run.state)
+
+
+def of(hub: Hub) -> Instance:
+    """The hub's store. Raises PreconditionFailed when it has none."""
+    if hub.vault is None:
+        raise PreconditionFailed("this hub has no vault", where=hub.path, hint="put the stack vault on a guest")
+    return hub.vault

@@ -1,1 +1,0 @@
-"""The steps that verbs are made of: each does one thing to a `Run`."""
