@@ -13,6 +13,7 @@ from contextlib import contextmanager
 from typing import Any
 
 from aihub.errors import TaskFailed, Unreachable
+from aihub.services.declared import Declared
 from aihub.services.service import Service, Step
 
 _SECONDS_BETWEEN_LINES = 300  # checking the sum of tens of GB is silent work
@@ -39,12 +40,12 @@ def read(service: Service) -> State:
         return frozenset(model["name"] for model in json.load(answer)["models"])
 
 
-def diff(service: Service, state: State) -> list[Step]:
+def diff(declared: Declared, state: State | None) -> list[Step]:
     """One step for each declared model whose weights are missing."""
     return [
-        Step("create", f"model {weights}", (), {"weights": weights})
-        for weights in wanted(service)
-        if weights not in state
+        Step("create", f"model {weights}", details={"weights": weights})
+        for weights in dict.fromkeys(map(_tagged, declared.models))
+        if weights not in (state or ())
     ]
 
 
@@ -67,21 +68,12 @@ def apply(service: Service, steps: Sequence[Step], say: Callable[[str], None]) -
                     say(text)
                 last = text
         if last != f"{weights}: success":
-            raise TaskFailed(
-                f"{weights}: the pull ended without success",
-                where=service.instance.name,
-                hint="aihub up",
-            )
+            raise TaskFailed(f"{weights}: the pull ended without success", where=service.instance.name, hint="aihub up")
 
 
-def wanted(service: Service) -> list[str]:
-    """The weights of all models that hub.yml puts on this guest, with their tag."""
-    here = [
-        model.weights
-        for model in service.hub.models.values()
-        if model.engine == service.instance.stack.name and model.guest == service.instance.guest.name
-    ]
-    return list(dict.fromkeys(w if ":" in w.rpartition("/")[2] else f"{w}:latest" for w in here))
+def _tagged(weights: str) -> str:
+    """The name with its tag, as Ollama lists it."""
+    return weights if ":" in weights.rpartition("/")[2] else f"{weights}:latest"
 
 
 def _progress(weights: str, told: dict[str, Any]) -> str:
@@ -98,10 +90,7 @@ def _request(service: Service, method: str, path: str, body: object = None) -> I
         answer = connection.getresponse()
         if answer.status != http.HTTPStatus.OK:
             said = answer.read(500).decode(errors="replace")
-            raise TaskFailed(
-                f"Ollama answered {answer.status} to {path}: {said}",
-                where=service.instance.name,
-            )
+            raise TaskFailed(f"Ollama answered {answer.status} to {path}: {said}", where=service.instance.name)
         yield answer
     except (OSError, http.client.HTTPException) as error:
         raise Unreachable(f"Ollama does not answer: {error}", where=service.instance.name) from error

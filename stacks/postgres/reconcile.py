@@ -9,13 +9,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 from aihub.errors import HubError, TaskFailed, Unreachable
 from aihub.model.resolved import RECONCILE_ROLE as ADMIN
 from aihub.plan import Difference
-from aihub.services.service import Half, Login, Service, Step
+from aihub.services.declared import Declared
+from aihub.services.service import Half, Service, Step
 
 if TYPE_CHECKING:
     import psycopg
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
 TCP = True  # PostgreSQL's clients speak TLS over TCP only
 EXTENSIONS = ("timescaledb", "vector")
 HALVES: tuple[Half, Half] = ("a", "b")
+GONE = "has no consumer any more"
 _SECONDS = 10
 
 
@@ -85,42 +87,36 @@ def read(service: Service) -> State:
             for name, login, acts_as, member_of in admin.execute(_ROLES).fetchall()
         }
         databases = {name: Database(owner, public) for name, owner, public in admin.execute(_DATABASES).fetchall()}
-    wanted = service.logins()
-    for login in wanted:
-        if login.role in databases and databases[login.role].owner in roles:
-            found = databases[login.role]
-            databases[login.role] = Database(found.owner, found.public, _extensions(service, login.role))
+    consumers = [consumer.role for consumer in service.declared.consumers]
+    for name in consumers:
+        if name in databases and databases[name].owner in roles:
+            databases[name] = replace(databases[name], extensions=_extensions(service, name))
+    kept = {name: service.pair(name) for name in consumers}
     proven = {
-        f"{login.role}_{half}"
-        for login in wanted
+        f"{name}_{half}"
+        for name in consumers
         for half in HALVES
-        if f"{login.role}_{half}" in roles and can_login(service, login.role, half, login.passwords[half])
+        if f"{name}_{half}" in roles and can_login(service, name, half, kept[name][half])
     }
     return State(roles, databases, frozenset(proven))
 
 
-def diff(service: Service, state: State) -> list[Step]:
+def diff(declared: Declared, state: State | None) -> list[Step]:
     """The steps to every consumer's database, and the disabling of logins whose consumer is gone."""
+    found = state or State({}, {})
     steps: list[Step] = []
-    wanted = service.logins()
-    for login in wanted:
-        steps += _owner(login, state)
-        for name, password in _pair(login):
-            steps += _login(login, name, password, state)
-        steps += _database(login, state)
-    mine = {name for login in wanted for name, _ in _pair(login)}
-    for name, role in sorted(state.roles.items()):
+    mine: set[str] = set()
+    for consumer in declared.consumers:
+        steps += _owner(consumer.role, found)
+        for half in HALVES:
+            mine.add(f"{consumer.role}_{half}")
+            steps += _login(consumer.role, half, found)
+        steps += _database(consumer.role, found)
+    for name, role in sorted(found.roles.items()):
         if role.can_login and name not in mine and role.member_of - {ADMIN} and name[-2:] in ("_a", "_b"):
             difference = Difference("login", "yes", "no")
             sql = [("ALTER ROLE {} NOLOGIN", [name])]
-            steps.append(
-                Step(
-                    "update",
-                    f"login {name} has no consumer any more",
-                    (difference,),
-                    {"sql": sql},
-                )
-            )
+            steps.append(Step("update", f"login {name}", (difference,), GONE, details={"sql": sql}))
     return steps
 
 
@@ -134,8 +130,9 @@ def apply(service: Service, steps: Sequence[Step], say: Callable[[str], None]) -
             _unlogged(admin)
             for template, names in step.details["sql"]:
                 admin.execute(sql.SQL(template).format(*map(sql.Identifier, names)))
-            if "password" in step.details:
-                _set_password(admin, step.details["login"], step.details["password"])
+            if role := step.details.get("login of"):
+                half = step.details["half"]
+                _set_password(admin, f"{role}_{half}", service.pair(role)[half])
 
 
 def set_passwords(service: Service, role: str, passwords: Mapping[str, str], changing: Half) -> None:
@@ -225,99 +222,63 @@ def _extensions(service: Service, database: str) -> frozenset[str]:
         return frozenset(name for (name,) in admin.execute("SELECT extname FROM pg_extension").fetchall())
 
 
-def _pair(login: Login) -> list[tuple[str, str]]:
-    return [(f"{login.role}_{half}", password) for half, password in login.passwords.items()]
-
-
-def _owner(login: Login, state: State) -> list[Step]:
-    role = state.roles.get(login.role)
+def _owner(name: str, state: State) -> list[Step]:
+    role = state.roles.get(name)
     if role is None:
-        return [
-            Step(
-                "create",
-                f"owner role {login.role}",
-                (),
-                {"sql": [("CREATE ROLE {} NOLOGIN", [login.role])]},
-            )
-        ]
+        return [Step("create", f"owner role {name}", details={"sql": [("CREATE ROLE {} NOLOGIN", [name])]})]
     if role.can_login:
-        difference = Difference("login", "yes", "no")
-        return [
-            Step(
-                "update",
-                f"owner role {login.role}",
-                (difference,),
-                {"sql": [("ALTER ROLE {} NOLOGIN", [login.role])]},
-            )
-        ]
+        details = {"sql": [("ALTER ROLE {} NOLOGIN", [name])]}
+        return [Step("update", f"owner role {name}", (Difference("login", "yes", "no"),), details=details)]
     return []
 
 
-def _login(login: Login, name: str, password: str, state: State) -> list[Step]:
-    grant = ("GRANT {} TO {} WITH INHERIT TRUE, SET TRUE", [login.role, name])
-    default = ("ALTER ROLE {} SET role TO {}", [name, login.role])
-    details = {"login": name, "password": password}
+def _login(owner: str, half: Half, state: State) -> list[Step]:
+    name = f"{owner}_{half}"
+    grant = ("GRANT {} TO {} WITH INHERIT TRUE, SET TRUE", [owner, name])
+    default = ("ALTER ROLE {} SET role TO {}", [name, owner])
+    details = {"login of": owner, "half": half}
     role = state.roles.get(name)
     if role is None:
         make = ("CREATE ROLE {} LOGIN", [name])
-        return [
-            Step(
-                "create",
-                f"login {name}",
-                (),
-                {**details, "sql": [make, grant, default]},
-            )
-        ]
+        return [Step("create", f"login {name}", details={**details, "sql": [make, grant, default]})]
     differences, sql = [], []
     if not role.can_login:
         differences.append(Difference("login", "no", "yes"))
         sql.append(("ALTER ROLE {} LOGIN", [name]))
-    if login.role not in role.member_of:
-        differences.append(Difference("member of", None, login.role))
+    if owner not in role.member_of:
+        differences.append(Difference("member of", None, owner))
         sql.append(grant)
-    if role.acts_as != login.role:
-        differences.append(Difference("acts as", role.acts_as or name, login.role))
+    if role.acts_as != owner:
+        differences.append(Difference("acts as", role.acts_as or name, owner))
         sql.append(default)
-    could = role.can_login and login.role in role.member_of and login.role in state.databases
+    could = role.can_login and owner in role.member_of and owner in state.databases
     if could and name not in state.proven:
         differences.append(Difference("password", "refused", "accepted"))
-    if not differences:
-        return []
-    return [Step("update", f"login {name}", tuple(differences), {**details, "sql": sql})]
+    return [Step("update", f"login {name}", tuple(differences), details={**details, "sql": sql})] if differences else []
 
 
-def _database(login: Login, state: State) -> list[Step]:
-    name = login.role
+def _database(name: str, state: State) -> list[Step]:
     private = ("REVOKE ALL ON DATABASE {} FROM PUBLIC", [name])
     found = state.databases.get(name)
     steps: list[Step] = []
     if found is None:
         make = ("CREATE DATABASE {} OWNER {}", [name, name])
-        steps.append(Step("create", f"database {name}", (), {"sql": [make, private]}))
+        steps.append(Step("create", f"database {name}", details={"sql": [make, private]}))
     else:
+        differences, sql = [], []
         if found.owner != name:
-            sql = [("ALTER DATABASE {} OWNER TO {}", [name, name])]
-            steps.append(
-                Step(
-                    "update",
-                    f"database {name}",
-                    (Difference("owner", found.owner, name),),
-                    {"sql": sql},
-                )
-            )
+            differences.append(Difference("owner", found.owner, name))
+            sql.append(("ALTER DATABASE {} OWNER TO {}", [name, name]))
         if found.public:
-            difference = Difference("everybody may connect", "yes", "no")
-            steps.append(Step("update", f"database {name}", (difference,), {"sql": [private]}))
+            differences.append(Difference("everybody may connect", "yes", "no"))
+            sql.append(private)
+        if differences:
+            steps.append(Step("update", f"database {name}", tuple(differences), details={"sql": sql}))
+    # A new database has what template1 has: pgvector, as config/initdb makes it.
+    present = found.extensions if found else {"vector"}
     for extension in EXTENSIONS:
-        # A new database has what template1 has: pgvector, as config/initdb makes it.
-        if extension not in (found.extensions if found else {"vector"}):
+        if extension not in present:
             sql = [("CREATE EXTENSION IF NOT EXISTS {}", [extension])]
-            steps.append(
-                Step(
-                    "create",
-                    f"extension {extension} in {name}",
-                    (),
-                    {"database": name, "sql": sql},
-                )
-            )
+            details = {"database": name, "sql": sql}
+            steps.append(Step("create", f"extension {extension} in {name}", details=details))
     return steps

@@ -19,7 +19,8 @@ from typing import TYPE_CHECKING, Any, cast
 from aihub.errors import HubError, TaskFailed, Unreachable
 from aihub.model.resolved import RECONCILE_ROLE as ADMIN
 from aihub.plan import Difference
-from aihub.services.service import Half, Login, Service, Step
+from aihub.services.declared import Declared
+from aihub.services.service import Half, Service, Step
 
 if TYPE_CHECKING:
     import redis
@@ -35,7 +36,7 @@ class User:
     """An ACL user, as far as we set it."""
 
     on: bool
-    passwords: frozenset[str]  # SHA-256 sums
+    passwords: bool  # whether they are the pair that we keep
     keys: str
     channels: str
     commands: str
@@ -101,34 +102,27 @@ def _connection_class() -> type[redis.Connection]:
 
 def read(service: Service) -> State:
     """All ACL users but our own two."""
+    kept = {consumer.role: _sums(service, consumer.role) for consumer in service.declared.consumers}
     with _admin(service) as admin:
         names = [str(name) for name in admin.acl_users() if name not in OTHERS]
-        return {name: _user(dict(admin.acl_getuser(name) or {})) for name in names}
+        return {name: _user(dict(admin.acl_getuser(name) or {}), kept.get(name)) for name in names}
 
 
-def diff(service: Service, state: State) -> list[Step]:
+def diff(declared: Declared, state: State | None) -> list[Step]:
     """A step for each user that is missing or differs, and for each that no consumer has any more."""
-    steps: list[Step] = []
-    wanted = {login.role: _wanted(login) for login in service.logins()}
+    present, steps = state or {}, list[Step]()
+    wanted = {consumer.role: _wanted(consumer.role) for consumer in declared.consumers}
     for name, user in wanted.items():
-        found = state.get(name)
-        rules = {"user": name, "rules": _rules(user)}
+        found = present.get(name)
         if found is None:
-            steps.append(Step("create", f"ACL user {name}", (), rules))
+            steps.append(Step("create", f"ACL user {name}", details={"user": name}))
         elif differences := _differences(found, user):
-            steps.append(Step("update", f"ACL user {name}", differences, rules))
-    for name in sorted(set(state) - set(wanted)):
-        if state[name].on:
+            steps.append(Step("update", f"ACL user {name}", differences, details={"user": name}))
+    for name in sorted(set(present) - set(wanted)):
+        if present[name].on:
             difference = Difference("on", "yes", "no")
-            details = {"user": name, "rules": ["off"]}
-            steps.append(
-                Step(
-                    "update",
-                    f"ACL user {name} has no consumer any more",
-                    (difference,),
-                    details,
-                )
-            )
+            details = {"user": name, "off": True}
+            steps.append(Step("update", f"ACL user {name}", (difference,), "has no consumer any more", details=details))
     return steps
 
 
@@ -137,7 +131,9 @@ def apply(service: Service, steps: Sequence[Step], say: Callable[[str], None]) -
     with _admin(service) as admin:
         for step in steps:
             say(step.summary)
-            _send(admin, "ACL", "SETUSER", step.details["user"], *step.details["rules"])
+            name = step.details["user"]
+            rules = ["off"] if step.details.get("off") else _rules(_wanted(name), _sums(service, name))
+            _send(admin, "ACL", "SETUSER", name, *rules)
         _send(admin, "ACL", "SAVE")
 
 
@@ -179,10 +175,10 @@ def _send(admin: redis.Redis, *command: str) -> None:
     client.execute_command(*command)  # the typed acl_setuser knows neither `reset` nor key patterns as they are
 
 
-def _user(found: dict[str, Any]) -> User:
+def _user(found: dict[str, Any], sums: frozenset[str] | None) -> User:
     return User(
         on="on" in found["flags"],
-        passwords=frozenset(found["passwords"]),
+        passwords=frozenset(found["passwords"]) == sums,
         keys=_text(found["keys"]),
         channels=_text(found["channels"]),
         commands=" ".join([*found["categories"], *found["commands"]]),
@@ -193,19 +189,22 @@ def _text(value: Any) -> str:
     return " ".join(value) if isinstance(value, list | tuple) else str(value)
 
 
-def _wanted(login: Login) -> User:
-    sums = frozenset(_sum(password) for password in login.passwords.values())
-    return User(True, sums, f"~{login.role}:*", f"&{login.role}:*", COMMANDS)
+def _wanted(role: str) -> User:
+    return User(True, True, f"~{role}:*", f"&{role}:*", COMMANDS)
+
+
+def _sums(service: Service, role: str) -> frozenset[str]:
+    kept = service.pair(role)
+    return frozenset(_sum(kept[half]) for half in ("a", "b"))
 
 
 def _sum(password: str) -> str:
     return hashlib.sha256(password.encode()).hexdigest()
 
 
-def _rules(user: User) -> list[str]:
+def _rules(user: User, sums: frozenset[str]) -> list[str]:
     """The arguments of ACL SETUSER that make the user so, whatever it was before."""
-    passwords = [f"#{value}" for value in sorted(user.passwords)]
-    return ["reset", "on", *passwords, user.keys, user.channels, *user.commands.split()]
+    return ["reset", "on", *(f"#{value}" for value in sorted(sums)), user.keys, user.channels, *user.commands.split()]
 
 
 def _differences(found: User, wanted: User) -> tuple[Difference, ...]:
@@ -216,6 +215,6 @@ def _differences(found: User, wanted: User) -> tuple[Difference, ...]:
         ("commands", found.commands, wanted.commands),
     ]
     differences = [Difference(name, actual, expected) for name, actual, expected in pairs if actual != expected]
-    if found.passwords != wanted.passwords:
+    if not found.passwords:
         differences.append(Difference("passwords", "others", "the pair that we keep"))
     return tuple(differences)

@@ -16,7 +16,7 @@ AIHUB = ROOT / "python" / "aihub"
 
 # From the ground up: a module imports only from the rungs below its own, and from its own rung.
 LADDER = [
-    {"errors", "names", "paths", "options", "crashpoint", "process", "screen"},
+    {"errors", "names", "paths", "options", "crashpoint", "parallel", "process", "screen"},
     {"model"},
     {"reading"},
     {"state"},

@@ -73,7 +73,7 @@ def redis(world: World, home: Path, secrets: Path, port: int) -> None:
     eventually(lambda: listens(port))
     module = services.reconciler("redis")
     service = Service(world.hub, instance, world.vault, world.server.state.ca, Path(world.facts.redis_socket))
-    module.apply(service, module.diff(service, module.read(service)), lambda text: None)
+    module.apply(service, module.diff(service.declared, module.read(service)), lambda text: None)
 
 
 def _first_start(script: Path, secrets: Path) -> str:

@@ -32,7 +32,7 @@ def plan(found: Plan) -> None:
     if found.is_empty:
         console.print(text(("nothing to change", GOOD)))
         return
-    width = max((len(c.subject) for c in found.changes), default=0)
+    width = max((len(_place(c)) for c in found.changes), default=0)
     for change in found.changes:
         _change(change, width)
     for name in found.unknown:
@@ -53,13 +53,23 @@ def summary(found: Plan) -> str:
     return "plan: " + ", ".join(parts)
 
 
+def _place(change: Change) -> str:
+    """The guest, instance or node; the object in it is said after the action."""
+    return change.subject.partition(": ")[0]
+
+
+def _words(change: Change) -> str:
+    thing = change.subject.partition(": ")[2]
+    return change.summary if thing in change.summary else f"{thing}: {change.summary}"
+
+
 def _change(change: Change, width: int) -> None:
     console = out()
     sign = SIGNS.get(change.action, "~")
     line = text(
         (f"{sign} ", STYLES[sign]),
-        (change.subject.ljust(width), NAME),
-        f"  {change.action}: {change.summary}",
+        (_place(change).ljust(width), NAME),
+        f"  {change.action}: {_words(change)}",
     )
     line.append_text(text((f"  as {change.identity}", FAINT)))
     if change.restart:

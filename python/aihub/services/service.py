@@ -1,9 +1,10 @@
 """Objects inside services (databases, ACL users, pulled models): runs each stack's own reconcile.py.
 
-A reconcile.py has three functions: `read(service)` returns what is there, `diff(service, state)` the steps that are
-missing, `apply(service, steps, say)` does them. It speaks to the service through a forwarded socket, with a login
-of its own, and never touches containers or files of the guest. Where others log in, it can also replace a password
-(`set_passwords`) and try one (`can_login`).
+A reconcile.py has three functions. `read(service)` returns what is there; `diff(declared, state)` compares that with
+what hub.yml declares, by names alone, and gives the steps that are missing; `apply(service, steps, say)` does them.
+What reads or applies speaks to the service through a forwarded socket, with a login of its own, and never touches
+containers or files of the guest. Where others log in, it can also replace a password (`set_passwords`) and try one
+(`can_login`).
 """
 
 from __future__ import annotations
@@ -13,31 +14,25 @@ import os
 import shutil
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
-from functools import cache
+from functools import cache, partial
 from pathlib import Path
 from typing import Any, Literal, Protocol, cast
 
-from aihub import ssh
+from aihub import parallel, ssh
 from aihub.errors import HubError, PreconditionFailed
-from aihub.model.resolved import RECONCILE_ROLE, Hub, Instance, Pair
+from aihub.model.resolved import Hub, Instance
 from aihub.paths import STACKS
 from aihub.plan import Change, Difference
 from aihub.services.secrets import Secrets
 from aihub.state.directory import State
 
+from . import declared
+from .declared import Declared
+
 Progress = Callable[[str, str], None]
 Half = Literal["a", "b"]
-
-
-@dataclass(frozen=True)
-class Login:
-    """A consumer's owner role, and the passwords of its paired logins: half (`a`, `b`) -> value."""
-
-    role: str
-    passwords: dict[str, str] = field(repr=False)
 
 
 @dataclass(frozen=True)
@@ -60,33 +55,39 @@ class Service:
         """The one name that its certificate is for."""
         return self.instance.guest.fqdn
 
+    @property
+    def declared(self) -> Declared:
+        """What hub.yml wants inside it."""
+        return declared.of(self.hub, self.instance)
+
     def pair(self, role: str) -> Mapping[str, str]:
-        """Both passwords of a role that logs in here, and which half is in use: `a`, `b`, `active`."""
-        return self._kept(next(p for p in self._pairs() if p.role == role))
+        """Both passwords of a role that logs in here, and which half is in use: `a`, `b`, `active`.
 
-    def logins(self) -> list[Login]:
-        """Everyone but ourselves who may log in here, with both passwords."""
-        mine = [(pair.role, self._kept(pair)) for pair in self._pairs() if pair.role != RECONCILE_ROLE]
-        return [Login(role, {half: kept[half] for half in "ab"}) for role, kept in mine]
-
-    def _pairs(self) -> Iterator[Pair]:
-        return (pair for pair in self.hub.pairs if pair.provider == self.instance.name)
-
-    def _kept(self, pair: Pair) -> Mapping[str, str]:
-        entry = self.secrets.read(pair.path)
+        Raises PreconditionFailed when the vault holds none.
+        """
+        path = next(p.path for p in self.hub.pairs if (p.provider, p.role) == (self.instance.name, role))
+        entry = self.secrets.read(path)
         if entry is None:
-            raise PreconditionFailed(f"no passwords of {pair.role} are kept", where=self.instance.name, hint="aihub up")
+            raise PreconditionFailed(f"no passwords of {role} are kept", where=self.instance.name, hint="aihub up")
         return entry.data
 
 
 @dataclass(frozen=True)
 class Step:
-    """One thing that is missing inside a service. `details` is for `apply` alone and never printed."""
+    """One thing that is missing inside a service, by names: what `apply` needs beside them it asks the service for."""
 
-    action: Literal["create", "update"]
-    summary: str
+    action: Literal["create", "update", "delete"]
+    object: str  # what it is done to, like `database verify`; with the instance's name the subject of a change
     differences: tuple[Difference, ...] = ()
-    details: dict[str, Any] = field(default_factory=dict, repr=False)
+    why: str = ""  # goes on after the object's name
+    restart: bool = False
+    data_at_risk: str = ""
+    details: Mapping[str, Any] = field(default_factory=dict)  # for `apply`; not printed
+
+    @property
+    def summary(self) -> str:
+        """The object, and why."""
+        return f"{self.object} {self.why}".rstrip()
 
 
 class Reconciler(Protocol):
@@ -95,8 +96,11 @@ class Reconciler(Protocol):
     def read(self, service: Service) -> Any:
         """What is there."""
 
-    def diff(self, service: Service, state: Any) -> list[Step]:
-        """What is missing, in the order in which it is to be made."""
+    def diff(self, declared: Declared, state: Any) -> list[Step]:
+        """What is missing, in the order in which it is to be made; None as `state` for a service with nothing in it.
+
+        Pure: it has no way to reach the service, and holds no value that is secret.
+        """
 
     def apply(self, service: Service, steps: Sequence[Step], say: Callable[[str], None]) -> None:
         """Makes what is missing."""
@@ -140,38 +144,53 @@ def provider(stack: str) -> Provider:
 
 def plan(hub: Hub, state: State, secrets: Secrets, instances: Sequence[str]) -> list[Change]:
     """What is missing inside the named, running instances. Reads only; raises Unreachable for one that is silent."""
-
-    def look(instance: Instance) -> list[Change]:
-        with opened(hub, state, secrets, instance) as service:
-            module = reconciler(instance.stack.name)
-            return [_change(instance, step) for step in module.diff(service, module.read(service))]
-
-    return _each(hub, instances, look)
+    return _changes(parallel.all_of(_look(hub, state, secrets, instances)))
 
 
-def apply(hub: Hub, state: State, secrets: Secrets, instances: Sequence[str], progress: Progress) -> list[Change]:
-    """Makes what is missing inside the named instances, and returns it.
+def first(hub: Hub, instances: Sequence[str]) -> list[Change]:
+    """What will be made inside the named instances when they run for the first time. Contacts nothing."""
+    chosen = [hub.instance(name) for name in _chosen(hub, instances)]
+    return _changes({i.name: reconciler(i.stack.name).diff(declared.of(hub, i), None) for i in chosen})
 
-    Reads again first: what a plan said a minute ago may be done by now. Safe to run again after a failure.
+
+def apply(
+    hub: Hub,
+    state: State,
+    secrets: Secrets,
+    instances: Sequence[str],
+    agreed: Callable[[Sequence[Change]], None],
+    progress: Progress,
+) -> list[Change]:
+    """Makes what is missing inside the named instances, and returns it. Safe to run again after a failure.
+
+    Looks again first, then calls `agreed` once with all that it found, before the first change: it raises when that
+    is more than somebody has agreed to. An instance that fails stops no other; its error is raised at the end.
     """
 
-    def make(instance: Instance) -> list[Change]:
-        with opened(hub, state, secrets, instance) as service:
-            module = reconciler(instance.stack.name)
-            steps = module.diff(service, module.read(service))
-            if steps:
-                module.apply(service, steps, lambda text: progress(instance.name, text))
-            return [_change(instance, step) for step in steps]
+    def make(name: str) -> None:
+        with opened(hub, state, secrets, hub.instance(name)) as service:
+            reconciler(service.instance.stack.name).apply(service, missing[name], partial(progress, name))
 
-    return _each(hub, instances, make)
+    looked = _look(hub, state, secrets, instances)
+    missing = {name: found for name, found in looked.items() if not isinstance(found, HubError) and found}
+    changes = _changes(missing)
+    agreed(changes)
+    made = parallel.on_each(missing, make)
+    parallel.all_of({**looked, **made})
+    return changes
 
 
-def _each(hub: Hub, names: Sequence[str], work: Callable[[Instance], list[Change]]) -> list[Change]:
-    chosen = [i for i in reconciled(hub) if i.name in names]
-    if not chosen:
-        return []
-    with ThreadPoolExecutor(min(8, len(chosen))) as pool:
-        return [change for changes in pool.map(work, chosen) for change in changes]
+def _look(hub: Hub, state: State, secrets: Secrets, instances: Sequence[str]) -> dict[str, list[Step] | HubError]:
+    def look(name: str) -> list[Step]:
+        with opened(hub, state, secrets, hub.instance(name)) as service:
+            module = reconciler(service.instance.stack.name)
+            return module.diff(service.declared, module.read(service))
+
+    return parallel.on_each(_chosen(hub, instances), look)
+
+
+def _chosen(hub: Hub, names: Sequence[str]) -> list[str]:
+    return [i.name for i in reconciled(hub) if i.name in names]
 
 
 @contextmanager
@@ -193,12 +212,18 @@ def opened(hub: Hub, state: State, secrets: Secrets, instance: Instance) -> Iter
         yield Service(hub, instance, secrets, state.ca, socket, port)
 
 
-def _change(instance: Instance, step: Step) -> Change:
-    return Change(
-        subject=instance.name,
-        action=step.action,
-        owner="service",
-        identity="service",
-        summary=step.summary,
-        differences=step.differences,
-    )
+def _changes(missing: Mapping[str, Sequence[Step]]) -> list[Change]:
+    return [
+        Change(
+            subject=f"{name}: {step.object}",
+            action=step.action,
+            owner="service",
+            identity="service",
+            summary=step.summary,
+            differences=step.differences,
+            restart=step.restart,
+            data_at_risk=step.data_at_risk,
+        )
+        for name, steps in missing.items()
+        for step in steps
+    ]

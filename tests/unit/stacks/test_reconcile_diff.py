@@ -1,21 +1,35 @@
-"""The differences that each reconcile.py sees, from states made by hand."""
+"""The differences that each reconcile.py sees, from states made by hand; and that it sees them by names alone."""
 
 from __future__ import annotations
 
+import copy
 import hashlib
-from dataclasses import replace
+import inspect
+import json
+import socket
+from contextlib import nullcontext
+from dataclasses import astuple, dataclass, field, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 import pytest
 from aihub import paths
+from aihub.model.resolved import Consumer, Hub
 from aihub.reading import load
+from aihub.services import declared
 from aihub.services import service as services
+from aihub.services.declared import Declared
 from aihub.services.secrets import Entry
 from aihub.services.service import Service
 
 PASSWORDS = {"verify_a": "first", "verify_b": "second"}
+STACKS = sorted(path.parent.name for path in paths.STACKS.glob("*/reconcile.py"))
+
+
+def wanted(instance: str) -> Declared:
+    """Only the checks log in."""
+    return Declared(instance, (Consumer(instance, "verify", "verify", "verify"),))
 
 
 class Store:
@@ -27,10 +41,107 @@ class Store:
 
 
 @pytest.fixture(scope="module")
-def service() -> Any:
-    whole = load.load(paths.DEFAULT_HUB, target="lab")
-    hub = replace(whole, pairs=tuple(pair for pair in whole.pairs if pair.entry is None))
-    return lambda name: Service(hub, hub.instance(name), Store(), Path("ca.pem"), Path("socket"))
+def hub() -> Hub:
+    return load.load(paths.DEFAULT_HUB, target="lab")
+
+
+@pytest.fixture
+def service(hub: Hub) -> Any:
+    few = replace(hub, consumers=tuple(one for one in hub.consumers if one.consumer == "verify"))
+    return lambda name: Service(few, few.instance(name), Store(), Path("ca.pem"), Path("socket"))
+
+
+# -- names alone
+
+
+@pytest.fixture(params=STACKS)
+def stack(request: pytest.FixtureRequest) -> str:
+    return request.param
+
+
+@pytest.fixture
+def states(settled: Any, redis: Any, user: Any) -> dict[str, list[Any]]:
+    """Of each stack with a reconcile.py, states that differ from what is wanted in several ways."""
+    other = replace(settled.roles["verify_a"], can_login=False, acts_as="", member_of=frozenset())
+    gone = {"gone_a": postgres_role(settled, "gone")}
+    return {
+        "ollama": [frozenset(), frozenset({"mine:latest"})],
+        "postgres": [
+            replace(settled, proven=frozenset()),
+            replace(settled, roles={**settled.roles, "verify_a": other, **gone}, databases={}),
+        ],
+        "redis": [{}, {"verify": replace(user, passwords=False), "gone": user}],
+    }
+
+
+def postgres_role(settled: Any, owner: str) -> Any:
+    return type(settled.roles["verify"])(True, owner, frozenset({owner}))
+
+
+@pytest.fixture
+def cut_off(monkeypatch: pytest.MonkeyPatch) -> None:
+    """No socket and no file can be opened."""
+
+    def refused(*_: Any, **__: Any) -> Any:
+        raise AssertionError("diff reaches for something outside")
+
+    monkeypatch.setattr(socket, "socket", refused)
+    monkeypatch.setattr("builtins.open", refused)
+    monkeypatch.setattr(Path, "open", refused)
+
+
+def leaves(value: Any) -> list[Any]:
+    if isinstance(value, tuple):
+        return [leaf for part in value for leaf in leaves(part)]
+    return [value]
+
+
+def test_what_a_diff_is_given_is_names(hub: Hub, stack: str) -> None:
+    """Nothing that leads to the service or to the store is among its arguments."""
+    assert list(inspect.signature(services.reconciler(stack).diff).parameters) == ["declared", "state"]
+    for instance in services.reconciled(hub):
+        found = declared.of(hub, instance)
+        assert all(isinstance(leaf, str) for leaf in leaves(astuple(found))), found
+        assert hash(found) == hash(declared.of(hub, instance))
+
+
+def test_a_diff_is_pure(hub: Hub, stack: str, states: dict[str, list[Any]], cut_off: None) -> None:
+    """It says the same twice, of nothing and of any state, changes neither, and keeps no value in its steps."""
+    module = services.reconciler(stack)
+    (instance,) = [i for i in services.reconciled(hub) if i.stack.name == stack][:1]
+    asked = declared.of(hub, instance)
+    for state in (None, *states[stack]):
+        before = copy.deepcopy(state)
+        steps = module.diff(asked, state)
+        assert steps
+        assert steps == module.diff(asked, state)
+        assert state == before
+        for step in steps:
+            json.dumps(dict(step.details))  # names, and lists of them
+
+
+def test_nothing_there_is_an_empty_service(hub: Hub, stack: str, postgres: Any) -> None:
+    """On the first day everything declared is to be made; what is there then needs no step that was not told."""
+    module = services.reconciler(stack)
+    empty = {"postgres": postgres.State({}, {}), "redis": {}, "ollama": frozenset()}[stack]
+    for instance in services.reconciled(hub):
+        if instance.stack.name == stack:
+            asked = declared.of(hub, instance)
+            assert module.diff(asked, None) == module.diff(asked, empty)
+            assert {step.action for step in module.diff(asked, None)} <= {"create"}
+
+
+def test_every_step_has_an_object_of_its_own(hub: Hub, stack: str, states: dict[str, list[Any]]) -> None:
+    """Two steps of one action on one object could not be told apart in a plan that was agreed."""
+    module = services.reconciler(stack)
+    for instance in services.reconciled(hub):
+        for state in (None, *states[stack]):
+            if instance.stack.name == stack:
+                subjects = [(step.object, step.action) for step in module.diff(declared.of(hub, instance), state)]
+                assert len(set(subjects)) == len(subjects)
+
+
+# -- PostgreSQL
 
 
 @pytest.fixture
@@ -61,8 +172,8 @@ def summaries(steps: Any) -> list[str]:
     return [f"{s.action} {s.summary}" for s in steps]
 
 
-def test_an_empty_server_gets_owner_logins_database_and_extensions_in_order(postgres: Any, service: Any) -> None:
-    steps = postgres.diff(service("postgres@db"), postgres.State({}, {}))
+def test_an_empty_server_gets_owner_logins_database_and_extensions_in_order(postgres: Any) -> None:
+    steps = postgres.diff(wanted("postgres@db"), postgres.State({}, {}))
     assert summaries(steps) == [
         "create owner role verify",
         "create login verify_a",
@@ -72,8 +183,8 @@ def test_an_empty_server_gets_owner_logins_database_and_extensions_in_order(post
     ]
 
 
-def test_a_settled_server_needs_nothing(postgres: Any, service: Any, settled: Any) -> None:
-    assert postgres.diff(service("postgres@db"), settled) == []
+def test_a_settled_server_needs_nothing(postgres: Any, settled: Any) -> None:
+    assert postgres.diff(wanted("postgres@db"), settled) == []
 
 
 @pytest.mark.parametrize(
@@ -85,11 +196,9 @@ def test_a_settled_server_needs_nothing(postgres: Any, service: Any, settled: An
         ("verify_b", {"member_of": frozenset()}, "member of"),
     ],
 )
-def test_a_changed_role_is_seen(
-    postgres: Any, service: Any, settled: Any, role: str, change: dict[str, Any], field: str
-) -> None:
+def test_a_changed_role_is_seen(postgres: Any, settled: Any, role: str, change: dict[str, Any], field: str) -> None:
     roles = {**settled.roles, role: replace(settled.roles[role], **change)}
-    (step,) = postgres.diff(service("postgres@db"), replace(settled, roles=roles))
+    (step,) = postgres.diff(wanted("postgres@db"), replace(settled, roles=roles))
     assert [d.field for d in step.differences] == [field]
     assert role in step.summary
 
@@ -102,24 +211,32 @@ def test_a_changed_role_is_seen(
         ({"extensions": frozenset({"timescaledb"})}, "extension vector in verify"),
     ],
 )
-def test_a_changed_database_is_seen(
-    postgres: Any, service: Any, settled: Any, change: dict[str, Any], summary: str
-) -> None:
+def test_a_changed_database_is_seen(postgres: Any, settled: Any, change: dict[str, Any], summary: str) -> None:
     databases = {**settled.databases, "verify": replace(settled.databases["verify"], **change)}
-    (step,) = postgres.diff(service("postgres@db"), replace(settled, databases=databases))
+    (step,) = postgres.diff(wanted("postgres@db"), replace(settled, databases=databases))
     assert step.summary == summary
 
 
-def test_a_password_that_does_not_work_is_set_again_and_never_shown(postgres: Any, service: Any, settled: Any) -> None:
-    (step,) = postgres.diff(service("postgres@db"), replace(settled, proven=frozenset({"verify_b"})))
+def test_a_password_that_does_not_work_is_set_again_and_never_shown(postgres: Any, settled: Any) -> None:
+    (step,) = postgres.diff(wanted("postgres@db"), replace(settled, proven=frozenset({"verify_b"})))
     assert step.summary == "login verify_a"
-    assert step.details["password"] == "first"
+    assert (step.details["login of"], step.details["half"]) == ("verify", "a")
     assert "first" not in repr(step)
 
 
-def test_a_login_without_consumer_is_switched_off_and_its_database_stays(
-    postgres: Any, service: Any, settled: Any
+def test_a_login_gets_the_password_that_is_kept_for_its_half(
+    postgres: Any, service: Any, settled: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    admin, given = Valkey(), []
+    monkeypatch.setattr(postgres, "_admin", lambda service, database: nullcontext(admin))
+    monkeypatch.setattr(postgres, "_unlogged", lambda connection: None)
+    monkeypatch.setattr(postgres, "_set_password", lambda connection, *words: given.append(words))
+    steps = postgres.diff(wanted("postgres@db"), replace(settled, proven=frozenset()))
+    postgres.apply(service("postgres@db"), steps, lambda text: None)
+    assert given == [("verify_a", "first"), ("verify_b", "second")]
+
+
+def test_a_login_without_consumer_is_switched_off_and_its_database_stays(postgres: Any, settled: Any) -> None:
     roles = {
         **settled.roles,
         "old": postgres.Role(False, "", frozenset()),
@@ -127,9 +244,19 @@ def test_a_login_without_consumer_is_switched_off_and_its_database_stays(
     }
     roles["old_a"] = postgres.Role(True, "old", frozenset({"old"}))
     databases = {**settled.databases, "old": postgres.Database("old", False)}
-    (step,) = postgres.diff(service("postgres@db"), replace(settled, roles=roles, databases=databases))
+    (step,) = postgres.diff(wanted("postgres@db"), replace(settled, roles=roles, databases=databases))
     assert step.summary == "login old_a has no consumer any more"
     assert step.details["sql"] == [("ALTER ROLE {} NOLOGIN", ["old_a"])]
+
+
+def test_what_differs_about_a_database_is_one_change(postgres: Any, settled: Any) -> None:
+    databases = {**settled.databases, "verify": replace(settled.databases["verify"], owner="postgres", public=True)}
+    (step,) = postgres.diff(wanted("postgres@db"), replace(settled, databases=databases))
+    assert [d.field for d in step.differences] == ["owner", "everybody may connect"]
+    assert len(step.details["sql"]) == 2
+
+
+# -- Valkey
 
 
 @pytest.fixture
@@ -140,46 +267,102 @@ def redis() -> Any:
 @pytest.fixture
 def user(redis: Any) -> Any:
     """The checks' user as it should be."""
-    sums = frozenset(hashlib.sha256(p.encode()).hexdigest() for p in PASSWORDS.values())
-    return redis.User(True, sums, "~verify:*", "&verify:*", redis.COMMANDS)
+    return redis.User(True, True, "~verify:*", "&verify:*", redis.COMMANDS)
 
 
-def test_a_missing_user_is_made_with_sums_and_no_password(redis: Any, service: Any) -> None:
-    (step,) = redis.diff(service("redis@cache"), {})
-    assert step.details["user"] == "verify"
-    assert step.details["rules"][:2] == ["reset", "on"]
-    assert sum(rule.startswith("#") for rule in step.details["rules"]) == 2
-    assert not set(PASSWORDS.values()) & set(step.details["rules"])
+@dataclass
+class Valkey:
+    """ACL users as redis-py tells them, and the commands that came."""
+
+    users: dict[str, dict[str, Any]] = field(default_factory=dict)
+    sent: list[tuple[str, ...]] = field(default_factory=list)
+
+    def acl_users(self) -> list[str]:
+        return list(self.users)
+
+    def acl_getuser(self, name: str) -> dict[str, Any]:
+        return self.users[name]
+
+    def execute_command(self, *command: str) -> None:
+        self.sent.append(command)
 
 
-def test_a_settled_user_needs_nothing(redis: Any, service: Any, user: Any) -> None:
-    assert redis.diff(service("redis@cache"), {"verify": user}) == []
+@pytest.fixture
+def valkey(redis: Any, monkeypatch: pytest.MonkeyPatch) -> Valkey:
+    found = Valkey()
+    monkeypatch.setattr(redis, "_admin", lambda service: nullcontext(found))
+    return found
+
+
+def kept() -> list[str]:
+    return [hashlib.sha256(p.encode()).hexdigest() for p in PASSWORDS.values()]
 
 
 @pytest.mark.parametrize(
-    ("change", "field"),
+    ("passwords", "ours"),
+    [(kept(), True), (kept()[::-1], True), (kept()[:1], False), ([*kept(), "0" * 64], False), ([], False)],
+)
+def test_whether_a_user_has_our_passwords_is_told_when_it_is_read(
+    redis: Any, service: Any, valkey: Valkey, passwords: list[str], ours: bool
+) -> None:
+    told = {"flags": ["on"], "passwords": passwords, "keys": "~verify:*", "channels": "&verify:*"}
+    told |= {"categories": redis.COMMANDS.split(), "commands": []}
+    valkey.users = {"default": {}, "hub_reconcile": {}, "verify": told, "old": {**told, "passwords": kept()}}
+    found = redis.read(service("redis@cache"))
+    assert {name: user.passwords for name, user in found.items()} == {"verify": ours, "old": False}
+    assert not any(value in repr(found) for value in (*passwords, *PASSWORDS.values()))
+
+
+def test_a_user_is_set_with_sums_and_no_password(redis: Any, service: Any, valkey: Valkey) -> None:
+    steps = redis.diff(wanted("redis@cache"), None)
+    redis.apply(service("redis@cache"), steps, lambda text: None)
+    (setuser, save) = valkey.sent
+    assert setuser[:5] == ("ACL", "SETUSER", "verify", "reset", "on")
+    assert {part for part in setuser if part.startswith("#")} == {f"#{value}" for value in kept()}
+    assert setuser[7:9] == ("~verify:*", "&verify:*")
+    assert not set(PASSWORDS.values()) & set(setuser)
+    assert save == ("ACL", "SAVE")
+
+
+def test_a_settled_user_needs_nothing(redis: Any, user: Any) -> None:
+    assert redis.diff(wanted("redis@cache"), {"verify": user}) == []
+
+
+@pytest.mark.parametrize(
+    ("change", "name"),
     [
         ({"on": False}, "on"),
         ({"keys": "~*"}, "keys"),
         ({"channels": "&*"}, "channels"),
         ({"commands": "+@all"}, "commands"),
-        ({"passwords": frozenset({"0" * 64})}, "passwords"),
+        ({"passwords": False}, "passwords"),
     ],
 )
-def test_a_changed_user_is_seen(redis: Any, service: Any, user: Any, change: dict[str, Any], field: str) -> None:
-    (step,) = redis.diff(service("redis@cache"), {"verify": replace(user, **change)})
-    assert [d.field for d in step.differences] == [field]
-    assert "0" * 64 not in str(step.differences)
+def test_a_changed_user_is_seen(redis: Any, user: Any, change: dict[str, Any], name: str) -> None:
+    (step,) = redis.diff(wanted("redis@cache"), {"verify": replace(user, **change)})
+    assert (step.action, step.object, [d.field for d in step.differences]) == ("update", "ACL user verify", [name])
 
 
-def test_a_user_without_consumer_is_switched_off_once(redis: Any, service: Any, user: Any) -> None:
-    (step,) = redis.diff(service("redis@cache"), {"verify": user, "old": user})
-    assert step.details == {"user": "old", "rules": ["off"]}
-    assert redis.diff(service("redis@cache"), {"verify": user, "old": replace(user, on=False)}) == []
+def test_a_user_without_consumer_is_switched_off_once(redis: Any, service: Any, user: Any, valkey: Valkey) -> None:
+    steps = redis.diff(wanted("redis@cache"), {"verify": user, "old": user})
+    assert summaries(steps) == ["update ACL user old has no consumer any more"]
+    redis.apply(service("redis@cache"), steps, lambda text: None)
+    assert valkey.sent[0] == ("ACL", "SETUSER", "old", "off")
+    assert redis.diff(wanted("redis@cache"), {"verify": user, "old": replace(user, on=False)}) == []
 
 
-def test_declared_weights_that_are_missing_are_pulled_and_others_stay(service: Any) -> None:
+# -- Ollama
+
+
+def test_declared_weights_that_are_missing_are_pulled_and_others_stay(hub: Hub) -> None:
     ollama = services.reconciler("ollama")
-    (step,) = ollama.diff(service("ollama@private-ai"), frozenset({"mine:latest"}))
+    asked = declared.of(hub, hub.instance("ollama@private-ai"))
+    (step,) = ollama.diff(asked, frozenset({"mine:latest"}))
     assert step.details == {"weights": "qwen2.5:32b-instruct-q4_K_M"}
-    assert ollama.diff(service("ollama@private-ai"), frozenset({"mine:latest", "qwen2.5:32b-instruct-q4_K_M"})) == []
+    assert ollama.diff(asked, frozenset({"mine:latest", "qwen2.5:32b-instruct-q4_K_M"})) == []
+
+
+def test_weights_without_a_tag_are_the_latest_and_pulled_once() -> None:
+    asked = Declared("ollama@private-ai", models=("qwen2.5", "qwen2.5:latest", "me/mine"))
+    steps = services.reconciler("ollama").diff(asked, None)
+    assert [step.object for step in steps] == ["model qwen2.5:latest", "model me/mine:latest"]

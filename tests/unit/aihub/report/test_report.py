@@ -43,6 +43,17 @@ def test_a_plan_reads_like_a_diff(capsys: pytest.CaptureFixture[str]) -> None:
     assert out.endswith("plan: 1 to update, 1 to delete, 1 with a restart, 1 with data at risk\n")
 
 
+def test_an_object_stands_beside_its_instance_and_is_said_once(capsys: pytest.CaptureFixture[str]) -> None:
+    made = Change("pg@db: database app", "create", "service", "service", "database app")
+    gone = Change("pg@db: login old_a", "update", "service", "service", "login old_a has no consumer any more")
+    other = Change("vault@db: policy app", "update", "vault", "vault", "missing")
+    report.plan(Plan((made, gone, other)))
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[0] == "+ pg@db     create: database app  as service"
+    assert lines[1] == "~ pg@db     update: login old_a has no consumer any more  as service"
+    assert lines[2] == "~ vault@db  update: policy app: missing  as vault"
+
+
 def test_a_guest_that_cannot_be_looked_into_is_never_unchanged(capsys: pytest.CaptureFixture[str]) -> None:
     report.plan(Plan(unknown=("cicd",)))
     out = capsys.readouterr().out

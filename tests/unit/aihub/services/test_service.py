@@ -11,11 +11,13 @@ from typing import Any
 
 import pytest
 from aihub import paths
-from aihub.errors import HubError, PreconditionFailed, Unreachable
+from aihub.errors import Conflict, HubError, PreconditionFailed, Unreachable
 from aihub.model.resolved import Hub
 from aihub.plan import Difference
 from aihub.reading import load
+from aihub.services import declared
 from aihub.services import service as services
+from aihub.services.declared import Declared
 from aihub.services.secrets import Entry
 from aihub.services.service import Service, Step
 from aihub.state.directory import State
@@ -50,7 +52,7 @@ class Fake:
         self.ports.append(service.port)
         return {}
 
-    def diff(self, service: Service, state: Any) -> list[Step]:
+    def diff(self, declared: Declared, state: Any) -> list[Step]:
         return [] if self.applied else self.steps
 
     def apply(self, service: Service, steps: Any, say: Any) -> None:
@@ -80,7 +82,7 @@ def forwards(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> list[tuple[str,
 
 @pytest.fixture
 def fake(monkeypatch: pytest.MonkeyPatch) -> Fake:
-    step = Step("create", "login app_a", (Difference("password", "refused", "accepted"),), {"password": "SECRET"})
+    step = Step("create", "login app_a", (Difference("password", "refused", "accepted"),))
     made = Fake([step])
     monkeypatch.setattr(services, "reconciler", lambda stack: made)
     return made
@@ -108,7 +110,7 @@ def test_a_stack_that_others_log_in_at_can_replace_and_try_passwords(stack: str)
 def test_a_plan_reads_and_changes_nothing(hub: Hub, fake: Fake, forwards: Any, tmp_path: Path) -> None:
     (change,) = services.plan(hub, State(tmp_path), Store(), ["postgres@db"])
     assert (change.subject, change.owner, change.identity, change.action) == (
-        "postgres@db",
+        "postgres@db: login app_a",
         "service",
         "service",
         "create",
@@ -117,11 +119,36 @@ def test_a_plan_reads_and_changes_nothing(hub: Hub, fake: Fake, forwards: Any, t
     assert forwards == [("db", "10.10.10.11:5432")]
 
 
-def test_no_secret_is_in_a_plan(hub: Hub, fake: Fake, forwards: Any, tmp_path: Path) -> None:
-    changes = services.plan(hub, State(tmp_path), Store(), ["postgres@db"])
-    assert "SECRET" not in repr(changes)
-    assert "SECRET" not in str([c.as_json() for c in changes])
-    assert "SECRET" not in repr(fake.steps)
+def test_a_change_s_subject_is_the_object_and_not_only_its_instance(
+    hub: Hub, fake: Fake, forwards: Any, tmp_path: Path
+) -> None:
+    fake.steps = [
+        Step("update", "login app_a", restart=True),
+        Step("delete", "database app", why="has no consumer", data_at_risk="database app"),
+    ]
+    first, second = services.plan(hub, State(tmp_path), Store(), ["postgres@db"])
+    assert (first.subject, first.summary, first.restart) == ("postgres@db: login app_a", "login app_a", True)
+    assert (second.subject, second.summary) == ("postgres@db: database app", "database app has no consumer")
+    assert (second.action, second.data_at_risk) == ("delete", "database app")
+
+
+def test_the_first_day_is_known_without_a_connection(hub: Hub, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Everything that is declared is told, though nothing runs and there is no store."""
+
+    def no(*_: Any, **__: Any) -> Any:
+        raise AssertionError("something was contacted")
+
+    monkeypatch.setattr(services, "opened", no)
+    changes = services.first(hub, [i.name for i in hub.instances])
+    assert {c.action for c in changes} == {"create"}
+    subjects = [c.subject for c in changes]
+    assert "postgres@db: database canary_private_ai_main" in subjects
+    assert "redis@cache: ACL user verify" in subjects
+    assert "ollama@private-ai: model qwen2.5:32b-instruct-q4_K_M" in subjects
+    assert len(set(subjects)) == len(subjects)
+    assert [c.subject.partition(":")[0] for c in services.first(hub, ["redis@cache", "chroma@private-ai"])] == [
+        "redis@cache"
+    ] * sum(c.provider == "redis@cache" for c in hub.consumers)
 
 
 def test_only_the_named_instances_are_asked(hub: Hub, fake: Fake, forwards: Any, tmp_path: Path) -> None:
@@ -129,15 +156,58 @@ def test_only_the_named_instances_are_asked(hub: Hub, fake: Fake, forwards: Any,
     assert forwards == []
 
 
+def agree(changes: Any) -> None:
+    """Whatever is asked."""
+
+
 def test_apply_tells_what_it_did_and_then_has_nothing_to_do(
     hub: Hub, fake: Fake, forwards: Any, tmp_path: Path
 ) -> None:
     said: list[tuple[str, str]] = []
     state = State(tmp_path)
-    done = services.apply(hub, state, Store(), ["redis@cache"], lambda *words: said.append(words))
+    done = services.apply(hub, state, Store(), ["redis@cache"], agree, lambda *words: said.append(words))
     assert [c.summary for c in done] == ["login app_a"]
     assert said == [("redis@cache", "made")]
-    assert services.apply(hub, state, Store(), ["redis@cache"], lambda *words: None) == []
+    assert services.apply(hub, state, Store(), ["redis@cache"], agree, lambda *words: None) == []
+
+
+def test_nothing_is_applied_before_everything_was_looked_at_and_agreed(
+    hub: Hub, fake: Fake, forwards: Any, tmp_path: Path
+) -> None:
+    asked: list[list[str]] = []
+
+    def refuse(changes: Any) -> None:
+        asked.append([c.subject for c in changes])
+        raise Conflict("more than was agreed")
+
+    with pytest.raises(Conflict):
+        services.apply(hub, State(tmp_path), Store(), ["redis@cache", "postgres@db"], refuse, lambda *words: None)
+    assert [sorted(subjects) for subjects in asked] == [["postgres@db: login app_a", "redis@cache: login app_a"]]
+    assert fake.applied == []
+
+
+def test_what_was_looked_at_is_what_is_applied(hub: Hub, fake: Fake, forwards: Any, tmp_path: Path) -> None:
+    """What came up while somebody agreed is left to the next run."""
+
+    def late(changes: Any) -> None:
+        fake.steps = [Step("delete", "database app", data_at_risk="all of it")]
+
+    done = services.apply(hub, State(tmp_path), Store(), ["postgres@db"], late, lambda *words: None)
+    assert [step.object for step in fake.applied] == ["login app_a"] == [c.summary for c in done]
+
+
+def test_a_silent_instance_stops_no_other_and_is_told_at_the_end(
+    hub: Hub, fake: Fake, forwards: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def silent(service: Service) -> Any:
+        if service.instance.name == "postgres@db":
+            raise Unreachable("no answer", where=service.instance.name)
+
+    monkeypatch.setattr(fake, "read", silent)
+    with pytest.raises(Unreachable) as raised:
+        services.apply(hub, State(tmp_path), Store(), ["postgres@db", "redis@cache"], agree, lambda *words: None)
+    assert raised.value.where == "postgres@db"
+    assert len(fake.applied) == 1
 
 
 def test_the_socket_s_directory_is_gone_afterwards(hub: Hub, fake: Fake, forwards: Any, tmp_path: Path) -> None:
@@ -178,14 +248,22 @@ def test_a_stack_without_port_cannot_be_reconciled(hub: Hub, fake: Fake, forward
         services.plan(replace(hub, instances=(closed,)), State(tmp_path), Store(), ["redis@cache"])
 
 
-def test_everyone_who_logs_in_here_is_known_with_both_passwords(hub: Hub) -> None:
-    service = Service(hub, hub.instance("postgres@db"), Store(), Path("ca.pem"), Path("socket"))
-    logins = {login.role: login.passwords for login in service.logins()}
-    assert set(logins) == {
-        "verify", "canary_monitoring_main", "canary_private_ai_main", "canary_public_ai_main",
-    }  # fmt: skip
-    assert logins["verify"] == {half: f"OPERATOR/PAIR/POSTGRES@DB/VERIFY/{half.upper()}" for half in "ab"}
-    assert "VERIFY/A" not in repr(service.logins())
+def test_what_is_declared_of_a_provider_is_who_logs_in_there(hub: Hub) -> None:
+    found = Service(hub, hub.instance("postgres@db"), Store(), Path("ca.pem"), Path("socket")).declared
+    assert found.instance == "postgres@db"
+    assert {(one.role, one.consumer, one.key) for one in found.consumers} == {
+        ("verify", "verify", "verify"),
+        ("canary_monitoring_main", "canary@monitoring", "main"),
+        ("canary_private_ai_main", "canary@private-ai", "main"),
+        ("canary_public_ai_main", "canary@public-ai", "main"),
+    }
+    assert found.models == ()
+
+
+def test_what_is_declared_of_an_engine_is_what_it_serves(hub: Hub) -> None:
+    found = declared.of(hub, hub.instance("ollama@private-ai"))
+    assert (found.consumers, found.models) == ((), ("qwen2.5:32b-instruct-q4_K_M",))
+    assert declared.of(hub, hub.instance("chroma@private-ai")).models == ()
 
 
 def test_our_own_pair_is_the_providers_own_entry(hub: Hub) -> None:
@@ -198,4 +276,4 @@ def test_our_own_pair_is_the_providers_own_entry(hub: Hub) -> None:
 def test_a_pair_that_is_not_kept_is_told(hub: Hub) -> None:
     service = Service(hub, hub.instance("redis@cache"), Store(), Path("ca.pem"), Path("socket"))
     with pytest.raises(PreconditionFailed, match="no passwords of verify"):
-        service.logins()
+        service.pair("verify")

@@ -1,0 +1,38 @@
+"""The same job for many at once, where the error of one is no other's."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from typing import TypeVar
+
+from .errors import HubError
+
+K = TypeVar("K")
+T = TypeVar("T")
+
+AT_ONCE = 16
+
+
+def on_each(names: Iterable[K], job: Callable[[K], T]) -> dict[K, T | HubError]:
+    """Does the job for every name, 16 at a time; what it gives for a name, or the HubError that it ended with."""
+
+    def one(name: K) -> T | HubError:
+        try:
+            return job(name)
+        except HubError as error:
+            return error
+
+    every = list(dict.fromkeys(names))
+    with ThreadPoolExecutor(AT_ONCE) as pool:
+        return dict(zip(every, pool.map(one, every), strict=True))
+
+
+def all_of(found: Mapping[K, T | HubError]) -> dict[K, T]:
+    """What was found for every name. Raises the first error, if there is one."""
+    good: dict[K, T] = {}
+    for name, result in found.items():
+        if isinstance(result, HubError):
+            raise result
+        good[name] = result
+    return good

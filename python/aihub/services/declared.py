@@ -1,0 +1,29 @@
+"""What hub.yml wants inside an instance, in names: all that a reconcile.py's `diff` knows of the hub."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from aihub.model.resolved import Consumer, Hub, Instance
+
+
+@dataclass(frozen=True)
+class Declared:
+    """The objects of one instance by their names; no value, and no way to reach it."""
+
+    instance: str  # STACK@GUEST
+    consumers: tuple[Consumer, ...] = ()  # who logs in here, in the hub's order; the checks are one of them
+    models: tuple[str, ...] = ()  # the weights that it serves, as hub.yml writes them
+
+
+def of(hub: Hub, instance: Instance) -> Declared:
+    """What the hub wants inside an instance."""
+    return Declared(
+        instance.name,
+        tuple(one for one in hub.consumers if one.provider == instance.name),
+        tuple(
+            model.weights
+            for model in hub.models.values()
+            if (model.engine, model.guest) == (instance.stack.name, instance.guest.name)
+        ),
+    )
