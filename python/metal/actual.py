@@ -11,8 +11,9 @@ import shlex
 from dataclasses import dataclass, field, replace
 from typing import Any
 
+from aihub.names import Layout
+
 from .desired import Desired
-from .layout import Layout
 from .refusal import Refused
 
 PACKAGES = ("unbound", "chrony", "nftables")

@@ -7,6 +7,8 @@ from dataclasses import asdict, dataclass, field
 from ipaddress import ip_address, ip_network
 from typing import Any
 
+from aihub import names as derived
+
 
 @dataclass(frozen=True)
 class Zone:
@@ -81,32 +83,32 @@ class Desired:
     @property
     def marker(self) -> str:
         """The text by which an object on the node is known as this hub's."""
-        return f"aihub:v1 hub={self.hub_id}"
+        return derived.marker(self.hub_id)
 
     @property
     def table(self) -> str:
-        """The nft table of the walls; nft takes no hyphen everywhere."""
-        return "hub_" + self.hub.replace("-", "_")
+        """The nft table of the walls."""
+        return derived.table(self.hub)
 
     @property
     def pool(self) -> str:
         """The Proxmox pool of the hub's guests."""
-        return f"hub-{self.hub}"
+        return derived.pool(self.hub)
 
     @property
     def user(self) -> str:
-        """The Proxmox user of the hub: one per hub, so that two hubs on a node share no rights."""
-        return f"hub-{self.hub}@pve"
+        """The Proxmox user of the hub."""
+        return derived.user(self.hub)
 
     @property
     def token(self) -> str:
         """The API token's full name."""
-        return f"{self.user}!hub"
+        return derived.token(self.hub)
 
     @property
     def token_comment(self) -> str:
-        """The token's comment: whose it is, and which value was kept."""
-        return f"{self.marker} value={self.kept}"
+        """The token's comment, where the value that is kept here is its value."""
+        return derived.token_comment(self.hub_id, self.kept)
 
     def zone_of(self, address: str) -> Zone | None:
         """The zone that an address or a CIDR lies in."""

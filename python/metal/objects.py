@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
+from aihub.names import TOKEN_ID, token_path, user_path
+
 from .actual import Actual
 from .desired import Desired
 from .refusal import Refused
@@ -49,7 +51,7 @@ def removal(desired: Desired, actual: Actual) -> list[Step]:
     steps = []
     if _find(actual, "users", "userid", desired.user):
         # Proxmox drops a user's tokens and rights with it.
-        done = command("pvesh", "delete", f"/access/users/{desired.user}")
+        done = command("pvesh", "delete", user_path(desired.hub))
         steps.append(Step(f"user {desired.user}", "delete", (), (done,)))
     for role in ROLES:
         if _find(actual, "roles", "roleid", role) and not _users_of(desired, actual, role):
@@ -85,7 +87,7 @@ def _role(actual: Actual, role: str, wanted: tuple[str, ...]) -> Step:
 
 def _user(desired: Desired, actual: Actual) -> Step:
     entry = _find(actual, "users", "userid", desired.user)
-    subject, path = f"user {desired.user}", f"/access/users/{desired.user}"
+    subject, path = f"user {desired.user}", user_path(desired.hub)
     if entry is None:
         made = command("pvesh", "create", "/access/users", "--userid", desired.user, "--comment", desired.marker)
         return Step(subject, "create", (), (made,))
@@ -99,7 +101,7 @@ def _user(desired: Desired, actual: Actual) -> Step:
 
 
 def _token(desired: Desired, actual: Actual) -> Step:
-    subject, path = f"token {desired.token}", f"/access/users/{desired.user}/token/hub"
+    subject, path = f"token {desired.token}", token_path(desired.hub)
     found = token(desired, actual)
     if found is None:
         # Nobody sees this value: the controller renews it, as it does wherever this step has something to do.
@@ -118,7 +120,7 @@ def _token(desired: Desired, actual: Actual) -> Step:
 def token(desired: Desired, actual: Actual) -> dict[str, Any] | None:
     """The hub's API token as Proxmox lists it."""
     entry = _find(actual, "users", "userid", desired.user) or {}
-    return next((t for t in entry.get("tokens") or [] if t["tokenid"] == "hub"), None)
+    return next((t for t in entry.get("tokens") or [] if t["tokenid"] == TOKEN_ID), None)
 
 
 def _rights(desired: Desired, actual: Actual) -> Step:

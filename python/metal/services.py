@@ -6,11 +6,13 @@ import hashlib
 from ipaddress import ip_address
 from pathlib import Path
 
+from aihub.names import NODE_FOLDER, Layout, unit_file
+
 from .actual import PACKAGES, Actual
 from .desired import Desired
-from .layout import Layout, render
 from .refusal import Refused
 from .steps import Step, Upload, command
+from .texts import render
 
 Differences = list[tuple[str, str, str]]
 UNSEAL = Path(__file__).with_name("unseal_on_node.py")
@@ -49,7 +51,7 @@ def walls(desired: Desired, actual: Actual) -> Step:
     if not rules and actual.values.get("loaded") != actual.values.get("expected"):
         differences.append(("loaded rules", "not those of the file", "those of the file"))
     # Checked before it replaces anything: a rule that this kernel cannot hold leaves the old walls standing.
-    commands = [f"mkdir -p {layout.walls.rpartition('/')[0]}", *rules, *unit, f"nft -c -f {layout.walls}"]
+    commands = [f"mkdir -p {layout.folder}", *rules, *unit, f"nft -c -f {layout.walls}"]
     return _step("walls", [*differences, *_running(actual, layout.walls_unit)], [*commands, *_start(layout.walls_unit)])
 
 
@@ -110,7 +112,7 @@ def _no_unseal(actual: Actual, layout: Layout) -> Step:
 
 
 def _unseal_files(layout: Layout) -> tuple[str, ...]:
-    return (layout.unseal, layout.authority, layout.shares, layout.unit_file(layout.unseal_unit))
+    return (layout.unseal, layout.authority, layout.shares, unit_file(layout.unseal_unit))
 
 
 def removal(desired: Desired, actual: Actual) -> list[Step]:
@@ -122,12 +124,12 @@ def removal(desired: Desired, actual: Actual) -> list[Step]:
         ("DNS", layout.dns_unit, [layout.dns]),
         ("walls", layout.walls_unit, [layout.walls]),
     ):
-        paths = [p for p in (*files, layout.unit_file(unit)) if p in actual.files]
+        paths = [p for p in (*files, unit_file(unit)) if p in actual.files]
         if paths:
             stop = f"systemctl disable --now {unit} 2>/dev/null || :"
             after = [f"nft delete table inet {desired.table} 2>/dev/null || :"] if subject == "walls" else []
             remove = [command("rm", "-f", *paths), "systemctl daemon-reload"]
-            tidy = [f"rmdir /etc/hub-node/{desired.hub} /etc/hub-node 2>/dev/null || :"]
+            tidy = [f"rmdir {layout.folder} {NODE_FOLDER} 2>/dev/null || :"]
             found.append(Step(subject, "delete", (), (stop, *after, *remove, *tidy)))
     paths = [p for p in (layout.chrony, layout.chrony_override) if p in actual.files]
     if paths:
@@ -151,7 +153,7 @@ def _file(actual: Actual, path: str, text: str, mode: str = "644") -> tuple[list
 
 
 def _unit_file(actual: Actual, unit: str, text: str) -> tuple[list[str | Upload], Differences]:
-    upload, differences = _file(actual, f"/etc/systemd/system/{unit}", text)
+    upload, differences = _file(actual, unit_file(unit), text)
     return [*upload, "systemctl daemon-reload"] if upload else [], differences
 
 

@@ -110,6 +110,25 @@ def test_the_lab_knows_nothing_of_aihub() -> None:
         assert not re.search(r"^\s*(from|import) aihub", path.read_text(), re.MULTILINE), path
 
 
+def test_the_node_s_side_knows_the_names_and_nothing_else_of_aihub() -> None:
+    for path in (ROOT / "python" / "metal").rglob("*.py"):
+        for line in re.findall(r"^[ \t]*(?:from|import) aihub.*", path.read_text(), re.MULTILINE):
+            assert re.fullmatch(r"from aihub\.names import .+|from aihub import names( as \w+)?", line), path
+
+
+SPELLED = re.compile(
+    r"aihub:v1|/run/aihub|(?<!ai)hub-\{|hub_\{|hub-walls|hub-dns|hub-unseal|/etc/hub-node|(/run|/opt|/var/lib)/hub/(\{|%s)"
+)
+
+
+def test_a_derived_name_is_spelled_in_one_place() -> None:
+    """The programs that run on guests by themselves are the exception: they import nothing of ours."""
+    folders = [AIHUB, ROOT / "python" / "metal", ROOT / "stacks"]
+    files = [p for folder in folders for p in folder.rglob("*.py") if p.name != "on_guest.py"]
+    lines = [f"{p}: {line}" for p in files for line in p.read_text().splitlines() if SPELLED.search(line)]
+    assert not [line for line in lines if not line.startswith(f"{AIHUB / 'names.py'}:")]
+
+
 def test_the_unrelated_package_called_restic_is_no_dependency() -> None:
     project = tomllib.loads((ROOT / "python" / "pyproject.toml").read_text())["project"]
     assert not [d for d in project["dependencies"] if re.match(r"restic\b", d)]

@@ -8,11 +8,12 @@ from dataclasses import dataclass
 
 import pytest
 from aihub.errors import CheckFailed, Conflict, InvalidInput, PreconditionFailed, TaskFailed
+from aihub.names import approle
 from aihub.secrets import enrol
 from aihub.secrets.store import ensure
 from aihub.vault import setup
 from aihub.vault.client import Vault, operator
-from aihub.vault.desired import approle, desired, text_of
+from aihub.vault.desired import desired, text_of
 from aihub.vault.errors import Denied, Refused
 
 from .local_vault import OTHER, Server, flavoured

@@ -10,10 +10,11 @@ from typing import Any
 import pytest
 from aihub.checks import denials
 from aihub.checks.shell import Shell
+from aihub.names import approle
 from aihub.render import agent as given
 from aihub.secrets.store import ensure
 from aihub.vault.client import Vault
-from aihub.vault.desired import approle, desired, policy_of, text_of
+from aihub.vault.desired import desired, policy_of, text_of
 
 from .local_vault import Server
 

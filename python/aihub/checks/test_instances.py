@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from aihub import names
 from aihub.model.resolved import Hub, Instance
 from aihub.render import secret_files
 
@@ -54,7 +55,7 @@ def test_running(containers: list[dict[str, Any]]) -> None:
 
 def test_images(host: Any, containers: list[dict[str, Any]], instance: Instance) -> None:
     """every container runs the image that compose.yml names"""
-    shown = host.check_output("cd /opt/hub/%s && docker compose config --format json", instance.stack.name)
+    shown = host.check_output("cd %s && docker compose config --format json", names.home(instance.stack.name))
     wanted = {name: service["image"] for name, service in json.loads(shown)["services"].items()}
     found = {c["Config"]["Labels"]["com.docker.compose.service"]: c["Config"]["Image"] for c in containers}
     assert found == wanted
@@ -62,7 +63,7 @@ def test_images(host: Any, containers: list[dict[str, Any]], instance: Instance)
 
 def test_unit(host: Any, instance: Instance) -> None:
     """its unit is enabled and active, so it comes back after a reboot"""
-    unit = f"hub-{instance.stack.name}.service"
+    unit = names.unit(instance.stack.name)
     assert host.run("systemctl is-active %s", unit).stdout.strip() == "active"
     assert host.run("systemctl is-enabled %s", unit).stdout.strip() == "enabled"
 
@@ -102,7 +103,7 @@ def test_ports(containers: list[dict[str, Any]], instance: Instance) -> None:
 def test_secrets(host: Any, instance: Instance, hub: Hub) -> None:
     """its secrets lie in memory, readable by its own user only"""
     wanted = secret_files(hub, instance)
-    directory = f"/run/hub/{instance.stack.name}"
+    directory = names.secret_folder(instance.stack.name)
     if not wanted:
         assert not host.run("ls --almost-all %s", directory).stdout, "it needs none, and there are some"
         return

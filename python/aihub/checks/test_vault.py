@@ -10,10 +10,10 @@ from typing import Any
 import pytest
 
 from aihub.model.resolved import Guest, Hub, Instance, approle_id
+from aihub.names import Layout, approle
 from aihub.secrets import agent, kits
 from aihub.state.directory import State
 from aihub.vault import client as vaults
-from aihub.vault.desired import approle
 from aihub.vault.errors import Denied
 
 from . import denials, tls
@@ -127,11 +127,11 @@ def test_in_use(forward: Callable[[int], int], instance: Instance, context: Cont
 def test_unsealing(context: Context, instance: Instance, hub: Hub) -> None:
     """the node opens it after a restart: its unit runs, and the sealed shares are root's alone"""
     node = context.shells.host(NODE)
-    unit = f"hub-unseal-{hub.name}.service"
+    layout = Layout(hub.name)
+    unit = layout.unseal_unit
     shown = node.run("systemctl is-active %s; systemctl is-enabled %s", unit, unit).stdout
     assert shown.split() == ["active", "enabled"]
-    sealed = f"/etc/hub-node/{hub.name}/unseal.cred"
-    assert node.check_output("stat --format='%%a %%U:%%G' %s", sealed) == "600 root:root"
+    assert node.check_output("stat --format='%%a %%U:%%G' %s", layout.shares) == "600 root:root"
 
 
 @pytest.mark.among(who=vault_itself)

@@ -15,12 +15,13 @@ from pathlib import Path
 from typing import Any, Literal
 
 from metal.desired import Desired, Flow, Record, Vault, Zone
-from metal.layout import Layout
 from metal.steps import parse_label
 
+from aihub import names as derived
 from aihub import process, ssh
 from aihub.errors import Conflict, HubError, PreconditionFailed, TaskFailed, Unreachable
 from aihub.model.resolved import Hub
+from aihub.names import NODE_KEYS, Layout
 from aihub.paths import ROOT
 from aihub.plan import Change, Difference
 from aihub.ssh.lease import release_lease, take_lease
@@ -38,7 +39,6 @@ _DEPLOY = ROOT / "python" / "metal" / "deploy.py"
 _HOST = f"@ssh/{ssh.NODE}"
 _STARTS = "--> Starting operation: "
 _UUID = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
-_KEYS = "/root/.ssh/authorized_keys2"  # PVE links authorized_keys into its cluster file system: not ours to edit
 
 Target = Literal["lab", "pve"]
 Names = Mapping[str, str]
@@ -103,17 +103,16 @@ def ensure_token(hub: Hub, state: State) -> bool:
     Proxmox shows a value once, to whoever makes it: from the node's ssh it goes straight into the file. The token's
     comment then tells which value was kept, so that a run that dies in between is noticed by the next.
     """
-    user, marker = f"hub-{hub.name}@pve", f"aihub:v1 hub={hub.id}"
-    path = f"/access/users/{user}/token/hub"
+    path = derived.token_path(hub.name)
     told = ssh.run(state, ssh.NODE, ["pvesh", "set", path, "--regenerate", "1", "--output-format", "json"], check=False)
     anew = told.returncode != 0
     if anew:
         # Before PVE 9 a value cannot be renewed.
         ssh.run(state, ssh.NODE, ["pvesh", "delete", path], check=False)
-        options = ["--privsep", "1", "--comment", marker, "--output-format", "json"]
+        options = ["--privsep", "1", "--comment", derived.marker(hub.id), "--output-format", "json"]
         told = ssh.run(state, ssh.NODE, ["pvesh", "create", path, *options])
-    _keep_token(state, f"{user}!hub", told.stdout)
-    comment = f"{marker} value={_mark(state)}"
+    _keep_token(state, derived.token(hub.name), told.stdout)
+    comment = derived.token_comment(hub.id, _mark(state))
     ssh.run(state, ssh.NODE, ["pvesh", "set", path, "--comment", comment, "--output-format", "json"])
     return anew
 
@@ -166,7 +165,7 @@ def _introduce(state: State, address: str, key: str) -> bytes:
     """Adds our key on the node with the operator's own ssh; returns the API's certificate."""
     script = (
         "set -e; umask 077; mkdir -p /root/.ssh; read -r key; "
-        f'grep -qxF "$key" {_KEYS} 2>/dev/null || printf \'%s\\n\' "$key" >> {_KEYS}; '
+        f'grep -qxF "$key" {NODE_KEYS} 2>/dev/null || printf \'%s\\n\' "$key" >> {NODE_KEYS}; '
         "cd /etc/pve/local; cat pveproxy-ssl.pem 2>/dev/null || cat pve-ssl.pem"
     )
     with tempfile.NamedTemporaryFile("w", dir=state.ssh, suffix=".known") as known:
@@ -214,7 +213,7 @@ def seal_shares(hub: Hub, state: State, shares: Sequence[str]) -> None:
         return
     fresh = f"{layout.shares}.new"
     seal = (
-        f"set -e; umask 077; mkdir -p {layout.shares.rpartition('/')[0]}; rm -f {fresh}; "
+        f"set -e; umask 077; mkdir -p {layout.folder}; rm -f {fresh}; "
         f"systemd-creds encrypt --name=shares - {fresh} 2>/dev/null; sync {fresh}; mv {fresh} {layout.shares}"
     )
     ssh.run(state, ssh.NODE, seal, stdin=text)

@@ -9,9 +9,10 @@ from typing import Any
 
 from aihub.errors import HubError
 from aihub.model.resolved import Hub
+from aihub.names import Marker, pool
 
 from .errors import Refused
-from .state import ActualGuest, Getter, Marker, many, seen
+from .state import ActualGuest, Getter, many, seen
 
 
 @dataclass(frozen=True)
@@ -66,7 +67,7 @@ def read_facts(get: Getter, hub: Hub, vmids: frozenset[int] | None = None) -> Fa
     visible = {g.vmid: g for g in map(seen, (r for r in resources if r.get("type") in ("lxc", "qemu")))}
     storages = {(s.node, s.id): s for s in (_storage(r) for r in resources if r.get("type") == "storage")}
     unseen = [g.vmid for g in guests if g.vmid not in visible]
-    others = [g for g in visible.values() if g.pool != f"hub-{hub.name}" and not g.template]
+    others = [g for g in visible.values() if g.pool != pool(hub.name) and not g.template]
     return Facts(
         storages=storages,
         volumes=frozenset(_volumes(get, nodes, storages)),

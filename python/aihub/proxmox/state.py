@@ -13,6 +13,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any, Literal, TypeVar
 
 from aihub.model.resolved import Hub
+from aihub.names import TAG, Marker, pool
 
 from .errors import Refused
 
@@ -21,27 +22,8 @@ T = TypeVar("T")
 R = TypeVar("R")
 READERS = 4  # a Proxmox server answers with three workers: more connections only cost handshakes
 FEW = 4
-MARKER = re.compile(r"^aihub:v1 hub=([0-9a-f]{16}) vmid=([0-9]+) guest=([a-z0-9-]+)$")
 # Keys of /pending that describe the answer or the lock rather than the guest.
 NOT_CONFIG = frozenset({"digest", "lock"})
-
-
-@dataclass(frozen=True)
-class Marker:
-    """The line of a description that says whose a guest is."""
-
-    hub: str
-    vmid: int
-    guest: str
-
-    def __str__(self) -> str:
-        return f"aihub:v1 hub={self.hub} vmid={self.vmid} guest={self.guest}"
-
-    @classmethod
-    def find(cls, description: str) -> Marker | None:
-        """The marker of a description; None when there is none, or more than one."""
-        found = [m for line in description.splitlines() if (m := MARKER.match(line.strip()))]
-        return cls(found[0][1], int(found[0][2]), found[0][3]) if len(found) == 1 else None
 
 
 @dataclass(frozen=True)
@@ -103,8 +85,8 @@ def read(get: Getter, hub: Hub) -> Actual:
     """Every visible guest, with the config of those that are ours by sign or stand on our numbers."""
     found = [seen(r) for r in get("/cluster/resources", type="vm")]
     declared = {g.vmid for g in hub.guests.values()}
-    pool = f"hub-{hub.name}"
-    near = [g for g in found if g.vmid in declared or g.pool == pool or "aihub" in re.split(r"[;, ]+", g.tags)]
+    ours = pool(hub.name)
+    near = [g for g in found if g.vmid in declared or g.pool == ours or TAG in re.split(r"[;, ]+", g.tags)]
     configs = {g.vmid: full for g, full in zip(near, many(lambda g: read_guest(get, g), near), strict=True)}
     guests = {g.vmid: configs.get(g.vmid, g) for g in found}
     return Actual({vmid: guest for vmid, guest in guests.items() if guest is not None})

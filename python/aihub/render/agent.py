@@ -6,6 +6,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
+from aihub import names
 from aihub.errors import HubError
 from aihub.model.resolved import Hub, Instance, approle_id
 
@@ -28,7 +29,7 @@ def config(hub: Hub, guest: str) -> dict[str, Any]:
         "address": str(vault.guest.address),
         "source": str(hub.guests[guest].address),
         "ca": "/etc/hub/ca.pem",
-        "role": f"hub-{guest}",
+        "role": names.approle(guest),
         "role_id": approle_id(hub.id, guest),
         "instances": [one for instance in hub.on(guest) if (one := _instance(hub, instance))],
     }
@@ -47,7 +48,7 @@ def _instance(hub: Hub, instance: Instance) -> dict[str, Any] | None:
     return {
         "stack": instance.stack.name,
         "uid": instance.stack.uid,
-        "restart": f"hub-{instance.stack.name}.service",
+        "restart": names.unit(instance.stack.name),
         "reload": reload.model_dump() if reload else None,
         "entries": entries,
         "tls": {"role": tls.role, "name": tls.name, "on_change": tls.on_change} if tls else None,

@@ -10,6 +10,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
+from aihub import names
 from aihub.errors import InvalidInput
 from aihub.model.resolved import Guest, Hub, Instance
 from aihub.paths import ROOT, STACKS
@@ -63,7 +64,7 @@ def logrotate(instance: Instance) -> str:
     template = ROOT / "templates" / "logrotate.j2"
     context = {
         "stack": stack,
-        "reload": shlex.join(["docker", "compose", "--project-directory", f"/opt/hub/{stack.name}", *how]),
+        "reload": shlex.join(["docker", "compose", "--project-directory", names.home(stack.name), *how]),
     }
     return _render(template, template.read_bytes(), context).decode()
 
@@ -101,7 +102,7 @@ def _environment(hub: Hub, instance: Instance) -> str:
         "HUB_GUEST": guest.name,
         "HUB_HTTP_PROXY": proxy(hub, guest),
         "HUB_NO_PROXY": no_proxy(hub),
-        "HUB_SECRETS": f"/run/hub/{instance.stack.name}",
+        "HUB_SECRETS": names.secret_folder(instance.stack.name),
         "HUB_ZONE": guest.zone,
     }
     return "".join(f"{key}={value}\n" for key, value in values.items())

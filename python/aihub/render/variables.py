@@ -10,6 +10,7 @@ from ipaddress import IPv4Network
 from pathlib import Path
 from typing import Any
 
+from aihub import names
 from aihub.errors import PreconditionFailed
 from aihub.model.resolved import Guest, Hub, Instance
 from aihub.state.directory import State
@@ -111,11 +112,11 @@ def _pool(hub: Hub) -> IPv4Network:
 
 def _instance(hub: Hub, instance: Instance, package_hosts: Sequence[str]) -> dict[str, Any]:
     stack = instance.stack
-    home, data, unit = f"/opt/hub/{stack.name}", f"/var/lib/hub/{stack.name}", f"hub-{stack.name}.service"
+    home, data, unit = names.home(stack.name), names.data(stack.name), names.unit(stack.name)
     files = {f"{home}/{name}": content.decode() for name, content in stack_files(hub, instance, package_hosts).items()}
-    files[f"/etc/systemd/system/{unit}"] = unit_file(hub, instance)
+    files[names.unit_file(unit)] = unit_file(hub, instance)
     if cut := logrotate(instance):
-        files[f"/etc/logrotate.d/hub-{stack.name}"] = cut
+        files[names.logrotate(stack.name)] = cut
     owner = f"{stack.uid}:{stack.uid}"
     return {
         "name": stack.name,

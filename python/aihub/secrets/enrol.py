@@ -9,9 +9,9 @@ from datetime import datetime
 from aihub import ssh
 from aihub.errors import CheckFailed, InvalidInput, PreconditionFailed, TaskFailed
 from aihub.model.resolved import Hub
+from aihub.names import approle
 from aihub.state.directory import State
 from aihub.vault.client import Vault
-from aihub.vault.desired import approle
 
 WRAPPED = 120  # seconds that a wrapped secret-id waits to be taken
 ALARM = 3  # what `hub-agent unwrap` ends with when somebody else was there first

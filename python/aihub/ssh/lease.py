@@ -10,7 +10,7 @@ import hashlib
 import socket
 from pathlib import Path
 
-from aihub import process
+from aihub import names, process
 from aihub.errors import Locked, TaskFailed
 from aihub.model.resolved import Hub
 from aihub.state.directory import State
@@ -66,7 +66,7 @@ def _on_node(hub: Hub, state: State, script: str, *more: str) -> process.Result:
 
 
 def _path(hub: Hub) -> str:
-    return f"/run/aihub-{hub.id}.lease"
+    return names.lease(hub.id)
 
 
 def _owner(directory: Path) -> str:

@@ -12,6 +12,7 @@ from typing import Any
 
 from ..errors import InvalidInput
 from ..model.resolved import Guest, Hub, Instance, approle_id
+from ..names import approle
 
 KV = "kv"
 PKI = "pki"
@@ -55,11 +56,6 @@ def desired(hub: Hub) -> Desired:
         audit=AUDIT if flavour == "vault" else {},
         flavour=flavour,
     )
-
-
-def approle(guest: str) -> str:
-    """The AppRole of a guest's agent."""
-    return f"{PREFIX}{guest}"
 
 
 def policy_of(instance: Instance) -> str:

@@ -7,7 +7,8 @@ from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
-from metal import layout, rights
+from aihub.names import Layout, unit_file
+from metal import rights, texts
 from metal.actual import PACKAGES, Actual, File, Unit
 from metal.desired import Desired, Flow, Record, Vault, Zone
 from metal.services import UNSEAL
@@ -38,7 +39,7 @@ INTERFACES = [{"iface": "vmbr0", "type": "bridge", "cidr": "192.168.1.10/24", "b
 
 def fresh() -> Actual:
     """A node where nothing of ours is."""
-    names = layout.Layout(WANTED.hub)
+    names = Layout(WANTED.hub)
     return Actual(
         units={u: Unit("", "inactive", 0) for u in names.units},
         api={
@@ -62,17 +63,17 @@ def _file(text: str, mode: str) -> File:
 
 def converged(wanted: Desired = WANTED) -> Actual:
     """A node that is as wanted."""
-    names, node = layout.Layout(wanted.hub), fresh()
+    names, node = Layout(wanted.hub), fresh()
     for path, template, mode in (
         (names.walls, "walls.nft.j2", "600"),
-        (names.unit_file(names.walls_unit), "walls.service.j2", "644"),
+        (unit_file(names.walls_unit), "walls.service.j2", "644"),
         (names.dns, "unbound.conf.j2", "644"),
-        (names.unit_file(names.dns_unit), "dns.service.j2", "644"),
+        (unit_file(names.dns_unit), "dns.service.j2", "644"),
         (names.chrony, "chrony.conf.j2", "644"),
         (names.sysctl, "sysctl.conf.j2", "644"),
-        (names.unit_file(names.unseal_unit), "unseal.service.j2", "644"),
+        (unit_file(names.unseal_unit), "unseal.service.j2", "644"),
     ):
-        node.files[path] = _file(layout.render(template, wanted, UPSTREAM), mode)
+        node.files[path] = _file(texts.render(template, wanted, UPSTREAM), mode)
     if wanted.vault:
         node.files[names.unseal] = _file(UNSEAL.read_text(), "755")
         node.files[names.authority] = _file(wanted.vault.authority, "644")

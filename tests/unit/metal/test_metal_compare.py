@@ -5,9 +5,9 @@ from __future__ import annotations
 from dataclasses import replace
 
 import pytest
+from aihub.names import Layout
 from metal.actual import Unit
 from metal.compare import steps
-from metal.layout import Layout
 from metal.refusal import Refused
 from metal.rights import ROLES, grants
 

@@ -5,7 +5,8 @@ from __future__ import annotations
 from dataclasses import replace
 
 import pytest
-from metal import actual, layout
+from aihub.names import Layout
+from metal import actual, texts
 from metal.desired import from_json
 from metal.refusal import Refused
 from metal.steps import Step, parse_label
@@ -33,7 +34,7 @@ def test_a_label_keeps_its_shape_whatever_a_value_holds():
 
 
 def test_the_walls_of_a_zone_without_internet_let_nothing_out():
-    text = layout.render("walls.nft.j2", WANTED)
+    text = texts.render("walls.nft.j2", WANTED)
     outward = [line for line in text.splitlines() if "internet outbound" in line]
     assert len(outward) == 1
     assert '"hubinfra"' in outward[0].partition("oifname")[0]
@@ -41,7 +42,7 @@ def test_the_walls_of_a_zone_without_internet_let_nothing_out():
 
 
 def test_flows_inside_a_zone_need_no_rule_and_comments_cannot_end_their_quotes():
-    text = layout.render("walls.nft.j2", WANTED)
+    text = texts.render("walls.nft.j2", WANTED)
     rules = [line for line in text.splitlines() if "dport 5432" in line]
     assert len(rules) == 1
     assert "ip saddr 10.10.20.11/32 ip daddr 10.10.10.11 tcp dport 5432 accept" in rules[0]
@@ -54,7 +55,7 @@ def test_a_hubs_name_with_a_hyphen_makes_a_table_that_nft_takes():
 
 
 def test_dns_refuses_outside_names_where_there_is_no_internet():
-    text = layout.render("unbound.conf.j2", WANTED, UPSTREAM)
+    text = texts.render("unbound.conf.j2", WANTED, UPSTREAM)
     assert "access-control: 10.10.20.0/24 refuse_non_local" in text
     assert "access-control: 10.10.10.0/24 allow" in text
     assert 'local-zone: "hub.home.arpa." static' in text
@@ -63,12 +64,12 @@ def test_dns_refuses_outside_names_where_there_is_no_internet():
 
 
 def test_a_domain_that_others_answer_too_is_not_closed():
-    text = layout.render("unbound.conf.j2", replace(WANTED, domain="hub.example.org"), UPSTREAM)
+    text = texts.render("unbound.conf.j2", replace(WANTED, domain="hub.example.org"), UPSTREAM)
     assert 'local-zone: "hub.example.org." transparent' in text
 
 
 def test_every_file_of_ours_is_named_after_the_hub():
-    assert all("my-hub" in path for path in layout.Layout("my-hub").files)
+    assert all("my-hub" in path for path in Layout("my-hub").files)
 
 
 LINES = """file\t/etc/a\t644 root root\t12

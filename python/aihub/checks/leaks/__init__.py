@@ -16,6 +16,7 @@ from typing import Any
 from aihub import process, ssh
 from aihub.errors import HubError, TaskFailed
 from aihub.model.resolved import Hub, SecretRef
+from aihub.names import secret_folder
 from aihub.paths import ROOT
 from aihub.state.directory import State
 from aihub.vault.calls import certain
@@ -169,7 +170,7 @@ def _belongs(hub: Hub, ref: SecretRef, labels: Mapping[str, str], files: dict[st
     instance = hub.instance(ref.instance)
     here = files.setdefault(instance.guest.name, {})
     for keys, name in ref.files.items():
-        place = here.setdefault(f"/run/hub/{instance.stack.name}/{name}", set())
+        place = here.setdefault(f"{secret_folder(instance.stack.name)}/{name}", set())
         place.update(labels[key] for key in keys.split() if key in labels)
 
 

@@ -13,6 +13,7 @@ from typing import Any
 from aihub import ssh
 from aihub.errors import HubError, TaskFailed
 from aihub.model.resolved import Hub
+from aihub.names import secret_folder
 from aihub.plan import Change
 from aihub.render import desired, secret_files
 from aihub.state.directory import State
@@ -84,7 +85,7 @@ def undelivered(hub: Hub, guests: Collection[str]) -> list[Change]:
 def secret_paths(hub: Hub, guest: str) -> dict[str, tuple[str, int]]:
     """Every secret file that a guest must hold: path -> (instance, uid of its owner)."""
     return {
-        f"/run/hub/{instance.stack.name}/{name}": (instance.name, instance.stack.uid)
+        f"{secret_folder(instance.stack.name)}/{name}": (instance.name, instance.stack.uid)
         for instance in hub.on(guest)
         for name in secret_files(hub, instance)
     }

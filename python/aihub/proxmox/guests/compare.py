@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 from aihub.model.resolved import bridge_of
 from aihub.model.types import format_size
+from aihub.names import TAG
 from aihub.plan import Difference
 from aihub.proxmox.state import ActualGuest
 
@@ -172,7 +173,7 @@ def _rebuild_reasons(want: Wanted, have: ActualGuest) -> list[str]:
 def _zone(want: Wanted, have: ActualGuest) -> str:
     """The zone it was made for: its tag and its bridge agree on it, unlike after an edit of one of them."""
     bridge = _parts("net0", _config(have).get("net0", "")).get("bridge", "")
-    tags = set(WORDS.split(_config(have).get("tags", ""))) - {"aihub", ""}
+    tags = set(WORDS.split(_config(have).get("tags", ""))) - {TAG, ""}
     return next((zone for zone in tags if bridge == bridge_of(zone) != want.guest.bridge), "")
 
 

@@ -8,7 +8,7 @@ from typing import Any
 from urllib.parse import quote
 
 from aihub.model.resolved import Guest, Hub
-from aihub.proxmox.state import Marker
+from aihub.names import TAG, Marker, pool
 
 LXC_TEMPLATE = "local:vztmpl/debian-13-standard_13.1-2_amd64.tar.zst"
 VM_IMAGE = "local:import/debian-13-genericcloud-amd64.qcow2"
@@ -48,11 +48,6 @@ class Wanted:
         return {**config, **self.initial, "vmid": self.guest.vmid, "description": str(self.marker)}
 
 
-def pool(hub: Hub) -> str:
-    """The resource pool of a hub."""
-    return f"hub-{hub.name}"
-
-
 def disk_key(kind: str) -> str:
     """The config key of a guest's disk."""
     return "rootfs" if kind == "lxc" else "scsi0"
@@ -63,10 +58,10 @@ def wanted(hub: Hub, guest: Guest, keys: Sequence[str]) -> Wanted:
     marker = Marker(hub.id, guest.vmid, guest.name)
     make = _container if guest.kind == "lxc" else _machine
     config, initial = make(guest, "\n".join(keys) + "\n")
-    config["tags"] = f"aihub;{guest.zone}"
+    config["tags"] = f"{TAG};{guest.zone}"
     config["nameserver"] = str(guest.gateway)
     config["searchdomain"] = hub.domain
-    return Wanted(guest, marker, config, {**initial, "pool": pool(hub)})
+    return Wanted(guest, marker, config, {**initial, "pool": pool(hub.name)})
 
 
 def _container(guest: Guest, keys: str) -> tuple[dict[str, str], dict[str, Any]]:

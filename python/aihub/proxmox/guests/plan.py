@@ -9,12 +9,13 @@ from dataclasses import dataclass, field
 from aihub.errors import Conflict, PreconditionFailed
 from aihub.model.resolved import Guest, Hub
 from aihub.model.types import format_size
+from aihub.names import pool
 from aihub.plan import Change, Difference, Plan
 from aihub.proxmox.state import Actual, ActualGuest
 from aihub.state.journal import Entry
 
 from .compare import Deviation, addresses, deviation
-from .desired import Wanted, pool, wanted
+from .desired import Wanted, wanted
 
 
 @dataclass
@@ -113,9 +114,9 @@ def _known(draft: _Draft, hub: Hub, want: Wanted, have: ActualGuest) -> None:
     if have.node != want.guest.node:
         draft.refused.append(f"guest {name}: it is on node {have.node}, hub.yml says {want.guest.node}: migrate it")
         return
-    if have.pool != pool(hub):
-        draft.refused.append(f"guest {name}: it is not in pool {pool(hub)}, outside of which the token has no say")
-        draft.hints.append(f"as root on {have.node}: pvesh set /pools/{pool(hub)} --vms {have.vmid}")
+    if have.pool != pool(hub.name):
+        draft.refused.append(f"guest {name}: it is not in pool {pool(hub.name)}, outside of which the token has no say")
+        draft.hints.append(f"as root on {have.node}: pvesh set /pools/{pool(hub.name)} --vms {have.vmid}")
         return
     if found.rebuild:
         why = ", ".join(found.rebuild)

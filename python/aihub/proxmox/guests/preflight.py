@@ -6,10 +6,11 @@ from collections.abc import Iterable, Iterator
 
 from aihub.errors import Conflict, PreconditionFailed
 from aihub.model.resolved import Guest, Hub
+from aihub.names import pool
 from aihub.plan import Change
 from aihub.proxmox.facts import Facts
 
-from .desired import LXC_TEMPLATE, VM_IMAGE, pool
+from .desired import LXC_TEMPLATE, VM_IMAGE
 
 GUEST_PRIVILEGES = (
     "VM.Allocate", "VM.Audit", "VM.PowerMgmt",
@@ -64,13 +65,13 @@ def _missing(hub: Hub, guests: list[Guest], new: list[Guest], facts: Facts) -> I
         image = LXC_TEMPLATE if guest.kind == "lxc" else VM_IMAGE
         if f"{guest.node}:{image}" not in facts.volumes:
             yield f"node {guest.node}: OS image {image} is not there"
-    if new and pool(hub) not in facts.pools:
-        yield f"pool {pool(hub)} is not there, or the token may not see it"
+    if new and pool(hub.name) not in facts.pools:
+        yield f"pool {pool(hub.name)} is not there, or the token may not see it"
 
 
 def _privileges(hub: Hub, guests: list[Guest], new: list[Guest], facts: Facts) -> Iterator[str]:
     for guest in guests:
-        here = (f"/vms/{guest.vmid}", f"/pool/{pool(hub)}")
+        here = (f"/vms/{guest.vmid}", f"/pool/{pool(hub.name)}")
         for privilege in GUEST_PRIVILEGES + (VM_PRIVILEGES if guest.kind == "vm" else ()):
             if not any(facts.allows(path, privilege) for path in here):
                 yield f"the token lacks {privilege} on {here[1]}"

@@ -15,9 +15,9 @@ from aihub import crashpoint, process, ssh
 from aihub.errors import HubError, PreconditionFailed
 from aihub.guests import ansible as guests
 from aihub.model.resolved import Hub
+from aihub.names import NODE_KEYS
 from aihub.state.directory import State
 
-NODE_KEYS = "/root/.ssh/authorized_keys2"
 GUEST_KEYS = "/etc/ssh/hub_authorized_keys"
 Say = Callable[[str, str], None]
 

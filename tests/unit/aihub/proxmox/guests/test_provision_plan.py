@@ -6,9 +6,10 @@ from dataclasses import replace
 
 import pytest
 from aihub.errors import Conflict, PreconditionFailed
+from aihub.names import Marker
 from aihub.plan import Difference
 from aihub.proxmox.guests.plan import down_plan, plan
-from aihub.proxmox.state import Actual, ActualGuest, Marker
+from aihub.proxmox.state import Actual, ActualGuest
 from aihub.state.journal import Entry
 
 

@@ -6,9 +6,10 @@ import threading
 import time
 
 import pytest
+from aihub.names import Marker
 from aihub.proxmox.errors import Lost, Refused, understood
 from aihub.proxmox.facts import read_facts
-from aihub.proxmox.state import Marker, many, read
+from aihub.proxmox.state import many, read
 
 LINE = "aihub:v1 hub=00112233445566ff vmid=110 guest=db"
 

@@ -1,83 +1,17 @@
-"""Where a hub's files and units lie on its node, and what they hold."""
+"""What a hub's files on its node hold."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from ipaddress import ip_address
 from pathlib import Path
 from typing import Any
+
+from aihub.names import Layout
 
 from .desired import Desired
 
 TEMPLATES = Path(__file__).resolve().parents[2] / "templates" / "node"
 _OURS = (".home.arpa", ".internal", ".lan", ".test")  # names that nobody else answers
-
-
-@dataclass(frozen=True)
-class Layout:
-    """The names of one hub's files and units on the node."""
-
-    hub: str
-
-    @property
-    def walls(self) -> str:
-        return f"/etc/hub-node/{self.hub}/walls.nft"
-
-    @property
-    def walls_unit(self) -> str:
-        return f"hub-walls-{self.hub}.service"
-
-    @property
-    def dns(self) -> str:
-        return f"/etc/unbound/hub-{self.hub}.conf"  # Debian's AppArmor profile lets unbound read only here
-
-    @property
-    def dns_unit(self) -> str:
-        return f"hub-dns-{self.hub}.service"
-
-    @property
-    def unseal(self) -> str:
-        return f"/etc/hub-node/{self.hub}/unseal"
-
-    @property
-    def unseal_unit(self) -> str:
-        return f"hub-unseal-{self.hub}.service"
-
-    @property
-    def authority(self) -> str:
-        return f"/etc/hub-node/{self.hub}/ca.pem"
-
-    @property
-    def shares(self) -> str:
-        return f"/etc/hub-node/{self.hub}/unseal.cred"  # sealed by systemd-creds; written by the controller
-
-    @property
-    def chrony(self) -> str:
-        return f"/etc/chrony/conf.d/hub-{self.hub}.conf"
-
-    @property
-    def chrony_override(self) -> str:
-        return f"/etc/systemd/system/chrony.service.d/hub-{self.hub}.conf"
-
-    @property
-    def sysctl(self) -> str:
-        return f"/etc/sysctl.d/80-hub-{self.hub}.conf"
-
-    def unit_file(self, unit: str) -> str:
-        """Where a unit of ours lies."""
-        return f"/etc/systemd/system/{unit}"
-
-    @property
-    def files(self) -> tuple[str, ...]:
-        """Every file that metal writes."""
-        units = tuple(self.unit_file(unit) for unit in (self.walls_unit, self.dns_unit, self.unseal_unit))
-        secrets = (self.unseal, self.authority, self.shares)
-        return (self.walls, self.dns, self.chrony, self.chrony_override, self.sysctl, *secrets, *units)
-
-    @property
-    def units(self) -> tuple[str, ...]:
-        """Every unit that metal starts."""
-        return (self.walls_unit, self.dns_unit, self.unseal_unit, "chrony.service")
 
 
 def render(name: str, desired: Desired, upstream: tuple[str, ...] = ()) -> str:

@@ -1,0 +1,195 @@
+"""Every derived name that two sides must spell alike. Pure, standard library only: metal imports it too.
+
+`hub` is the hub's name, `hub_id` its id, `stack` the name of a stack, `guest` that of a guest.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+
+# Whose an object in Proxmox is.
+
+TAG = "aihub"
+"""The tag of every guest of ours; a sign, while the marker is the proof."""
+
+
+def marker(hub_id: str) -> str:
+    """The text by which an object of the node is known as this hub's."""
+    return f"aihub:v1 hub={hub_id}"
+
+
+@dataclass(frozen=True)
+class Marker:
+    """The line of a guest's description that says whose it is."""
+
+    hub: str
+    vmid: int
+    guest: str
+
+    def __str__(self) -> str:
+        return f"{marker(self.hub)} vmid={self.vmid} guest={self.guest}"
+
+    @classmethod
+    def find(cls, description: str) -> Marker | None:
+        """The marker of a description; None when there is none, or more than one."""
+        found = [m for line in description.splitlines() if (m := _MARKER.match(line.strip()))]
+        return cls(found[0][1], int(found[0][2]), found[0][3]) if len(found) == 1 else None
+
+
+_MARKER = re.compile(rf"^{marker('([0-9a-f]{16})')} vmid=([0-9]+) guest=([a-z0-9-]+)$")
+
+# In Proxmox.
+
+TOKEN_ID = "hub"  # noqa: S105  (its name, not its value)
+
+
+def pool(hub: str) -> str:
+    """The resource pool of the hub's guests."""
+    return f"hub-{hub}"
+
+
+def user(hub: str) -> str:
+    """The Proxmox user of the hub: one per hub, so that two hubs on a node share no rights."""
+    return f"hub-{hub}@pve"
+
+
+def token(hub: str) -> str:
+    """The API token's full name."""
+    return f"{user(hub)}!{TOKEN_ID}"
+
+
+def user_path(hub: str) -> str:
+    """The user's place in the API."""
+    return f"/access/users/{user(hub)}"
+
+
+def token_path(hub: str) -> str:
+    """The token's place in the API."""
+    return f"{user_path(hub)}/token/{TOKEN_ID}"
+
+
+def token_comment(hub_id: str, kept: str) -> str:
+    """The token's comment: whose it is, and which of its values was kept."""
+    return f"{marker(hub_id)} value={kept}"
+
+
+# On the node.
+
+NODE_FOLDER = "/etc/hub-node"
+NODE_KEYS = "/root/.ssh/authorized_keys2"  # PVE links authorized_keys into its cluster file system: not ours to edit
+
+
+def lease(hub_id: str) -> str:
+    """The file that holds off other machines."""
+    return f"/run/aihub-{hub_id}.lease"
+
+
+def table(hub: str) -> str:
+    """The nft table of the walls; nft takes no hyphen everywhere."""
+    return f"hub_{hub.replace('-', '_')}"
+
+
+@dataclass(frozen=True)
+class Layout:
+    """The files and units of one hub on the node."""
+
+    hub: str
+
+    @property
+    def folder(self) -> str:
+        return f"{NODE_FOLDER}/{self.hub}"
+
+    @property
+    def walls(self) -> str:
+        return f"{self.folder}/walls.nft"
+
+    @property
+    def walls_unit(self) -> str:
+        return f"hub-walls-{self.hub}.service"
+
+    @property
+    def dns(self) -> str:
+        return f"/etc/unbound/hub-{self.hub}.conf"  # Debian's AppArmor profile lets unbound read only here
+
+    @property
+    def dns_unit(self) -> str:
+        return f"hub-dns-{self.hub}.service"
+
+    @property
+    def unseal(self) -> str:
+        return f"{self.folder}/unseal"
+
+    @property
+    def unseal_unit(self) -> str:
+        return f"hub-unseal-{self.hub}.service"
+
+    @property
+    def authority(self) -> str:
+        return f"{self.folder}/ca.pem"
+
+    @property
+    def shares(self) -> str:
+        return f"{self.folder}/unseal.cred"  # sealed by systemd-creds; written by the controller
+
+    @property
+    def chrony(self) -> str:
+        return f"/etc/chrony/conf.d/hub-{self.hub}.conf"
+
+    @property
+    def chrony_override(self) -> str:
+        return f"/etc/systemd/system/chrony.service.d/hub-{self.hub}.conf"
+
+    @property
+    def sysctl(self) -> str:
+        return f"/etc/sysctl.d/80-hub-{self.hub}.conf"
+
+    @property
+    def files(self) -> tuple[str, ...]:
+        """Every file that metal looks at."""
+        units = tuple(unit_file(unit) for unit in (self.walls_unit, self.dns_unit, self.unseal_unit))
+        secrets = (self.unseal, self.authority, self.shares)
+        return (self.walls, self.dns, self.chrony, self.chrony_override, self.sysctl, *secrets, *units)
+
+    @property
+    def units(self) -> tuple[str, ...]:
+        """Every unit that metal starts."""
+        return (self.walls_unit, self.dns_unit, self.unseal_unit, "chrony.service")
+
+
+def unit_file(unit: str) -> str:
+    """Where a systemd unit of ours lies, on the node and on guests."""
+    return f"/etc/systemd/system/{unit}"
+
+
+# On a guest. Roles, compose files and the programs that run there (`on_guest.py`) spell these out themselves.
+
+
+def unit(stack: str) -> str:
+    """The systemd unit of an instance."""
+    return f"hub-{stack}.service"
+
+
+def home(stack: str) -> str:
+    """The folder of an instance's Compose project."""
+    return f"/opt/hub/{stack}"
+
+
+def data(stack: str) -> str:
+    """The folder of an instance's volumes."""
+    return f"/var/lib/hub/{stack}"
+
+
+def logrotate(stack: str) -> str:
+    """How the logs of an instance are cut."""
+    return f"/etc/logrotate.d/hub-{stack}"
+
+
+def secret_folder(stack: str) -> str:
+    """The folder of an instance's secrets, in memory."""
+    return f"/run/hub/{stack}"
+
+
+def approle(guest: str) -> str:
+    """The login of a guest's agent at the store."""
+    return f"hub-{guest}"
