@@ -1,4 +1,4 @@
-"""Changes and plans: one difference between hub.yml and what is there, an ordered list of them, and what was agreed to."""
+"""Changes and plans: one difference between hub.yml and what is there, a list of them, and what was agreed to."""
 
 from __future__ import annotations
 
@@ -94,7 +94,8 @@ def require_agreed(agreed: Plan, now: Iterable[Change]) -> None:
     if more := [change for change in now if _adds(agreed, change)]:
         names = ", ".join(dict.fromkeys(change.subject for change in more))
         lines = "\n".join(f"{change.subject}: {change.action}: {change.summary}" for change in more)
-        raise Conflict(f"more is to be done on {names} than the plan said:\n{lines}", hint="aihub plan")
+        text = f"more is to be done than was agreed: somebody changed {names} since the plan was made\n{lines}"
+        raise Conflict(text, hint="aihub plan")
 
 
 def _adds(agreed: Plan, change: Change) -> bool:
@@ -110,10 +111,11 @@ def _adds(agreed: Plan, change: Change) -> bool:
         return True
     if change.action == "delete" and not any(c.action == "delete" for c in said):
         return True
-    known = {part for c in said for part in c.parts}
-    return (_disturbs(change) and not any(_disturbs(c) or c.action == "create" for c in said)) or not (
-        known >= set(change.parts)
-    )
+    if any(c.action == "create" for c in said):
+        return False  # nobody uses it yet
+    if _disturbs(change) and not any(_disturbs(c) for c in said):
+        return True
+    return not {part for c in said for part in c.parts} >= set(change.parts)
 
 
 def _disturbs(change: Change) -> bool:

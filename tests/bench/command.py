@@ -11,8 +11,8 @@ import re
 from pathlib import Path
 
 from aihub import cli
+from aihub.owners import run
 from aihub.proxmox import client as proxmox
-from aihub.steps import run
 
 
 def main() -> None:

@@ -25,14 +25,15 @@ import requests.adapters  # noqa: F401
 import typer
 from aihub import cli, crashpoint, paths, report
 from aihub.options import Options
+from aihub.owners import hub as hub_owner
+from aihub.owners import run as owners_run
+from aihub.plan import Plan
 from aihub.proxmox import client as proxmox
 from aihub.proxmox import tasks as proxmox_tasks
 from aihub.proxmox.guests import create as provision_create
 from aihub.proxmox.guests import provision
 from aihub.proxmox.guests import site as provision_site
 from aihub.reading import load
-from aihub.steps import look
-from aihub.steps import run as steps_run
 from aihub.verbs import down, plan, trust, up  # noqa: F401
 
 from tests.contract import weakened
@@ -74,7 +75,7 @@ def prepare(job: dict[str, Any]) -> None:
         module.TASK_TIME = job.get("task_time", 30.0)
     down.LEFTOVER_PATIENCE = 0.5
     port = job["port"]
-    steps_run.Proxmox = lambda host, _, token, pinned: proxmox.Proxmox("127.0.0.1", port, token, pinned)
+    owners_run.Proxmox = lambda host, _, token, pinned: proxmox.Proxmox("127.0.0.1", port, token, pinned)
     if edit := job.get("between"):
         _between(root, *edit)
     if moments := job.get("interrupt"):
@@ -106,8 +107,8 @@ def _between(root: Root, when: str, kind: str, vmid: int, values: dict[str, Any]
         root("PUT", f"/nodes/pve/{kind}/{vmid}/config", **values)
 
     if when == "shown":
-        shown = look.show_plan
-        up.REACH = (*up.REACH[:-1], lambda run: (shown(run), edit()))
+        shown = hub_owner.show_plan
+        up.LOOK = (*up.LOOK[:-1], lambda run: (shown(run), edit()))
     else:
         change = provision.apply
 
@@ -148,10 +149,15 @@ def child(job: dict[str, Any], gate: tuple[int, int] | None) -> None:
 
 def _meet(where: str, gate: int) -> None:
     """In a race, who got in stays in until the other has ended: the gate is closed by then."""
-    position = 0 if where == "lock" else 3
-    steps = list(up.REACH)
-    steps.insert(position, lambda run: os.read(gate, 1))
-    up.REACH = tuple(steps)
+
+    def wait(_: Any) -> None:
+        os.read(gate, 1)
+
+    if where == "lock":
+        up.LOOK = (wait, *up.LOOK)
+    else:
+        Plan.is_empty = property(lambda _: False)  # the lease is taken where something is to be done
+        up.AGREE = (*up.AGREE, wait)
 
 
 def together(jobs: list[dict[str, Any]]) -> list[dict[str, Any]]:

@@ -12,10 +12,12 @@ import threading
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 from aihub import crashpoint
 from aihub.errors import TaskFailed
+from aihub.owners import guests as guests_owner
 from aihub.proxmox import client as proxmox
 from aihub.proxmox import clock as proxmox_clock
 from aihub.proxmox import state as proxmox_state
@@ -26,7 +28,6 @@ from aihub.proxmox.guests import provision
 from aihub.proxmox.guests import site as provision_site
 from aihub.ssh import lease
 from aihub.state import journal, lock, statefile
-from aihub.steps import build, look
 from requests.adapters import HTTPAdapter
 
 WEAKENED: dict[str, Callable[[], None]] = {}
@@ -157,13 +158,7 @@ def _refused_is_done() -> None:
 
 @weakening("a refused token means that no guest is there")
 def _nothing_there() -> None:
-    guests = look._guests
-
-    def sure(run: Any) -> Any:
-        found, actual = guests(run)
-        return (replace(found, unknown=(), warnings=()), actual) if found.unknown else (found, actual)
-
-    look._guests = sure
+    guests_owner.state = SimpleNamespace(read=lambda *_: proxmox_state.Actual({}))
 
 
 @weakening("clocks are not compared")
@@ -213,7 +208,7 @@ def _no_digest() -> None:
 
     provision_guest.update = provision.provision_guest.update = whatever
     proxmox.Proxmox.write = undigested  # type: ignore[method-assign]
-    build._refuse_more = lambda *_: None
+    guests_owner.require_agreed = lambda *_: None
 
 
 @weakening("a marker is believed on any number")

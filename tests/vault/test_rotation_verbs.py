@@ -11,9 +11,9 @@ from pathlib import Path
 import pytest
 from aihub.errors import TaskFailed
 from aihub.options import Options
+from aihub.owners import run as owners_run
 from aihub.reading import load
 from aihub.secrets import agent, rotation
-from aihub.steps import run as steps_run
 from aihub.vault.client import Vault
 from aihub.verbs.secrets import rotate, status
 
@@ -30,9 +30,8 @@ def command(world: World, driver: Driver, monkeypatch: pytest.MonkeyPatch, tmp_p
     monkeypatch.setenv("AIHUB_STATE", str(tmp_path))
     (tmp_path / "small-lab-none").symlink_to(world.facts.state.directory)
     monkeypatch.setattr(load, "load", lambda *_, **__: world.hub)
-    for name in ("find_lab", "be_trusted", "take_lease"):
-        monkeypatch.setattr(rotate, "REACH", ())
-        monkeypatch.setattr(status.reach, name, lambda run: None)
+    monkeypatch.setattr(rotate, "REACH", ())
+    monkeypatch.setattr(status, "find_target", lambda run: None)
 
     @contextmanager
     def connected(*_: object) -> Iterator[Vault]:
@@ -43,7 +42,7 @@ def command(world: World, driver: Driver, monkeypatch: pytest.MonkeyPatch, tmp_p
         yield rotation_world.opened(world.facts, world.hub)
 
     monkeypatch.setattr(status.vaults, "connected", connected)
-    monkeypatch.setattr(steps_run, "vault_opened", opened)
+    monkeypatch.setattr(owners_run, "vault_opened", opened)
     monkeypatch.setattr(agent, "status", lambda _state, guest: rotation_world.status(world.facts, guest))
     monkeypatch.setattr(rotation, "of", lambda hub, _state, vault, _target: nullcontext(world.reach(vault)))
     return Options(lab="none")

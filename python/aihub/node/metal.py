@@ -69,14 +69,14 @@ def desired(hub: Hub, target: Target, names: Names | None = None, *, removed: bo
     )
 
 
-def plan(hub: Hub, state: State, target: Target, names: Names | None = None) -> list[Change]:
+def plan(hub: Hub, state: State, target: Target, names: Names | None = None, *, renew: bool = False) -> list[Change]:
     """What `apply` would do to the node; changes nothing. Raises Conflict for what is not ours."""
-    return _changes(hub, _metal(state, _wanted(hub, state, target, names), dry=True)["plan"])
+    return _changes(hub, _metal(state, _wanted(hub, state, target, names, renew=renew), dry=True)["plan"])
 
 
-def apply(hub: Hub, state: State, target: Target, names: Names | None = None) -> list[Change]:
+def apply(hub: Hub, state: State, target: Target, names: Names | None = None, *, renew: bool = False) -> list[Change]:
     """Makes the node what the hub needs, and puts the token into `State.token`; returns what was done."""
-    wanted = _wanted(hub, state, target, names)
+    wanted = _wanted(hub, state, target, names, renew=renew)
     answer = _metal(state, wanted, dry=False)
     done = _changes(hub, answer["plan"], _succeeded(answer))
     if any(change.summary == f"token {wanted.token}" for change in done) and ensure_token(hub, state):
@@ -190,8 +190,8 @@ def _introduce(state: State, address: str, key: str) -> bytes:
     return result.stdout
 
 
-def _wanted(hub: Hub, state: State, target: Target, names: Names | None) -> Desired:
-    wanted = replace(desired(hub, target, names), kept=_mark(state))
+def _wanted(hub: Hub, state: State, target: Target, names: Names | None, *, renew: bool = False) -> Desired:
+    wanted = replace(desired(hub, target, names), kept="" if renew else _mark(state))
     if hub.vault is None or not state.ca.is_file():
         return wanted
     guest, port = hub.vault.guest, hub.vault.stack.main_port or 0

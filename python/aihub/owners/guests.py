@@ -58,6 +58,7 @@ def apply(run: Run, agreed: Plan) -> None:
         now = _plan(run)
         require_agreed(agreed, now.changes)
         created = provision.apply(px, run.hub, now, run.journal, progress, keys=run.keys, allow_destroy=allowed)
+        run.changed = run.changed or bool(now.changes)
         for guest in created:
             progress(guest.name, "first contact")
             ssh.close(run.state, guest.name)  # a shared connection may still lead to a predecessor

@@ -59,6 +59,7 @@ class Work:
         found = _settled(run)
         require_agreed(run.plan, found)
         self._wanted = _roles(run, found)
+        run.changed = run.changed or bool(self._wanted)
 
     def touches(self, guests: Collection[str]) -> bool:
         """Whether one of these guests has anything to be done."""

@@ -21,6 +21,7 @@ def apply(run: Run, agreed: Plan) -> None:
         now = look(run)
         require_agreed(agreed, now.changes)
         progress("node", f"{len(now.changes)} changes")
+        run.changed = bool(now.changes)
         metal.apply(run.hub, run.state, run.word, run.target.names, renew=run.token_refused)
         run.token_refused = False
 

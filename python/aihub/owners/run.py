@@ -7,12 +7,13 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from typing import Literal
 
-from aihub import options, ssh, targets
-from aihub.errors import PreconditionFailed
+from aihub import ssh, targets
+from aihub.errors import PreconditionFailed, TaskFailed
 from aihub.guests.probe import Actual as Inside
 from aihub.model.resolved import Hub, Instance
 from aihub.node import metal
 from aihub.options import Options
+from aihub.options import Target as Word
 from aihub.plan import Plan
 from aihub.proxmox.client import Proxmox
 from aihub.proxmox.state import Actual
@@ -68,11 +69,12 @@ class Run:
     token_refused: bool = False
     made: tuple[str, ...] = ()  # guests that the plan makes
     started: tuple[str, ...] = ()  # guests that are there, and that the plan starts
+    changed: bool = False  # something outside of this machine is no longer as it was
     images: targets.Images | None = None
     opened_vault: Vault | None = None
 
     @property
-    def word(self) -> options.Target:
+    def word(self) -> Word:
         """The target's name."""
         return self.target.word
 
@@ -148,9 +150,14 @@ def opened(options: Options, verb: str, screen: Screen, *, locked: bool = False)
 
 
 def perform(run: Run, steps: tuple[Step, ...]) -> None:
-    """The steps, one after the other."""
-    for step in steps:
-        step(run)
+    """The steps, one after the other. What refuses after something was changed is a failure, no refusal."""
+    try:
+        for step in steps:
+            step(run)
+    except PreconditionFailed as error:
+        if not run.changed:
+            raise
+        raise TaskFailed(error.what, where=error.where, hint=error.hint) from error
 
 
 def make_target(run: Run) -> None:

@@ -14,7 +14,9 @@ from .run import Run
 
 def look(run: Run) -> Plan:
     """What differs inside services that run, and all that those get which are still to be made."""
-    new, there, silent = [], [], []
+    new: list[str] = []
+    there: list[Instance] = []
+    silent: list[Instance] = []
     for instance in services.reconciled(run.hub):
         standing = run.standing(instance)
         if standing == "new":

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from aihub.checks import runner as checks
-from aihub.checks.results import CheckResult
+from aihub.checks.runner import CheckResult
 
 from .. import report
 from ..errors import DONE, CheckFailed

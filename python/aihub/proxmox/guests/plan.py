@@ -206,6 +206,7 @@ def _update(want: Wanted, have: ActualGuest, found: Deviation) -> Change:
         summary=f"{fields} differ" if len(found.differences) > 1 else f"{fields} differs",
         differences=found.differences,
         restart=found.restart,
+        parts=tuple(d.field for d in found.differences),
         details={"vmid": have.vmid, "digest": have.digest},
     )
 

@@ -57,7 +57,7 @@ def test_drift_is_noticed(place: tuple[str, ...], value: object, text: str) -> N
     at[place[-1]] = value
     (change,) = configuration_changes("db", DESIRED, MANIFEST, states)
     assert change.summary == text
-    assert change.details["roles"] == [place[0]]
+    assert list(change.parts) == [place[0]]
 
 
 def test_a_guest_as_it_was_left_has_no_change() -> None:
@@ -81,18 +81,18 @@ def test_of_some_units_only_the_start_at_boot_matters() -> None:
 def test_a_new_guest_needs_every_role() -> None:
     (change,) = configuration_changes("db", DESIRED, {}, {})
     assert change.summary == "not configured yet"
-    assert change.details["roles"] == list(DESIRED)
+    assert list(change.parts) == list(DESIRED)
 
 
 def test_a_changed_definition_names_its_role_only() -> None:
     (change,) = configuration_changes("db", {**DESIRED, "ssh": "h2"}, MANIFEST, ENTRIES)
-    assert change.details["roles"] == ["ssh"]
+    assert list(change.parts) == ["ssh"]
 
 
 def test_an_instance_no_longer_declared_is_to_stop() -> None:
     wanted = {key: value for key, value in DESIRED.items() if key != "stack/redis"}
     (change,) = configuration_changes("db", wanted, MANIFEST, ENTRIES)
-    assert change.details["roles"] == ["stack/redis"]
+    assert list(change.parts) == ["stack/redis"]
     assert "its data stays" in change.summary
 
 
@@ -119,5 +119,5 @@ def test_missing_and_readable_secrets_are_told_by_instance() -> None:
 def test_a_role_left_unfinished_is_named() -> None:
     manifest = {"desired": {**DESIRED, "ssh": "unfinished"}, "entries": ENTRIES}
     (change,) = configuration_changes("db", DESIRED, manifest, ENTRIES)
-    assert change.details["roles"] == ["ssh"]
+    assert list(change.parts) == ["ssh"]
     assert change.summary == "ssh was left unfinished"
