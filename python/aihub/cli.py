@@ -87,11 +87,16 @@ def plan(
     target: TargetName = "lab",
     lab: LabName = "",
     scope: Scope = "all",
+    allow_destroy: AllowDestroy = None,
     as_json: Json = False,
     debug: Debug = False,
 ) -> None:
     """Show what `up` would change. Exit code 3 when changes are pending."""
-    perform("plan", Options(hub=hub, target=target, lab=lab, scope=scope, as_json=as_json, debug=debug))
+    allowed = frozenset(allow_destroy or ())
+    perform(
+        "plan",
+        Options(hub=hub, target=target, lab=lab, scope=scope, allow_destroy=allowed, as_json=as_json, debug=debug),
+    )
 
 
 @app.command()

@@ -134,7 +134,7 @@ OTHERS = [
             "guest edited between plan and change",
             f"edited after the plan was {when}",
             "change",
-            code=1,
+            code=6 if when == "shown" else 1,
             says=("somebody changed", "aihub plan"),
             job={"between": [when, "lxc", 110, {"cores": 1}]},
             check=config_is(110, cores=1, memory=1024),

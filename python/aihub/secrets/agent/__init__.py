@@ -114,7 +114,7 @@ def paths(hub: Hub, guest: str) -> list[str]:
 def first(hub: Hub, guest: str) -> Change:
     """What an agent does that is still to be placed."""
     entries = paths(hub, guest)
-    return _change(guest, f"its agent logs in to Vault and fetches {len(entries)} entries", entries)
+    return _change(guest, f"its agent logs in to Vault and fetches secrets: {len(entries)}", entries)
 
 
 def _change(guest: str, summary: str, entries: Collection[str] = (), *, restart: bool = False) -> Change:
