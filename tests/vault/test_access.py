@@ -202,6 +202,11 @@ def test_revoking_a_guest_ends_its_access_within_five_seconds(
     second.vault.close()
 
 
+def test_a_guest_whose_approle_is_still_to_be_made_has_no_login(up: Server, vault: Vault) -> None:
+    vault.delete_approle("hub-db")
+    assert "db" in enrol.ended(up.hub, vault)
+
+
 def test_only_guests_with_a_login_can_be_given_or_lose_one(up: Server, vault: Vault) -> None:
     with pytest.raises(InvalidInput):
         enrol.revoke(up.hub, vault, "nobody")
@@ -225,7 +230,7 @@ def test_drift_is_seen_and_repaired_and_what_is_not_ours_stays(up: Server, vault
     left_over = up.vault()
     left_over.login(vault.role_id("hub-left-over"), vault.secret_id("hub-left-over").value)
     found = setup.plan(vault, up.hub)
-    assert {c.summary.partition(":")[0]: c.action for c in found} == {
+    assert {c.subject.partition(": ")[2]: c.action for c in found} == {
         "mount pki/": "update",
         "kv kv": "update",
         "policy hub-agent": "create",
@@ -239,10 +244,10 @@ def test_drift_is_seen_and_repaired_and_what_is_not_ours_stays(up: Server, vault
         "pki role notes-public-ai": "update",
         "pki role anything": "delete",
     }
-    assert {(c.owner, c.identity, c.subject) for c in found} == {("vault", "vault", "vault@security")}
-    differences = {d.field: (d.actual, d.wanted) for c in found for d in c.differences if "public-ai" in c.summary}
+    assert {(c.owner, c.identity, c.holder) for c in found} == {("vault", "vault", "vault@security")}
+    differences = {d.field: (d.actual, d.wanted) for c in found for d in c.differences if "public-ai" in c.subject}
     assert differences["token_bound_cidrs"] == ("", "127.10.30.11")
-    assert [c.summary for c in setup.apply(vault, up.hub)] == [c.summary for c in found]
+    assert [c.subject for c in setup.apply(vault, up.hub)] == [c.subject for c in found]
     assert setup.plan(vault, up.hub) == []
     with pytest.raises(Denied):
         left_over.token()
@@ -318,11 +323,11 @@ def test_a_token_that_ends_while_they_are_counted_is_none(
 def test_the_flavour_vault_wants_its_audit_by_the_api(up: Server, vault: Vault) -> None:
     """OpenBao refuses the call itself; what is wanted, and the refusal told in its own words, can be seen here."""
     hub = flavoured(up.hub, "vault")
-    wanted = [c for c in setup.plan(vault, hub) if c.summary.startswith("audit")]
-    assert [c.summary for c in wanted] == ["audit stdout: missing"]  # `disk` is on, by the server's own file
+    wanted = [c.subject for c in setup.plan(vault, hub) if ": audit " in c.subject]
+    assert wanted == ["vault@security: audit stdout"]  # `disk` is on, by the server's own file
     with pytest.raises(Refused, match="cannot enable audit device via API"):
         setup.apply(vault, hub)
-    assert not [c for c in setup.plan(vault, up.hub) if c.summary.startswith("audit")]
+    assert not [c for c in setup.plan(vault, up.hub) if ": audit " in c.subject]
 
 
 def _logged_in(up: Server, vault: Vault, name: str) -> Guest:
