@@ -43,7 +43,7 @@ class Away(Exception):
 
 
 class Refused(Exception):
-    """Vault answered with a refusal."""
+    """Vault answered with a refusal, or without something that belongs into its answer."""
 
     def __init__(self, status: int, text: str) -> None:
         super().__init__(text)
@@ -92,7 +92,9 @@ class Vault:
             found: dict[str, Any] = json.loads(text) if text else {}
         except ValueError as error:
             raise Away("the answer is not Vault's") from error
-        if answer.status >= 400:
+        if not isinstance(found, dict):
+            raise Away("the answer is not Vault's")
+        if answer.status >= 300:
             raise Refused(answer.status, f"{path}: {'; '.join(map(str, found.get('errors') or [])) or answer.status}")
         return found
 
@@ -128,7 +130,10 @@ class Agent:
         try:
             self._login()
             for instance in self.config["instances"]:
-                errors += self._instance(instance)
+                try:
+                    errors += self._instance(instance)
+                except OSError as error:
+                    errors.append(f"{instance['stack']}: {error}")
         except (Away, Refused) as error:
             errors.append(str(error))
         self.vault.close()
@@ -148,13 +153,15 @@ class Agent:
         try:
             if not secret_id:
                 raise Refused(400, "there is no secret-id yet: aihub up")
-            body = {"role_id": self.config["role_id"], "secret_id": secret_id}
-            auth = self.vault.call("POST", "auth/approle/login", body)["auth"]
+            path, body = "auth/approle/login", {"role_id": self.config["role_id"], "secret_id": secret_id}
+            answer = self.vault.call("POST", path, body)
+            token = text_in(answer, path, "auth", "client_token")
+            seconds = within(answer, path, "auth", "lease_duration")
         except (Away, Refused) as error:
             self._logged_in(False, str(error))
             raise
-        self.vault.token = auth["client_token"]
-        self.login_again = time.monotonic() + auth["lease_duration"] * 2 / 3
+        self.vault.token = token
+        self.login_again = time.monotonic() + seconds * 2 / 3
         self._logged_in(True, "")
 
     def _logged_in(self, ok: bool, error: str) -> None:
@@ -162,22 +169,24 @@ class Agent:
             self.status["login"] = {"ok": ok, "error": error, "since": now().isoformat(timespec="seconds")}
 
     def _instance(self, instance: dict[str, Any]) -> list[str]:
-        """Brings one instance's files up to date; the errors that are left."""
+        """Brings one instance's files up to date; the errors that are left.
+
+        Whatever is wrong with an answer, the files that it would have made stay as they are, all of one entry together.
+        """
         folder, errors = f"{RUN}/{instance['stack']}", []
         wanted = {"ca.pem": self._authority()}
         versions: dict[str, int] = {}
         for entry in instance["entries"]:
+            path, files = entry["path"], entry["files"]
             try:
-                found = self.vault.call("GET", f"{MOUNT}/data/{entry['path']}")["data"]
-                for keys, name in entry["files"].items():
-                    wanted[name] = "\n".join(found["data"][key] for key in keys.split())
-                versions[entry["path"]] = found["metadata"]["version"]
+                found = self.vault.call("GET", f"{MOUNT}/data/{path}")
+                values = {name: lines_in(found, path, keys) for keys, name in files.items()}
+                versions[path] = within(found, path, "data", "metadata", "version")
+                wanted.update(values)
             except Refused as error:
                 self._forget_token(error)
                 errors.append(str(error))
-                wanted.update(kept(folder, entry["files"].values()))
-            except KeyError as error:
-                errors.append(f"{entry['path']} has no {error}")
+                wanted.update(kept(folder, files.values()))
         if instance.get("tls"):
             try:
                 wanted.update(self._certificate(instance, folder))
@@ -205,14 +214,15 @@ class Agent:
             due = now().timestamp() >= have["issued"] + (have["not_after"] - have["issued"]) * 2 / 3
         if not due:
             return files
-        issued = now().timestamp()
-        data = self.vault.call("POST", f"pki/issue/{wanted['role']}", {"common_name": wanted["name"]})["data"]
-        chain = [data["private_key"], data["certificate"], *data.get("ca_chain", ())]
+        issued, path = now().timestamp(), f"pki/issue/{wanted['role']}"
+        answer = self.vault.call("POST", path, {"common_name": wanted["name"]})
+        chain = [text_in(answer, path, "data", key) for key in ("private_key", "certificate")]
+        chain += within(answer, path, "data").get("ca_chain") or ()
         self.status["tls"][stack] = {
             "name": wanted["name"],
-            "serial": data["serial_number"],
+            "serial": text_in(answer, path, "data", "serial_number"),
             "issued": issued,
-            "not_after": float(data["expiration"]),
+            "not_after": float(within(answer, path, "data", "expiration")),
             "applied": "",
         }
         with contextlib.suppress(FileNotFoundError):
@@ -271,6 +281,28 @@ class Agent:
         replace(f"{RUN}/agent/status.json", json.dumps(self.status, indent=1, sort_keys=True))
 
 
+def within(answer: Any, path: str, *keys: str) -> Any:
+    """What an answer has below some keys. Raises Refused when one is not there; `path` is what was asked for."""
+    for key in keys:
+        if not isinstance(answer, dict) or answer.get(key) is None:
+            raise Refused(200, f"{path} has no {key}")
+        answer = answer[key]
+    return answer
+
+
+def text_in(answer: Any, path: str, *keys: str) -> str:
+    """A text that an answer has below some keys. Raises Refused when there is none."""
+    found = within(answer, path, *keys)
+    if not isinstance(found, str):
+        raise Refused(200, f"{path}: {keys[-1]} is no text")
+    return found
+
+
+def lines_in(answer: Any, path: str, keys: str) -> str:
+    """The values of a secret's keys, one a line. Raises Refused when one is not there."""
+    return "\n".join(text_in(answer, path, "data", "data", key) for key in keys.split())
+
+
 def render(folder: str, uid: int, wanted: dict[str, str]) -> None:
     """Makes the files of an instance, and no others, its owner's alone."""
     os.makedirs(folder, exist_ok=True)
@@ -292,10 +324,10 @@ def render(folder: str, uid: int, wanted: dict[str, str]) -> None:
 
 
 def kept(folder: str, names: Iterable[str]) -> dict[str, str]:
-    """What the named files hold now; nothing for those that are missing."""
+    """What the named files hold now; nothing for those that are missing. Raises OSError for one that can't be read."""
     found = {}
     for name in names:
-        with contextlib.suppress(OSError), open(f"{folder}/{name}") as handle:
+        with contextlib.suppress(FileNotFoundError), open(f"{folder}/{name}") as handle:
             found[name] = handle.read()
     return found
 
