@@ -62,8 +62,7 @@ def apply(run: Run, agreed: Plan) -> None:
         for guest in created:
             progress(guest.name, "first contact")
             ssh.close(run.state, guest.name)  # a shared connection may still lead to a predecessor
-            address = str(run.hub.guests[guest.name].address)
-            ssh.scan_and_pin(run.state, guest.name, address, guest.fingerprints)
+            ssh.scan_and_pin(run.state, run.hub.guests[guest.name], guest.fingerprints)
             provision.contacted(run.journal, run.hub, guest.name)
             progress.done(guest.name, "runs, host key pinned")
         run.guests = px.read(run.hub)

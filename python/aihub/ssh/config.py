@@ -22,7 +22,7 @@ from pathlib import Path
 
 from aihub import process
 from aihub.errors import Conflict, HubError, InvalidInput, PreconditionFailed, Unreachable
-from aihub.model.resolved import Hub
+from aihub.model.resolved import Guest, Hub
 from aihub.state import statefile
 from aihub.state.directory import State
 
@@ -136,12 +136,7 @@ def pin(state: State, alias: str, address: str, key_line: str) -> None:
 
 def pinned(state: State, alias: str) -> str | None:
     """The host key (`TYPE BASE64`) that is trusted for an alias."""
-    if not state.known_hosts.exists():
-        return None
-    for line in state.known_hosts.read_text().splitlines():
-        if alias in _names(line):
-            return line.split(" ", 1)[1]
-    return None
+    return next(_pins(state, alias), None)
 
 
 def forget(state: State, alias: str) -> None:
@@ -155,25 +150,38 @@ def fingerprint(key_line: str) -> str:
     return "SHA256:" + base64.b64encode(digest).decode().rstrip("=")
 
 
-def scan_and_pin(
-    state: State, alias: str, address: str, fingerprints: Sequence[str] | None, timeout: float = 90
-) -> str:
+def scan_and_pin(state: State, guest: Guest, fingerprints: Sequence[str] | None, timeout: float = 90) -> str:
     """Pins a new guest's host key if its fingerprint is one of those given; returns the fingerprint.
 
-    None as `fingerprints` accepts what answers: only for a VM that our own run has just created.
+    None accepts what answers, and only from a VM, which our own run has just created. A container without any must
+    answer with the key that a person has pinned by hand. Raises Conflict for any other key, and Unreachable.
     """
-    key = _wait_for_key(state, alias, address, timeout)
+    address = str(guest.address)
+    key = _wait_for_key(state, guest.name, address, timeout)
     seen = fingerprint(key)
-    expected = _FINGERPRINT.findall("\n".join(fingerprints)) if fingerprints is not None else [seen]
-    if seen not in expected:
-        raise Conflict(
-            f"{address} answers with host key {seen}, not with one that the create task printed: "
-            + (", ".join(expected) or "none"),
-            where=alias,
-            hint="something else holds this address: find it before you run `aihub up` again",
-        )
-    pin(state, alias, address, key)
+    if fingerprints is not None or guest.kind != "vm":
+        expected = _FINGERPRINT.findall("\n".join(fingerprints or ()))
+        if not expected and key.split()[:2] not in [line.split()[:2] for line in _pins(state, guest.name)]:
+            raise _unknown_key(state, guest, seen)
+        if expected and seen not in expected:
+            raise Conflict(
+                f"{address} answers with host key {seen}, not with one that the create task printed: "
+                + ", ".join(expected),
+                where=guest.name,
+                hint="something else holds this address: find it before you run `aihub up` again",
+            )
+    pin(state, guest.name, address, key)
     return seen
+
+
+def _unknown_key(state: State, guest: Guest, seen: str) -> Conflict:
+    return Conflict(
+        f"{guest.address} answers with host key {seen}, and the log of its create task, which would tell whether that "
+        "is the guest's, is gone or names none",
+        where=guest.name,
+        hint=f"as root on {guest.node}: pct exec {guest.vmid} -- cat /etc/ssh/ssh_host_ed25519_key.pub; append "
+        f"`{guest.name},{guest.address} ` and what that prints to {state.known_hosts}, then run `aihub up` again",
+    )
 
 
 def scan(state: State, address: str) -> str | None:
@@ -189,6 +197,12 @@ def scan(state: State, address: str) -> str | None:
         if line and not line.startswith("#"):
             return line.split(" ", 1)[1].strip()
     return None
+
+
+def _pins(state: State, alias: str) -> Iterator[str]:
+    if state.known_hosts.exists():
+        lines = state.known_hosts.read_text().splitlines()
+        yield from (line.split(" ", 1)[1] for line in lines if alias in _names(line))
 
 
 def _wait_for_key(state: State, alias: str, address: str, timeout: float) -> str:

@@ -44,16 +44,16 @@ def create(site: Site, want: Wanted) -> None:
 
 
 def host_keys(site: Site, entry: Entry) -> tuple[str, ...] | None:
-    """The lines with host key fingerprints in the log of a container's create task; None where there is none."""
+    """The lines with host key fingerprints in the log of a container's create task; None for a VM, which has none."""
     if entry.kind == "vm":
         return None
     upid = entry.upid or _newest(site, entry.node, entry.kind, entry.vmid)
     try:
         lines = site.px.tasks.log(upid) if upid else []
-    except Refused:
-        site.progress(entry.guest, "Proxmox forgot its create log: the host key that answers is taken, as for a VM")
+    except Refused as error:
+        site.progress(entry.guest, f"the log of its create task can't be read: {error.what}")
         lines = []
-    return tuple(line for line in lines if "SHA256:" in line) or None
+    return tuple(line for line in lines if "SHA256:" in line)
 
 
 def _create_call(site: Site, want: Wanted) -> None:

@@ -36,8 +36,8 @@ PATIENCE = 10.0  # seconds that Ctrl-C waits for what runs
 class CreatedGuest:
     """A guest that waits for its first contact.
 
-    `fingerprints` are the lines of the create log that hold its host keys; None where there is no such log: a
-    new VM, or one whose new cloud-init settings made it take new keys. Its key is accepted once.
+    `fingerprints` are the lines of a container's create log that hold its host keys: without one it is refused. None is
+    a VM, new or with new keys by new cloud-init settings, whose keys nobody prints: what answers is accepted once.
     """
 
     name: str

@@ -130,22 +130,48 @@ def test_what_is_no_key_is_not_pinned(state, line):
         ssh_config.pin(state, "db", "10.10.10.11", line)
 
 
+DB, VM = small().guests["db"], small().guests["private-ai"]
+
+
 def test_a_guest_with_another_key_than_its_create_task_printed_is_a_conflict(state, tmp_path, monkeypatch):
     line = key(tmp_path, "k")
     monkeypatch.setattr(ssh_config, "scan", lambda *_: line)
     with pytest.raises(Conflict, match="not with one that the create task printed"):
-        ssh_config.scan_and_pin(state, "db", "10.10.10.11", ["done: SHA256:" + "A" * 43 + " root@db"])
-    with pytest.raises(Conflict, match="none"):
-        ssh_config.scan_and_pin(state, "db", "10.10.10.11", [])
+        ssh_config.scan_and_pin(state, DB, ["done: SHA256:" + "A" * 43 + " root@db"])
     assert ssh_config.pinned(state, "db") is None
-    told = ssh_config.scan_and_pin(state, "db", "10.10.10.11", [f"done: {ssh_config.fingerprint(line)} root@db"])
+    told = ssh_config.scan_and_pin(state, DB, [f"done: {ssh_config.fingerprint(line)} root@db"])
     assert told == ssh_config.fingerprint(ssh_config.pinned(state, "db") or "")
+
+
+@pytest.mark.parametrize("fingerprints", [(), ("done: SHA256:cut",), None])
+def test_a_container_whose_create_log_names_no_key_is_refused_until_a_person_pins_one(
+    state, tmp_path, monkeypatch, fingerprints
+):
+    line, other = (" ".join(key(tmp_path, name).split()[:2]) for name in ("k", "other"))
+    monkeypatch.setattr(ssh_config, "scan", lambda *_: line)
+    ssh_config.pin(state, "db", str(DB.address), other)  # of a predecessor
+    with pytest.raises(Conflict, match="is gone or names none") as refused:
+        ssh_config.scan_and_pin(state, DB, fingerprints)
+    assert ssh_config.fingerprint(line) in refused.value.what
+    assert "pct exec 110 -- cat /etc/ssh/ssh_host_ed25519_key.pub" in refused.value.hint
+    assert ssh_config.pinned(state, "db") == other
+    with state.known_hosts.open("a") as handle:
+        handle.write(f"db,{DB.address} {line} root@db\n")  # as the hint says
+    assert ssh_config.scan_and_pin(state, DB, fingerprints) == ssh_config.fingerprint(line)
+    assert ssh_config.pinned(state, "db") == line
+
+
+def test_a_vm_whose_keys_nobody_prints_is_accepted_once(state, tmp_path, monkeypatch):
+    line = " ".join(key(tmp_path, "k").split()[:2])
+    monkeypatch.setattr(ssh_config, "scan", lambda *_: line)
+    assert ssh_config.scan_and_pin(state, VM, None) == ssh_config.fingerprint(line)
+    assert ssh_config.pinned(state, VM.name) == line
 
 
 def test_a_guest_that_never_answers_is_unreachable(state, monkeypatch):
     monkeypatch.setattr(ssh_config, "scan", lambda *_: None)
     with pytest.raises(Unreachable, match="no ssh at"):
-        ssh_config.scan_and_pin(state, "db", "10.10.10.11", None, timeout=0.1)
+        ssh_config.scan_and_pin(state, VM, None, timeout=0.1)
 
 
 def test_a_state_directory_that_ssh_config_cannot_hold_is_refused(tmp_path):

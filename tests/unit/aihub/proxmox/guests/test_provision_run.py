@@ -6,12 +6,13 @@ import os
 import signal
 import threading
 import time
+from types import SimpleNamespace
 
 import pytest
 from aihub.errors import Conflict, PreconditionFailed, TaskFailed
 from aihub.plan import Change
 from aihub.proxmox.errors import AccessRefused, Refused
-from aihub.proxmox.guests import provision
+from aihub.proxmox.guests import create, provision
 from aihub.proxmox.guests.plan import plan
 from aihub.proxmox.guests.site import PER_STORAGE, Site, Stopped
 from aihub.proxmox.state import Actual
@@ -209,3 +210,19 @@ def test_a_guest_that_goes_between_two_reads_is_gone(hub, tmp_path):
 def test_a_guest_whose_state_is_not_told_is_not_taken_for_gone(hub, tmp_path):
     with pytest.raises(Refused, match="got timeout"):
         looked(hub, tmp_path, Refused("got timeout", status=500))
+
+
+@pytest.mark.parametrize(
+    ("log", "known"),
+    [
+        (lambda _: ["extracting", "done: SHA256:abc root@db", "TASK OK"], ("done: SHA256:abc root@db",)),
+        (lambda _: ["extracting", "TASK OK"], ()),
+        (lambda _: failing(Refused("no such task"))(), ()),
+    ],
+)
+def test_a_container_whose_create_log_names_no_key_is_not_taken_for_a_vm(site, log, known):
+    site.px = SimpleNamespace(tasks=SimpleNamespace(log=log, of=lambda *_: []), user="hub@pve")
+    entry = Entry(110, "db", "pve", "lxc", "contact", "UPID:pve:1")
+    assert create.host_keys(site, entry) == known
+    assert create.host_keys(site, Entry(110, "db", "pve", "lxc", "contact")) == ()
+    assert create.host_keys(site, Entry(201, "ai", "pve", "vm", "contact", "UPID:pve:2")) is None
