@@ -24,14 +24,12 @@ from aihub.model.resolved import Hub
 from aihub.names import NODE_KEYS, Layout
 from aihub.paths import ROOT
 from aihub.plan import Change, Difference
-from aihub.ssh.lease import release_lease, take_lease
 from aihub.state import statefile
 from aihub.state.directory import State
 
 __all__ = [
-    "apply", "desired", "ensure_token", "forget_dead", "plan", "plan_removal", "release_lease", "remove", "seal_shares",
-    "take_lease",
-    "trust", "trust_lab",
+    "apply", "desired", "ensure_token", "forget_dead", "plan", "plan_removal", "remove", "seal_shares", "trust",
+    "trust_lab",
 ]  # fmt: skip
 
 IMAGES = "local"  # the storage of OS images

@@ -130,6 +130,7 @@ def apply_services(run: Run) -> None:
 def remove(run: Run, agreed: Plan) -> None:
     """The guests of an agreed removal go, then everything of this hub on its node."""
     guests.remove(run, agreed)
+    run.may_write()
     clear(run)
 
 

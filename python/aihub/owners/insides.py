@@ -69,6 +69,7 @@ class Work:
         """These guests are as their roles say, but for their stacks."""
         if chosen := {name: self._wanted[name] for name in guests if name in self._wanted}:
             run = self._run
+            run.may_write()
             ansible.converge(run.hub, run.state, run.word, chosen, phase="machine", progress=self._progress)
 
     def stacks(self, instances: Sequence[Instance]) -> None:
@@ -79,6 +80,7 @@ class Work:
             return
         if run.images:
             run.images.await_stacks()
+        run.may_write()
         names = [i.name for i in instances]
         ansible.converge(run.hub, run.state, run.word, chosen, phase="stacks", instances=names, progress=self._progress)
 

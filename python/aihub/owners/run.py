@@ -20,6 +20,7 @@ from aihub.proxmox.state import Actual
 from aihub.reading import load
 from aihub.screen import Screen
 from aihub.services.secrets import Entry
+from aihub.ssh.lease import Lease, held
 from aihub.state import lock, statefile
 from aihub.state.directory import State
 from aihub.state.journal import Journal
@@ -72,6 +73,7 @@ class Run:
     changed: bool = False  # something outside of this machine is no longer as it was
     images: targets.Images | None = None
     opened_vault: Vault | None = None
+    lease: Lease | None = None  # on the node, from the step that takes it to the end of the run
 
     @property
     def word(self) -> Word:
@@ -82,6 +84,11 @@ class Run:
     def store(self) -> Store:
         """Where the hub's secrets are; opened when the first is asked for."""
         return Store(self)
+
+    def may_write(self) -> None:
+        """Raises Locked or Unreachable when the lease that the run took is no longer its own."""
+        if self.lease is not None:
+            self.lease.still_held()
 
     def vault(self) -> Vault:
         """The vault, logged in as the operator; one connection for the whole run. Raises NotReady and Unreachable."""
@@ -153,6 +160,7 @@ def perform(run: Run, steps: tuple[Step, ...]) -> None:
     """The steps, one after the other. What refuses after something was changed is a failure, no refusal."""
     try:
         for step in steps:
+            run.may_write()
             step(run)
     except PreconditionFailed as error:
         if not run.changed:
@@ -172,15 +180,8 @@ def find_target(run: Run) -> None:
 
 def take_lease(run: Run) -> None:
     """No other machine works on this hub until the run ends."""
-    metal.take_lease(run.hub, run.state, str(lock.me(run.verb)))
-    run.stack.callback(_release_lease, run)
-
-
-def _release_lease(run: Run) -> None:
-    try:
-        metal.release_lease(run.hub, run.state)
-    except Exception as error:
-        run.screen.say(f"the lease on the node stays until it ends by itself: {error}")
+    if run.lease is None:
+        run.lease = run.stack.enter_context(held(run.hub, run.state, run.verb, run.screen.say))
 
 
 def close_connections(run: Run) -> None:

@@ -17,9 +17,10 @@ def run(options: Options) -> int:
     with opened(options, "secrets revoke", report) as found:
         enrol.known(found.hub, guest)
         alone(found, "secrets revoke")
-        perform(found, (find_target, take_lease))
+        perform(found, (find_target,))
         if found.target.asks and not options.yes and not report.confirm(f"End every login of {guest}?"):
             raise PreconditionFailed("not confirmed: nothing was changed", hint="the same command with --yes")
+        perform(found, (take_lease,))
         ended = enrol.revoke(found.hub, found.vault(), guest)
         report.say(f"{guest}: {ended} logins ended; what it has stays there, `aihub up` gives it a new login")
     return DONE

@@ -16,7 +16,7 @@ from ...owners import vault
 from ...owners.run import Run, Step, find_target, opened, perform, take_lease
 from . import alone, status
 
-REACH: tuple[Step, ...] = (find_target, take_lease)
+REACH: tuple[Step, ...] = (find_target,)
 
 
 def run(options: Options) -> int:
@@ -35,7 +35,7 @@ def run(options: Options) -> int:
             return _nothing(options)
         if not options.as_json:
             report.to_replace(shown)
-        _confirm(found)
+        perform(found, (_confirm, take_lease))
         return _replace(found, wanted)
 
 
