@@ -16,6 +16,7 @@ from .types import (
     Address,
     ModelName,
     Name,
+    NotYet,
     RecoveryKey,
     Size,
     SshKey,
@@ -129,8 +130,10 @@ class Zone(Strict):
         description="outbound: guests reach the internet. none: only hosts that the egress stack lists.",
         examples=["outbound"],
     )
-    entry: Address | None = Field(
-        None, description="A free LAN address that leads to the zone's ingress.", examples=["192.168.1.20"]
+    entry: Annotated[
+        Address | None, NotYet("nothing leads from your LAN into a zone in this version; remove `entry`")
+    ] = Field(
+        None, description="A free LAN address that leads to the zone's ingress (not yet).", examples=["192.168.1.20"]
     )
     vlan: int | None = Field(
         None, ge=1, le=4094, description="The zone's VLAN; only with an external gateway.", examples=[10]
@@ -141,7 +144,9 @@ class StackPlacement(Strict):
     """A stack under a guest: its name and its options."""
 
     name: Name
-    replicas: int = Field(1, ge=1, le=16, description="Copies of the stack's main container.")
+    replicas: Annotated[
+        int, NotYet("a stack has one of each container in this version; remove `replicas`, or place it on more guests")
+    ] = Field(1, ge=1, le=16, description="Copies of the stack's main container (not yet).")
     flavour: Flavour | None = Field(None, description="Which server the vault stack runs; openbao unless it says so.")
 
 

@@ -7,6 +7,7 @@ Patterns are checked by pydantic's own engine, where `$` is the very end: no tra
 from __future__ import annotations
 
 import re
+from dataclasses import dataclass
 from ipaddress import AddressValueError, IPv4Address, IPv4Network
 from typing import Annotated, Any
 
@@ -144,6 +145,17 @@ Subnet = Annotated[
     BeforeValidator(parse_network),
     WithJsonSchema({"type": "string", "pattern": r"^[0-9.]{7,15}/[0-9]{1,2}$"}),
 ]
+
+
+@dataclass(frozen=True)
+class NotYet:
+    """Marks a key that the design has a word for and that nothing acts on: what is written there is refused.
+
+    `values`: only these are; else all but the default, which says how it is. `why`: what is missing, and the way on.
+    """
+
+    why: str
+    values: tuple[str, ...] = ()
 
 
 class Strict(BaseModel):

@@ -16,6 +16,7 @@ from pydantic.fields import FieldInfo
 from aihub import paths
 from aihub.errors import InvalidInput
 from aihub.model.hub import HubFile
+from aihub.model.types import NotYet
 
 from .schema import HUB
 
@@ -53,6 +54,8 @@ def write(path: Path, *, name: str = "aihub") -> None:
 
 def _mapping(model: type[BaseModel], depth: int, chosen: dict[str, str], inside: bool = False) -> Iterator[str]:
     for key, field in model.model_fields.items():
+        if any(isinstance(mark, NotYet) and not mark.values for mark in field.metadata):
+            continue
         if depth == 0:
             yield ""
         yield from _described(field, depth)

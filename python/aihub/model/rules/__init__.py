@@ -12,7 +12,7 @@ from typing import Literal
 from ..findings import Finding
 from ..hub import HubFile
 from ..stack import Stack
-from . import guests, models, network, nodes, placements
+from . import guests, models, network, nodes, not_yet, placements
 from .advice import warnings
 from .manifest import check_stack
 from .names import check_wired
@@ -32,4 +32,5 @@ def check(
         *guests.check(file, declared),
         *placements.check(file, stacks, declared),
         *models.check(file, declared),
+        *not_yet.check(file),
     ]

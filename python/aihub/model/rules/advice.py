@@ -15,7 +15,7 @@ NODE_ITSELF = 8 << 30
 
 def warnings(file: HubFile, instances: Iterable[Instance], target: str) -> tuple[str, ...]:
     """One sentence each."""
-    return (*_storages(file), *_memory(file, target), *_cards(instances))
+    return (*_storages(file), *_memory(file, target), *_cards(file, instances), *_copies(instances))
 
 
 def _storages(file: HubFile) -> Iterator[str]:
@@ -34,7 +34,16 @@ def _memory(file: HubFile, target: str) -> Iterator[str]:
             yield f"node {name} keeps {format_size(left)} for itself, less than {format_size(NODE_ITSELF)}"
 
 
-def _cards(instances: Iterable[Instance]) -> Iterator[str]:
+def _cards(file: HubFile, instances: Iterable[Instance]) -> Iterator[str]:
+    for name, spec in file.guests.items():
+        if spec.gpu:
+            yield f"guest {name}: GPU {spec.gpu} is not passed through yet"
     for instance in instances:
         if instance.stack.gpu.need != "none" and instance.guest.gpu is None:
             yield f"{instance.name} has no card: it computes on the processor, slowly"
+
+
+def _copies(instances: Iterable[Instance]) -> Iterator[str]:
+    kept = [i.name for i in instances if any(data.backup != "none" for data in i.stack.data)]
+    if kept:
+        yield f"no copies are made yet of the data of {', '.join(kept)}: make your own"

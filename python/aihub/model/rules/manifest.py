@@ -7,6 +7,7 @@ from collections.abc import Iterator, Sequence
 from ..findings import Finding
 from ..resolved import LOGIN_STACKS, RECONCILE, VAULT
 from ..stack import Stack
+from . import not_yet
 
 
 def check_stack(stack: Stack) -> list[Finding]:
@@ -21,6 +22,7 @@ def check_stack(stack: Stack) -> list[Finding]:
         *_data(stack),
         *_logs(stack),
         *_itself(stack),
+        *not_yet.check(stack),
     ]
 
 

@@ -78,8 +78,6 @@ def _guest(
     allow_destroy: Collection[str],
 ) -> None:
     guest = want.guest
-    if guest.gpu and have is None:
-        draft.warnings.append(f"guest {guest.name}: GPU {guest.gpu} is not passed through yet")
     if have is None:
         draft.changes.append(_create(guest, f"new {_kind(guest.kind)} with VMID {guest.vmid}"))
     elif have.marker == want.marker:

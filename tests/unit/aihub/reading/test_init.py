@@ -32,6 +32,13 @@ def test_the_starter_file_loads_with_everything_in_it_uncommented(tmp_path: Path
     assert not [text for text in messages if "unknown key" in text or "not known" in text or "YAML" in text], messages
 
 
+def test_the_starter_file_offers_nothing_that_is_refused_as_not_yet(tmp_path: Path) -> None:
+    text = init.text(tmp_path)
+    assert "vlan:" in text
+    assert "entry:" not in text
+    assert "not yet" not in text
+
+
 def test_each_starter_file_has_an_id_of_its_own(tmp_path: Path) -> None:
     found = [re.search(r'id: "([0-9a-f]{16})"', init.text(tmp_path)) for _ in range(2)]
     assert found[0] and found[1] and found[0][1] != found[1][1]
