@@ -28,6 +28,11 @@ def on_each(names: Iterable[K], job: Callable[[K], T]) -> dict[K, T | HubError]:
         return dict(zip(every, pool.map(one, every), strict=True))
 
 
+def for_all(names: Iterable[K], job: Callable[[K], T]) -> dict[K, T]:
+    """Does the job for every name. Raises the first error when all have ended."""
+    return all_of(on_each(names, job))
+
+
 def all_of(found: Mapping[K, T | HubError]) -> dict[K, T]:
     """What was found for every name. Raises the first error, if there is one."""
     good: dict[K, T] = {}

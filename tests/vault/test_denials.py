@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 from aihub.checks import denials
 from aihub.checks.shell import Shell
+from aihub.errors import TaskFailed
 from aihub.names import approle
 from aihub.render import agent as given
 from aihub.secrets.store import ensure
@@ -86,5 +87,5 @@ def test_deletions_are_tried_for_real_where_they_may_be(tried: Any, hole: Any, v
 def test_a_login_that_does_not_work_proves_nothing(tried: Any, up: Server, vault: Vault) -> None:
     (one,) = vault.secret_ids(approle(GUEST))[-1:]
     vault.destroy_secret_id(approle(GUEST), one.accessor)
-    with pytest.raises(AssertionError, match="the login ends with 4"):
+    with pytest.raises(TaskFailed, match="the login ends with 4"):
         tried()

@@ -10,11 +10,11 @@ from __future__ import annotations
 import json
 import shlex
 from collections.abc import Collection, Mapping
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any
 
-from aihub.errors import HubError
+from aihub import parallel
+from aihub.errors import HubError, TaskFailed
 from aihub.model.resolved import Hub
 
 from .shell import Shell, Shells
@@ -107,7 +107,7 @@ def ask(
     output = shell.run(f"python3 -c {shlex.quote(PROGRAM)} {shlex.quote(json.dumps(asked))}", timeout=TIMEOUT)
     if output.code != 0:
         last = output.stderr.decode(errors="replace").strip().splitlines()[-1:]
-        raise AssertionError(f"{shell.alias} could not try: {''.join(last)}")
+        raise TaskFailed(f"it could not try: {''.join(last)}", where=shell.alias)
     found = json.loads(output.stdout)
     allowed = tuple(f"{what} {path} ({status})" for what, path, status in found["open"])
     return Tried(allowed, found["refused"], dict(found["own"]))
@@ -117,18 +117,12 @@ class Round:
     """Many guests try at the same time."""
 
     def __init__(self, shells: Shells, hub: Hub, guests: Collection[str]) -> None:
-        def one(name: str) -> Tried | Exception:
-            try:
-                return ask(shells.shell(name), question(hub, name))
-            except (HubError, AssertionError) as error:
-                return error  # that guest's claim fails with it; the others' are still judged
-
-        with ThreadPoolExecutor(max(1, len(guests))) as pool:
-            self._found = dict(zip(guests, pool.map(one, guests), strict=True))
+        # A guest that could not try fails its own claim; the others' are still judged.
+        self._found = parallel.on_each(guests, lambda name: ask(shells.shell(name), question(hub, name)))
 
     def of(self, name: str) -> Tried:
         """What one guest found. Raises what kept it from trying."""
         found = self._found[name]
-        if isinstance(found, Exception):
+        if isinstance(found, HubError):
             raise found
         return found

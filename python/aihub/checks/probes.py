@@ -10,12 +10,12 @@ import json
 import re
 import shlex
 from collections.abc import Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any
 from urllib.parse import urlsplit
 
-from aihub.errors import HubError
+from aihub import parallel
+from aihub.errors import HubError, TaskFailed
 
 from .shell import Shell, Shells
 
@@ -81,26 +81,20 @@ class Round:
     """One round of connects from many machines at the same time."""
 
     def __init__(self, shells: Shells, places: Mapping[str, Sequence[Place]]) -> None:
-        def ask(name: str) -> dict[Place, str] | Exception:
-            try:
-                return connect(shells.shell(name), places[name])
-            except (HubError, AssertionError) as error:
-                return error  # that machine's claims fail with it; the others' are still judged
-
-        with ThreadPoolExecutor(max(1, len(places))) as pool:
-            self._found = dict(zip(places, pool.map(ask, places), strict=True))
+        # A machine that could not try fails its own claims; the others' are still judged.
+        self._found = parallel.on_each(places, lambda name: connect(shells.shell(name), places[name]))
 
     def of(self, name: str) -> dict[Place, str]:
         """What one machine got. Raises what kept it from trying."""
         found = self._found[name]
-        if isinstance(found, Exception):
+        if isinstance(found, HubError):
             raise found
         return found
 
     def reached(self, name: str) -> set[Place]:
         """The places that answered one machine; none when it could not try."""
         found = self._found[name]
-        return set() if isinstance(found, Exception) else {p for p, answer in found.items() if answer == OPEN}
+        return set() if isinstance(found, HubError) else {p for p, answer in found.items() if answer == OPEN}
 
 
 def through_proxy(shell: Shell, proxy: Place, url: str) -> int:
@@ -140,5 +134,5 @@ def _ask(shell: Shell, program: str, question: object) -> Any:
     output = shell.run(f"python3 -c {shlex.quote(program)} {shlex.quote(json.dumps(question))}")
     if output.code != 0:
         last = output.stderr.decode(errors="replace").strip().splitlines()[-1:]
-        raise AssertionError(f"the probe on {shell.alias} failed: {''.join(last)}")
+        raise TaskFailed(f"the probe failed: {''.join(last)}", where=shell.alias)
     return json.loads(output.stdout)

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
 
+from aihub import parallel
 from aihub.plan import Change, Plan, require_agreed
 from aihub.screen import Progress
 from aihub.secrets import agent, enrol, rotation, store
@@ -53,8 +53,7 @@ def apply(run: Run, agreed: Plan, guests: Sequence[str], progress: Progress) -> 
             enrol.enrol(run.hub, run.state, known, name)
         agent.wait(run.state, name, {path: now[path] for path in agent.paths(run.hub, name)})
 
-    with ThreadPoolExecutor(len(names)) as pool:
-        list(pool.map(one, names))
+    parallel.for_all(names, one)
 
 
 def _newer(run: Run, names: Sequence[str], now: dict[str, int]) -> list[Change]:

@@ -7,13 +7,12 @@ import secrets
 import sys
 import tempfile
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from functools import cache
 from pathlib import Path
 from typing import Any
 
-from aihub import process, ssh
+from aihub import parallel, process, ssh
 from aihub.errors import HubError, TaskFailed
 from aihub.model.resolved import Hub, SecretRef
 from aihub.names import secret_folder
@@ -138,14 +137,7 @@ class Scans:
     """Scans of several machines side by side, begun at once; each is asked for by its name."""
 
     def __init__(self, machines: Mapping[str, Callable[[], Found]]) -> None:
-        def one(scan: Callable[[], Found]) -> Found | HubError:
-            try:
-                return scan()
-            except HubError as error:
-                return error
-
-        with ThreadPoolExecutor(max(1, len(machines))) as pool:
-            self._found = dict(zip(machines, pool.map(one, machines.values()), strict=True))
+        self._found = parallel.on_each(machines, lambda name: machines[name]())
 
     def of(self, machine: str) -> Found:
         """What was found there. Raises what kept the scan from looking."""

@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import json
 from collections.abc import Collection, Mapping
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
-from functools import cache
+from functools import cache, partial
 from pathlib import Path
 from typing import Any
 
-from aihub import ssh
+from aihub import parallel, ssh
 from aihub.errors import HubError, TaskFailed
 from aihub.model.resolved import Hub
 from aihub.names import secret_folder
@@ -23,7 +22,6 @@ from .compare import configuration_changes, secret_changes
 __all__ = ["Actual", "ask", "plan", "read", "secret_paths", "undelivered"]
 
 _RUN = "import sys; exec(sys.stdin.buffer.read(int(sys.argv[1])))"
-_PARALLEL = 16
 
 
 @dataclass(frozen=True)
@@ -57,11 +55,8 @@ def ask(state: State, guest: str, request: Mapping[str, Any], timeout: float = 6
 
 def read(hub: Hub, state: State, guests: Collection[str] | None = None) -> dict[str, Actual]:
     """The actual state of guests (default: all), in parallel."""
-    names = list(hub.guests if guests is None else guests)
-    if not names:
-        return {}
-    with ThreadPoolExecutor(min(len(names), _PARALLEL)) as pool:
-        return dict(zip(names, pool.map(lambda name: _read_one(hub, state, name), names), strict=True))
+    answers = parallel.on_each(hub.guests if guests is None else guests, partial(_read_one, hub, state))
+    return {n: Actual(n, error=str(a)) if isinstance(a, HubError) else a for n, a in answers.items()}
 
 
 def plan(
@@ -99,7 +94,5 @@ def _read_one(hub: Hub, state: State, name: str) -> Actual:
         # Before the first convergence there may be no Python: nothing is managed there yet.
         if "python3: not found" in error.what or "python3: command not found" in error.what:
             return Actual(name)
-        return Actual(name, error=str(error))
-    except HubError as error:
-        return Actual(name, error=str(error))
+        raise
     return Actual(name, "", answer["manifest"], answer["actual"], answer["secrets"], answer["agent"])

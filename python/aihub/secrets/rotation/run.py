@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from typing import TypeVar
 
+from aihub import parallel
 from aihub.errors import Conflict, HubError
 from aihub.model.resolved import Certificate, Pair, SecretRef
 from aihub.services.secrets import Secrets
@@ -17,8 +16,6 @@ from aihub.state.directory import State
 from . import catalog, journal, leaves, logins, pairs, sshkey, values
 from .catalog import Rotatable
 from .reach import Flight, Reach, Say
-
-T = TypeVar("T")
 
 # In this order, one after the other: each of them is a way on which the others are done.
 LAST = ("login", "operator", "token", "key")
@@ -69,9 +66,11 @@ def rotate(reach: Reach, chosen: Sequence[Rotatable], say: Say = lambda name, te
     for job in jobs:
         if job.item.kind not in LAST:
             groups.setdefault(job.item.guest, []).append(job)
-    _parallel(groups.items(), lambda group: _on_guest(reach, *group, say))
+    parallel.for_all(groups, lambda guest: _on_guest(reach, guest, groups[guest], say))
+    by_name = {job.item.name: job for job in jobs}
     for kind in LAST:
-        _parallel([job for job in jobs if job.item.kind == kind], lambda job: _alone(reach, job, say))
+        names = [name for name, job in by_name.items() if job.item.kind == kind]
+        parallel.for_all(names, lambda name: _alone(reach, by_name[name], say))
     return [job.outcome for job in jobs]
 
 
@@ -181,10 +180,3 @@ def _collected(jobs: Sequence[_Job]) -> Iterator[None]:
     except HubError as error:
         for job in jobs:
             job.outcome.error = job.outcome.error or error
-
-
-def _parallel(items: Iterable[T], work: Callable[[T], None]) -> None:
-    every = list(items)
-    if every:
-        with ThreadPoolExecutor(len(every)) as pool:
-            list(pool.map(work, every))

@@ -8,10 +8,9 @@ from __future__ import annotations
 
 import shlex
 from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
-from aihub import crashpoint, process, ssh
+from aihub import crashpoint, parallel, process, ssh
 from aihub.errors import HubError, PreconditionFailed
 from aihub.guests import ansible as guests
 from aihub.model.resolved import Hub
@@ -37,8 +36,8 @@ def rotate(hub: Hub, state: State, target: str, say: Say = lambda _subject, _tex
     fresh = _next(state)
     if fresh.exists() or not pending(state):
         _make(state)
-        _everywhere(aliases, lambda alias: _let_in(state, alias, say))
-        _everywhere(aliases, lambda alias: _prove(state, alias))
+        parallel.for_all(aliases, lambda alias: _let_in(state, alias, say))
+        parallel.for_all(aliases, lambda alias: _prove(state, alias))
         _keep_former(state)
         _take(fresh, state.key)
     if _public(fresh).exists():
@@ -128,11 +127,6 @@ def _require_refused(state: State, alias: str, files: Sequence[str]) -> None:
     former = shlex.quote(_former(state).read_text().split()[1])
     if ssh.run(state, alias, f"cat {' '.join(files)} 2>/dev/null | grep -cF {former} || :").stdout.strip() != b"0":
         raise HubError("the old key is still let in", where=alias, hint="aihub secrets rotate controller/ssh")
-
-
-def _everywhere(aliases: Sequence[str], work: Callable[[str], None]) -> None:
-    with ThreadPoolExecutor(len(aliases)) as pool:
-        list(pool.map(work, aliases))
 
 
 def _next(state: State) -> Path:

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime
 from typing import Any
 
-from aihub import report
+from aihub import parallel, report
 from aihub.secrets import agent, enrol, kits, rotation
 from aihub.secrets.rotation import ages, catalog
 from aihub.vault import client as vaults
@@ -68,14 +67,8 @@ def rows(run: Run, says: dict[str, agent.Status] | None = None) -> list[report.S
 def _agents(run: Run) -> dict[str, agent.Status]:
     """What every agent says; why, for a guest that does not answer."""
 
-    def ask(guest: str) -> agent.Status:
-        try:
-            return agent.status(run.state, guest)
-        except HubError as error:
-            return agent.Status(guest, error=str(error))
-
-    with ThreadPoolExecutor(max(1, len(run.hub.agents))) as pool:
-        return dict(zip(run.hub.agents, pool.map(ask, run.hub.agents), strict=True))
+    says = parallel.on_each(run.hub.agents, lambda guest: agent.status(run.state, guest))
+    return {g: agent.Status(g, error=str(found)) if isinstance(found, HubError) else found for g, found in says.items()}
 
 
 def _login(one: enrol.Login, says: agent.Status) -> Fact:

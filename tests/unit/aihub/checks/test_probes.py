@@ -10,6 +10,7 @@ import pytest
 from aihub.checks import probes
 from aihub.checks.probes import Place
 from aihub.checks.shell import Shell
+from aihub.errors import TaskFailed
 
 
 @pytest.fixture
@@ -56,8 +57,9 @@ def test_a_proxy_is_asked_for_a_tunnel_and_its_status_is_the_answer(shell: Shell
 
 
 def test_a_probe_that_fails_says_where_and_why(shell: Shell) -> None:
-    with pytest.raises(AssertionError, match="the probe on db failed: ConnectionRefusedError"):
+    with pytest.raises(TaskFailed, match="the probe failed: ConnectionRefusedError") as raised:
         probes.through_proxy(shell, Place("127.0.0.1", 1), "https://example.com/")
+    assert raised.value.where == "db"
 
 
 def test_a_name_that_does_not_resolve_has_no_address(shell: Shell) -> None:
