@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 import os
-import socket
 from collections.abc import Callable
 from contextlib import ExitStack
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, cast
 
-from aihub import paths, process, ssh
-from aihub.errors import PreconditionFailed, Unreachable
+from aihub import paths, ssh
+from aihub.errors import PreconditionFailed
 from aihub.model.resolved import Hub
 from aihub.state.directory import State
 
@@ -111,19 +110,16 @@ class Context:
         """A port on this machine's loopback that leads to `address:port` as the guest sees it."""
         place = f"{address}:{port}"
         if (guest, place) not in self._ports:
-            self.shells.shell(guest).run("true")  # the forward rides on the shared connection: it must be up
-            self._ports[guest, place] = self._listen(guest, place)
+            self._ports[guest, place] = self._ends.enter_context(ssh.forward_tcp(self.state, guest, place))
         return self._ports[guest, place]
 
     def docker(self, guest: str) -> docker.DockerClient:
         """Docker of a guest, read over its forwarded socket."""
         if guest not in self._dockers:
-            from aihub import ssh
             from aihub.guests import containers
 
-            socket_path = self.state.control / f"check-{guest[:20]}-{os.getpid()}"
-            self._ends.enter_context(ssh.forward(self.state, guest, socket_path, "/var/run/docker.sock"))
-            self._dockers[guest] = containers.connect(socket_path)
+            path = self._ends.enter_context(ssh.forward(self.state, guest, "/var/run/docker.sock"))
+            self._dockers[guest] = containers.connect(path)
         return self._dockers[guest]
 
     def close(self) -> None:
@@ -131,27 +127,6 @@ class Context:
         for client in self._dockers.values():
             client.close()
         self._ends.close()
-
-    def _listen(self, guest: str, place: str) -> int:
-        problem = ""
-        for _ in range(3):  # somebody may take the free port before ssh does
-            port = _free_port()
-            spec = f"127.0.0.1:{port}:{place}"
-            made = process.run(ssh.argv(self.state, guest, "-O", "forward", "-L", spec), check=False, timeout=30)
-            if made.returncode == 0:
-                self._ends.callback(self._cancel, guest, spec)
-                return port
-            problem = made.stderr.decode(errors="replace").strip()
-        raise Unreachable(f"no forward to {place}: {problem}", where=guest)
-
-    def _cancel(self, guest: str, spec: str) -> None:
-        process.run(ssh.argv(self.state, guest, "-O", "cancel", "-L", spec), check=False, timeout=30)
-
-
-def _free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 def redactor(values: set[str]) -> Callable[[str], str]:

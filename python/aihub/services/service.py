@@ -10,8 +10,6 @@ containers or files of the guest. Where others log in, it can also replace a pas
 from __future__ import annotations
 
 import importlib.util
-import os
-import shutil
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
@@ -196,19 +194,16 @@ def _chosen(hub: Hub, names: Sequence[str]) -> list[str]:
 @contextmanager
 def opened(hub: Hub, state: State, secrets: Secrets, instance: Instance) -> Iterator[Service]:
     """A running instance, reached through its guest's ssh."""
-    folder = state.control / f"service-{instance.guest.vmid}-{instance.stack.name[:12]}-{os.getpid()}"
     main = instance.stack.main_port
     if main is None:
         raise HubError("it has a reconcile.py and gives no port", where=f"stacks/{instance.stack.name}/stack.yml")
-    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
     remote = f"{instance.guest.address}:{main}"
     guest = instance.guest.name
     with ExitStack() as stack:
-        stack.callback(shutil.rmtree, folder, ignore_errors=True)
         port = 0
         if getattr(reconciler(instance.stack.name), "TCP", False):
             port = stack.enter_context(ssh.forward_tcp(state, guest, remote))
-        socket = stack.enter_context(ssh.forward(state, guest, folder / "socket", remote))
+        socket = stack.enter_context(ssh.forward(state, guest, remote))
         yield Service(hub, instance, secrets, state.ca, socket, port)
 
 

@@ -58,7 +58,7 @@ def write(hub: Hub, state: State, via: Via) -> None:
     """Writes the ssh_config of a hub on one target, and makes what it points to."""
     state.make()
     _refuse_unquotable(state)
-    _make_control(state.control)
+    make_control(state.control)
     ensure_key(state)
     if not state.known_hosts.exists():
         state.known_hosts.touch(mode=0o600)
@@ -258,7 +258,8 @@ def _refuse_unquotable(state: State) -> None:
             )
 
 
-def _make_control(path: Path) -> None:
+def make_control(path: Path) -> None:
+    """Makes the directory of control sockets. Raises Conflict for one that others could write to."""
     path.mkdir(mode=0o700, parents=True, exist_ok=True)
     found = path.lstat()
     if not stat.S_ISDIR(found.st_mode) or found.st_uid != os.geteuid() or found.st_mode & 0o077:

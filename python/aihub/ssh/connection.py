@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import itertools
+import os
 import shlex
 import socket
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -16,6 +18,7 @@ from . import config
 
 _OWN_FAILURE = 255  # ssh's exit code when not the remote command but ssh itself failed
 _PORT_TRIES = 3  # somebody may take a free port before ssh does
+_sockets = itertools.count()
 
 
 def run(
@@ -46,19 +49,17 @@ def run(
 
 
 @contextmanager
-def forward(state: State, alias: str, local_socket: Path, remote: str) -> Iterator[Path]:
-    """A local unix socket that leads to a remote socket (`/path`) or to `HOST:PORT` as the guest sees it."""
-    if len(str(local_socket)) > config.SOCKET_PATH_LIMIT:
-        raise PreconditionFailed(f"{local_socket}: too long for the path of a socket", where=alias)
-    run(state, alias, "true", timeout=30)  # brings the shared connection up, with its errors explained
-    spec = f"{local_socket}:{remote}"
-    _control(state, alias, "forward", "-L", spec)
+def forward(state: State, alias: str, remote: str) -> Iterator[Path]:
+    """A unix socket of our own that leads to a remote socket (`/path`) or to `HOST:PORT` as the guest sees it."""
+    local = state.control / f".{os.getpid()}-{next(_sockets)}"  # no alias begins with a dot
+    if len(str(local)) > config.SOCKET_PATH_LIMIT:
+        raise PreconditionFailed(f"{local}: too long for the path of a socket", where=alias)
+    config.make_control(state.control)
     try:
-        yield local_socket
+        with _forwarded(state, alias, lambda: str(local), remote):
+            yield local
     finally:
-        # The connection may be gone by now, and the listener with it.
-        _control(state, alias, "cancel", "-L", spec, check=False)
-        local_socket.unlink(missing_ok=True)
+        local.unlink(missing_ok=True)
 
 
 @contextmanager
@@ -67,16 +68,24 @@ def forward_tcp(state: State, alias: str, remote: str) -> Iterator[int]:
 
     Every local user can connect to it, so only for what a socket can't serve and a login protects.
     """
-    run(state, alias, "true", timeout=30)
-    for attempt in range(_PORT_TRIES):
-        port = _free_port()
-        spec = f"127.0.0.1:{port}:{remote}"
-        if _control(state, alias, "forward", "-L", spec, check=attempt == _PORT_TRIES - 1):
+    with _forwarded(state, alias, lambda: f"127.0.0.1:{_free_port()}", remote, _PORT_TRIES) as local:
+        yield int(local.partition(":")[2])
+
+
+@contextmanager
+def _forwarded(state: State, alias: str, local: Callable[[], str], remote: str, tries: int = 1) -> Iterator[str]:
+    """Listens at what `local` names, which is asked anew for each try, and gives the one that it got."""
+    run(state, alias, "true", timeout=30)  # brings the shared connection up, with its errors explained
+    for left in reversed(range(tries)):
+        listener = local()
+        spec = f"{listener}:{remote}"
+        if _control(state, alias, "forward", "-L", spec, check="" if left else f"forward to {remote}"):
             break
     try:
-        yield port
+        yield listener
     finally:
-        _control(state, alias, "cancel", "-L", spec, check=False)
+        # The connection may be gone by now, and the listener with it.
+        _control(state, alias, "cancel", "-L", spec)
 
 
 def _free_port() -> int:
@@ -89,7 +98,7 @@ def close(state: State, alias: str) -> None:
     """Ends the shared connection to one alias, if there is one."""
     directory = config.control_directory(state)
     if directory and (directory / alias).exists():
-        _control(state, alias, "exit", check=False)
+        _control(state, alias, "exit")
         (directory / alias).unlink(missing_ok=True)
 
 
@@ -99,15 +108,15 @@ def close_all(state: State) -> None:
         close(state, alias)
 
 
-def _control(state: State, alias: str, order: str, *options: str, check: bool = True) -> bool:
-    """Gives the shared connection an order; whether it was followed."""
+def _control(state: State, alias: str, order: str, *options: str, check: str = "") -> bool:
+    """Gives the shared connection an order; whether it was followed. Where not, raises that `check` is lacking."""
     result = process.run(config.argv(state, alias, "-O", order, *options), check=False, timeout=30)
     if check and result.returncode != 0:
-        raise _explain(alias, result.stderr.decode(errors="replace").strip())
+        raise _explain(alias, result.stderr.decode(errors="replace").strip(), check)
     return result.returncode == 0
 
 
-def _explain(alias: str, text: str) -> HubError:
+def _explain(alias: str, text: str, lacking: str = "ssh") -> HubError:
     last = text.splitlines()[-1] if text else "ssh failed without a word"
     if "Host key verification failed" in text or "HOST IDENTIFICATION HAS CHANGED" in text:
         return Conflict(
@@ -118,4 +127,4 @@ def _explain(alias: str, text: str) -> HubError:
     if "Permission denied" in text:
         hint = "aihub trust" if alias == config.NODE else "aihub up"
         return PreconditionFailed(f"our key is not accepted: {last}", where=alias, hint=hint)
-    return Unreachable(f"no ssh: {last}", where=alias)
+    return Unreachable(f"no {lacking}: {last}", where=alias)

@@ -7,9 +7,7 @@ Test hook: AIHUB_CRASH_AT (see crashpoint.py) kills this process at its N-th wri
 
 from __future__ import annotations
 
-import itertools
 import json
-import os
 import ssl
 import threading
 import time
@@ -38,7 +36,6 @@ PORT = 8200
 TRIES = 5
 PAUSE = 0.1  # seconds before the second try, doubled for each further one
 SETTLING = 5.0  # seconds that a server may need after it was unsealed
-_sockets = itertools.count()
 
 
 class Vault(KeyValue, Access, Engines):
@@ -220,9 +217,7 @@ def connected(hub: Hub, state: State) -> Iterator[Vault]:
     if hub.vault is None:
         raise PreconditionFailed("this hub has no vault", where=hub.path, hint="put the stack vault on a guest")
     guest = hub.vault.guest
-    state.control.mkdir(mode=0o700, parents=True, exist_ok=True)
-    path = state.control / f"vault-{os.getpid()}-{next(_sockets)}"
-    with ssh.forward(state, guest.name, path, f"{guest.address}:{PORT}") as socket:
+    with ssh.forward(state, guest.name, f"{guest.address}:{PORT}") as socket:
         vault = Vault(socket, guest.fqdn, state.ca)
         try:
             yield vault

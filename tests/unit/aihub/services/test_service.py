@@ -44,11 +44,9 @@ class Fake:
 
     steps: list[Step]
     applied: list[Step] = field(default_factory=list)
-    sockets: list[Path] = field(default_factory=list)
     ports: list[int] = field(default_factory=list)
 
     def read(self, service: Service) -> Any:
-        self.sockets.append(service.socket)
         self.ports.append(service.port)
         return {}
 
@@ -62,13 +60,12 @@ class Fake:
 
 @pytest.fixture
 def forwards(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> list[tuple[str, str]]:
-    monkeypatch.setenv("XDG_RUNTIME_DIR", str(tmp_path))
     asked: list[tuple[str, str]] = []
 
     @contextmanager
-    def forward(state: State, alias: str, socket: Path, remote: str) -> Iterator[Path]:
+    def forward(state: State, alias: str, remote: str) -> Iterator[Path]:
         asked.append((alias, remote))
-        yield socket
+        yield tmp_path / "socket"
 
     @contextmanager
     def forward_tcp(state: State, alias: str, remote: str) -> Iterator[int]:
@@ -208,13 +205,6 @@ def test_a_silent_instance_stops_no_other_and_is_told_at_the_end(
         services.apply(hub, State(tmp_path), Store(), ["postgres@db", "redis@cache"], agree, lambda *words: None)
     assert raised.value.where == "postgres@db"
     assert len(fake.applied) == 1
-
-
-def test_the_socket_s_directory_is_gone_afterwards(hub: Hub, fake: Fake, forwards: Any, tmp_path: Path) -> None:
-    services.plan(hub, State(tmp_path), Store(), ["postgres@db"])
-    (socket,) = fake.sockets
-    assert socket.parent.name.startswith("service-110-postgres-")
-    assert not socket.parent.exists()
 
 
 def test_a_port_of_the_loopback_is_opened_only_for_who_needs_one(

@@ -70,11 +70,31 @@ def test_a_failing_command_may_be_asked_for(says, state):
     assert ssh.run(state, "db", ["false"], check=False).returncode == 3
 
 
-def test_a_socket_path_too_long_is_told_before_anything_is_asked(state, tmp_path):
-    with (
-        pytest.raises(PreconditionFailed, match="too long"),
-        ssh.forward(state, "db", tmp_path / ("s" * 120), "/x"),
-    ):
+def test_a_socket_path_too_long_is_told_before_anything_is_asked(state, tmp_path, monkeypatch):
+    monkeypatch.setenv("XDG_RUNTIME_DIR", str(tmp_path / ("s" * 120)))
+    with pytest.raises(PreconditionFailed, match="too long"), ssh.forward(state, "db", "/x"):
+        pass
+
+
+def test_a_forwarded_socket_is_one_of_our_own_and_is_taken_back(says, state, tmp_path, monkeypatch):
+    monkeypatch.setenv("XDG_RUNTIME_DIR", str(tmp_path))
+    seen = says(0)
+    with ssh.forward(state, "db", "10.10.10.11:8200") as one, ssh.forward(state, "db", "10.10.10.11:8200") as other:
+        assert seen.read_text().splitlines()[-4:-1] == ["forward", "-L", f"{other}:10.10.10.11:8200"]
+        assert one != other
+        assert one.parent == other.parent == state.control
+        assert state.control.stat().st_mode & 0o777 == 0o700
+        one.touch()  # as ssh does
+    assert seen.read_text().splitlines()[-4:-1] == ["cancel", "-L", f"{one}:10.10.10.11:8200"]
+    assert list(state.control.iterdir()) == []
+
+
+def test_no_socket_is_made_where_others_may_write(says, state, tmp_path, monkeypatch):
+    monkeypatch.setenv("XDG_RUNTIME_DIR", str(tmp_path))
+    state.control.mkdir(mode=0o777)
+    state.control.chmod(0o777)
+    says(0)
+    with pytest.raises(Conflict, match="0700"), ssh.forward(state, "db", "/x"):
         pass
 
 
@@ -89,7 +109,11 @@ def test_a_forwarded_port_is_the_loopbacks_and_is_taken_back(says, state):
     assert seen.read_text().splitlines()[-4:-1] == ["cancel", "-L", f"127.0.0.1:{port}:10.10.10.11:5432"]
 
 
-def test_a_port_that_ssh_can_not_forward_is_told(says, state):
+def test_a_port_that_ssh_can_not_forward_is_told(says, state, monkeypatch):
+    monkeypatch.setattr(ssh, "run", lambda *_, **__: None)  # ssh itself works
     says(255, "Could not request local forwarding")
-    with pytest.raises(Unreachable), ssh.forward_tcp(state, "db", "10.10.10.11:5432"):
+    with (
+        pytest.raises(Unreachable, match=r"no forward to 10\.10\.10\.11:5432: Could not request"),
+        ssh.forward_tcp(state, "db", "10.10.10.11:5432"),
+    ):
         pass
