@@ -16,7 +16,7 @@ AIHUB = ROOT / "python" / "aihub"
 
 # From the ground up: a module imports only from the rungs below its own, and from its own rung.
 LADDER = [
-    {"errors", "names", "paths", "options", "crashpoint", "parallel", "process"},
+    {"errors", "names", "paths", "options", "crashpoint", "capture", "parallel", "process"},
     {"model"},
     {"reading"},
     {"state"},
@@ -46,6 +46,7 @@ DOORS = {
     "testinfra": {"checks/shell.py", "checks/fixtures.py", "checks/context.py"},
     "subprocess": {
         "process.py",
+        "capture.py",
         "verbs/check.py",
         "verbs/test.py",
         "verbs/bench.py",

@@ -1,4 +1,4 @@
-"""The one way in: configuration, keys and pins, and commands and forwards over the shared connections."""
+"""The one way in: configuration, keys and pins, and commands, programs and forwards over the shared connections."""
 
 from .config import (
     NODE,
@@ -17,13 +17,16 @@ from .config import (
     write,
 )
 from .connection import close, close_all, forward, forward_tcp, run
+from .programs import answer, ask
 
 __all__ = [
     "NODE",
     "Lab",
     "Pve",
     "aliases",
+    "answer",
     "argv",
+    "ask",
     "close",
     "close_all",
     "ensure_key",

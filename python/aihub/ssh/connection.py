@@ -29,6 +29,7 @@ def run(
     stdin: bytes = b"",
     timeout: float = 120,
     check: bool = True,
+    most: int = process.MOST,
 ) -> process.Result:
     """Runs a command on a guest or the node: a list is quoted, a text is given to the remote shell as it is.
 
@@ -36,7 +37,8 @@ def run(
     """
     text = command if isinstance(command, str) else shlex.join(command)
     try:
-        result = process.run([*config.argv(state, alias, "-T"), "--", text], stdin=stdin, timeout=timeout, check=False)
+        command = [*config.argv(state, alias, "-T"), "--", text]
+        result = process.run(command, stdin=stdin, timeout=timeout, check=False, most=most)
     except TaskFailed as error:
         raise Unreachable(error.what, where=alias, hint=error.hint) from error
     if result.returncode == _OWN_FAILURE:

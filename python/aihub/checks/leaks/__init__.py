@@ -8,12 +8,11 @@ import sys
 import tempfile
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from functools import cache
 from pathlib import Path
 from typing import Any
 
 from aihub import parallel, process, ssh
-from aihub.errors import HubError, TaskFailed
+from aihub.errors import HubError
 from aihub.model.resolved import Hub, SecretRef
 from aihub.names import secret_folder
 from aihub.paths import ROOT
@@ -28,7 +27,7 @@ CONTROLLER = "controller"
 LABS = Path("/var/lib/pvelab")
 TOKEN, KEY, LOGIN = "node/token", "controller/ssh", "controller/login"
 
-_RUN = "import sys; exec(sys.stdin.buffer.read(int(sys.argv[1])))"
+_PROGRAM = Path(__file__).with_name("on_guest.py")
 _CLOCKS = 60.0  # seconds that two machines' clocks may differ
 _TIME_LIMIT = {False: 300.0, True: 3600.0}
 _LARGEST = 64 << 20
@@ -128,9 +127,9 @@ def controller(state: State, known: Known, *, lab: str = "", deep: bool = False)
     media = ("processes", "files", *(("git",) if (ROOT / ".git").exists() else ()))
     request = compose(known, allowed, media, deep)
     request |= {"roots": roots, "skip": skip, "checkout": str(ROOT)}
-    program = [sys.executable, "-I", str(_program_file()), request["marker"]]
+    program = [sys.executable, "-I", str(_PROGRAM), request["marker"]]
     done = process.run(program, stdin=json.dumps(request).encode(), timeout=_TIME_LIMIT[deep])
-    return _found(CONTROLLER, done.stdout)
+    return _found(CONTROLLER, ssh.answer(CONTROLLER, done.stdout))
 
 
 class Scans:
@@ -196,22 +195,10 @@ def _root(path: Path, since: float = 0.0, *, mine: bool = False) -> dict[str, An
     return {"path": str(path), "since": max(since, 0.0), "mine": mine}
 
 
-@cache
-def _program_file() -> Path:
-    return Path(__file__).parent / "on_guest.py"
-
-
 def _there(state: State, alias: str, request: Mapping[str, Any], deep: bool) -> Found:
-    program = _program_file().read_bytes()
-    command = ["python3", "-c", _RUN, str(len(program)), request["marker"]]
-    done = ssh.run(state, alias, command, stdin=program + json.dumps(request).encode(), timeout=_TIME_LIMIT[deep])
-    return _found(alias, done.stdout)
+    return _found(alias, ssh.ask(state, alias, _PROGRAM, request, request["marker"], timeout=_TIME_LIMIT[deep]))
 
 
-def _found(machine: str, output: bytes) -> Found:
-    try:
-        told = json.loads(output)
-    except ValueError as error:
-        raise TaskFailed("the scan did not answer in JSON", where=machine) from error
+def _found(machine: str, told: Mapping[str, Any]) -> Found:
     hits = tuple(Hit(*hit) for hit in told["hits"])
     return Found(machine, hits, told["seen"], tuple(told["blind"]), float(told["seconds"]))

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
-from functools import cache, partial
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +20,7 @@ from .compare import configuration_changes, secret_changes
 
 __all__ = ["Actual", "ask", "plan", "read", "secret_paths", "undelivered"]
 
-_RUN = "import sys; exec(sys.stdin.buffer.read(int(sys.argv[1])))"
+_PROGRAM = Path(__file__).with_name("on_guest.py")
 
 
 @dataclass(frozen=True)
@@ -36,21 +35,9 @@ class Actual:
     agent: Mapping[str, Any] | None = None  # its status.json
 
 
-@cache
-def _program() -> bytes:
-    return (Path(__file__).parent / "on_guest.py").read_bytes()
-
-
 def ask(state: State, guest: str, request: Mapping[str, Any], timeout: float = 60) -> dict[str, Any]:
-    """Runs our program on a guest with a request; both travel over stdin."""
-    program = _program()
-    command = ["python3", "-c", _RUN, str(len(program))]
-    result = ssh.run(state, guest, command, stdin=program + json.dumps(request).encode(), timeout=timeout)
-    try:
-        found: dict[str, Any] = json.loads(result.stdout)
-    except ValueError as error:
-        raise TaskFailed("the answer is not JSON: does a login script print something?", where=guest) from error
-    return found
+    """Runs the probe's program on a guest."""
+    return ssh.ask(state, guest, _PROGRAM, request, timeout=timeout)
 
 
 def read(hub: Hub, state: State, guests: Collection[str] | None = None) -> dict[str, Actual]:

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from aihub import paths
 from aihub.guests.probe import on_guest
 
 ME = f"{os.geteuid()}:{os.getegid()}"
@@ -141,7 +142,7 @@ def test_a_file_that_an_entry_no_longer_has_is_removed(manifest: Path, tmp_path:
 def test_it_runs_from_stdin_as_it_does_on_a_guest() -> None:
     program = Path(on_guest.__file__).read_bytes()
     assert program.isascii()
-    command = [sys.executable, "-c", "import sys; exec(sys.stdin.buffer.read(int(sys.argv[1])))", str(len(program))]
+    command = [sys.executable, "-c", (paths.ROOT / "python/aihub/ssh/from_stdin.py").read_text(), str(len(program))]
     request = json.dumps({"action": "place", "wanted": []}).encode()
     result = subprocess.run(command, input=program + request, capture_output=True, check=True)
     assert json.loads(result.stdout) == {"changed": []}

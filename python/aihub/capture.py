@@ -1,0 +1,80 @@
+"""What a program says, up to a limit, for `process`: what a guest or a tool answers may not fill our memory."""
+
+from __future__ import annotations
+
+import os
+import select
+import selectors
+import subprocess
+import time
+from collections.abc import Sequence
+from typing import IO, Any, cast
+
+_READ = 1 << 16
+
+
+class TooMuch(Exception):
+    """The program said more than was to be taken."""
+
+
+def run(
+    argv: Sequence[str], *, stdin: bytes, timeout: float | None, most: int, **more: Any
+) -> subprocess.CompletedProcess[bytes]:
+    """As subprocess.run with captured output, of which each stream may have `most` bytes; `more` is for Popen.
+
+    Raises TooMuch, and what subprocess.run raises; the program has ended then.
+    """
+    end = None if timeout is None else time.monotonic() + timeout
+    pipe = subprocess.PIPE
+    with subprocess.Popen(argv, stdin=pipe, stdout=pipe, stderr=pipe, **more) as child:
+        try:
+            out, err = _converse(child, stdin, end, most)
+            child.wait(_left(end))
+        except BaseException:
+            child.kill()
+            raise
+    return subprocess.CompletedProcess(argv, child.returncode, out, err)
+
+
+def _converse(child: subprocess.Popen[bytes], stdin: bytes, end: float | None, most: int) -> tuple[bytes, bytes]:
+    """Gives the input and takes both streams to their end."""
+    giving, *taking = (cast(IO[bytes], stream) for stream in (child.stdin, child.stdout, child.stderr))
+    kept, rest = {stream: bytearray() for stream in taking}, memoryview(stdin)
+    with selectors.DefaultSelector() as selector:
+        selector.register(giving, selectors.EVENT_WRITE)
+        for stream in taking:
+            selector.register(stream, selectors.EVENT_READ)
+        while selector.get_map():
+            ready = selector.select(_left(end))
+            if end is not None and time.monotonic() > end:
+                raise subprocess.TimeoutExpired(child.args, 0)
+            for stream in (cast(IO[bytes], key.fileobj) for key, _ in ready):
+                if stream is giving:
+                    rest = _give(stream, rest)
+                    over = not rest
+                else:
+                    over = _take(stream, kept[stream], most)
+                if over:
+                    selector.unregister(stream)
+                    stream.close()
+    out, err = (bytes(kept[stream]) for stream in taking)
+    return out, err
+
+
+def _give(stream: IO[bytes], rest: memoryview) -> memoryview:
+    try:
+        return rest[os.write(stream.fileno(), rest[: select.PIPE_BUF]) :]
+    except BrokenPipeError:  # it needs no more
+        return rest[:0]
+
+
+def _take(stream: IO[bytes], kept: bytearray, most: int) -> bool:
+    data = os.read(stream.fileno(), _READ)
+    kept += data
+    if len(kept) > most:
+        raise TooMuch
+    return not data
+
+
+def _left(end: float | None) -> float | None:
+    return None if end is None else max(0.0, end - time.monotonic())

@@ -1,0 +1,88 @@
+"""A program that runs on a guest: what travels how, and what an answer may be; ssh runs it on this machine."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from aihub import ssh
+from aihub.errors import TaskFailed, Unreachable
+from aihub.ssh import programs
+from aihub.state.directory import State
+
+SSH = """#!/bin/sh
+for last; do :; done
+printf '%s' "$last" > "$SEEN"
+exec sh -c "$last"
+"""
+ECHO = """
+import json, sys
+request = json.loads(sys.stdin.buffer.read())
+json.dump({"asked": request, "arguments": sys.argv[2:]}, sys.stdout)
+"""
+
+
+@pytest.fixture
+def state(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> State:
+    (tmp_path / "ssh").write_text(SSH)
+    (tmp_path / "ssh").chmod(0o755)
+    monkeypatch.setenv("PATH", f"{tmp_path}:/usr/bin:/bin")
+    monkeypatch.setenv("SEEN", str(tmp_path / "seen"))
+    return State(tmp_path / "state")
+
+
+@pytest.fixture
+def program(tmp_path: Path):
+    def write(text: str) -> Path:
+        programs._text.cache_clear()
+        path = tmp_path / "program.py"
+        path.write_text(text)
+        return path
+
+    return write
+
+
+def test_program_and_request_travel_over_stdin_only(state: State, program, tmp_path: Path) -> None:
+    request = {"value": "secret \N{SNOWMAN}", "many": list(range(5000))}
+    answer = ssh.ask(state, "db", program(ECHO), request, "marker")
+    assert answer == {"asked": request, "arguments": ["marker"]}
+    command = (tmp_path / "seen").read_text()
+    assert "secret" not in command and "json" not in command
+    assert command.endswith(" marker")
+
+
+@pytest.mark.parametrize(
+    ("text", "match"),
+    [
+        ("print('Welcome!\\n{}')", "not JSON"),
+        ("print('[' * 100000)", "not JSON"),
+        ("print('[1]')", "no JSON object"),
+        ("print('')", "not JSON"),
+        ("import sys; sys.exit('it broke')", "it broke"),
+    ],
+)
+def test_any_other_answer_is_that_guests_error(state: State, program, text: str, match: str) -> None:
+    with pytest.raises(TaskFailed, match=match) as raised:
+        ssh.ask(state, "db", program(text), {})
+    assert raised.value.where == "db"
+
+
+def test_an_answer_is_bounded_in_bytes_and_time(state: State, program, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(programs, "_MOST", 1 << 20)
+    with pytest.raises(Unreachable, match="said more than 1 MiB") as raised:
+        ssh.ask(state, "db", program("print('{\"x\": \"' + 'x' * (2 << 20) + '\"}')"), {})
+    assert raised.value.where == "db"
+    with pytest.raises(Unreachable, match="did not end within 1 s"):
+        ssh.ask(state, "db", program("import time; time.sleep(30)"), {}, timeout=0.6)
+
+
+def test_the_way_over_stdin_is_written_once() -> None:
+    """Ansible sends the same program by itself, and takes the text from the same file."""
+    root = Path(programs.__file__).parents[3]
+    found = [
+        path.relative_to(root)
+        for folder in ("python", "playbooks", "roles", "tests")
+        for path in (root / folder).rglob("*")
+        if path.suffix in (".py", ".yml") and b"exec(sys.stdin" + b".buffer" in path.read_bytes()
+    ]
+    assert found == [Path("python/aihub/ssh/from_stdin.py")]
