@@ -18,7 +18,7 @@ from .resolved import (
 from .stack import Stack
 
 LOGIN_DAYS = 90
-"""The longest age of a login's password."""
+"""The longest age of what somebody logs in with: passwords, secret-ids, tokens and keys alike."""
 LOGIN_LENGTH = 40
 
 

@@ -217,6 +217,12 @@ class Hub:
         return next((i for i in self.instances if i.stack.name == EGRESS), None)
 
     @cached_property
+    def way_out(self) -> tuple[IPv4Address, int] | None:
+        """Address and port of that proxy."""
+        port = self.egress.stack.main_port if self.egress else None
+        return (self.egress.guest.address, port) if self.egress and port else None
+
+    @cached_property
     def vault(self) -> Instance | None:
         """The vault; None where the hub has neither secrets nor certificates."""
         return next((i for i in self.instances if i.stack.name == VAULT), None)

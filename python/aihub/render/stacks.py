@@ -81,11 +81,9 @@ def secret_files(hub: Hub, instance: Instance) -> list[str]:
 
 def proxy(hub: Hub, guest: Guest) -> str:
     """The egress proxy's address for a guest whose zone has no way out; empty for the others."""
-    egress = hub.egress
-    if guest.internet or egress is None:
+    if guest.internet or hub.way_out is None:
         return ""
-    port = next((p.port for key, p in egress.stack.gives.items() if key == "proxy"), 3128)
-    return f"http://{egress.guest.address}:{port}"
+    return "http://{}:{}".format(*hub.way_out)
 
 
 def no_proxy(hub: Hub) -> str:

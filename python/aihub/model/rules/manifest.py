@@ -54,6 +54,9 @@ def _ports(stack: Stack) -> Iterator[Finding]:
 def _first(stack: Stack) -> Iterator[Finding]:
     if not stack.start_first:
         return
+    if stack.main_port is None:
+        text = "a stack that starts first is the way out for others, and no port of it is given"
+        yield Finding(("start_first",), text, at_key=True)
     for key in ("postgres", "redis", "secrets", "tls", "stacks"):
         if getattr(stack.needs, key):
             text = "a stack that starts first waits for nothing: remove this or start_first"

@@ -17,13 +17,12 @@ from datetime import datetime, timedelta
 from typing import Literal
 
 from aihub.errors import InvalidInput
+from aihub.model.delivery import LOGIN_DAYS
 from aihub.model.resolved import RECONCILE, RECONCILE_ROLE, Certificate, Hub, Pair, SecretRef
 
 Kind = Literal["pair", "value", "certificate", "login", "operator", "token", "key"]
 CONTROLLER, NODE = "controller", "node"
 KEY = f"{CONTROLLER}/ssh"
-OWN_DAYS = 90  # what belongs to no stack
-LOGIN_DAYS = 30  # of an agent's secret-id, which lies on the guest's disk
 EARLY = 2 / 3  # of its life: what ends by itself is replaced before that
 _EFFECTS = {"restart": "restarts {}", "reload": "reloads {}", "none": ""}
 
@@ -91,9 +90,9 @@ def _everything(hub: Hub) -> Iterator[Rotatable]:
     for guest in hub.agents:
         yield Rotatable(f"{guest}/login", "login", guest, LOGIN_DAYS)
     if hub.vault is not None:
-        yield Rotatable(f"{CONTROLLER}/login", "operator", "", OWN_DAYS)
-    yield Rotatable(f"{NODE}/token", "token", "", OWN_DAYS)
-    yield Rotatable(KEY, "key", "", OWN_DAYS)
+        yield Rotatable(f"{CONTROLLER}/login", "operator", "", LOGIN_DAYS)
+    yield Rotatable(f"{NODE}/token", "token", "", LOGIN_DAYS)
+    yield Rotatable(KEY, "key", "", LOGIN_DAYS)
 
 
 def _pair(hub: Hub, pair: Pair) -> Rotatable:

@@ -7,13 +7,15 @@ import os
 import subprocess
 import sys
 from dataclasses import replace
-from ipaddress import IPv4Network
+from ipaddress import IPv4Address, IPv4Network
 from pathlib import Path
 
 import pytest
 from aihub import paths, render
 from aihub.errors import PreconditionFailed
+from aihub.model import derive
 from aihub.model.resolved import Hub
+from aihub.model.stack import Port
 from aihub.reading import load
 from aihub.render import variables
 from aihub.state.directory import State
@@ -73,6 +75,19 @@ def test_guests_without_a_way_out_use_the_egress_proxy(hub: Hub, state: State) -
     assert found["private-ai"]["base_proxy"] == "http://10.10.10.12:3128"
     assert found["db"]["base_proxy"] == ""
     assert "10.10.20.0/24" in found["private-ai"]["docker_no_proxy"]
+
+
+def test_the_way_out_has_one_port_whatever_it_is_called(hub: Hub, state: State) -> None:
+    """What guests are told, what the walls let through and what the checks try is the same."""
+    assert hub.egress
+    gives = {key: Port.model_validate({"port": port}) for key, port in (("metrics", 9100), ("squid", 3129))}
+    stack = hub.egress.stack.model_copy(update={"gives": gives})
+    instances = tuple(replace(i, stack=stack) if i == hub.egress else i for i in hub.instances)
+    other = replace(hub, instances=instances, flows=derive.flows(hub.file, instances))
+    assert render.hostvars(other, state, "lab")["private-ai"]["base_proxy"] == "http://10.10.10.12:3129"
+    flows = [flow for flow in other.flows if flow.source == "10.10.20.0/24" and flow.destination == "10.10.10.12"]
+    assert {flow.port for flow in flows if "listed hosts" in flow.why} == {3129}
+    assert other.way_out == (IPv4Address("10.10.10.12"), 3129)
 
 
 def test_the_kernel_of_a_lab_vm_is_not_its_own(hub: Hub, state: State) -> None:

@@ -6,6 +6,7 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 from aihub.errors import InvalidInput
+from aihub.model.delivery import LOGIN_DAYS
 from aihub.model.resolved import Hub
 from aihub.paths import ROOT
 from aihub.reading import load
@@ -36,6 +37,8 @@ def test_everything_has_one_name_and_says_what_it_disturbs(hub: Hub) -> None:
     assert (found["postgres@db/reconcile"].effect, found["postgres@db/reconcile"].guest) == ("", "db")
     assert found["notes@private-ai/api_key"].days == 30
     assert found["notes@private-ai/tls"].days == 13  # two thirds of twenty
+    logins = {one.days for one in found.values() if one.kind not in ("value", "certificate")}
+    assert logins == {LOGIN_DAYS}  # passwords, secret-ids, the token and the key: one longest age
 
 
 def test_a_name_an_owner_or_all_of_it_can_be_asked_for(hub: Hub) -> None:
