@@ -51,6 +51,7 @@ def apply(run: Run, agreed: Plan) -> None:
         return
     if run.images:
         run.images.await_systems()
+    run.may_write()
     px, allowed = run.proxmox(), run.options.allow_destroy
     with run.screen.progress("guests") as progress:
         provision.recover(px, run.hub, run.journal, progress)

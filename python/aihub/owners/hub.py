@@ -107,6 +107,7 @@ def apply_insides(run: Run) -> None:
         if run.hub.vault:
             vault.place_listener(run)
             work.stacks([run.hub.vault])
+            run.may_write()
             vault.apply(run, agreed, progress)
             secrets.apply(run, agreed, outside, progress)
         work.machines(inside)
