@@ -30,6 +30,7 @@ __all__ = ["CreatedGuest", "apply", "contacted", "down", "down_plan", "plan", "p
 
 WORKERS = 8
 PATIENCE = 10.0  # seconds that Ctrl-C waits for what runs
+NOTICE = 0.2  # seconds; a Ctrl-C that comes just before a wait is noticed only when the wait ends
 
 
 @dataclass(frozen=True)
@@ -223,7 +224,8 @@ def _crew(site: Site, jobs: list[Callable[[], None]]) -> None:
         for thread in threads:
             thread.start()
         for thread in threads:
-            thread.join()
+            while thread.is_alive():
+                thread.join(NOTICE)
     except KeyboardInterrupt:
         site.stop.set()
         limit = time.monotonic() + PATIENCE
