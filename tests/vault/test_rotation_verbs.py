@@ -31,6 +31,7 @@ def command(world: World, driver: Driver, monkeypatch: pytest.MonkeyPatch, tmp_p
     (tmp_path / "small-lab-none").symlink_to(world.facts.state.directory)
     monkeypatch.setattr(load, "load", lambda *_, **__: world.hub)
     monkeypatch.setattr(rotate, "REACH", ())
+    monkeypatch.setattr(rotate, "take_lease", lambda run: None)
     monkeypatch.setattr(status, "find_target", lambda run: None)
 
     @contextmanager
