@@ -91,14 +91,15 @@ def require_agreed(agreed: Plan, now: Iterable[Change]) -> None:
     More is: a deletion, a loss of data, a stop or restart, anything as root on the node, and any subject or part of
     one that the plan did not name.
     """
-    if more := [change for change in now if _adds(agreed, change)]:
+    if more := [change for change in now if adds(agreed, change)]:
         names = ", ".join(dict.fromkeys(change.subject for change in more))
         lines = "\n".join(f"{change.subject}: {change.action}: {change.summary}" for change in more)
         text = f"more is to be done than was agreed: somebody changed {names} since the plan was made\n{lines}"
         raise Conflict(text, hint="aihub plan")
 
 
-def _adds(agreed: Plan, change: Change) -> bool:
+def adds(agreed: Plan, change: Change) -> bool:
+    """Whether a change is more than was agreed to."""
     said = [c for c in agreed.changes if c.owner == change.owner and c.subject == change.subject]
     covered = any(c.later and _within(change.subject, c.subject) for c in agreed.changes)
     if change.data_at_risk:

@@ -1,42 +1,47 @@
-"""`python -m metal`: pyinfra's own command line, with one connection made fast and refusals told in JSON."""
+"""`python -m metal NODE`: an order on standard input, its answer on standard output, both JSON; nothing else there."""
 
 from __future__ import annotations
 
-import json
-import socket
+import argparse
 import sys
-from typing import Any
+from pathlib import Path
 
-from . import refusal
+from gevent import monkey  # type: ignore[import-untyped]
 
+from .exchange import Answer, Order
 
-def main() -> None:
-    """Runs pyinfra; a refusal ends with its own exit code, and JSON on stdout."""
-    from pyinfra_cli.main import main as pyinfra  # type: ignore[import-untyped]
-
-    _send_at_once()
-    try:
-        pyinfra()
-    except SystemExit:
-        if refusal.last:
-            print(json.dumps(refusal.last[0].as_json()))  # noqa: T201  (the program's output)
-            sys.exit(refusal.EXIT[refusal.last[0].kind])
-        raise
+DONE, FAILED, REFUSED = 0, 1, {"precondition": 4, "conflict": 6}
 
 
-def _send_at_once() -> None:
-    # paramiko leaves Nagle's algorithm on: against delayed acknowledgements every command then takes 40 ms.
-    import paramiko
+def main() -> int:
+    """Carries the order out. The exit code is for people: all that it says is in the answer."""
+    options = _options()
+    order = Order.read(sys.stdin.read())
+    # Before anything else is imported: pyinfra waits for several things at once.
+    monkey.patch_all()
+    from .node import PyinfraNode, prepare
+    from .run import carry_out
 
-    original = paramiko.Transport.__init__
+    prepare()
+    answer = carry_out(order, PyinfraNode(options.node, options.ssh_config, options.known_hosts), dry=options.dry)
+    sys.stdout.write(answer.as_json())
+    return _code(answer)
 
-    def patched(self: paramiko.Transport, *args: Any, **more: Any) -> None:
-        original(self, *args, **more)
-        if isinstance(self.sock, socket.socket):
-            self.sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
 
-    paramiko.Transport.__init__ = patched  # type: ignore[method-assign]
+def _options() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(prog="metal", description=__doc__)
+    parser.add_argument("node", help="its name in the ssh_config")
+    parser.add_argument("--dry", action="store_true", help="change nothing")
+    parser.add_argument("--ssh-config", type=Path, required=True)
+    parser.add_argument("--known-hosts", type=Path, required=True)
+    return parser.parse_args()
+
+
+def _code(answer: Answer) -> int:
+    if answer.refused:
+        return REFUSED[answer.refused.kind]
+    return FAILED if answer.failed else DONE
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())

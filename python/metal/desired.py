@@ -1,9 +1,9 @@
-"""What a node should be like for a hub: the one input of metal, written as JSON by the controller."""
+"""What a node should be like for a hub."""
 
 from __future__ import annotations
 
-import json
-from dataclasses import asdict, dataclass, field
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from ipaddress import ip_address, ip_network
 from typing import Any
 
@@ -115,14 +115,9 @@ class Desired:
         first = ip_address(address.partition("/")[0])
         return next((z for z in self.zones if first in ip_network(z.subnet)), None)
 
-    def as_json(self) -> str:
-        """The JSON that `from_json` reads."""
-        return json.dumps(asdict(self), indent=1) + "\n"
 
-
-def from_json(text: str) -> Desired:
-    """Reads what `as_json` wrote."""
-    data: dict[str, Any] = json.loads(text)
+def from_data(data: Mapping[str, Any]) -> Desired:
+    """The desired state from its `asdict`. Raises ValueError for another version."""
     if data.get("version") != 1:
         raise ValueError(f"desired node state of version {data.get('version')}; this metal reads version 1")
     parts = {

@@ -54,10 +54,10 @@ def reload(desired: Desired, actual: Actual) -> Step:
     changed = [z.bridge for z in desired.zones if _bridge(desired, z, configured.get(z.bridge)).commands]
     stale = [n for n in _ours(desired, actual) - wanted.keys() if not actual.ports.get(n)]
     if not (missing or changed or stale or _pending(actual)):
-        return Step("network of the node")
+        return Step("interfaces", "interfaces")
     waits = [_wait(f"ip -4 -o addr show dev {name} 2>/dev/null | grep -qF {cidr}") for name, cidr in wanted.items()]
     differences = tuple((name, "not there", wanted[name]) for name in missing) or (_PENDING,)
-    return Step("network of the node", "configure", differences, (_reload(desired), *waits))
+    return Step("interfaces", "interfaces", "configure", differences, (_reload(desired), *waits))
 
 
 def removal(desired: Desired, actual: Actual) -> list[Step]:
@@ -75,7 +75,7 @@ def removal(desired: Desired, actual: Actual) -> list[Step]:
     gone = [_wait(f"! ip link show dev {name} >/dev/null 2>&1") for name in names]
     return [
         *(_delete(desired, name) for name in names),
-        Step("network of the node", "configure", (_PENDING,), (_reload(desired), *gone)),
+        Step("interfaces", "interfaces", "configure", (_PENDING,), (_reload(desired), *gone)),
     ]
 
 
@@ -85,7 +85,7 @@ def _bridge(desired: Desired, zone: Zone, entry: dict[str, Any] | None) -> Step:
     subject = f"bridge {zone.bridge}"
     if entry is None:
         made = command("pvesh", "create", path, "--iface", zone.bridge, *options)
-        return Step(subject, "create", (("address", "none", zone.cidr),), (made,))
+        return Step("bridge", subject, "create", (("address", "none", zone.cidr),), (made,))
     actual = {
         "type": str(entry.get("type", "")),
         "address": str(entry.get("cidr", "none")),
@@ -95,12 +95,12 @@ def _bridge(desired: Desired, zone: Zone, entry: dict[str, Any] | None) -> Step:
     wanted = {"type": "bridge", "address": zone.cidr, "autostart": "1", "ports": "none"}
     differences = tuple((key, actual[key], wanted[key]) for key in wanted if actual[key] != wanted[key])
     commands = (command("pvesh", "set", f"{path}/{zone.bridge}", *options),) if differences else ()
-    return Step(subject, "update", differences, commands)
+    return Step("bridge", subject, "update", differences, commands, restart=True)
 
 
 def _delete(desired: Desired, name: str) -> Step:
     done = command("pvesh", "delete", f"/nodes/{desired.node}/network/{name}")
-    return Step(f"bridge {name}", "delete", (), (done,))
+    return Step("bridge", f"bridge {name}", "delete", (), (done,), restart=True)
 
 
 def _reload(desired: Desired) -> str:

@@ -52,37 +52,37 @@ def removal(desired: Desired, actual: Actual) -> list[Step]:
     if _find(actual, "users", "userid", desired.user):
         # Proxmox drops a user's tokens and rights with it.
         done = command("pvesh", "delete", user_path(desired.hub))
-        steps.append(Step(f"user {desired.user}", "delete", (), (done,)))
+        steps.append(Step("user", f"user {desired.user}", "delete", (), (done,)))
     for role in ROLES:
         if _find(actual, "roles", "roleid", role) and not _users_of(desired, actual, role):
             done = command("pvesh", "delete", f"/access/roles/{role}")
-            steps.append(Step(f"role {role}", "delete", (), (done,)))
+            steps.append(Step("role", f"role {role}", "delete", (), (done,)))
     if _find(actual, "pools", "poolid", desired.pool):
         done = command("pvesh", "delete", "/pools", "--poolid", desired.pool)
-        steps.append(Step(f"pool {desired.pool}", "delete", (), (done,)))
+        steps.append(Step("pool", f"pool {desired.pool}", "delete", (), (done,)))
     return steps
 
 
 def _pool(desired: Desired, actual: Actual) -> Step:
     subject = f"pool {desired.pool}"
     if _find(actual, "pools", "poolid", desired.pool):
-        return Step(subject)
+        return Step("pool", subject)
     made = command("pvesh", "create", "/pools", "--poolid", desired.pool, "--comment", desired.marker)
-    return Step(subject, "create", (), (made,))
+    return Step("pool", subject, "create", (), (made,))
 
 
 def _role(actual: Actual, role: str, wanted: tuple[str, ...]) -> Step:
     entry = _find(actual, "roles", "roleid", role)
-    privileges = ",".join(wanted)
+    subject, privileges = f"role {role}", ",".join(wanted)
     if entry is None:
         made = command("pvesh", "create", "/access/roles", "--roleid", role, "--privs", privileges)
-        return Step(f"role {role}", "create", (("privileges", "none", " ".join(wanted)),), (made,))
+        return Step("role", subject, "create", (("privileges", "none", " ".join(wanted)),), (made,))
     found = _privileges(entry)
     if found == set(wanted):
-        return Step(f"role {role}")
+        return Step("role", subject)
     differences = (("privileges", " ".join(sorted(found)), " ".join(wanted)),)
     made = command("pvesh", "set", f"/access/roles/{role}", "--privs", privileges)
-    return Step(f"role {role}", "update", differences, (made,))
+    return Step("role", subject, "update", differences, (made,))
 
 
 def _user(desired: Desired, actual: Actual) -> Step:
@@ -90,14 +90,14 @@ def _user(desired: Desired, actual: Actual) -> Step:
     subject, path = f"user {desired.user}", user_path(desired.hub)
     if entry is None:
         made = command("pvesh", "create", "/access/users", "--userid", desired.user, "--comment", desired.marker)
-        return Step(subject, "create", (), (made,))
+        return Step("user", subject, "create", (), (made,))
     differences = []
     if not int(entry.get("enable", 1)):
         differences.append(("enabled", "no", "yes"))
     if int(entry.get("expire", 0) or 0):
         differences.append(("expires", str(entry["expire"]), "never"))
     commands = (command("pvesh", "set", path, "--enable", "1", "--expire", "0"),) if differences else ()
-    return Step(subject, "update", tuple(differences), commands)
+    return Step("user", subject, "update", tuple(differences), commands)
 
 
 def _token(desired: Desired, actual: Actual) -> Step:
@@ -106,7 +106,7 @@ def _token(desired: Desired, actual: Actual) -> Step:
     if found is None:
         # Nobody sees this value: the controller renews it, as it does wherever this step has something to do.
         made = command("pvesh", "create", path, "--privsep", "1", "--comment", desired.marker) + " >/dev/null"
-        return Step(subject, "create", (("separated privileges", "none", "yes"),), (made,))
+        return Step("token", subject, "create", (("separated privileges", "none", "yes"),), (made,))
     differences, commands = [], []
     if not int(found.get("privsep", 1)):
         differences.append(("separated privileges", "no", "yes"))
@@ -114,7 +114,7 @@ def _token(desired: Desired, actual: Actual) -> Step:
     if not desired.kept or str(found.get("comment", "")).strip() != desired.token_comment:
         differences.append(("value", "not the one kept here", "renewed"))
         commands.append(":")
-    return Step(subject, "update", tuple(differences), tuple(commands))
+    return Step("token", subject, "update", tuple(differences), tuple(commands))
 
 
 def token(desired: Desired, actual: Actual) -> dict[str, Any] | None:
@@ -134,7 +134,8 @@ def _rights(desired: Desired, actual: Actual) -> Step:
     calls = [_acl(grant, [who], "--delete", "1") for who, grant in extra]
     # A call takes about a second on a real node: user and token share one.
     calls += [_acl(g, [who for who, grant in lacking if grant == g]) for g in sorted({g for _, g in lacking})]
-    return Step("rights", "configure", tuple(differences), (" && ".join(calls),) if calls else ())
+    commands = (" && ".join(calls),) if calls else ()
+    return Step("rights", f"rights of {desired.user}", "configure", tuple(differences), commands)
 
 
 def _acl(grant: Grant, holders: list[str], *more: str) -> str:

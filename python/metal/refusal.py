@@ -1,10 +1,8 @@
-"""Why metal will not touch a node; told to the controller by exit code and JSON."""
+"""Why metal will not touch a node."""
 
 from __future__ import annotations
 
 from typing import Literal
-
-EXIT = {"precondition": 4, "conflict": 6}
 
 
 class Refused(Exception):
@@ -15,10 +13,3 @@ class Refused(Exception):
         self.kind = kind
         self.what = what
         self.hint = hint
-
-    def as_json(self) -> dict[str, dict[str, str]]:
-        """What the controller reads instead of a plan."""
-        return {"refused": {"kind": self.kind, "what": self.what, "hint": self.hint}}
-
-
-last: list[Refused] = []  # pyinfra turns every exception of a deploy into its own text: kept here for the exit

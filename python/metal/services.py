@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Sequence
 from ipaddress import ip_address
 from pathlib import Path
 
@@ -11,7 +12,7 @@ from aihub.names import NODE_FOLDER, Layout, unit_file
 from .actual import PACKAGES, Actual
 from .desired import Desired
 from .refusal import Refused
-from .steps import Step, Upload, command
+from .steps import Kind, Step, Upload, command
 from .texts import render
 
 Differences = list[tuple[str, str, str]]
@@ -22,7 +23,7 @@ def packages(desired: Desired, actual: Actual) -> Step:
     """The Debian packages; unbound's own service stays off, since ours listens on the gateways only."""
     missing = [name for name in PACKAGES if name not in actual.packages]
     if not missing:
-        return Step("packages")
+        return Step("packages", "packages")
     install = "DEBIAN_FRONTEND=noninteractive apt-get install -y --no-install-recommends " + " ".join(missing)
     commands = ["apt-get update", install]
     if "unbound" in missing:
@@ -30,7 +31,7 @@ def packages(desired: Desired, actual: Actual) -> Step:
             f"systemctl mask --runtime unbound.service && {install}"
             " && systemctl disable unbound.service && systemctl unmask --runtime unbound.service"
         )
-    return Step("packages", "create", (("installed", "no", " ".join(missing)),), tuple(commands))
+    return Step("packages", "packages", "create", (("installed", "no", " ".join(missing)),), tuple(commands))
 
 
 def forwarding(desired: Desired, actual: Actual) -> Step:
@@ -39,7 +40,7 @@ def forwarding(desired: Desired, actual: Actual) -> Step:
     upload, differences = _file(actual, layout.sysctl, render("sysctl.conf.j2", desired))
     if actual.values["ip_forward"] != "1":
         differences.append(("ip_forward", actual.values["ip_forward"], "1"))
-    return _step("routing", differences, [*upload, command("sysctl", "-q", "-p", layout.sysctl)])
+    return _step("routing", "routing", differences, [*upload, command("sysctl", "-q", "-p", layout.sysctl)])
 
 
 def walls(desired: Desired, actual: Actual) -> Step:
@@ -52,7 +53,8 @@ def walls(desired: Desired, actual: Actual) -> Step:
         differences.append(("loaded rules", "not those of the file", "those of the file"))
     # Checked before it replaces anything: a rule that this kernel cannot hold leaves the old walls standing.
     commands = [f"mkdir -p {layout.folder}", *rules, *unit, f"nft -c -f {layout.walls}"]
-    return _step("walls", [*differences, *_running(actual, layout.walls_unit)], [*commands, *_start(layout.walls_unit)])
+    commands += _start(layout.walls_unit)  # nft takes the file in one transaction: nothing is without walls meanwhile
+    return _step("walls", "walls", [*differences, *_running(actual, layout.walls_unit)], commands)
 
 
 def dns(desired: Desired, actual: Actual) -> Step:
@@ -61,7 +63,8 @@ def dns(desired: Desired, actual: Actual) -> Step:
     config, differences = _file(actual, layout.dns, render("unbound.conf.j2", desired, _upstream(desired, actual)))
     unit, more = _unit_file(actual, layout.dns_unit, render("dns.service.j2", desired))
     differences += [*more, *_running(actual, layout.dns_unit), *_stale(actual, layout.dns_unit, layout.dns)]
-    return _step("DNS", differences, [*config, *unit, *_start(layout.dns_unit)])
+    commands = [*config, *unit, *_start(layout.dns_unit)]
+    return _step("dns", "DNS", differences, commands, restart=_runs(actual, layout.dns_unit))
 
 
 def time(desired: Desired, actual: Actual) -> Step:
@@ -82,7 +85,8 @@ def time(desired: Desired, actual: Actual) -> Step:
         *_running(actual, "chrony.service"),
         *_stale(actual, "chrony.service", layout.chrony, layout.chrony_override),
     ]
-    return _step("time", differences, [*commands, *_start("chrony.service")])
+    commands += _start("chrony.service")
+    return _step("time", "time", differences, commands, restart=_runs(actual, "chrony.service"))
 
 
 def unseal(desired: Desired, actual: Actual) -> Step:
@@ -100,15 +104,17 @@ def unseal(desired: Desired, actual: Actual) -> Step:
     if layout.shares in actual.files:
         differences += [d for d in _running(actual, layout.unseal_unit) if d[0] == layout.unseal_unit]
         differences += _stale(actual, layout.unseal_unit, layout.unseal, layout.authority, layout.shares)
-    return _step("unsealing", differences, [*program, *authority, *unit, *_start(layout.unseal_unit)])
+    commands = [*program, *authority, *unit, *_start(layout.unseal_unit)]
+    return _step("unsealing", "unsealing", differences, commands, restart=_runs(actual, layout.unseal_unit))
 
 
 def _no_unseal(actual: Actual, layout: Layout) -> Step:
     present = [p for p in _unseal_files(layout) if p in actual.files]
     if not present:
-        return Step("unsealing")
+        return Step("unsealing", "unsealing")
     stop = f"systemctl disable --now {layout.unseal_unit} 2>/dev/null || :"
-    return Step("unsealing", "delete", (), (stop, command("rm", "-f", *present), "systemctl daemon-reload"))
+    commands = (stop, command("rm", "-f", *present), "systemctl daemon-reload")
+    return Step("unsealing", "unsealing", "delete", (), commands, restart=_runs(actual, layout.unseal_unit))
 
 
 def _unseal_files(layout: Layout) -> tuple[str, ...]:
@@ -120,28 +126,31 @@ def removal(desired: Desired, actual: Actual) -> list[Step]:
     layout = Layout(desired.hub)
     without = _no_unseal(actual, layout)
     found = [without] if without.commands else []
-    for subject, unit, files in (
-        ("DNS", layout.dns_unit, [layout.dns]),
-        ("walls", layout.walls_unit, [layout.walls]),
-    ):
-        paths = [p for p in (*files, unit_file(unit)) if p in actual.files]
-        if paths:
+    table = f"nft delete table inet {desired.table} 2>/dev/null || :"
+    services: tuple[tuple[Kind, str, str, str, tuple[str, ...]], ...] = (
+        ("dns", "DNS", layout.dns_unit, layout.dns, ()),
+        ("walls", "walls", layout.walls_unit, layout.walls, (table,)),
+    )
+    for kind, subject, unit, file, after in services:
+        if paths := [p for p in (file, unit_file(unit)) if p in actual.files]:
             stop = f"systemctl disable --now {unit} 2>/dev/null || :"
-            after = [f"nft delete table inet {desired.table} 2>/dev/null || :"] if subject == "walls" else []
             remove = [command("rm", "-f", *paths), "systemctl daemon-reload"]
-            tidy = [f"rmdir {layout.folder} {NODE_FOLDER} 2>/dev/null || :"]
-            found.append(Step(subject, "delete", (), (stop, *after, *remove, *tidy)))
-    paths = [p for p in (layout.chrony, layout.chrony_override) if p in actual.files]
-    if paths:
-        restart = ["systemctl daemon-reload", "systemctl try-restart chrony.service"]
-        found.append(Step("time", "delete", (), (command("rm", "-f", *paths), *restart)))
+            tidy = f"rmdir {layout.folder} {NODE_FOLDER} 2>/dev/null || :"
+            commands = (stop, *after, *remove, tidy)
+            found.append(Step(kind, subject, "delete", (), commands, restart=_runs(actual, unit)))
+    if paths := [p for p in (layout.chrony, layout.chrony_override) if p in actual.files]:
+        again = ("systemctl daemon-reload", "systemctl try-restart chrony.service")
+        commands = (command("rm", "-f", *paths), *again)
+        found.append(Step("time", "time", "delete", (), commands, restart=_runs(actual, "chrony.service")))
     if layout.sysctl in actual.files:
-        found.append(Step("routing", "delete", (), (command("rm", "-f", layout.sysctl),)))
+        found.append(Step("routing", "routing", "delete", (), (command("rm", "-f", layout.sysctl),)))
     return found
 
 
-def _step(subject: str, differences: Differences, commands: list[str | Upload]) -> Step:
-    return Step(subject, "configure", tuple(differences), tuple(commands) if differences else ())
+def _step(
+    kind: Kind, subject: str, differences: Differences, commands: Sequence[str | Upload], *, restart: bool = False
+) -> Step:
+    return Step(kind, subject, "configure", tuple(differences), tuple(commands) if differences else (), restart)
 
 
 def _file(actual: Actual, path: str, text: str, mode: str = "644") -> tuple[list[str | Upload], Differences]:
@@ -167,11 +176,15 @@ def _running(actual: Actual, unit: str) -> Differences:
     return differences
 
 
+def _runs(actual: Actual, unit: str) -> bool:
+    return actual.units[unit].active == "active"
+
+
 def _stale(actual: Actual, unit: str, *paths: str) -> Differences:
     """A unit that was started before its file was written: a run was killed between the two."""
     since = actual.units[unit].since
     late = [p for p in paths if p in actual.files and actual.files[p].changed > since]
-    return [(unit, "runs with an older file", "restarted")] if late and actual.units[unit].active == "active" else []
+    return [(unit, "runs with an older file", "restarted")] if late and _runs(actual, unit) else []
 
 
 def _start(unit: str) -> list[str]:

@@ -91,12 +91,12 @@ def whole(world: World, rounds: int) -> Measured:
 NODE_DRY_RUN = """
 import json, os
 from pathlib import Path
-from aihub.node import metal
+from aihub import node
 from aihub.reading import load
 from aihub.state.directory import State
 hub = load.load(Path(os.environ["AIHUB_HUB"]), target="lab")
 state = State(Path(os.environ["AIHUB_STATE_DIR"]))
-changes = metal.plan(hub, state, "lab", json.loads(os.environ["BENCH_NAMES"]))
+changes = node.plan(state, node.desired(hub, state, "lab", json.loads(os.environ["BENCH_NAMES"])))
 raise SystemExit(f"{len(changes)} changes pending on the node" if changes else 0)
 """
 

@@ -13,9 +13,13 @@ import subprocess
 from pathlib import Path
 from typing import Any
 
-from aihub import crashpoint, process
+from aihub import crashpoint, names, process
 from aihub.ssh import lease
-from metal.desired import Desired, from_json
+from metal.desired import Desired
+from metal.exchange import Answer, Order, Refusal, Taken, subject
+from metal.refusal import Refused
+from metal.run import refuse_more
+from metal.steps import Step
 from pvelab.backend_none import host_key
 
 from tests.contract.rooted import Root, grant
@@ -46,7 +50,7 @@ class Node:
         if "ssh-keyscan" in text:
             return self._scan(text[-1])
         if "metal" in text:
-            return self._metal(text)
+            return self._metal(text, stdin)
         if text[0] == "ssh":
             return self._ssh(text)
         raise AssertionError(f"no stand-in for {text}")
@@ -83,26 +87,30 @@ class Node:
         data = json.dumps(answer.json().get("data")).encode()
         return subprocess.CompletedProcess([], 0 if answer.ok else 2, data, said.encode())
 
-    def _metal(self, text: list[str]) -> process.Result:
+    def _metal(self, text: list[str], stdin: bytes) -> process.Result:
         """Of all that metal does, the token and its rights."""
-        path = next(t.partition("=")[2] for t in text if t.startswith("desired="))
-        wanted = from_json(Path(path).read_text())
-        have = self.root.call("GET", f"/access/users/{wanted.user}/token/hub")
+        order = Order.read(stdin.decode())
+        wanted = order.desired
+        have = self.root.call("GET", names.token_path(wanted.hub))
         said = have.json()["data"].get("comment", "") if have.ok else None
-        label, changed = f"update token {wanted.token}", False
-        if wanted.removed:
-            label, changed = f"delete token {wanted.token}", have.ok
-        elif said is None or said != wanted.token_comment or not wanted.kept:
-            changed = True
-        if changed and "--dry" not in text:
-            with crashpoint.write(label):
+        step = Step("token", f"token {wanted.token}", "delete" if wanted.removed else "update")
+        changed = have.ok if wanted.removed else said != wanted.token_comment or not wanted.kept
+        if not changed:
+            return _said(Answer().as_json().encode())
+        try:
+            refuse_more(order, [step])
+        except Refused as refused:
+            return _said(Answer(refused=Refusal(refused.kind, refused.what, refused.hint)).as_json().encode())
+        dry = "--dry" in text
+        if not dry:
+            with crashpoint.write(f"{step.action} {step.subject}"):
                 self._token(wanted, there=have.ok)
-        operation = {"names": [label], "hosts_with_change": ["@ssh/node"] if changed else []}
-        done = {"names": [label], "success": ["@ssh/node"]}
-        return _said(json.dumps({"plan": [operation], "results": {"operations": [done]}}).encode() + b"\n")
+        name = subject(step, wanted.node)
+        taken = Taken(step.kind, name, step.action, (), False, "planned" if dry else "done")
+        return _said(Answer((taken,)).as_json().encode())
 
     def _token(self, wanted: Desired, *, there: bool) -> None:
-        path = f"/access/users/{wanted.user}/token/hub"
+        path = names.token_path(wanted.hub)
         if wanted.removed:
             self.root("DELETE", path)
             return

@@ -1,326 +1,157 @@
-"""The node: `metal` planned and applied by a subprocess, the API token, and first contact."""
+"""The node's own part of a plan: `metal` run as a subprocess; it answers in JSON, and nothing else of it is read."""
 
 from __future__ import annotations
 
-import hashlib
-import json
-import os
-import re
 import sys
-import tempfile
-import threading
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import replace
-from pathlib import Path
-from typing import Any, Literal
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import get_args
 
-from metal.desired import Desired, Flow, Record, Vault, Zone
-from metal.steps import parse_label
+from metal.desired import Desired
+from metal.exchange import Allowed, Answer, Failure, Order, Taken
+from metal.steps import Action, Kind
 
-from aihub import names as derived
 from aihub import process, ssh
-from aihub.errors import Conflict, HubError, PreconditionFailed, TaskFailed, Unreachable
+from aihub.errors import Conflict, HubError, PreconditionFailed, TaskFailed
 from aihub.model.resolved import Hub
-from aihub.names import NODE_KEYS, Layout
 from aihub.paths import ROOT
-from aihub.plan import Change, Difference
+from aihub.plan import Change, Difference, Plan, adds
 from aihub.state import statefile
 from aihub.state.directory import State
 
-__all__ = [
-    "apply", "desired", "ensure_token", "forget_dead", "plan", "plan_removal", "remove", "seal_shares", "trust",
-    "trust_lab",
-]  # fmt: skip
+from . import token
 
-IMAGES = "local"  # the storage of OS images
-_DEPLOY = ROOT / "python" / "metal" / "deploy.py"
-_HOST = f"@ssh/{ssh.NODE}"
-_STARTS = "--> Starting operation: "
-_UUID = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
-
-Target = Literal["lab", "pve"]
-Names = Mapping[str, str]
-
-
-def desired(hub: Hub, target: Target, names: Names | None = None, *, removed: bool = False) -> Desired:
-    """What the node should be like; `names` are outside names it answers itself (the lab's registry)."""
-    _refuse_later_kinds(hub)
-    ((node, spec),) = hub.nodes.items()
-    zones = tuple(
-        Zone(name, hub.bridge(name), str(zone.subnet), str(hub.gateway(name)), zone.internet == "outbound")
-        for name, zone in hub.zones.items()
-    )
-    cards = {guest.gpu for guest in hub.guests.values() if guest.gpu} if target == "pve" else set()
-    return Desired(
-        hub=hub.name,
-        hub_id=hub.id,
-        node=node,
-        domain=hub.domain,
-        zones=zones,
-        flows=tuple(Flow(f.source, f.destination, f.port, f.protocol, f.why) for f in hub.flows),
-        records=tuple(Record(guest.name, str(guest.address)) for guest in hub.guests.values()),
-        names=tuple(sorted((names or {}).items())),
-        storages=tuple(sorted({use.use for use in spec.storage.values()})),
-        images=IMAGES,
-        mappings=tuple(sorted(cards)),
-        removed=removed,
-    )
+_WHAT: dict[Kind, str] = {
+    "packages": "Debian packages",
+    "routing": "the kernel forwards between zones",
+    "walls": "nftables rules between zones",
+    "bridge": "network of a zone, with its gateway's address",
+    "interfaces": "the configured network is applied",
+    "dns": "unbound, for the zones",
+    "time": "chrony, for the zones",
+    "unsealing": "a unit that unseals Vault",
+    "pool": "Proxmox pool of the hub's guests",
+    "role": "privileges that the hub's user needs",
+    "user": "Proxmox user of the hub",
+    "token": "API token of the hub",
+    "rights": "access control entries of user and token",
+}
 
 
-def plan(hub: Hub, state: State, target: Target, names: Names | None = None, *, renew: bool = False) -> list[Change]:
+@dataclass(frozen=True)
+class Applied:
+    """What was done to the node, and what became of the API token."""
+
+    changes: tuple[Change, ...]
+    token: token.Fate
+
+    @property
+    def renewed(self) -> bool:
+        """Whether the token has a value that it did not have before."""
+        return self.token in ("renewed", "made")
+
+
+def plan(state: State, wanted: Desired) -> tuple[Change, ...]:
     """What `apply` would do to the node; changes nothing. Raises Conflict for what is not ours."""
-    return _changes(hub, _metal(state, _wanted(hub, state, target, names, renew=renew), dry=True)["plan"])
+    return _changes(_metal(state, Order(wanted), dry=True).steps)
 
 
-def apply(hub: Hub, state: State, target: Target, names: Names | None = None, *, renew: bool = False) -> list[Change]:
-    """Makes the node what the hub needs, and puts the token into `State.token`; returns what was done."""
-    wanted = _wanted(hub, state, target, names, renew=renew)
-    answer = _metal(state, wanted, dry=False)
-    done = _changes(hub, answer["plan"], _succeeded(answer))
-    if any(change.summary == f"token {wanted.token}" for change in done) and ensure_token(hub, state):
-        # Proxmox made the token anew instead of renewing its value: its rights went with the old one.
-        _metal(state, _wanted(hub, state, target, names), dry=False)
-    return done
+def apply(hub: Hub, state: State, wanted: Desired, agreed: Plan) -> Applied:
+    """Makes the node what the hub needs; `State.token` then holds the token.
 
-
-def plan_removal(hub: Hub, state: State, target: Target) -> list[Change]:
-    """What `remove` would do."""
-    return _changes(hub, _metal(state, desired(hub, target, removed=True), dry=True)["plan"])
-
-
-def remove(hub: Hub, state: State, target: Target) -> list[Change]:
-    """Takes everything of this hub off the node: walls, DNS, time, bridges, token, user, roles, pool."""
-    answer = _metal(state, desired(hub, target, removed=True), dry=False)
-    statefile.unlink(state.token)
-    return _changes(hub, answer["plan"], _succeeded(answer))
-
-
-def ensure_token(hub: Hub, state: State) -> bool:
-    """Renews the API token's value into `State.token`; tells whether the token itself had to be made anew.
-
-    Proxmox shows a value once, to whoever makes it: from the node's ssh it goes straight into the file. The token's
-    comment then tells which value was kept, so that a run that dies in between is noticed by the next.
+    Raises Conflict, before anything is changed, when more is needed than was agreed to.
     """
-    path = derived.token_path(hub.name)
-    told = ssh.run(state, ssh.NODE, ["pvesh", "set", path, "--regenerate", "1", "--output-format", "json"], check=False)
-    anew = told.returncode != 0
-    if anew:
-        # Before PVE 9 a value cannot be renewed.
-        ssh.run(state, ssh.NODE, ["pvesh", "delete", path], check=False)
-        options = ["--privsep", "1", "--comment", derived.marker(hub.id), "--output-format", "json"]
-        told = ssh.run(state, ssh.NODE, ["pvesh", "create", path, *options])
-    _keep_token(state, derived.token(hub.name), told.stdout)
-    comment = derived.token_comment(hub.id, _mark(state))
-    ssh.run(state, ssh.NODE, ["pvesh", "set", path, "--comment", comment, "--output-format", "json"])
-    return anew
-
-
-def trust_lab(hub: Hub, state: State, *, netns: str, host_key: str, certificate: Path) -> None:
-    """First contact with a lab, which says by itself what to trust."""
-    ssh.write(hub, state, ssh.Lab(netns))
-    address = ssh.node_address(hub)
-    if ssh.pinned(state, ssh.NODE) != " ".join(host_key.split()[:2]):
-        ssh.close_all(state)  # another lab of the same name: what we knew of the old one is void
-        statefile.unlink(state.token)
-        ssh.pin(state, ssh.NODE, address, host_key)
-    statefile.keep(state.certificate, certificate.read_bytes())
-
-
-def trust(hub: Hub, state: State, confirm: Callable[[str], bool]) -> None:
-    """First contact with a real node by the operator's own ssh: our key goes there, its key is pinned.
-
-    `confirm` is shown the fingerprint of the host key and decides.
-    """
-    ssh.write(hub, state, ssh.Pve())
-    address = ssh.node_address(hub)
-    key = ssh.scan(state, address)
-    if key is None:
-        raise Unreachable(f"no ssh at {address}", where=ssh.NODE, hint="look at nodes.*.address in hub.yml")
-    known = ssh.pinned(state, ssh.NODE)
-    if known and known != key:
-        raise Conflict(
-            f"{address} answers with host key {ssh.fingerprint(key)}, not {ssh.fingerprint(known)}",
-            where=ssh.NODE,
-            hint=f"find out why; then remove its line from {state.known_hosts} and run `aihub trust` again",
-        )
-    if not known and not confirm(f"{address} has host key {ssh.fingerprint(key)}. Is that your node?"):
-        raise PreconditionFailed("the node's host key was not confirmed", where=ssh.NODE)
-    certificate = _introduce(state, address, key)
-    ssh.pin(state, ssh.NODE, address, key)
-    statefile.replace(state.certificate, certificate)
-    statefile.unlink(state.token)  # it may be another machine's by now: the next `aihub up` renews it
-    ssh.run(state, ssh.NODE, "true")  # the proof that our own key opens the door
-
-
-def forget_dead(state: State) -> None:
-    """Removes the requests of runs that were killed."""
-    for path in state.runs.glob("node-*-*.json"):
-        if not Path("/proc", path.name.split("-")[1]).exists():
-            path.unlink(missing_ok=True)
-
-
-def _introduce(state: State, address: str, key: str) -> bytes:
-    """Adds our key on the node with the operator's own ssh; returns the API's certificate."""
-    script = (
-        "set -e; umask 077; mkdir -p /root/.ssh; read -r key; "
-        f'grep -qxF "$key" {NODE_KEYS} 2>/dev/null || printf \'%s\\n\' "$key" >> {NODE_KEYS}; '
-        "cd /etc/pve/local; cat pveproxy-ssl.pem 2>/dev/null || cat pve-ssl.pem"
-    )
-    with tempfile.NamedTemporaryFile("w", dir=state.ssh, suffix=".known") as known:
-        known.write(f"{address} {key}\n")
-        known.flush()
-        options = {"UserKnownHostsFile": known.name, "GlobalKnownHostsFile": "/dev/null"}
-        arguments = [item for k, v in options.items() for item in ("-o", f"{k}={v}")]
-        result = process.run(
-            ["ssh", "-T", "-o", "StrictHostKeyChecking=yes", *arguments, f"root@{address}", script],
-            stdin=ssh.ensure_key(state).encode() + b"\n",
-            check=False,
-            timeout=300,  # a person may have to type a password
-        )
-    if result.returncode != 0 or b"BEGIN CERTIFICATE" not in result.stdout:
-        told = (result.stderr or result.stdout).decode(errors="replace").strip()
-        last = told.splitlines()[-1] if told else "no answer"
-        raise PreconditionFailed(
-            f"your own ssh could not introduce the hub's key: {last}",
-            where=f"root@{address}",
-            hint=f"make `ssh root@{address}` work, then run `aihub trust` again",
-        )
-    return result.stdout
-
-
-def _wanted(hub: Hub, state: State, target: Target, names: Names | None, *, renew: bool = False) -> Desired:
-    wanted = replace(desired(hub, target, names), kept="" if renew else _mark(state))
-    if hub.vault is None or not state.ca.is_file():
-        return wanted
-    guest, port = hub.vault.guest, hub.vault.stack.main_port or 0
-    return replace(wanted, vault=Vault(str(guest.address), port, guest.fqdn, state.ca.read_text()))
-
-
-def seal_shares(hub: Hub, state: State, shares: Sequence[str]) -> None:
-    """The shares that unseal lie on the node, sealed by its TPM2 or else by its host key, and its unit has them.
-
-    They travel over stdin. What lies there is opened and compared first: nothing is written when it is the same.
-    """
-    layout = Layout(hub.name)
-    text = "".join(f"{share}\n" for share in shares).encode()
-    digest = hashlib.sha256(text).hexdigest()
-    present = f"systemd-creds decrypt --name=shares {layout.shares} - 2>/dev/null | sha256sum | cut -c1-64"
-    if ssh.run(state, ssh.NODE, present).stdout.decode().strip() == digest:
-        running = f"systemctl is-active --quiet {layout.unseal_unit} || systemctl restart {layout.unseal_unit}"
-        ssh.run(state, ssh.NODE, running)
-        return
-    fresh = f"{layout.shares}.new"
-    seal = (
-        f"set -e; umask 077; mkdir -p {layout.folder}; rm -f {fresh}; "
-        f"systemd-creds encrypt --name=shares - {fresh} 2>/dev/null; sync {fresh}; mv {fresh} {layout.shares}"
-    )
-    ssh.run(state, ssh.NODE, seal, stdin=text)
-    if ssh.run(state, ssh.NODE, present).stdout.decode().strip() != digest:
-        raise TaskFailed("the node can't open what it has just sealed", where=ssh.NODE, hint="aihub up")
-    ssh.run(state, ssh.NODE, f"systemctl restart {layout.unseal_unit}")
-
-
-def _mark(state: State) -> str:
-    """Which value of the token is kept here; 48 bits of a hash tell nothing about a random UUID of 122."""
-    if not state.token.exists():
-        return ""
-    return hashlib.sha256(b"aihub token " + state.token.read_bytes().strip()).hexdigest()[:12]
-
-
-def _metal(state: State, wanted: Desired, *, dry: bool) -> dict[str, Any]:
-    """Runs metal and returns what pyinfra answered."""
-    request = state.runs / f"node-{os.getpid()}-{threading.get_ident()}.json"
-    request.write_text(wanted.as_json())
+    if wanted.vault and not wanted.vault.authority:
+        raise PreconditionFailed("the hub has no root certificate yet", where=str(state.ca), hint="aihub up")
+    done = _metal(state, Order(wanted, _allowed(agreed)), dry=False).steps
     try:
-        result = _pyinfra(state, request, dry)
-    finally:
-        request.unlink(missing_ok=True)
-    answer = _answer(result.stdout)
-    if refused := answer.get("refused"):
-        kind = Conflict if refused["kind"] == "conflict" else PreconditionFailed
-        raise kind(refused["what"], where=f"node {wanted.node}", hint=refused["hint"])
-    if result.returncode != 0 or not answer.get("plan"):
-        raise _explain(wanted.node, result.stderr.decode(errors="replace"))
-    return answer
+        fate = _settle(hub, state, wanted, done)
+    except PreconditionFailed as error:  # what refuses after a change is no refusal
+        raise TaskFailed(error.what, where=error.where, hint=error.hint) from error
+    return Applied(_changes(done), fate)
 
 
-def _pyinfra(state: State, request: Path, dry: bool) -> process.Result:
-    data = {
-        "desired": request,
-        "ssh_config_file": state.ssh_config,
-        "ssh_known_hosts_file": state.known_hosts,
-        "ssh_strict_host_key_checking": "yes",
-    }
-    options = [item for key, value in data.items() for item in ("--data", f"{key}={value}")]
-    return process.run(
-        [sys.executable, "-m", "metal", _HOST, str(_DEPLOY), "--json", "--dry" if dry else "-y", *options],
-        cwd=state.runs,  # where pyinfra looks for a config.py, and leaves its notes when it breaks
+def _settle(hub: Hub, state: State, wanted: Desired, done: Sequence[Taken]) -> token.Fate:
+    """The token's value lies here after a step on it, and the token has its rights."""
+    step = next((one for one in done if one.kind == "token"), None)
+    if step is None:
+        return "kept"
+    fate = token.renew(hub, state)
+    if fate == "made":
+        grant(state, wanted)
+    return "made" if step.action == "create" else fate
+
+
+def grant(state: State, wanted: Desired) -> None:
+    """Gives a token that was made anew its rights again: they went with the old one. Nothing else is changed."""
+    _metal(state, Order(wanted, only="rights"), dry=False)
+
+
+def remove(state: State, wanted: Desired) -> tuple[Change, ...]:
+    """Takes everything of this hub off the node: walls, DNS, time, bridges, token, user, roles, pool."""
+    done = _metal(state, Order(replace(wanted, removed=True)), dry=False).steps
+    statefile.unlink(state.token)
+    return _changes(done)
+
+
+def _allowed(agreed: Plan) -> tuple[Allowed, ...]:
+    """Every step that an agreed plan has room for, as data: metal looks and acts in one breath."""
+    subjects = dict.fromkeys(change.subject for change in agreed.of("node"))
+    steps = (
+        Change(subject, action, "node", "root@node", "", restart=restart)
+        for subject in subjects
+        for action in get_args(Action)
+        for restart in (False, True)
+    )
+    return tuple(Allowed(step.subject, step.action, step.restart) for step in steps if not adds(agreed, step))
+
+
+def _metal(state: State, order: Order, *, dry: bool) -> Answer:
+    """Runs metal. Raises what it answers instead of having done everything."""
+    where = f"node {order.desired.node}"
+    options = ["--ssh-config", str(state.ssh_config), "--known-hosts", str(state.known_hosts)]
+    result = process.run(
+        [sys.executable, "-m", "metal", ssh.NODE, *options, *(["--dry"] if dry else [])],
+        stdin=order.as_json().encode(),
+        cwd=state.runs,  # Python looks for modules there first: nobody else's may be found
         env={"PYTHONPATH": str(ROOT / "python")},
         timeout=900,
         check=False,
     )
-
-
-def _answer(output: bytes) -> dict[str, Any]:
-    for line in reversed(output.decode(errors="replace").splitlines()):
-        if line.startswith("{"):
-            found: dict[str, Any] = json.loads(line)
-            return found
-    return {}
-
-
-def _explain(node: str, text: str) -> HubError:
-    """What went wrong, out of what pyinfra says on its way: when a step fails, it ends without JSON."""
-    plain = [line for line in re.sub(r"\x1b\[[0-9;]*m", "", text).splitlines() if line.strip()]
-    where = f"node {node}"
-    starts = [n for n, line in enumerate(plain) if line.startswith(_STARTS)]
-    if starts:
-        step = parse_label(plain[starts[-1]].removeprefix(_STARTS).strip())
-        told = [line.strip().removeprefix(f"[{_HOST}]").strip() for line in plain[starts[-1] + 1 :]]
-        reason = "\n".join(line for line in told if not line.startswith(("-->", "Error: executed")))
-        return TaskFailed(f"{step.action} {step.subject} failed\n{reason}", where=where, hint="aihub up")
-    tail = "\n".join(plain[-12:])
-    if any(word in text for word in ("Could not connect", "SSH error", "Authentication error", "host key error")):
-        return Unreachable(f"no ssh to the node\n{tail}", where=where, hint="aihub trust")
-    return TaskFailed(f"metal failed\n{tail}", where=where, hint="aihub plan")
-
-
-def _changes(hub: Hub, operations: list[dict[str, Any]], only: set[str] | None = None) -> list[Change]:
-    node = next(iter(hub.nodes))
-    found = []
-    for operation in operations:
-        (label,) = operation["names"]
-        if label in only if only is not None else operation["hosts_with_change"]:
-            step = parse_label(label)
-            differences = tuple(Difference(*d) for d in step.differences)
-            found.append(Change(node, step.action, "node", "root@node", step.subject, differences))
-    return found
-
-
-def _succeeded(answer: dict[str, Any]) -> set[str]:
-    return {name for op in answer["results"]["operations"] if op["success"] for name in op["names"]}
-
-
-def _keep_token(state: State, name: str, output: bytes) -> None:
     try:
-        value = str(json.loads(output)["value"])
-    except (ValueError, KeyError, TypeError):
-        value = ""
-    if not _UUID.fullmatch(value):
-        raise TaskFailed(f"pvesh did not answer with the value of {name}", where=ssh.NODE, hint="aihub up")
-    statefile.replace(state.token, f"{name}={value}\n".encode())
+        answer = Answer.read(result.stdout.decode())
+    except (ValueError, KeyError, TypeError) as error:
+        tail = "\n".join(result.stderr.decode(errors="replace").strip().splitlines()[-12:])
+        raise TaskFailed(f"metal ended without an answer\n{tail}".rstrip(), where=where, hint="aihub plan") from error
+    if refused := answer.refused:
+        kind = Conflict if refused.kind == "conflict" else PreconditionFailed
+        raise kind(refused.what, where=where, hint=refused.hint)
+    if answer.failed:
+        raise _error(answer, answer.failed, where)
+    return answer
 
 
-def _refuse_later_kinds(hub: Hub) -> None:
-    if len(hub.nodes) != 1:
-        raise PreconditionFailed(
-            f"hub.yml names {len(hub.nodes)} nodes; this version prepares one",
-            where=hub.path,
-            hint="name one node",
+def _error(answer: Answer, failed: Failure, where: str) -> HubError:
+    told = "\n".join(failed.lines)
+    if failed.cause != "command":
+        return ssh.failure(failed.cause, ssh.NODE, f"{failed.step}: {told}" if failed.step else told)
+    if not failed.step:
+        return TaskFailed(f"it could not be read\n{told}", where=where, hint="aihub plan")
+    action = next(step.action for step in answer.steps if step.outcome == "failed")
+    _, _, thing = failed.step.partition(": ")
+    return TaskFailed(f"{action} {thing} failed\n{told}", where=where, hint="aihub up")
+
+
+def _changes(steps: Sequence[Taken]) -> tuple[Change, ...]:
+    return tuple(
+        Change(
+            subject=step.subject,
+            action=step.action,
+            owner="node",
+            identity="root@node",
+            summary=_WHAT[step.kind],
+            differences=tuple(Difference(*d) for d in step.differences),
+            restart=step.restart,
         )
-    if hub.file.network.gateway != "node":
-        raise PreconditionFailed(
-            "network.gateway: external is not prepared by this version",
-            where=hub.path,
-            hint="use `gateway: node`",
-        )
+        for step in steps
+    )

@@ -11,7 +11,6 @@ from aihub import ssh, targets
 from aihub.errors import PreconditionFailed, TaskFailed
 from aihub.guests.probe import Actual as Inside
 from aihub.model.resolved import Hub, Instance
-from aihub.node import metal
 from aihub.options import Options
 from aihub.options import Target as Word
 from aihub.plan import Plan
@@ -152,7 +151,6 @@ def opened(options: Options, verb: str, screen: Screen, *, locked: bool = False)
             state.make()
             stack.enter_context(lock.held(state.lock, verb))
             statefile.tidy(state.journal, state.known_hosts)
-            metal.forget_dead(state)
         yield Run(options, hub, state, targets.chosen(options, hub), screen, stack, verb)
 
 

@@ -5,11 +5,10 @@ from __future__ import annotations
 import time
 from contextlib import suppress
 
-from aihub import ssh
+from aihub import node, ssh
 from aihub.errors import PreconditionFailed, Unreachable
 from aihub.guests.probe import ask
 from aihub.model.resolved import Hub, Instance
-from aihub.node import metal
 from aihub.plan import Change, Plan, require_agreed
 from aihub.screen import Progress
 from aihub.secrets import kits, rotation, store
@@ -172,7 +171,7 @@ def outside(run: Run) -> bringup.Outside:
     """The node, the operator and the guest, as bringing up a store needs them."""
     return bringup.Outside(
         recipients=kits.recipients(run.hub, run.state, run.word),
-        seal=lambda shares: metal.seal_shares(run.hub, run.state, shares),
+        seal=lambda shares: node.seal_shares(run.hub, run.state, shares),
         prove=lambda kit: prove(run, kit),
         wipe=lambda: _wipe(run),
     )

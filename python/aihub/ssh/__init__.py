@@ -16,7 +16,7 @@ from .config import (
     scan_and_pin,
     write,
 )
-from .connection import close, close_all, forward, forward_tcp, run
+from .connection import close, close_all, failure, forward, forward_tcp, run
 from .programs import answer, ask
 
 __all__ = [
@@ -30,6 +30,7 @@ __all__ = [
     "close",
     "close_all",
     "ensure_key",
+    "failure",
     "fingerprint",
     "forget",
     "forward",

@@ -9,6 +9,7 @@ import socket
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Literal
 
 from aihub import process
 from aihub.errors import Conflict, HubError, PreconditionFailed, TaskFailed, Unreachable
@@ -16,6 +17,7 @@ from aihub.state.directory import State
 
 from . import config
 
+Cause = Literal["unreachable", "authentication", "host key"]
 _OWN_FAILURE = 255  # ssh's exit code when not the remote command but ssh itself failed
 _PORT_TRIES = 3  # somebody may take a free port before ssh does
 _sockets = itertools.count()
@@ -118,15 +120,22 @@ def _control(state: State, alias: str, order: str, *options: str, check: str = "
     return result.returncode == 0
 
 
-def _explain(alias: str, text: str, lacking: str = "ssh") -> HubError:
-    last = text.splitlines()[-1] if text else "ssh failed without a word"
-    if "Host key verification failed" in text or "HOST IDENTIFICATION HAS CHANGED" in text:
+def failure(cause: Cause, alias: str, told: str, lacking: str = "ssh") -> HubError:
+    """The error for a connection that did not come about, or ended; `told` is what a program said of it."""
+    if cause == "host key":
         return Conflict(
             "the host key is not the one we pinned, or none is pinned",
             where=alias,
             hint="find out why; then `aihub trust` for the node, or for a guest remove it and run `aihub up`",
         )
-    if "Permission denied" in text:
+    if cause == "authentication":
         hint = "aihub trust" if alias == config.NODE else "aihub up"
-        return PreconditionFailed(f"our key is not accepted: {last}", where=alias, hint=hint)
-    return Unreachable(f"no {lacking}: {last}", where=alias)
+        return PreconditionFailed(f"our key is not accepted: {told}", where=alias, hint=hint)
+    return Unreachable(f"no {lacking}: {told}", where=alias)
+
+
+def _explain(alias: str, text: str, lacking: str = "ssh") -> HubError:
+    last = text.splitlines()[-1] if text else "ssh failed without a word"
+    if "Host key verification failed" in text or "HOST IDENTIFICATION HAS CHANGED" in text:
+        return failure("host key", alias, last)
+    return failure("authentication" if "Permission denied" in text else "unreachable", alias, last, lacking)

@@ -13,10 +13,9 @@ from ipaddress import IPv4Network
 from pathlib import Path
 from typing import Any
 
-from aihub import options, process, render, ssh
+from aihub import node, options, process, render, ssh
 from aihub.errors import InvalidInput, PreconditionFailed, TaskFailed
 from aihub.model.resolved import Guest, Hub
-from aihub.node import metal
 from aihub.plan import Plan
 from aihub.screen import Screen
 from aihub.state import statefile
@@ -191,7 +190,7 @@ class Lab:
         if found.registry_ca:
             statefile.keep(state.directory / render.LAB_CA, Path(found.registry_ca).read_bytes())
         keep_package_hosts(state, found.package_hosts)
-        metal.trust_lab(hub, state, netns=found.netns, host_key=found.node_host_key, certificate=found.certificate)
+        node.trust_lab(hub, state, netns=found.netns, host_key=found.node_host_key, certificate=found.certificate)
 
     def api(self, hub: Hub) -> tuple[str, int]:
         """Where the emulated API answers. Raises PreconditionFailed when the lab does not run."""

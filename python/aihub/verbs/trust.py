@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from aihub.node import metal as node
+from aihub.node.trust import trust
 
 from .. import report
 from ..errors import DONE
@@ -13,7 +13,7 @@ from ..owners.run import opened
 def run(options: Options) -> int:
     """Shows the node's host key, adds our key there, pins host key and certificate."""
     with opened(options, "trust", report, locked=True) as found:
-        node.trust(found.hub, found.state, _agreed if options.yes else report.confirm)
+        trust(found.hub, found.state, _agreed if options.yes else report.confirm)
         report.say("the node is trusted. Next: aihub plan --target pve")
     return DONE
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import json
 from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
@@ -55,6 +56,17 @@ def fresh() -> Actual:
         packages=set(PACKAGES),
         resolvers=list(UPSTREAM),
     )
+
+
+def printed(node: Actual) -> str:
+    """What the reading script prints on a node where nothing of ours is."""
+    lines = [f"unit\t{name}\t{u.enabled}\t{u.active}\t{u.since}" for name, u in node.units.items()]
+    lines += [f"api\t{name}\t{json.dumps(rows)}" for name, rows in node.api.items()]
+    lines += [f"addr\t{name}\t{cidr}" for name, cidrs in node.addresses.items() for cidr in cidrs]
+    lines += [f"value\t{name}\t{value}" for name, value in node.values.items()]
+    lines += [f"package\t{name}\tinstalled" for name in node.packages]
+    lines += [f"resolver\t{address}" for address in node.resolvers]
+    return "\n".join(lines) + "\n"
 
 
 def _file(text: str, mode: str) -> File:

@@ -14,6 +14,7 @@ from metal.rights import ROLES, grants
 from tests.unit.metal.metal_nodes import REMOVED, WANTED, changed, converged, fresh
 
 NAMES = Layout(WANTED.hub)
+RIGHTS = "rights of hub-my-hub@pve"
 
 
 def pending(desired, actual):
@@ -26,8 +27,8 @@ def test_a_converged_node_needs_nothing():
 
 def test_a_fresh_node_gets_everything_and_the_walls_before_the_bridges():
     subjects = list(pending(WANTED, fresh()))
-    assert subjects.index("walls") < subjects.index("bridge hubinfra") < subjects.index("network of the node")
-    assert {"routing", "DNS", "time", "pool hub-my-hub", "user hub-my-hub@pve", "rights"} <= set(subjects)
+    assert subjects.index("walls") < subjects.index("bridge hubinfra") < subjects.index("interfaces")
+    assert {"routing", "DNS", "time", "pool hub-my-hub", "user hub-my-hub@pve", RIGHTS} <= set(subjects)
 
 
 def _set(store, key, value):
@@ -51,7 +52,7 @@ def _set(store, key, value):
         (lambda n: _set(n.values, "ip_forward", "0"), "routing"),
         (lambda n: n.packages.discard("unbound"), "packages"),
         (lambda n: n.resolvers.insert(0, "192.0.2.99"), "DNS"),
-        (lambda n: _set(n.addresses, "hubinfra", []), "network of the node"),
+        (lambda n: _set(n.addresses, "hubinfra", []), "interfaces"),
         (lambda n: _set(n.api["network"][1], "cidr", "10.10.10.2/24"), "bridge hubinfra"),
         (lambda n: _set(n.api["network"][1], "bridge_ports", "eno2"), "bridge hubinfra"),
         (lambda n: _set(n.api["roles"][1], "privs", "VM.Audit"), "role HubGuest"),
@@ -59,15 +60,15 @@ def _set(store, key, value):
         (lambda n: _set(n.api["users"][1], "tokens", []), "token hub-my-hub@pve!hub"),
         (lambda n: _set(n.api["users"][1]["tokens"][0], "privsep", 0), "token hub-my-hub@pve!hub"),
         (lambda n: _set(n.api["users"][1]["tokens"][0], "comment", WANTED.marker), "token hub-my-hub@pve!hub"),
-        (lambda n: n.api["acl"].pop(), "rights"),
-        (lambda n: _set(n.api["acl"][0], "propagate", 1 - n.api["acl"][0]["propagate"]), "rights"),
+        (lambda n: n.api["acl"].pop(), RIGHTS),
+        (lambda n: _set(n.api["acl"][0], "propagate", 1 - n.api["acl"][0]["propagate"]), RIGHTS),
     ],
 )
 def test_drift_is_seen_and_only_it(change, subject):
     found = pending(WANTED, changed(change))
     assert subject in found
     assert found[subject].differences
-    assert set(found) <= {subject, "network of the node"}
+    assert set(found) <= {subject, "interfaces"}
 
 
 def test_a_token_whose_value_is_not_kept_here_is_renewed():
@@ -77,7 +78,7 @@ def test_a_token_whose_value_is_not_kept_here_is_renewed():
 
 def test_more_rights_than_ours_are_taken_away():
     extra = {"path": "/", "roleid": "Administrator", "ugid": WANTED.token, "propagate": 1}
-    (command,) = pending(WANTED, changed(lambda n: n.api["acl"].append(extra)))["rights"].commands
+    (command,) = pending(WANTED, changed(lambda n: n.api["acl"].append(extra)))[RIGHTS].commands
     assert "--path / --roles Administrator" in command
     assert "--delete 1" in command
 
@@ -154,7 +155,7 @@ def test_our_own_pending_bridge_of_a_killed_run_is_taken_up():
     )
     found = pending(WANTED, node)
     assert "bridge hubinfra" not in found
-    assert found["network of the node"].commands[0] == "pvesh set /nodes/pve/network"
+    assert found["interfaces"].commands[0] == "pvesh set /nodes/pve/network"
 
 
 def test_a_missing_storage_is_a_precondition_that_says_what_to_do():
@@ -226,3 +227,43 @@ def test_a_hub_without_a_vault_leaves_no_shares_behind():
     found = pending(replace(WANTED, vault=None), converged())
     assert list(found) == ["unsealing"]
     assert any(NAMES.shares in str(command) for command in found["unsealing"].commands)
+
+
+@pytest.mark.parametrize(
+    ("change", "restart"),
+    [
+        (lambda n: n.files.pop(NAMES.dns), True),
+        (lambda n: _set(n.units, NAMES.dns_unit, Unit("enabled", "failed", 100)), False),
+        (lambda n: n.files.pop(NAMES.chrony), True),
+        (lambda n: _set(n.units, "chrony.service", Unit("enabled", "inactive", 0)), False),
+        (lambda n: n.files.pop(NAMES.authority), True),
+        (lambda n: n.files.pop(NAMES.walls), False),  # nft takes the new ones in one transaction
+        (lambda n: _set(n.api["network"][1], "cidr", "10.10.10.2/24"), True),
+        (lambda n: n.api["acl"].pop(), False),
+    ],
+)
+def test_a_step_says_whether_something_that_runs_is_stopped_for_it(change, restart):
+    assert any(step.restart for step in pending(WANTED, changed(change)).values()) is restart
+
+
+def test_a_fresh_node_has_nothing_that_could_be_stopped_for_it():
+    assert not [subject for subject, step in pending(WANTED, fresh()).items() if step.restart]
+
+
+def test_a_removal_stops_what_runs():
+    assert {step.kind for step in pending(REMOVED, converged()).values() if step.restart} == {
+        "bridge", "dns", "walls", "time", "unsealing",
+    }  # fmt: skip
+
+
+def test_subjects_and_actions_are_the_same_at_each_look():
+    looks = [[(s.kind, s.subject, s.action) for s in steps(WANTED, fresh())] for _ in range(2)]
+    assert looks[0] == looks[1]
+    assert len({subject for _, subject, _ in looks[0]}) == len(looks[0])
+
+
+def test_a_root_certificate_that_is_not_made_yet_is_planned_as_it_will_be_done():
+    assert WANTED.vault
+    before = replace(WANTED, vault=replace(WANTED.vault, authority=""))
+    first, then = (pending(wanted, fresh())["unsealing"] for wanted in (before, WANTED))
+    assert (first.action, first.differences, first.restart) == (then.action, then.differences, then.restart)

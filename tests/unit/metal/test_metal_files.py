@@ -1,4 +1,4 @@
-"""What metal writes and reads: the desired state, labels, rendered files, the node's answers."""
+"""What metal writes and reads: orders and answers, rendered files, the node's own answers."""
 
 from __future__ import annotations
 
@@ -7,30 +7,31 @@ from dataclasses import replace
 import pytest
 from aihub.names import Layout
 from metal import actual, texts
-from metal.desired import from_json
+from metal.exchange import Allowed, Answer, Failure, Order, Refusal, Taken
 from metal.refusal import Refused
-from metal.steps import Step, parse_label
 
 from tests.unit.metal.metal_nodes import UPSTREAM, WANTED
 
 
-def test_the_desired_state_survives_json():
-    assert from_json(WANTED.as_json()) == WANTED
+def test_an_order_survives_json():
+    for order in (Order(WANTED), Order(WANTED, (Allowed("node pve: walls", "configure", False),)), Order(WANTED, ())):
+        assert Order.read(order.as_json()) == order
 
 
 def test_a_later_version_of_the_desired_state_is_refused():
     with pytest.raises(ValueError, match="version 2"):
-        from_json(WANTED.as_json().replace('"version": 1', '"version": 2'))
+        Order.read(Order(WANTED).as_json().replace('"version": 1', '"version": 2'))
 
 
-def test_a_label_tells_the_step():
-    step = Step("walls", "configure", (("loaded rules", "other", "ours"), ("hub-walls.service", "failed", "active")))
-    assert parse_label(step.label) == step
-
-
-def test_a_label_keeps_its_shape_whatever_a_value_holds():
-    found = parse_label(Step("x", "update", (("a", "1 -> 2 | b", "c\nd"),)).label)
-    assert found.differences == (("a", "1 > 2 / b", "c d"),)
+def test_an_answer_survives_json_whatever_its_values_hold():
+    odd = (("a", "1 -> 2 | b", "c\nd"), ("", "\x1b[31m", "--> Starting operation: x"))
+    steps = (Taken("walls", "node pve: walls", "configure", odd, False, "failed"),)
+    for answer in (
+        Answer(steps, failed=Failure("command", "node pve: walls", ("a", "b"))),
+        Answer(refused=Refusal("conflict", "what", "hint")),
+        Answer(),
+    ):
+        assert Answer.read(answer.as_json()) == answer
 
 
 def test_the_walls_of_a_zone_without_internet_let_nothing_out():

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from aihub.errors import PreconditionFailed
 from aihub.model.resolved import Hub
-from aihub.node import metal as node
+from aihub.node import desired, grant, token
+from aihub.options import Target
 from aihub.state.directory import State
 
 
-def rotate(hub: Hub, state: State, target: node.Target) -> None:
+def rotate(hub: Hub, state: State, target: Target) -> None:
     """The token has a new value, the old one is worthless. Nobody else uses it, so nothing has to overlap.
 
     Killed in between: the token's comment on the node tells that its value never reached us, and the next `up` or
@@ -16,6 +17,5 @@ def rotate(hub: Hub, state: State, target: node.Target) -> None:
     """
     if not state.token.exists():
         raise PreconditionFailed("there is no API token yet", where=str(state.directory), hint="aihub up")
-    if node.ensure_token(hub, state):
-        # Proxmox had to make the token itself anew: its rights went with the old one.
-        node.apply(hub, state, target)
+    if token.renew(hub, state) == "made":
+        grant(state, desired(hub, state, target, {}))  # rights have nothing to do with names

@@ -1,209 +1,229 @@
-"""From metal's answers to changes and errors, and the token's way into its file."""
+"""From metal's answers to changes and errors: the document alone counts, whatever else is printed."""
 
 from __future__ import annotations
 
 import json
-import stat
 import subprocess
+from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import pytest
-from aihub import process, ssh
-from aihub.errors import Conflict, PreconditionFailed, TaskFailed, Unreachable
-from aihub.node import metal as node
-from aihub.ssh import config as ssh_config
-from aihub.state.directory import State
-from metal.desired import from_json
+from aihub import node, process
+from aihub.errors import Conflict, HubError, PreconditionFailed, TaskFailed, Unreachable
+from aihub.node import metal
+from aihub.plan import Plan
+from aihub.reading import load
+from metal.exchange import Answer, Failure, Order, Refusal, Taken
+from metal.steps import Kind
 
-from tests.unit.aihub.hubs import FILE, small
+from tests.unit.aihub.hubs import small
+from tests.unit.metal.metal_nodes import WANTED
 
 VALUE = "12345678-1234-1234-1234-123456789abc"
+ROOT = Path(__file__).resolve().parents[4]
+WALLS = Taken("walls", "node pve: walls", "configure", (("loaded rules", "other", "ours"),), False, "planned")
+DNS = Taken("dns", "node pve: DNS", "configure", (), True, "planned")
+TOKEN = Taken("token", "node pve: token hub-my-hub@pve!hub", "update", (), False, "done")
+
+
+class Metal:
+    """Stands in for the subprocess, and remembers orders and command lines."""
+
+    def __init__(self, *answers: Answer | bytes, stderr: bytes = b"") -> None:
+        self.left = list(answers)
+        self.stderr = stderr
+        self.orders: list[Order] = []
+        self.argv: list[list[str]] = []
+        self.folders: set[Path] = set()
+
+    def run(self, argv, *, stdin: bytes, cwd: Path, **_: Any) -> process.Result:
+        self.argv.append(argv)
+        self.folders.add(cwd)
+        self.orders.append(Order.read(stdin.decode()))
+        answer = self.left.pop(0)
+        output = answer if isinstance(answer, bytes) else answer.as_json().encode()
+        return subprocess.CompletedProcess(argv, 1, output, self.stderr)
 
 
 @pytest.fixture
-def state(tmp_path: Path) -> State:
-    state = State(tmp_path)
-    state.make()
-    return state
+def answering(monkeypatch):
+    def set_up(*answers: Answer | bytes, stderr: bytes = b"") -> Metal:
+        found = Metal(*answers, stderr=stderr)
+        monkeypatch.setattr(process, "run", found.run)
+        return found
+
+    return set_up
 
 
-def operation(name: str, *, changes: bool = True, outcome: str = "success") -> dict[str, Any]:
-    ends = {key: ["node"] if key == outcome else [] for key in ("success", "error", "no_change")}
-    return {"names": [name], "hosts_with_change": ["node"] if changes else [], **ends}
-
-
-def answering(monkeypatch, answer: dict[str, Any] | None, code: int = 0, stderr: str = "") -> list[list[str]]:
-    seen: list[list[str]] = []
-
-    def run(argv, **_: Any) -> process.Result:
-        seen.append(argv)
-        text = "noise\n" + (json.dumps(answer) if answer is not None else "")
-        return subprocess.CompletedProcess(argv, code, text.encode(), stderr.encode())
-
-    monkeypatch.setattr(process, "run", run)
-    return seen
-
-
-def test_the_desired_state_holds_what_the_hub_says():
-    wanted = node.desired(small(), "lab", {"ghcr.io": "10.255.255.2"})
-    assert [(z.bridge, z.cidr, z.internet) for z in wanted.zones] == [
-        ("hubinfra", "10.10.10.1/24", True),
-        ("hubprivate", "10.10.20.1/24", False),
-    ]
-    assert wanted.marker == "aihub:v1 hub=0123456789abcdef"
-    assert wanted.names == (("ghcr.io", "10.255.255.2"),)
-    assert wanted.storages == ("local-zfs", "tank")
-    assert wanted.mappings == ()
-    assert from_json(wanted.as_json()) == wanted
-
-
-def test_on_pve_a_guest_with_a_gpu_needs_its_mapping():
-    assert node.desired(small(), "pve").mappings == ("rtx5090",)
-
-
-@pytest.mark.parametrize(
-    "changes",
-    [
-        {"network": {"gateway": "external"}},
-        {"nodes": {"pve": FILE["nodes"]["pve"], "pve2": FILE["nodes"]["pve"]}},
-    ],
-)
-def test_what_a_later_version_brings_is_refused(changes):
-    with pytest.raises(PreconditionFailed) as caught:
-        node.desired(small(**changes), "pve")
-    assert caught.value.hint
-
-
-def test_a_plan_holds_what_would_change_and_who_does_it(monkeypatch, state):
-    state.token.write_text("x")
-    label = "configure walls | loaded rules: other -> ours"
-    answering(monkeypatch, {"plan": [operation(label), operation("configure DNS", changes=False)], "results": None})
-    (change,) = node.plan(small(), state, "lab")
-    assert (change.subject, change.owner, change.identity, change.action) == (
-        "pve",
+def test_a_plan_holds_what_would_change_and_who_does_it(answering, state):
+    answering(Answer((WALLS, DNS)))
+    walls, dns = node.plan(state, WANTED)
+    assert (walls.subject, walls.owner, walls.identity, walls.action) == (
+        "node pve: walls",
         "node",
         "root@node",
         "configure",
     )
-    assert change.summary == "walls"
-    assert change.differences[0].field == "loaded rules"
+    assert walls.summary
+    assert walls.differences[0].field == "loaded rules"
+    assert (walls.restart, dns.restart) == (False, True)
 
 
-def test_planning_never_asks_metal_to_write(monkeypatch, state):
-    seen = answering(monkeypatch, {"plan": [operation("configure node pve", changes=False)], "results": None})
-    node.plan(small(), state, "lab")
-    assert "--dry" in seen[0]
-    assert "-y" not in seen[0]
+def test_every_kind_of_object_is_told_in_words():
+    assert set(metal._WHAT) == set(get_args(Kind))
+
+
+def test_planning_never_asks_metal_to_write(answering, state):
+    seen = answering(Answer())
+    assert node.plan(state, WANTED) == ()
+    assert "--dry" in seen.argv[0]
+
+
+def test_modules_of_the_folder_that_aihub_was_called_in_are_not_taken_for_metal_s(answering, state):
+    seen = answering(Answer())
+    node.plan(state, WANTED)
+    assert seen.folders == {state.runs}
+
+
+def test_an_apply_allows_what_the_agreed_plan_has_room_for_and_nothing_else(answering, state):
+    made = Taken("pool", "node pve: pool hub-my-hub", "create", (), False, "planned")
+    seen = answering(Answer((WALLS, DNS, made)), Answer((replace(WALLS, outcome="done"),)))
+    agreed = Plan(node.plan(state, WANTED))
+    done = node.apply(small(), state, WANTED, agreed)
+    planned, applied = seen.orders
+    assert (planned.desired, planned.allowed) == (WANTED, None)
+    assert applied.desired == WANTED
+    assert "--dry" not in seen.argv[1]
+    allowed = {(one.subject, one.action, one.restart) for one in applied.allowed}
+    assert {subject for subject, _, _ in allowed} == {WALLS.subject, DNS.subject, made.subject}
+    assert (WALLS.subject, "configure", False) in allowed
+    assert (WALLS.subject, "configure", True) not in allowed
+    assert (DNS.subject, "configure", True) in allowed
+    assert not [one for one in allowed if one[1] == "delete"]
+    assert [change.subject for change in done.changes] == [WALLS.subject]
+
+
+def test_what_others_are_to_do_leaves_metal_no_room(answering, state):
+    seen = answering(Answer((WALLS,)), Answer())
+    (change,) = node.plan(state, WANTED)
+    node.apply(small(), state, WANTED, Plan((replace(change, owner="api"),)))
+    assert seen.orders[1].allowed == ()
 
 
 @pytest.mark.parametrize(("kind", "error"), [("conflict", Conflict), ("precondition", PreconditionFailed)])
-def test_a_refusal_of_metal_is_ours(monkeypatch, state, kind, error):
-    answering(monkeypatch, {"refused": {"kind": kind, "what": "hubinfra is not ours", "hint": "look"}}, code=6)
+def test_a_refusal_of_metal_is_ours(answering, state, kind, error):
+    answering(Answer(refused=Refusal(kind, "hubinfra is not ours", "look")))
     with pytest.raises(error, match="hubinfra is not ours") as caught:
-        node.plan(small(), state, "lab")
-    assert caught.value.hint == "look"
+        node.plan(state, WANTED)
+    assert (caught.value.hint, caught.value.where) == ("look", "node pve")
 
 
-FAILED = """--> Starting operation: configure walls\x20
-    [@ssh/node] No changes
---> Starting operation: configure DNS | hub-dns.service: failed -> active\x20
-    [@ssh/node] \x1b[31munbound: bad\x1b[0m
-    [@ssh/node] Error: executed 1 commands
---> Disconnecting from hosts...
---> pyinfra error: No hosts remaining!
-"""
+MISLEADING = b"--> Starting operation: delete walls\n    [@ssh/node] Could not connect\nAuthentication error\n"
 
 
-def test_a_failed_step_is_named(monkeypatch, state):
-    answering(monkeypatch, None, code=1, stderr=FAILED)
+def test_a_failed_step_is_named_and_nothing_on_stderr_counts(answering, state):
+    steps = (replace(WALLS, outcome="done"), replace(DNS, outcome="failed"))
+    answering(Answer(steps, failed=Failure("command", DNS.subject, ("unbound: bad",))), stderr=MISLEADING)
     with pytest.raises(TaskFailed) as caught:
-        node.apply(small(), state, "lab")
+        node.apply(small(), state, WANTED, Plan())
     assert caught.value.what == "configure DNS failed\nunbound: bad"
+    assert caught.value.hint == "aihub up"
 
 
-def test_an_unreachable_node_is_unreachable(monkeypatch, state):
-    answering(monkeypatch, None, code=1, stderr="[node] Could not connect (timed out)\n")
-    with pytest.raises(Unreachable, match="Could not connect"):
-        node.plan(small(), state, "lab")
+@pytest.mark.parametrize(
+    ("cause", "error"),
+    [
+        ("unreachable", Unreachable),
+        ("authentication", PreconditionFailed),
+        ("host key", Conflict),
+        ("command", TaskFailed),
+    ],
+)
+def test_each_class_of_failure_is_its_own_error(answering, state, cause, error):
+    answering(Answer(failed=Failure(cause, "", ("what it said",))), stderr=MISLEADING)
+    with pytest.raises(HubError) as caught:
+        node.plan(state, WANTED)
+    assert type(caught.value) is error
+    assert cause == "host key" or "what it said" in str(caught.value)
 
 
-def shell(monkeypatch, *answers: tuple[int, str]) -> list[list[str]]:
-    seen: list[list[str]] = []
-    left = list(answers)
-
-    def run(state, alias, command, **_: Any) -> process.Result:
-        seen.append(command)
-        code, text = left.pop(0)
-        return subprocess.CompletedProcess(command, code, text.encode(), b"")
-
-    monkeypatch.setattr(ssh, "run", run)
-    return seen
+def test_a_connection_that_ends_in_a_step_names_the_step(answering, state):
+    steps = (replace(DNS, outcome="failed"),)
+    answering(Answer(steps, failed=Failure("unreachable", DNS.subject, ("reset by peer",))))
+    with pytest.raises(Unreachable, match="DNS: reset by peer"):
+        node.apply(small(), state, WANTED, Plan())
 
 
-def test_the_tokens_value_goes_into_its_file_and_nowhere_else(monkeypatch, state, capsys):
-    seen = shell(monkeypatch, (0, json.dumps({"value": VALUE})), (0, "{}"))
-    assert node.ensure_token(small(), state) is False
-    assert state.token.read_text() == f"hub-my-hub@pve!hub={VALUE}\n"
-    assert stat.S_IMODE(state.token.stat().st_mode) == 0o600
-    assert VALUE not in str(seen)
-    assert VALUE not in "".join(capsys.readouterr())
+@pytest.mark.parametrize("output", [b"", b"Killed", b'{"plan": []}', b'{"steps": [{"a": 1}]}', b"[]", b"\xff"])
+def test_no_answer_is_an_error_with_the_last_words(answering, state, output):
+    answering(output, stderr=b"ImportError: no module\n")
+    with pytest.raises(TaskFailed, match="without an answer\nImportError: no module"):
+        node.plan(state, WANTED)
 
 
-def test_where_a_value_cannot_be_renewed_the_token_is_made_anew(monkeypatch, state):
-    seen = shell(monkeypatch, (2, ""), (0, ""), (0, json.dumps({"value": VALUE})), (0, "{}"))
-    assert node.ensure_token(small(), state) is True
-    assert [command[1] for command in seen] == ["set", "delete", "create", "set"]
+def renewed(state, value: str = VALUE) -> str:
+    return f"hub-my-hub@pve!hub={value}\n" if state.token.exists() else ""
 
 
-def test_the_desired_state_tells_which_value_is_kept_but_not_the_value(monkeypatch, state):
-    shell(monkeypatch, (0, json.dumps({"value": VALUE})), (0, "{}"))
-    node.ensure_token(small(), state)
-    text = node._wanted(small(), state, "lab", None).as_json()
-    assert VALUE not in text
-    assert len(json.loads(text)["kept"]) == 12
-
-
-def test_an_answer_without_value_is_an_error_that_does_not_repeat_it(monkeypatch, state):
-    shell(monkeypatch, (0, "not json: 12345678-secret"))
-    with pytest.raises(TaskFailed) as caught:
-        node.ensure_token(small(), state)
-    assert "secret" not in str(caught.value)
-    assert not state.token.exists()
-
-
-def test_a_real_nodes_key_that_changed_is_a_conflict(monkeypatch, state):
-    monkeypatch.setattr(ssh, "write", lambda *_: None)
-    old, new = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIA==", "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIB=="
-    ssh_config.pin(state, "node", "192.168.1.10", old)
-    monkeypatch.setattr(ssh, "scan", lambda *_: new)
-    with pytest.raises(Conflict, match="answers with host key"):
-        node.trust(small(), state, lambda _: True)
-
-
-def test_a_key_that_nobody_confirms_is_not_trusted(monkeypatch, state):
-    monkeypatch.setattr(ssh, "write", lambda *_: None)
-    monkeypatch.setattr(ssh, "scan", lambda *_: "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIA==")
-    asked: list[str] = []
-    with pytest.raises(PreconditionFailed, match="not confirmed"):
-        node.trust(small(), state, lambda text: bool(asked.append(text)))
-    assert "SHA256:" in asked[0]
-    assert ssh_config.pinned(state, "node") is None
-
-
-def test_a_step_on_the_token_renews_its_value(monkeypatch, state):
+def test_a_step_on_the_token_renews_its_value_and_the_outcome_says_so(answering, shell, state):
     state.token.write_text("old")
-    made = operation("create token hub-my-hub@pve!hub")
-    answering(monkeypatch, {"plan": [made], "results": {"operations": [made]}})
-    shell(monkeypatch, (0, json.dumps({"value": VALUE})), (0, "{}"))
-    node.apply(small(), state, "lab")
-    assert VALUE in state.token.read_text()
+    answering(Answer((TOKEN,)))
+    shell((0, json.dumps({"value": VALUE})), (0, "{}"))
+    done = node.apply(small(), state, WANTED, Plan())
+    assert (done.token, done.renewed) == ("renewed", True)
+    assert state.token.read_text() == renewed(state)
 
 
-def test_without_such_a_step_the_value_stays(monkeypatch, state):
+def test_a_token_that_was_not_there_is_made(answering, shell, state):
+    answering(Answer((replace(TOKEN, action="create"),)))
+    shell((0, json.dumps({"value": VALUE})), (0, "{}"))
+    assert node.apply(small(), state, WANTED, Plan()).token == "made"
+
+
+def test_a_token_made_anew_gets_its_rights_back_and_nothing_else_is_changed(answering, shell, state):
     state.token.write_text("old")
-    done = operation("configure DNS")
-    answering(monkeypatch, {"plan": [done], "results": {"operations": [done]}})
-    assert [c.summary for c in node.apply(small(), state, "lab")] == ["DNS"]
+    seen = answering(Answer((TOKEN,)), Answer())
+    shell((2, ""), (0, ""), (0, json.dumps({"value": VALUE})), (0, "{}"))
+    done = node.apply(small(), state, WANTED, Plan())
+    assert (done.token, done.renewed) == ("made", True)
+    assert [order.only for order in seen.orders] == [None, "rights"]
+
+
+def test_without_such_a_step_the_value_stays(answering, state):
+    state.token.write_text("old")
+    answering(Answer((replace(DNS, outcome="done"),)))
+    done = node.apply(small(), state, WANTED, Plan())
+    assert (done.token, done.renewed) == ("kept", False)
     assert state.token.read_text() == "old"
     assert list(state.runs.iterdir()) == []
+
+
+def test_unsealing_is_not_set_up_with_a_certificate_that_is_not_there(answering, state):
+    seen = answering()
+    hub = load.load(ROOT / "inventory" / "hub.yml", target="lab")
+    with pytest.raises(PreconditionFailed, match="root certificate"):
+        node.apply(hub, state, node.desired(hub, state, "lab", {}), Plan())
+    assert seen.orders == []
+
+
+def test_a_token_that_cannot_be_renewed_after_a_change_is_a_failure_and_no_refusal(answering, state, monkeypatch):
+    """Exit code 4 says that nothing was changed."""
+    answering(Answer((TOKEN,)))
+
+    def refused(*_: Any, **__: Any) -> None:
+        raise PreconditionFailed("our key is not accepted")
+
+    monkeypatch.setattr(metal.ssh, "run", refused)
+    with pytest.raises(TaskFailed, match="our key is not accepted"):
+        node.apply(small(), state, WANTED, Plan())
+
+
+def test_a_removal_asks_for_everything_of_ours_and_forgets_the_token(answering, state):
+    state.token.write_text("old")
+    gone = Taken("walls", "node pve: walls", "delete", (), True, "done")
+    seen = answering(Answer((gone,)))
+    (change,) = node.remove(state, WANTED)
+    assert (seen.orders[0].desired, seen.orders[0].allowed) == (replace(WANTED, removed=True), None)
+    assert (change.action, change.restart) == ("delete", True)
+    assert not state.token.exists()

@@ -1,0 +1,76 @@
+"""What a node should be like, as it follows from the hub."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from metal.desired import Desired, Flow, Record, Vault, Zone
+
+from aihub.errors import PreconditionFailed
+from aihub.model.resolved import Hub
+from aihub.options import Target
+from aihub.state.directory import State
+
+from . import token
+
+IMAGES = "local"  # the storage of OS images
+
+
+def desired(
+    hub: Hub,
+    state: State,
+    target: Target,
+    names: Mapping[str, str],
+    *,
+    renew: bool = False,
+) -> Desired:
+    """All of it; `names` are outside names with the address under which the node answers them itself.
+
+    With `renew` the value of the token that is kept here counts for none. Before the store has an authority its
+    certificate is empty: that the node lacks it is planned all the same.
+    """
+    _refuse_later_kinds(hub)
+    ((node, spec),) = hub.nodes.items()
+    zones = tuple(
+        Zone(name, hub.bridge(name), str(zone.subnet), str(hub.gateway(name)), zone.internet == "outbound")
+        for name, zone in hub.zones.items()
+    )
+    cards = {guest.gpu for guest in hub.guests.values() if guest.gpu} if target == "pve" else set()
+    return Desired(
+        hub=hub.name,
+        hub_id=hub.id,
+        node=node,
+        domain=hub.domain,
+        zones=zones,
+        flows=tuple(Flow(f.source, f.destination, f.port, f.protocol, f.why) for f in hub.flows),
+        records=tuple(Record(guest.name, str(guest.address)) for guest in hub.guests.values()),
+        names=tuple(sorted(names.items())),
+        storages=tuple(sorted({use.use for use in spec.storage.values()})),
+        images=IMAGES,
+        mappings=tuple(sorted(cards)),
+        kept="" if renew else token.mark(state),
+        vault=_vault(hub, state),
+    )
+
+
+def _vault(hub: Hub, state: State) -> Vault | None:
+    if hub.vault is None:
+        return None
+    guest, port = hub.vault.guest, hub.vault.stack.main_port or 0
+    authority = state.ca.read_text() if state.ca.is_file() else ""
+    return Vault(str(guest.address), port, guest.fqdn, authority)
+
+
+def _refuse_later_kinds(hub: Hub) -> None:
+    if len(hub.nodes) != 1:
+        raise PreconditionFailed(
+            f"hub.yml names {len(hub.nodes)} nodes; this version prepares one",
+            where=hub.path,
+            hint="name one node",
+        )
+    if hub.file.network.gateway != "node":
+        raise PreconditionFailed(
+            "network.gateway: external is not prepared by this version",
+            where=hub.path,
+            hint="use `gateway: node`",
+        )

@@ -1,0 +1,80 @@
+"""An order carried out: the node is read once, compared, and brought step by step to what it should be."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Protocol
+
+from .actual import parse, script
+from .compare import steps
+from .exchange import Allowed, Answer, Cause, Failure, Order, Outcome, Refusal, Taken, subject
+from .refusal import Refused
+from .steps import Step
+
+LINES = 12  # of a failed command's output
+
+
+class Failed(Exception):
+    """A connection or a command failed."""
+
+    def __init__(self, cause: Cause, lines: Sequence[str]) -> None:
+        super().__init__("\n".join(lines))
+        self.cause: Cause = cause
+        self.lines = tuple(lines)[-LINES:]
+
+
+class Node(Protocol):
+    """The machine that steps are taken on."""
+
+    def read(self, script: str) -> list[str]:
+        """The lines that a script prints there. Raises Failed."""
+
+    def take(self, steps: Sequence[Step]) -> tuple[int, Failed | None]:
+        """Takes steps until one fails: how many were taken whole, and what stopped it."""
+
+
+def carry_out(order: Order, node: Node, *, dry: bool) -> Answer:
+    """The answer to an order; with `dry` nothing is changed."""
+    try:
+        needed = _needed(order, node)
+    except Refused as refused:
+        return Answer(refused=Refusal(refused.kind, refused.what, refused.hint))
+    except Failed as failed:
+        return Answer(failed=Failure(failed.cause, "", failed.lines))
+    where = order.desired.node
+    if dry:
+        return Answer(tuple(_taken(step, where, "planned") for step in needed))
+    count, failed_with = node.take(needed)
+    done = [_taken(step, where, "done") for step in needed[:count]]
+    if failed_with is None:
+        return Answer(tuple(done))
+    broken, *rest = needed[count:]
+    return Answer(
+        (*done, _taken(broken, where, "failed"), *(_taken(step, where, "not reached") for step in rest)),
+        failed=Failure(failed_with.cause, subject(broken, where), failed_with.lines),
+    )
+
+
+def _needed(order: Order, node: Node) -> list[Step]:
+    lines = node.read(script(order.desired))
+    try:
+        every = steps(order.desired, parse(lines))
+    except ValueError as error:  # no JSON from pvesh, no address of a resolver
+        raise Failed("command", [f"what the node answers can't be read: {error}"]) from error
+    found = [step for step in every if step.commands and order.only in (None, step.kind)]
+    refuse_more(order, found)
+    return found
+
+
+def refuse_more(order: Order, needed: Sequence[Step]) -> None:
+    """Raises Refused when a step is needed that the order does not allow."""
+    if order.allowed is None:
+        return
+    found = [Allowed(subject(step, order.desired.node), step.action, step.restart) for step in needed]
+    if more := [f"{one.subject}: {one.action}" for one in found if one not in order.allowed]:
+        text = "more is to be done than was agreed: somebody changed the node since the plan was made"
+        raise Refused("conflict", "\n".join([text, *more]), "aihub plan")
+
+
+def _taken(step: Step, node: str, outcome: Outcome) -> Taken:
+    return Taken(step.kind, subject(step, node), step.action, step.differences, step.restart, outcome)

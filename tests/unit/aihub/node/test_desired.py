@@ -1,0 +1,67 @@
+"""What the node should be like, from the hub and its state."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+from aihub.errors import PreconditionFailed
+from aihub.node.desired import desired
+from aihub.reading import load
+from metal.exchange import Order
+
+from tests.unit.aihub.hubs import FILE, small
+
+ROOT = Path(__file__).resolve().parents[4]
+NAMES = {"quay.io": "10.255.255.2", "ghcr.io": "10.255.255.2"}
+
+
+def test_it_holds_what_the_hub_says(state):
+    wanted = desired(small(), state, "lab", NAMES)
+    assert [(z.bridge, z.cidr, z.internet) for z in wanted.zones] == [
+        ("hubinfra", "10.10.10.1/24", True),
+        ("hubprivate", "10.10.20.1/24", False),
+    ]
+    assert wanted.marker == "aihub:v1 hub=0123456789abcdef"
+    assert wanted.names == (("ghcr.io", "10.255.255.2"), ("quay.io", "10.255.255.2"))
+    assert wanted.storages == ("local-zfs", "tank")
+    assert wanted.mappings == ()
+    assert Order.read(Order(wanted).as_json()).desired == wanted
+
+
+def test_on_pve_a_guest_with_a_gpu_needs_its_mapping(state):
+    assert desired(small(), state, "pve", {}).mappings == ("rtx5090",)
+
+
+def test_unsealing_is_wanted_before_the_hub_has_a_root_certificate(state):
+    """Else a plan of the first day would lack it, and the apply would do more than the plan."""
+    hub = load.load(ROOT / "inventory" / "hub.yml", target="lab")
+    assert hub.vault is not None
+    before = desired(hub, state, "lab", {}).vault
+    state.ca.write_text("root certificate\n")
+    after = desired(hub, state, "lab", {}).vault
+    assert (before.name, before.authority) == (after.name, "")
+    assert after.authority == "root certificate\n"
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"network": {"gateway": "external"}},
+        {"nodes": {"pve": FILE["nodes"]["pve"], "pve2": FILE["nodes"]["pve"]}},
+    ],
+)
+def test_what_a_later_version_brings_is_refused(changes, state):
+    with pytest.raises(PreconditionFailed) as caught:
+        desired(small(**changes), state, "pve", {})
+    assert caught.value.hint
+
+
+def test_it_tells_which_value_of_the_token_is_kept_but_not_the_value(state):
+    value = "12345678-1234-1234-1234-123456789abc"
+    state.token.write_text(f"hub-my-hub@pve!hub={value}\n")
+    text = Order(desired(small(), state, "lab", NAMES)).as_json()
+    assert value not in text
+    assert len(json.loads(text)["desired"]["kept"]) == 12
+    assert desired(small(), state, "lab", {}, renew=True).kept == ""
