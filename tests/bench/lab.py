@@ -8,17 +8,16 @@ import sys
 
 import variants
 from measure import Figure, Measured, Race, Variant, ended_well, run_once
-from output import say, variants_table
+from output import build, say, variants_table
 from world import World
 
 ROOT = variants.ROOT
-BUILD = ROOT / "build"
 
 
 def noop(world: World, rounds: int) -> Measured:
     """No-op convergence of the guests alone."""
-    race = Race.of(variants.noop(world, BUILD), rounds, ROOT, world.guest_cpu, say)
-    sessions = commands_per_guest(world, variants.noop(world, BUILD)[3])
+    race = Race.of(variants.noop(world, build()), rounds, ROOT, world.guest_cpu, say)
+    sessions = commands_per_guest(world, variants.noop(world, build())[3])
     return Measured(
         [variants_table("noop", race.rows("floor-py"))],
         [
@@ -38,7 +37,7 @@ def noop(world: World, rounds: int) -> Measured:
 
 def checks(world: World, rounds: int) -> Measured:
     """Sixty checks on six guests under pytest."""
-    race = Race.of(variants.checks(world, BUILD), rounds, ROOT, world.guest_cpu, say)
+    race = Race.of(variants.checks(world, build()), rounds, ROOT, world.guest_cpu, say)
     floor = "pytest, one batched fetch"
     return Measured(
         [variants_table("checks", race.rows(floor))],

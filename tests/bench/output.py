@@ -22,6 +22,12 @@ BUILD = ROOT / "build"
 FAULTS = BUILD / "faults.json"
 
 
+def build() -> Path:
+    """The folder of what is measured and of what that needs; a fresh clone has none yet."""
+    BUILD.mkdir(exist_ok=True)
+    return BUILD
+
+
 def say(line: str) -> None:
     """Where we are, on standard error."""
     print(f"  {line}", file=sys.stderr, flush=True)
@@ -95,9 +101,8 @@ def fault_figures(rows: Sequence[Row] | None) -> list[Figure]:
 
 def write(document: dict[str, Any]) -> str:
     """build/bench.json with where and when it was measured."""
-    BUILD.mkdir(exist_ok=True)
     whole = {"measured": datetime.now(UTC).isoformat(timespec="seconds"), "machine": machine(), **document}
-    path = BUILD / "bench.json"
+    path = build() / "bench.json"
     text = json.dumps(whole, indent=2) + "\n"
     path.write_text(text)
     print(f"\n{path.relative_to(ROOT)} written")
