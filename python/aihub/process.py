@@ -1,38 +1,47 @@
-"""The only place that starts other programs."""
+"""The only place that starts other programs, and that sees to it that none outlives us."""
 
 from __future__ import annotations
 
+import atexit
+import itertools
 import os
+import socket
 import subprocess
-from collections.abc import Mapping, Sequence
+import sys
+import threading
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
-from . import capture
+from . import capture, reaper
 from .errors import TaskFailed
 
 MOST = 256 << 20  # bytes of each stream
 Result = subprocess.CompletedProcess[bytes]
+Child = subprocess.Popen[bytes]
 
 
 def run(
     argv: Sequence[str],
     *,
     stdin: bytes = b"",
-    timeout: float = 600,
+    timeout: float | None = 600,
     check: bool = True,
     cwd: Path | None = None,
     env: Mapping[str, str] | None = None,
     most: int = MOST,
+    lasting: bool = False,
 ) -> Result:
     """Runs a program to its end with captured output.
 
-    `env` is added to the environment. Raises TaskFailed with the last lines of stderr when `check` is set and the
-    exit code is not 0, when the time is up, when it says more than `most` bytes, or when there is no such program.
+    `env` is added to the environment. A `lasting` program goes on to its own end when we are killed. Raises TaskFailed
+    with the last lines of stderr when `check` is set and the exit code is not 0, when the time is up, when it says more
+    than `most` bytes, or when there is no such program.
     """
-    merged = {**os.environ, **env} if env else None
     name = Path(argv[0]).name
     try:
-        result = capture.run(list(argv), stdin=stdin, timeout=timeout, most=most, cwd=cwd, env=merged)
+        with environment(env, lasting=lasting) as whole:
+            result = capture.run(list(argv), stdin=stdin, timeout=timeout, most=most, cwd=cwd, env=whole)
     except FileNotFoundError as error:
         raise TaskFailed(f"{name} is not installed", hint="make setup") from error
     except subprocess.TimeoutExpired as error:
@@ -45,21 +54,137 @@ def run(
     return result
 
 
-def spawn(argv: Sequence[str], *, log: Path, cwd: Path | None = None, env: Mapping[str, str] | None = None) -> int:
-    """Starts a program that goes on by itself, output to `log`; returns its pid."""
-    merged = {**os.environ, **env} if env else None
-    with log.open("ab") as out:
-        child = subprocess.Popen(
-            list(argv), stdin=subprocess.DEVNULL, stdout=out, stderr=out, cwd=cwd, env=merged, start_new_session=True
-        )
-    return child.pid
+def stream(
+    argv: Sequence[str], *, log: Path | None = None, cwd: Path | None = None, env: Mapping[str, str] | None = None
+) -> int:
+    """Runs a program to its end with its output on our own, or in the file `log`; returns its exit code.
 
-
-def converse(argv: Sequence[str]) -> subprocess.Popen[bytes]:
-    """Starts a program to talk to over its pipes; the caller ends it. Raises TaskFailed when there is none."""
+    Several run side by side in threads. Raises TaskFailed when there is no such program.
+    """
+    sys.stdout.flush()  # what we said before stands before what it says
+    out = log.open("wb") if log else None
     try:
-        return subprocess.Popen(
-            list(argv), stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE, start_new_session=True
-        )
+        with environment(env) as whole:
+            ended = subprocess.run(list(argv), cwd=cwd, env=whole, stdout=out, stderr=out, check=False)
     except FileNotFoundError as error:
         raise TaskFailed(f"{Path(argv[0]).name} is not installed", hint="make setup") from error
+    finally:
+        if out:
+            out.close()
+    return ended.returncode
+
+
+def converse(argv: Sequence[str]) -> Child:
+    """Starts a program to talk to over its pipes; the caller ends it. Raises TaskFailed when there is none."""
+    pipe, (_, mark) = subprocess.PIPE, _watched.begin()
+    whole = {**os.environ, reaper.MARK: mark}
+    try:
+        return subprocess.Popen(list(argv), stdin=pipe, stdout=pipe, stderr=pipe, env=whole, start_new_session=True)
+    except FileNotFoundError as error:
+        raise TaskFailed(f"{Path(argv[0]).name} is not installed", hint="make setup") from error
+
+
+@contextmanager
+def environment(env: Mapping[str, str] | None = None, *, lasting: bool = False) -> Iterator[dict[str, str]]:
+    """The environment of one child that does not outlive us, unless it is `lasting`; left when the child has ended.
+
+    For libraries that start programs by themselves.
+    """
+    plain = {name: value for name, value in os.environ.items() if name != reaper.MARK}
+    if lasting:
+        yield {**plain, **(env or {})}
+        return
+    number, mark = _watched.begin()
+    yield {**plain, **(env or {}), reaper.MARK: mark}
+    _watched.ended(number)  # not after an error: what the child started may be running still
+
+
+@contextmanager
+def kept_by_children(lock: int) -> Iterator[None]:
+    """When we are killed, this descriptor of a lock stays open until our children are dead, too."""
+    _watched.keep(lock)
+    try:
+        yield
+    finally:
+        _watched.give_up(lock)
+
+
+class _Watched:
+    """Our children as the reaper knows them; it is started with the first of them."""
+
+    def __init__(self) -> None:
+        self._turn = threading.Lock()
+        self._link: socket.socket | None = None
+        self._run = f"{os.getpid()}-{os.urandom(4).hex()}"
+        self._numbers = itertools.count(1)
+        self._locks: set[int] = set()
+
+    def begin(self) -> tuple[int, str]:
+        """A number for the next child, and the mark that it gets."""
+        with self._turn:
+            if self._link is None:
+                self._start()
+            number = next(self._numbers)
+            self._tell(f"+{number}\n")
+            return number, f"{self._run}.{number}"
+
+    def ended(self, number: int) -> None:
+        """That child has ended."""
+        with self._turn:
+            self._tell(f"-{number}\n")
+
+    def keep(self, lock: int) -> None:
+        """Hands a lock over, now or together with the first child."""
+        with self._turn:
+            self._locks.add(lock)
+            self._tell("\n", lock)
+
+    def give_up(self, lock: int) -> None:
+        """Hands it over no more; who releases it has to unlock it, since closing it here no longer does."""
+        with self._turn:
+            self._locks.discard(lock)
+
+    def close(self) -> None:
+        """Lets go of our end of the socket."""
+        if self._link:
+            self._link.close()
+
+    def forked(self) -> None:
+        """As `close`, for a fork: it keeps the socket until it ends or becomes the program that has a mark."""
+        if self._link:
+            self._link.detach()
+
+    def _start(self) -> None:
+        self._link, theirs = socket.socketpair()
+        silent = [(os.POSIX_SPAWN_OPEN, number, os.devnull, os.O_WRONLY, 0) for number in (1, 2)]
+        with theirs:
+            os.posix_spawn(  # nobody waits for it: it ends after us
+                sys.executable,
+                [sys.executable, "-I", "-S", reaper.__file__, self._run],
+                {name: value for name, value in os.environ.items() if name != reaper.MARK},
+                file_actions=[(os.POSIX_SPAWN_DUP2, theirs.fileno(), 0), *silent],
+                setsid=True,
+            )
+        self._tell("\n", *self._locks)
+
+    def _tell(self, line: str, *locks: int) -> None:
+        if self._link:
+            with suppress(OSError):  # whoever killed the reaper wants no end of our children
+                socket.send_fds(self._link, [line.encode()], locks)
+
+
+def _forked() -> None:
+    """A fork of ours has children of its own."""
+    global _watched
+    _watched.forked()
+    _watched = _Watched()
+
+
+def _leave() -> None:
+    """What still runs at our end goes with us."""
+    _watched.close()
+
+
+_watched = _Watched()
+atexit.register(_leave)
+os.register_at_fork(after_in_child=_forked)

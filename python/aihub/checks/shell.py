@@ -10,7 +10,6 @@ import os
 import secrets
 import selectors
 import shlex
-import subprocess
 import threading
 import time
 from collections.abc import Callable, Sequence
@@ -46,7 +45,7 @@ class Shell:
     def __init__(self, alias: str, argv: Sequence[str]) -> None:
         self.alias = alias
         self._argv = argv
-        self._process: subprocess.Popen[bytes] | None = None
+        self._process: process.Child | None = None
         self._broken = ""
         self._mark = f"end-{secrets.token_hex(12)} "
         self._turn = threading.Lock()

@@ -14,9 +14,10 @@ from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
+from aihub import process
 from aihub.errors import Locked
 
-PATIENCE = 1.0  # seconds
+PATIENCE = 10.0  # seconds; the children of a killed run are gone in less than one
 
 
 @dataclass(frozen=True)
@@ -44,8 +45,8 @@ def me(verb: str = "") -> Holder:
 def held(path: Path, verb: str = "") -> Iterator[Holder]:
     """Holds the lock at `path`. Raises Locked at once, naming the holder, when another process has it.
 
-    The kernel lets go of it when the process ends, however it ends; the file itself stays. A program that a killed
-    run was just starting still has the lock for a moment: a holder who is dead is waited for, a second at most.
+    The kernel lets go of it when the process has ended, however it ended, and its children with it; the file itself
+    stays. Of a killed run they take a moment: a holder who is dead is waited for.
     """
     path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
     descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o600)
@@ -54,9 +55,11 @@ def held(path: Path, verb: str = "") -> Iterator[Holder]:
         who = me(verb)
         _write(descriptor, json.dumps(asdict(who)))
         try:
-            yield who
+            with process.kept_by_children(descriptor):
+                yield who
         finally:
             _write(descriptor, "")
+            fcntl.flock(descriptor, fcntl.LOCK_UN)
     finally:
         os.close(descriptor)
 
@@ -70,7 +73,7 @@ def holder(path: Path) -> Holder | None:
 
 
 def _take(descriptor: int, path: Path) -> None:
-    """Takes the lock; a name left by a killed run, or not written yet, is looked at again for a second."""
+    """Takes the lock; a name left by a killed run, or not written yet, is looked at again for a while."""
     limit = time.monotonic() + PATIENCE
     while True:
         try:

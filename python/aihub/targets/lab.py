@@ -87,7 +87,8 @@ def configuration(hub: Hub, root_key: str) -> dict[str, Any]:
 
 
 def _pvelab(*arguments: str, timeout: float = 900, check: bool = True) -> process.Result:
-    return process.run([PVELAB, *arguments], timeout=timeout, check=check)
+    # Killed half-way it would leave half a lab. It works under a lock of its own, for which the next run waits.
+    return process.run([PVELAB, *arguments], timeout=timeout, check=check, lasting=True)
 
 
 def _world(text: bytes) -> World:

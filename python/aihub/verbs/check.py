@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import os
-import subprocess
 import sys
 import time
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
+from .. import process
 from ..options import Options
 from ..paths import ROOT
 
@@ -24,9 +25,8 @@ TESTS = ("tests/unit", "tests/contract", "tests/vault")
 
 
 def environment() -> dict[str, str]:
-    """The environment of every tool: this virtual environment first, no talk to the outside."""
+    """What every tool gets beside our own environment: this virtual environment first, no talk to the outside."""
     return {
-        **os.environ,
         "PATH": f"{BIN}:{os.environ['PATH']}",
         "ANSIBLE_HOME": str(ROOT / ".ansible"),
         "NO_COLOR": "1",
@@ -43,38 +43,35 @@ class Linters:
 
     def __init__(self) -> None:
         self._started = time.monotonic()
-        self._running = {
-            name: subprocess.Popen(
-                [str(BIN / argv[0]), *argv[1:]],
-                cwd=ROOT,
-                env=environment(),
-                stdout=subprocess.PIPE,
-                stderr=subprocess.STDOUT,
-                text=True,
-            )
-            for name, argv in LINTERS.items()
-        }
+        self._pool = ThreadPoolExecutor(len(LINTERS))
+        self._running = {name: self._pool.submit(lint, argv) for name, argv in LINTERS.items()}
 
     def join(self) -> int:
         """Prints what each of them found; returns how many failed."""
         failed = 0
-        for name, child in self._running.items():
-            output, _ = child.communicate()
-            if child.returncode != 0:
+        for name, ending in self._running.items():
+            ended = ending.result()
+            if ended.returncode != 0:
                 failed += 1
-                sys.stdout.write(output)
-            outcome = "ok" if child.returncode == 0 else f"failed with exit code {child.returncode}"
+                sys.stdout.write((ended.stdout + ended.stderr).decode(errors="replace"))
+            outcome = "ok" if ended.returncode == 0 else f"failed with exit code {ended.returncode}"
             sys.stdout.write(f"{name}: {outcome}\n")
+        self._pool.shutdown()
         sys.stdout.write(f"linters: done after {time.monotonic() - self._started:.0f} s\n")
         sys.stdout.flush()
         return failed
+
+
+def lint(argv: Sequence[str]) -> process.Result:
+    """One of them."""
+    return process.run([str(BIN / argv[0]), *argv[1:]], cwd=ROOT, env=environment(), check=False, timeout=None)
 
 
 def run(options: Options) -> int:
     """Linters beside unit tests and cases; ends with pytest's summary."""
     linters = Linters()
     command = pytest_command("-q", "-n", "2", "-m", "not slow", *TESTS)
-    tests = subprocess.run(command, cwd=ROOT, env=environment(), capture_output=True, text=True, check=False)
+    tests = process.run(command, cwd=ROOT, env=environment(), check=False, timeout=None)
     failed = linters.join()
-    sys.stdout.write(tests.stdout + tests.stderr)
+    sys.stdout.write((tests.stdout + tests.stderr).decode(errors="replace"))
     return 1 if failed or tests.returncode != 0 else 0

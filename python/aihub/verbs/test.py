@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import json
 import os
-import subprocess
 import sys
 import time
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from xml.etree import ElementTree
 
+from .. import process
 from ..errors import PreconditionFailed
 from ..options import Options
 from ..paths import ROOT
@@ -60,12 +61,12 @@ def _daily() -> int:
     for path in reports:
         path.unlink(missing_ok=True)
     chosen = {**environment(), **DAILY, "PYTHONUNBUFFERED": "1"}
-    with (BUILD / "tests-others.log").open("w+") as log:
-        others = subprocess.Popen(_command(reports[0], *TESTS), cwd=ROOT, env=chosen, stdout=log)
-        lab = subprocess.run(_command(reports[1], "tests/lab"), cwd=ROOT, env=chosen, check=False)
-        codes = (others.wait(), lab.returncode)
-        log.seek(0)
-        sys.stdout.write(log.read())
+    log = BUILD / "tests-others.log"
+    with ThreadPoolExecutor(1) as beside:
+        others = beside.submit(process.stream, _command(reports[0], *TESTS), log=log, cwd=ROOT, env=chosen)
+        lab = process.stream(_command(reports[1], "tests/lab"), cwd=ROOT, env=chosen)
+        codes = (others.result(), lab)
+    sys.stdout.write(log.read_text(errors="replace"))
     if failed:
         sys.stdout.write(f"{failed} linters failed, see above\n")
     _tell(reports, started)
@@ -81,7 +82,7 @@ def _long() -> int:
     codes = []
     for report, which in zip(reports, LONG_TESTS, strict=True):
         report.unlink(missing_ok=True)
-        codes.append(subprocess.run(_command(report, *which), cwd=ROOT, env=chosen, check=False).returncode)
+        codes.append(process.stream(_command(report, *which), cwd=ROOT, env=chosen))
     found = _sum(reports)
     result = {
         "date": time.strftime("%Y-%m-%d", time.gmtime(started)),

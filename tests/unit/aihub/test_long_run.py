@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import json
 import re
-import subprocess
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import pytest
+from aihub import process
 from aihub.options import Options
 from aihub.verbs import test as verb
 
@@ -21,14 +20,15 @@ def pytest_run(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> dict[str, Any
     """In place of pytest: notes how it is called, and leaves the report that a test asks for."""
     called: dict[str, Any] = {"report": REPORT.format(tests=203, failures=0), "code": 0}
 
-    def run(argv: list[str], env: dict[str, str], **_: Any) -> SimpleNamespace:
+    def stream(argv: list[str], env: dict[str, str], **_: Any) -> int:
         called.update(argv=argv, env=env)
         if called["report"]:
             (report,) = (arg.partition("=")[2] for arg in argv if arg.startswith("--junitxml="))
             Path(report).write_text(called["report"])
-        return SimpleNamespace(returncode=called["code"])
+        code: int = called["code"]
+        return code
 
-    monkeypatch.setattr(subprocess, "run", run)
+    monkeypatch.setattr(process, "stream", stream)
     monkeypatch.setattr(verb, "BUILD", tmp_path)
     monkeypatch.setattr(verb, "LONG_RESULT", tmp_path / "test-long.json")
     return called

@@ -77,6 +77,6 @@ def test_a_name_left_by_a_killed_run_is_not_told(tmp_path, other, monkeypatch):
     path = tmp_path / "lock"
     stale = path.read_text().replace(str(other.pid), "4194999")
     path.write_text(stale)
-    monkeypatch.setattr(lock.time, "sleep", lambda _: None)
+    monkeypatch.setattr(lock, "PATIENCE", 0.1)
     with pytest.raises(Locked, match="another run holds the lock"), lock.held(path):
         pass
