@@ -25,13 +25,11 @@ class Count:
 
 
 @pytest.fixture
-def count(container: Callable[..., Any]) -> Callable[[str], Count]:
+def count(execute: Callable[..., str]) -> Callable[[str], Count]:
     """`count(service)`: the line in its memory."""
 
     def read(service: str) -> Count:
-        code, output = container(service).exec_run(["cat", "/run/canary/count"])
-        assert code == 0, output.decode(errors="replace")
-        return Count(*map(int, output.split()))
+        return Count(*map(int, execute(service, "cat", "/run/canary/count").split()))
 
     return read
 

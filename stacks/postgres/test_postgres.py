@@ -107,12 +107,11 @@ def test_superuser(server: dict[str, Any]) -> None:
         psycopg.connect(**server, user="postgres", password="x")
 
 
-def test_superuser_password(container: Callable[..., Any]) -> None:
+def test_superuser_password(execute: Callable[..., str]) -> None:
     """the superuser has no password, and what its first start used is gone"""
     query = "SELECT rolname FROM pg_authid WHERE rolpassword IS NOT NULL AND rolname IN ('postgres', 'hub_reconcile_a')"
     command = ["psql", "--no-psqlrc", "--tuples-only", "--no-align", "--username=postgres", f"--command={query}"]
-    code, output = container().exec_run(command)
-    assert (code, output.decode().split()) == (0, ["hub_reconcile_a"])
+    assert execute("postgres", *command).split() == ["hub_reconcile_a"]
 
 
 def test_plaintext(login: Open) -> None:

@@ -94,8 +94,9 @@ def test_administration(client: Callable[..., redis.Redis]) -> None:
             attempt()
 
 
-def test_plaintext(forward: Callable[[int], int]) -> None:
+def test_plaintext(forward: Callable[[int], int], instance: Instance, state: State) -> None:
     """a connection without TLS is refused"""
+    tls.certificate(forward(6379), instance.guest.fqdn, state.ca)  # with TLS it answers: else a refusal proves nothing
     plain = redis.Redis(port=forward(6379), socket_timeout=10, retry=ONCE)
     with plain, pytest.raises(redis.exceptions.ConnectionError):
         plain.ping()

@@ -112,6 +112,18 @@ def container(instance: Instance, context: Context) -> Callable[..., Any]:
     return find
 
 
+@pytest.fixture
+def execute(container: Callable[..., Any]) -> Callable[..., str]:
+    """`execute(service, *argv)`: what a command in a container prints; fails unless its exit code is 0."""
+
+    def output(service: str, *argv: str) -> str:
+        from aihub.guests import containers
+
+        return containers.execute(container(service), argv)
+
+    return output
+
+
 @pytest.fixture(scope="session")
 def connects(context: Context) -> Callable[[str, str, int], bool]:
     """`connects(guest, address, port)`: whether a real TCP connect from that guest succeeds."""

@@ -56,6 +56,7 @@ with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as link:
 """
 
 OPEN = "open"
+NO_SUCH_NAME = 2  # of getent
 
 
 @dataclass(frozen=True, order=True)
@@ -120,6 +121,7 @@ def ntp(shell: Shell, server: str) -> dict[str, Any]:
 def addresses_of(shell: Shell, name: str) -> list[str]:
     """The IPv4 addresses that a name has on a machine; empty where it doesn't resolve."""
     output = shell.run(f"getent ahostsv4 {shlex.quote(name)}")
+    assert output.code in (0, NO_SUCH_NAME), f"{shell.alias} could not ask: {output.stderr.decode(errors='replace')}"
     return sorted({line.split()[0] for line in output.stdout.decode().splitlines()})
 
 

@@ -141,3 +141,13 @@ def test_a_check_that_fails_while_cleaning_up_failed() -> None:
     failed = {**passed, "outcome": "failed", "message": "could not remove its row"}
     (result,) = checks.merged([json.dumps(passed), json.dumps(failed)])
     assert (result.outcome, result.message) == ("failed", "could not remove its row")
+
+
+@pytest.mark.slow
+def test_where_no_command_works_no_check_about_a_machine_passes(hub: Hub, state: State) -> None:
+    """Output that is empty because the command failed is no answer: a check that something is absent fails, too."""
+    program = Path(state.directory.parent / "bin" / "ssh")
+    program.write_text("#!/bin/sh\nPATH=/nowhere exec /bin/sh\n")
+    results = checks.run(hub, state, "lab")
+    passed = {(r.origin, r.subject, r.claim) for r in results if r.outcome == "passed"}
+    assert {subject for _, subject, _ in passed} <= {"controller"}, passed
