@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import os
 import sys
-import tempfile
 import threading
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, replace
@@ -55,9 +54,8 @@ def run(
     and InvalidInput for a name in `select` that is nothing of this hub.
     """
     _refuse_unknown(hub, select)
-    state.runs.mkdir(mode=0o700, parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=state.runs, prefix="checks-") as scratch:
-        lines = Path(scratch) / "results.jsonl"
+    with state.scratch("checks") as scratch:
+        lines = scratch / "results.jsonl"
         lines.touch()
         watch = _Watch(lines, progress)
         try:

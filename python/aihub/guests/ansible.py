@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import shlex
 import signal
 import sys
 import threading
@@ -13,7 +12,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Literal
 
-from aihub import render
+from aihub import process, reaper, render
 from aihub.errors import HubError, TaskFailed, Unreachable
 from aihub.model.resolved import Hub
 from aihub.paths import ROOT
@@ -44,16 +43,17 @@ def converge(
     `wanted` maps a guest to what differs there (`ssh`, `stack/postgres`), None for everything; `instances`
     narrows the stacks phase to some (`egress@cache`). Raises TaskFailed or Unreachable when all are through.
     """
-    inventory = _write_inventory(hub, state, target)
     changed: dict[str, int] = {}
     failures: list[HubError] = []
     only = _chosen(hub, wanted, instances) if phase == "stacks" else {}
-    for tags, guests in _runs(wanted).items() if phase == "machine" else [((), list(only))]:
-        if guests:
-            run = _Run(state, inventory, progress or (lambda _subject, _text: None))
-            run.play(_PLAYBOOKS[phase], guests, tags, only)
-            changed.update(run.changed)
-            failures += run.failures
+    with state.scratch("ansible") as folder:
+        (folder / "inventory.json").write_text(json.dumps(render.inventory(hub, state, target)))
+        for tags, guests in _runs(wanted).items() if phase == "machine" else [((), list(only))]:
+            if guests:
+                run = _Run(folder, progress or (lambda _subject, _text: None))
+                run.play(_PLAYBOOKS[phase], guests, tags, only)
+                changed.update(run.changed)
+                failures += run.failures
     if failures:
         raise _together(failures)
     return changed
@@ -83,13 +83,6 @@ def _chosen(hub: Hub, wanted: Wanted, instances: Collection[str] | None) -> dict
     return chosen
 
 
-def _write_inventory(hub: Hub, state: State, target: str) -> Path:
-    state.runs.mkdir(mode=0o700, parents=True, exist_ok=True)
-    path = state.runs / "inventory.json"
-    path.write_text(json.dumps(render.inventory(hub, state, target)))
-    return path
-
-
 def _together(failures: list[HubError]) -> HubError:
     if len(failures) == 1:
         return failures[0]
@@ -100,9 +93,8 @@ def _together(failures: list[HubError]) -> HubError:
 class _Run:
     """One run of ansible-playbook, and what its events told."""
 
-    def __init__(self, state: State, inventory: Path, progress: Progress) -> None:
-        self._state = state
-        self._inventory = inventory
+    def __init__(self, folder: Path, progress: Progress) -> None:
+        self._folder = folder
         self._progress = progress
         self.changed: dict[str, int] = {}
         self._failed: dict[str, HubError] = {}
@@ -115,37 +107,35 @@ class _Run:
     def play(self, playbook: str, guests: list[str], tags: tuple[str, ...], only: Mapping[str, list[str]]) -> None:
         import ansible_runner
 
-        folder = self._state.runs / "ansible"
-        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-        with _signals_kept():
+        with _signals_kept(), process.environment() as whole:
             result = ansible_runner.interface.init_runner(
-                private_data_dir=str(folder),
+                private_data_dir=str(self._folder),
                 project_dir=str(ROOT),
                 playbook=f"playbooks/{playbook}",
                 inventory=str(ROOT / "inventory" / "hosts"),
                 limit=",".join(guests),
                 tags=",".join(tags) or None,
                 extravars={"stack_only": dict(only)} if only else None,
-                envvars=self._environment(_launcher(folder)),
+                envvars=self._environment(),
                 event_handler=self._event,
-                rotate_artifacts=5,
                 quiet=True,
             )
-            result.config.env = _without_strangers(result.config.env)
+            mark = {reaper.MARK: whole[reaper.MARK]}
+            result.config.env = {**_without_strangers(result.config.env), **mark}
             result.run()
-        if result.status == "canceled":
-            raise KeyboardInterrupt
+            if result.status == "canceled":
+                raise KeyboardInterrupt  # ansible-runner killed ansible-playbook, but none of its workers
         if result.status != "successful" and not self._failed:
             tail = "\n".join(result.stdout.read().strip().splitlines()[-_TAIL:])
             self._failed[""] = TaskFailed(f"ansible-playbook {playbook} ended {result.status}\n{tail}")
 
-    def _environment(self, launcher: Path) -> dict[str, str]:
+    def _environment(self) -> dict[str, str]:
         return {
             "ANSIBLE_CONFIG": str(ROOT / "ansible.cfg"),
             "ANSIBLE_HOST_KEY_CHECKING": "True",  # ansible-runner would turn it off, over the ssh_config's own word
-            "ANSIBLE_LOCAL_TEMP": str(self._state.runs / "ansible" / "tmp"),
-            "AIHUB_INVENTORY": str(self._inventory),
-            "PATH": f"{launcher.parent}:{os.environ.get('PATH', '/usr/bin:/bin')}",
+            "ANSIBLE_LOCAL_TEMP": str(self._folder / "tmp"),
+            "AIHUB_INVENTORY": str(self._folder / "inventory.json"),
+            "PATH": f"{Path(sys.executable).parent}:{os.environ.get('PATH', '/usr/bin:/bin')}",
         }
 
     def _event(self, event: dict[str, Any]) -> bool:
@@ -181,19 +171,6 @@ def _signals_kept() -> Iterator[None]:
     finally:
         for number, handler in kept.items():
             signal.signal(number, handler)
-
-
-def _launcher(folder: Path) -> Path:
-    """A program named ansible-playbook that is one until we die.
-
-    ansible-runner makes it deaf to the end of its terminal: after a kill of ours it would go on beside the next run.
-    """
-    path = folder / "bin" / "ansible-playbook"
-    path.parent.mkdir(exist_ok=True)
-    playbook = shlex.quote(str(Path(sys.executable).parent / "ansible-playbook"))
-    path.write_text(f'#!/bin/sh\nexec setpriv --pdeathsig TERM -- {playbook} "$@"\n')
-    path.chmod(0o700)
-    return path
 
 
 def _task(data: Mapping[str, Any]) -> str:

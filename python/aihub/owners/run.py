@@ -150,6 +150,7 @@ def opened(options: Options, verb: str, screen: Screen, *, locked: bool = False)
         if locked:
             state.make()
             stack.enter_context(lock.held(state.lock, verb))
+            state.sweep()
             statefile.tidy(state.journal, state.known_hosts)
         yield Run(options, hub, state, targets.chosen(options, hub), screen, stack, verb)
 

@@ -12,11 +12,10 @@ import hashlib
 import json
 import os
 import re
-import shutil
 import stat
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -105,22 +104,36 @@ def control_directory(state: State) -> Path | None:
 def ensure_key(state: State) -> str:
     """The controller's public key for this hub and target; made when there is none."""
     state.make()
-    public = state.key.with_suffix(".pub")
-    made_in = state.ssh / "new"
-    shutil.rmtree(made_in, ignore_errors=True)  # of a killed run
-    if not state.key.exists():
-        comment = f"aihub {state.directory.name}"
-        # Made beside and put in place whole, the private half last: a killed run leaves no half of a key.
-        made_in.mkdir(mode=0o700)
-        new = made_in / state.key.name
-        process.run(["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-C", comment, "-f", str(new)])
-        new.with_suffix(".pub").replace(public)
-        new.replace(state.key)
-        made_in.rmdir()
-    elif not public.exists():
-        made = process.run(["ssh-keygen", "-y", "-f", str(state.key)])
-        statefile.keep(public, made.stdout.decode())
+    return make_key(state, state.key)
+
+
+def make_key(state: State, path: Path) -> str:
+    """Makes a key pair at `path`, or what of it is missing; returns its public half.
+
+    It is made in a folder of this run alone and put in place whole, the private half first: a killed run leaves no half
+    of a key, and runs at the same time all end up with the same one.
+    """
+    public = path.with_name(f"{path.name}.pub")
+    if not (path.exists() and public.exists()):
+        with state.scratch("key") as folder:
+            new, text = folder / "key", folder / "key.pub"
+            if not path.exists():
+                comment = f"aihub {state.directory.name}"
+                process.run(["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-C", comment, "-f", str(new)])
+                if _place(new, path):
+                    text.replace(public)  # over that of a private half that is no more
+            if not public.exists():
+                text.write_bytes(process.run(["ssh-keygen", "-y", "-f", str(path)]).stdout)
+                _place(text, public)
     return public.read_text().strip()
+
+
+def _place(new: Path, path: Path) -> bool:
+    """Puts a file in its place unless there is one."""
+    with suppress(FileExistsError):
+        path.hardlink_to(new)
+        return True
+    return False
 
 
 def pin(state: State, alias: str, address: str, key_line: str) -> None:

@@ -4,8 +4,17 @@ from __future__ import annotations
 
 import hashlib
 import os
+import re
+import shutil
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+
+from aihub import reaper
+
+_OF_A_RUN = re.compile(r".+-(\d+)-(\d+)-\w+")
 
 
 def state_home() -> Path:
@@ -31,6 +40,23 @@ class State:
         """Creates the directories."""
         for path in (self.directory, self.ssh, self.runs, self.vault, self.kit):
             path.mkdir(mode=0o700, parents=True, exist_ok=True)
+
+    @contextmanager
+    def scratch(self, name: str) -> Iterator[Path]:
+        """A folder below `runs` for this use of it alone, gone afterwards: no other run writes there."""
+        self.runs.mkdir(mode=0o700, parents=True, exist_ok=True)
+        folder = tempfile.mkdtemp(prefix=f"{name}-{os.getpid()}-{_began(os.getpid())}-", dir=self.runs)
+        try:
+            yield Path(folder)
+        finally:
+            shutil.rmtree(folder, ignore_errors=True)
+
+    def sweep(self) -> None:
+        """Removes such folders of runs that were killed."""
+        for folder in self.runs.glob("*"):
+            found = _OF_A_RUN.fullmatch(folder.name)
+            if found and _began(int(found[1])) != found[2]:
+                shutil.rmtree(folder, ignore_errors=True)
 
     @property
     def ssh(self) -> Path:
@@ -99,3 +125,8 @@ class State:
         digest = hashlib.sha256(str(self.directory).encode()).hexdigest()[:8]
         base = Path(os.environ.get("XDG_RUNTIME_DIR") or "/run") if os.geteuid() == 0 else Path("/tmp")  # noqa: S108
         return base / f"aihub-{os.geteuid()}-{digest}"
+
+
+def _began(pid: int) -> str:
+    """When a process began, which tells it from another one with its number; empty when there is none."""
+    return reaper.look(pid)[1].decode()

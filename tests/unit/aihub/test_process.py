@@ -4,12 +4,8 @@ from __future__ import annotations
 
 import os
 import signal
-import subprocess
-import sys
 import threading
 import time
-import uuid
-from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -18,11 +14,14 @@ from aihub import process
 from aihub.errors import TaskFailed
 from aihub.state import lock
 
-MOMENT = 3.0  # seconds; on a busy machine. By itself it takes some hundredths
+from tests.unit.aihub.running import Runs
+
 SIGNALS = [signal.SIGKILL, signal.SIGTERM]
 
-# A grandchild in a session of its own, as Ansible's workers are, writes on and on where it was told to.
-WRITER = 'setsid sh -c \'while :; do echo $$ >> "$0"; sleep 0.002; done\' "$0" & wait'
+# Grandchildren write on and on where they were told to: one in a session of its own, as Ansible's workers are, and one
+# with another environment, as what runs in a lab's builder; that keeps only the variable that this test finds it by.
+LOOP = 'sh -c \'while :; do echo $$ >> "$0"; sleep 0.002; done\' "$0" &'
+WRITER = f'setsid {LOOP} env -i PATH="$PATH" AIHUB_TEST_RUN="$AIHUB_TEST_RUN" {LOOP} wait'
 
 RUN = """
 import sys
@@ -39,50 +38,6 @@ with lock.held(Path(target + ".lock"), "up"), ThreadPoolExecutor(3) as pool:
 """
 
 
-class Runs:
-    """Runs of small programs, with everything that descends from them: found by a variable of this test alone."""
-
-    def __init__(self) -> None:
-        self.entry = f"TEST_RUN={uuid.uuid4()}"
-
-    def start(self, program: str, *arguments: str) -> subprocess.Popen[str]:
-        name, _, value = self.entry.partition("=")
-        argv = [sys.executable, "-c", program, *arguments]
-        return subprocess.Popen(argv, env={**os.environ, name: value}, stdout=subprocess.PIPE, text=True)
-
-    def alive(self) -> dict[int, str]:
-        """What runs, by pid: its command line. The reaper is no child that works."""
-        found = {}
-        for folder in Path("/proc").glob("[0-9]*"):
-            try:
-                if self.entry.encode() in (folder / "environ").read_bytes().split(b"\0"):
-                    found[int(folder.name)] = (folder / "cmdline").read_bytes().replace(b"\0", b" ").decode()
-            except OSError:
-                continue
-        return {pid: line for pid, line in found.items() if "reaper.py" not in line}
-
-    def left(self) -> dict[int, str]:
-        """What still runs a moment later."""
-        limit = time.monotonic() + MOMENT
-        while (found := self.alive()) and time.monotonic() < limit:
-            time.sleep(0.01)
-        return found
-
-
-@pytest.fixture
-def runs() -> Iterator[Runs]:
-    made = Runs()
-    yield made
-    for pid in made.alive():
-        os.kill(pid, signal.SIGKILL)
-
-
-def kill(run: subprocess.Popen[str], number: int) -> None:
-    run.send_signal(number)
-    run.communicate()
-    assert run.returncode == -number
-
-
 @pytest.mark.parametrize("number", SIGNALS)
 def test_no_descendant_outlives_a_killed_run(runs: Runs, tmp_path: Path, number: int) -> None:
     run = runs.start(RUN, str(tmp_path / "written"), WRITER)
@@ -92,7 +47,7 @@ def test_no_descendant_outlives_a_killed_run(runs: Runs, tmp_path: Path, number:
         assert time.monotonic() < limit
         time.sleep(0.01)
     assert len(runs.alive()) > 2
-    kill(run, number)
+    runs.kill(run, number)
     assert not runs.left()
 
 
@@ -103,7 +58,7 @@ def test_killed_at_any_moment_it_leaves_nothing_and_the_next_run_is_undisturbed(
     for turn in range(40):
         run = runs.start(RUN, str(written), WRITER)
         time.sleep(0.05 + turn * 0.01)  # from before the first child to long after
-        kill(run, SIGNALS[turn % 2])
+        runs.kill(run, SIGNALS[turn % 2])
         with lock.held(tmp_path / "written.lock", "up"):
             before = written.read_bytes() if written.exists() else b""
             time.sleep(0.02)
@@ -135,7 +90,7 @@ def test_what_goes_on_by_itself_goes_on(runs: Runs) -> None:
     assert run.stdout and run.stdout.readline() == "started\n"
     while not any(line.startswith("sleep 61") for line in runs.alive().values()):
         time.sleep(0.01)
-    kill(run, signal.SIGKILL)
+    runs.kill(run, signal.SIGKILL)
     time.sleep(2 * process.reaper.QUIET)
     assert sorted(runs.alive().values()) == ["sleep 60 ", "sleep 61 "]
 
@@ -158,7 +113,7 @@ def test_a_run_inside_a_run_dies_with_it_and_so_do_its_children(runs: Runs, tmp_
     run = runs.start(NESTED, program, str(tmp_path / "written"), WRITER)
     while not (tmp_path / "written").exists():
         time.sleep(0.01)
-    kill(run, signal.SIGKILL)
+    runs.kill(run, signal.SIGKILL)
     assert not runs.left()
 
 

@@ -35,7 +35,7 @@ def rotate(hub: Hub, state: State, target: str, say: Say = lambda _subject, _tex
     aliases = [ssh.NODE, *hub.guests]
     fresh = _next(state)
     if fresh.exists() or not pending(state):
-        _make(state)
+        ssh.make_key(state, fresh)
         parallel.for_all(aliases, lambda alias: _let_in(state, alias, say))
         parallel.for_all(aliases, lambda alias: _prove(state, alias))
         _keep_former(state)
@@ -45,15 +45,6 @@ def rotate(hub: Hub, state: State, target: str, say: Say = lambda _subject, _tex
     for alias in aliases:
         ssh.close(state, alias)
     _shut_out(hub, state, target, say)
-
-
-def _make(state: State) -> None:
-    fresh = _next(state)
-    if not fresh.exists():
-        comment = f"aihub {state.directory.name}"
-        process.run(["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-C", comment, "-f", str(fresh)])
-    elif not _public(fresh).exists():
-        _public(fresh).write_bytes(process.run(["ssh-keygen", "-y", "-f", str(fresh)]).stdout)
 
 
 def _let_in(state: State, alias: str, say: Say) -> None:

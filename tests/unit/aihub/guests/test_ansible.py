@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import signal
+import time
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +17,8 @@ from aihub.reading import load
 from aihub.ssh import config as ssh_config
 from aihub.state.directory import State
 
+from tests.unit.aihub.running import Runs
+
 
 @pytest.fixture(scope="module")
 def hub() -> Hub:
@@ -22,7 +26,7 @@ def hub() -> Hub:
 
 
 def run() -> guests._Run:
-    return guests._Run(State(Path("/nowhere")), Path("/nowhere"), lambda _subject, _text: None)
+    return guests._Run(Path("/nowhere"), lambda _subject, _text: None)
 
 
 def event(kind: str, **data: Any) -> dict[str, Any]:
@@ -107,7 +111,8 @@ def test_ansible_never_switches_host_key_checking_off(
     ssh_config.ensure_key(state)
     log, program = tmp_path / "asked", tmp_path / "bin" / "ssh"
     program.parent.mkdir()
-    program.write_text(f'#!/bin/sh\nprintf "%s\\n" "$*" >> {log}\nexit 255\n')
+    look = f'grep -rl "of somebody" {state.runs} >> {log}.written; ls {state.runs}/*/* >> {log}.listed'
+    program.write_text(f'#!/bin/sh\nprintf "%s\\n" "$*" >> {log}; {look}\nexit 255\n')
     program.chmod(0o755)
     monkeypatch.setenv("PATH", f"{program.parent}:{os.environ['PATH']}")
     monkeypatch.setenv("CLOUD_PASSWORD", "of somebody")
@@ -115,5 +120,44 @@ def test_ansible_never_switches_host_key_checking_off(
         guests.converge(hub, state, "lab", {next(iter(hub.guests)): None}, phase="machine")
     assert str(state.ssh_config) in log.read_text()
     assert "StrictHostKeyChecking=no" not in log.read_text()
-    written = [path for path in state.runs.rglob("*") if path.is_file() and b"of somebody" in path.read_bytes()]
-    assert written == [], "ansible-runner wrote the whole environment down"
+    assert "artifacts" in log.with_name("asked.listed").read_text()
+    assert log.with_name("asked.written").read_text() == "", "ansible-runner wrote the whole environment down"
+    assert list(state.runs.iterdir()) == []
+
+
+CONVERGE = """
+import sys
+from pathlib import Path
+from aihub import paths
+from aihub.guests import ansible
+from aihub.reading import load
+from aihub.state.directory import State
+hub = load.load(paths.DEFAULT_HUB, target="lab")
+ansible.converge(hub, State(Path(sys.argv[1])), "lab", dict.fromkeys(hub.guests), phase="machine")
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("seconds", [0, 0.3, 1])
+def test_ansible_s_workers_die_with_a_killed_run(
+    runs: Runs, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, seconds: float
+) -> None:
+    """They open sessions of their own, and the ssh that they wait for here would never end."""
+    state = State(tmp_path / "state")
+    state.make()
+    ssh_config.ensure_key(state)
+    program = tmp_path / "bin" / "ssh"
+    program.parent.mkdir()
+    program.write_text(f"#!/bin/sh\n: > {tmp_path}/started\nsleep 600\n")
+    program.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{program.parent}:{os.environ['PATH']}")
+    run = runs.start(CONVERGE, str(state.directory))
+    while not (tmp_path / "started").exists():
+        assert run.poll() is None
+        time.sleep(0.01)
+    time.sleep(seconds)
+    assert any("sleep 600" in line for line in runs.alive().values())
+    runs.kill(run, signal.SIGKILL)
+    assert not runs.left()
+    state.sweep()
+    assert list(state.runs.iterdir()) == []

@@ -7,8 +7,10 @@ import signal
 import stat
 import subprocess
 import sys
+import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from shutil import which
 
 import pytest
 from aihub.errors import Conflict, HubError, PreconditionFailed, Unreachable
@@ -95,7 +97,56 @@ def test_a_run_killed_while_its_key_is_made_leaves_no_half_of_one(state, tmp_pat
     public = ssh_config.ensure_key(state)
     made = subprocess.run(["ssh-keygen", "-y", "-f", str(state.key)], stdout=subprocess.PIPE, check=True, text=True)
     assert made.stdout.split()[:2] == public.split()[:2]
-    assert not (state.ssh / "new").exists()
+    state.sweep()
+    assert list(state.runs.iterdir()) == []
+
+
+KEYGEN = """#!/bin/sh
+for file; do :; done
+: > {started}
+sleep {seconds}
+{then}
+"""
+
+
+def keygen(tmp_path: Path, name: str, seconds: float, then: str) -> str:
+    """A PATH with an ssh-keygen that takes its time."""
+    program = tmp_path / name / "ssh-keygen"
+    program.parent.mkdir()
+    program.write_text(KEYGEN.format(started=tmp_path / name / "started", seconds=seconds, then=then))
+    program.chmod(0o755)
+    return f"{program.parent}:{os.environ['PATH']}"
+
+
+def test_a_key_is_made_undisturbed_by_what_a_killed_run_left_running(state, tmp_path, monkeypatch):
+    """The killed run's ssh-keygen wakes up while the next run makes its own key, and writes where it was told to."""
+    killed, own = keygen(tmp_path, "a", 0.5, 'echo > "$file"'), keygen(tmp_path, "b", 1, f'{which("ssh-keygen")} "$@"')
+    program = (
+        "import sys; from pathlib import Path; from aihub import process, ssh; "
+        "from aihub.state.directory import State; "
+        "process.reaper.__file__ = '/dev/null'; "  # nobody ends its children
+        "ssh.ensure_key(State(Path(sys.argv[1])))"
+    )
+    argv = [sys.executable, "-c", program, str(state.directory)]
+    with subprocess.Popen(argv, env={**os.environ, "PATH": killed}) as run:
+        while not (tmp_path / "a" / "started").exists():
+            time.sleep(0.01)
+        run.kill()
+    monkeypatch.setenv("PATH", own)
+    public = ssh_config.ensure_key(state)
+    made = subprocess.run(["ssh-keygen", "-y", "-f", str(state.key)], stdout=subprocess.PIPE, check=True, text=True)
+    assert made.stdout.split()[:2] == public.split()[:2]
+
+
+def test_runs_that_make_the_key_at_the_same_time_end_up_with_the_same(state):
+    with ThreadPoolExecutor(8) as pool:
+        assert len(set(pool.map(lambda _: ssh_config.ensure_key(state), range(8)))) == 1
+
+
+def test_a_public_half_without_a_private_one_is_void(state):
+    former = ssh_config.ensure_key(state)
+    state.key.unlink()
+    assert ssh_config.ensure_key(state) != former
 
 
 def test_a_pin_replaces_that_of_the_alias_and_of_the_address_only(state, tmp_path):
