@@ -8,6 +8,8 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from .world.errors import LabError
+
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
@@ -37,6 +39,14 @@ def parser() -> argparse.ArgumentParser:
     template.add_argument("--volume", required=True, metavar="VOLID")
     template.add_argument("--suite", default="trixie")
     template.add_argument("--package", action="append", default=[], metavar="NAME")
+    reuse = verbs.add_parser("reuse", help="let the lab's registry serve images that this machine has")
+    reuse.add_argument("name")
+    reuse.add_argument("images", nargs="*", metavar="HOST/REPOSITORY:TAG=INPUTS")
+    image = verbs.add_parser("image", help="the same for one image, made by a command in the builder if it is missing")
+    image.add_argument("name")
+    image.add_argument("reference", metavar="HOST/REPOSITORY:TAG")
+    image.add_argument("inputs", help="names what goes into the image, e.g. a digest")
+    image.add_argument("command", nargs=argparse.REMAINDER, help="pushes to HOST/REPOSITORY:$LAB_TAG")
     execute = verbs.add_parser("exec", help="run a command in the lab's builder container")
     execute.add_argument("name")
     execute.add_argument("where", choices=["builder"])
@@ -49,6 +59,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     args = parser().parse_args(argv)
     try:
         return _serve(args) if args.verb == "serve" else _control(args)
+    except LabError as error:
+        sys.stderr.write(f"pvelab: {error}\n")
+        return 1
     except KeyboardInterrupt:
         return 130
 
@@ -90,9 +103,17 @@ def _control(args: argparse.Namespace) -> int:
     elif args.verb == "builder":
         _print(control.builder(args.name))
     elif args.verb == "exec":
-        argv = args.command[1:] if args.command[:1] == ["--"] else args.command
-        return control.exec_builder(args.name, argv)
+        return control.exec_builder(args.name, _command(args))
+    elif args.verb == "reuse":
+        _print(control.reuse(args.name, args.images))
+    elif args.verb == "image":
+        _print(control.image(args.name, args.reference, args.inputs, _command(args)))
     return 0
+
+
+def _command(args: argparse.Namespace) -> list[str]:
+    command: list[str] = args.command
+    return command[1:] if command[:1] == ["--"] else command
 
 
 def _print(found: object) -> None:

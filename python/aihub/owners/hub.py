@@ -123,6 +123,8 @@ def apply_services(run: Run) -> None:
     """Databases, logins and models inside the services are as declared."""
     if not run.plan.of("guest", "secrets", "vault", "service", "api") and not run.options.full:
         return
+    if run.images:
+        run.images.await_stacks()  # models are pulled now, also where no stack had to start
     with run.screen.progress("services") as progress:
         secrets.finish(run, run.plan, progress)
         services.apply(run, run.plan, progress)

@@ -79,7 +79,7 @@ class Work:
         if not chosen:
             return
         if run.images:
-            run.images.await_stacks()
+            run.images.await_stacks(instances)
         run.may_write()
         names = [i.name for i in instances]
         ansible.converge(run.hub, run.state, run.word, chosen, phase="stacks", instances=names, progress=self._progress)

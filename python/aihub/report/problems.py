@@ -24,6 +24,8 @@ def error(problem: HubError) -> None:
     else:
         where = (f"{problem.where}: ", NAME) if problem.where else ""
         console.print(text(("error: ", BAD), where, problem.what))
+    for note in getattr(problem, "__notes__", ()):
+        console.print(text(("also: ", BAD), note))
     if problem.hint:
         console.print(text(("next: ", FAINT), problem.hint))
 

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from contextlib import ExitStack
 from typing import Protocol
 
 from aihub import options
-from aihub.model.resolved import Guest, Hub
+from aihub.model.resolved import Guest, Hub, Instance
 from aihub.plan import Plan
 from aihub.render import PACKAGE_HOSTS
 from aihub.screen import Screen
@@ -23,8 +23,8 @@ class Images(Protocol):
     def await_systems(self) -> None:
         """Returns when the OS images are there. Raises what their making raised."""
 
-    def await_stacks(self) -> None:
-        """Returns when the images of the stacks can be pulled. Raises what their making raised."""
+    def await_stacks(self, instances: Collection[Instance] | None = None) -> None:
+        """Returns when the images of these instances, or of all, can be pulled. Raises what their making raised."""
 
 
 class Target(Protocol):

@@ -1,32 +1,34 @@
-"""Container images: which ones a hub needs, and, in the lab, building those that no registry there has.
+"""Container images: which ones a hub needs, and, in the lab, building those that the machine does not have yet.
 
-A lab build is pushed to the lab's registry under the real name, so that compose.yml stays as it is, and under a
-second tag made of what it was built from: where both tags show the same digest, nothing has to be built.
+The lab's registry answers under the real names, so that compose.yml stays as it is. An image is named by what it is
+built from: what any lab of this machine has built, no other builds again.
 """
 
 from __future__ import annotations
 
-import hashlib
 import io
+import os
 import tarfile
-from collections.abc import Callable, Sequence
+from collections.abc import Collection
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 
 from aihub import render
 from aihub.errors import HubError, PreconditionFailed, TaskFailed
-from aihub.model.resolved import Hub
+from aihub.model.resolved import Hub, Instance
 from aihub.paths import STACKS
 from aihub.reading import document
 
 from . import images_builder
-
-Progress = Callable[[str, str], None]
+from .background import Background, Progress
+from .images_builder import Recipe, Taken
 
 STAND_IN = "SmolLM2-135M"  # what stacks/ENGINE/lab/model makes
 _MODEL_REGISTRY = {"ollama": "registry.ollama.ai"}
 _DOCKER_HUB = "registry-1.docker.io"
+_BASE = f"{_DOCKER_HUB}/library/{images_builder.BASE}"
+_BASE_DIGEST = images_builder.BASE_RECIPE.digest()
 
 
 @dataclass(frozen=True)
@@ -49,23 +51,14 @@ class Image:
 
 @dataclass(frozen=True)
 class _Task:
-    """One thing to be in the lab's registry: `tag` of a repository, made from `folder`."""
+    """One thing to be in the lab's registry, by its full name there."""
 
-    subject: str
-    folder: Path
-    host: str
-    repository: str
-    tag: str
-    mark: str
-    arguments: tuple[str, ...] = ()
+    subject: str  # what a person calls it
+    stack: str
+    reference: str
+    recipe: Recipe
+    digest: str
     after: str = ""  # the subject that must be there first
-    weights: str = field(default="", kw_only=True)  # for a language model: its name for the engine
-
-    @property
-    def names(self) -> tuple[str, str]:
-        """The real name and the marking one."""
-        name = self.weights.rpartition(":")[0] if self.weights else self.subject.rpartition(":")[0]
-        return f"{name}:{self.tag}", f"{name}:{self.mark}"
 
 
 def images_of(hub: Hub) -> tuple[Image, ...]:
@@ -73,11 +66,17 @@ def images_of(hub: Hub) -> tuple[Image, ...]:
     found: dict[str, Image] = {}
     for instance in hub.instances:
         stack, chosen = instance.stack.name, render.flavour_of(instance)
-        for name, service in document.read(STACKS / stack / "compose.yml").data["services"].items():
-            reference = str({**service, **chosen.get("services", {}).get(name, {})}["image"])
+        for reference in references(instance):
             if reference not in found or (_builds(stack) and not _builds(found[reference].stack)):
                 found[reference] = Image(reference, stack, str(chosen.get("x-lab", hub.stacks[stack].lab)))
     return tuple(found.values())
+
+
+def references(instance: Instance) -> tuple[str, ...]:
+    """The images that an instance runs."""
+    services = document.read(STACKS / instance.stack.name / "compose.yml").data["services"]
+    other = render.flavour_of(instance).get("services", {})
+    return tuple(str({**service, **other.get(name, {})}["image"]) for name, service in services.items())
 
 
 def check(hub: Hub) -> None:
@@ -94,22 +93,87 @@ def labels(hub: Hub) -> dict[str, str]:
     return {name: STAND_IN for name, model in hub.models.items() if _model_folder(model.engine).is_dir()}
 
 
-def ensure(lab: str, hub: Hub, progress: Progress) -> list[str]:
-    """Builds and pushes what the lab's registry lacks; returns the names of what was built.
+class Builds(Background):
+    """Every image that the hub needs, on its way into the lab's registry; what others wait for comes first.
 
-    Raises TaskFailed with the end of the build's output, PreconditionFailed for what the lab can't have.
+    Raises PreconditionFailed at once for what the lab can't have; TaskFailed, naming the image, for a failed build.
     """
-    tasks = _tasks(hub)
-    if not tasks:
-        return []
-    there = images_builder.current(lab, [(t.host, t.repository, t.tag, t.mark) for t in tasks])
-    missing = [task for task, current in zip(tasks, there, strict=True) if not current]
-    if not missing:
-        return []
-    progress("images", f"{len(missing)} of {len(tasks)} are to be built")
-    images_builder.make_base(lab)
-    _run_all(missing, lambda task: _make(lab, task, progress))
-    return [task.subject for task in missing]
+
+    def __init__(self, lab: str, hub: Hub, progress: Progress) -> None:
+        self._lab = lab
+        self._tasks = _ordered(hub, _tasks(hub))
+        self._futures: dict[str, Future[Taken]] = {task.subject: Future() for task in self._tasks}
+        super().__init__("images", self._ensure, progress)
+
+    @property
+    def taken(self) -> dict[str, Taken]:
+        """How the lab came to each image, once all are there."""
+        return {subject: future.result() for subject, future in self._futures.items()}
+
+    def wait(self, instances: Collection[Instance]) -> None:
+        """Returns when the images of these instances are there, their models too; raises the error of the first."""
+        needed = {reference for instance in instances for reference in references(instance)}
+        stacks = {instance.stack.name for instance in instances}
+        for task in self._tasks:
+            if task.subject in needed or (task.after and task.stack in stacks):
+                self._futures[task.subject].result()
+
+    def _ensure(self) -> None:
+        try:
+            missing = self._reuse()
+            if missing:
+                self._progress("images", f"{len(missing)} of {len(self._tasks)} are to be built")
+                images_builder.make(self._lab, _BASE, _BASE_DIGEST, images_builder.BASE_RECIPE)
+                with ThreadPoolExecutor(max(2, os.cpu_count() or 2)) as pool:
+                    list(pool.map(self._make, missing))
+        except Exception as error:
+            for future in self._futures.values():
+                if not future.done():
+                    future.set_exception(error)
+        # TaskFailed is said as it is; anything else is a fault of ours and comes last.
+        failed = [found for future in self._futures.values() if (found := future.exception())]
+        for found in sorted(failed, key=lambda one: not isinstance(one, HubError)):
+            raise found
+
+    def _reuse(self) -> list[_Task]:
+        """Takes what the machine has; returns the rest."""
+        if not self._tasks:
+            return []
+        there = images_builder.reuse(self._lab, {task.reference: task.digest for task in self._tasks})
+        missing = []
+        for task in self._tasks:
+            if found := there.get(task.reference):
+                self._end(task, found)
+            else:
+                missing.append(task)
+        return missing
+
+    def _end(self, task: _Task, taken: Taken) -> None:
+        self._progress(task.subject, str(taken))
+        self._futures[task.subject].set_result(taken)
+
+    def _make(self, task: _Task) -> None:
+        """Makes one image or model; the others go on when that fails."""
+        try:
+            if task.after:
+                self._futures[task.after].result()
+            self._progress(task.subject, "is being built")
+            self._end(task, images_builder.make(self._lab, task.reference, task.digest, task.recipe))
+        except TaskFailed as error:
+            self._progress(task.subject, "could not be built")
+            named = error if error.where else TaskFailed(error.what, where=task.subject, hint="make up")
+            self._futures[task.subject].set_exception(named)
+
+
+def _ordered(hub: Hub, tasks: list[_Task]) -> list[_Task]:
+    """What others wait for first: engines, whose models come after them, then what the other stacks start after."""
+    awaited = {task.after for task in tasks}
+    early = [i.stack.name for i in (*hub.instances, hub.vault) if i and (i.stack.start_first or i == hub.vault)]
+
+    def rank(task: _Task) -> int:
+        return 0 if task.subject in awaited else 3 if task.after else 1 if task.stack in early else 2
+
+    return sorted(tasks, key=rank)
 
 
 def _tasks(hub: Hub) -> list[_Task]:
@@ -129,11 +193,10 @@ def _tasks(hub: Hub) -> list[_Task]:
                 hint="leave the flavour out of the rehearsed hub.yml",
             )
         if image.lab == "build":
-            folder = STACKS / image.stack / "lab"
-            host, repository = _place(image.name)
-            mark = f"lab-{_digest(_archive(folder), image.reference.encode(), images_builder.BASE_MARK.encode())}"
-            version = ("--build-arg", f"VERSION={image.tag}")
-            task = _Task(image.reference, folder, host, repository, image.tag, mark, version)
+            context = _archive(STACKS / image.stack / "lab")
+            recipe = images_builder.image_recipe(image.name, context, ("--build-arg", f"VERSION={image.tag}"))
+            reference = f"{'/'.join(_place(image.name))}:{image.tag}"
+            task = _Task(image.reference, image.stack, reference, recipe, recipe.digest(_BASE_DIGEST))
             tasks.append(task)
             engines.setdefault(image.stack, task)
     return tasks + _model_tasks(hub, engines)
@@ -154,48 +217,17 @@ def _model_tasks(hub: Hub, engines: dict[str, _Task]) -> list[_Task]:
                 hint=f"name weights of {_MODEL_REGISTRY[model.engine]}, like qwen2.5:7b",
             )
         repository = name if "/" in name else f"library/{name}"
-        mark = f"lab-{_digest(_archive(folder), engine.mark.encode())}"
+        image, engine_name = f"aihub-lab/{repository}", ("--build-arg", f"ENGINE={engine.subject}")
+        recipe = images_builder.model_recipe(image, name, _archive(folder), engine_name)
         found[weights] = _Task(
-            f"{weights} (lab: {STAND_IN})", folder, _MODEL_REGISTRY[model.engine], repository, tag, mark,
-            ("--build-arg", f"ENGINE={engine.subject}"), engine.subject, weights=weights,
-        )  # fmt: skip
+            f"{weights} (lab: {STAND_IN})",
+            engine.stack,
+            f"{_MODEL_REGISTRY[model.engine]}/{repository}:{tag}",
+            recipe,
+            recipe.digest(engine.digest),
+            after=engine.subject,
+        )
     return list(found.values())
-
-
-def _make(lab: str, task: _Task, progress: Progress) -> None:
-    """Builds one image or model and pushes it under both names."""
-    progress(task.subject, "is being built")
-    name, mark = task.names
-    try:
-        if task.weights:
-            image = f"aihub-lab/{task.repository}:{task.mark}"
-            images_builder.build(lab, image, _archive(task.folder), task.arguments)
-            images_builder.push_model(lab, image, mark, name)
-        else:
-            images_builder.build(lab, name, _archive(task.folder), task.arguments)
-            images_builder.push(lab, name, mark)
-    except TaskFailed as error:
-        progress(task.subject, "could not be built")  # the others go on; the error itself comes at their end
-        raise TaskFailed(error.what, where=task.subject, hint="make up") from error
-    progress(task.subject, "is in the lab's registry")
-
-
-def _run_all(tasks: Sequence[_Task], make: Callable[[_Task], None]) -> None:
-    """Makes all tasks side by side, each after the one it waits for; raises the first error when all have ended."""
-    order = sorted(tasks, key=lambda t: bool(t.after))
-    with ThreadPoolExecutor(len(order)) as pool:
-        running: dict[str, Future[None]] = {}
-
-        def after_other(task: _Task) -> None:
-            if earlier := running.get(task.after):
-                earlier.result()
-            make(task)
-
-        for task in order:
-            running[task.subject] = pool.submit(after_other, task)
-        errors = [error for future in running.values() if (error := future.exception())]
-    for error in sorted(errors, key=lambda e: not isinstance(e, HubError)):
-        raise error
 
 
 def _place(name: str) -> tuple[str, str]:
@@ -223,10 +255,3 @@ def _archive(folder: Path) -> bytes:
             with path.open("rb") as content:
                 archive.addfile(entry, content)
     return out.getvalue()
-
-
-def _digest(*parts: bytes) -> str:
-    whole = hashlib.sha256()
-    for part in parts:
-        whole.update(hashlib.sha256(part).digest())
-    return whole.hexdigest()[:16]

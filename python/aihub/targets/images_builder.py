@@ -1,53 +1,24 @@
-"""What `images` does in the lab's builder, through `pvelab exec`: build and push; and asking the registry."""
+"""How `images` gets an image into the lab's registry: from what the machine has, else by a recipe in the builder."""
 
 from __future__ import annotations
 
 import hashlib
 import json
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from aihub import process
 
 PVELAB = str(Path(sys.executable).parent / "pvelab")
 BASE = "debian:trixie-slim"  # what lab Dockerfiles start from
-_BUILD_SECONDS = 1800.0
-
-# Asks the lab's registry for two tags each and prints, as JSON, which pairs show the same digest. Runs in the lab's
-# network namespace; outside of it the registries' names lead elsewhere, so every name is taken for the lab's address.
-_CURRENT = """
-import concurrent.futures, json, socket, ssl, sys, urllib.error, urllib.request
-address, authority, entries = json.loads(sys.argv[1])
-resolve = socket.getaddrinfo
-socket.getaddrinfo = lambda host, *rest, **options: resolve(address, *rest, **options)
-trust = urllib.request.HTTPSHandler(context=ssl.create_default_context(cafile=authority))
-opener = urllib.request.build_opener(urllib.request.ProxyHandler({}), trust)
-accept = "application/vnd.docker.distribution.manifest.v2+json, application/vnd.oci.image.manifest.v1+json"
-def digest(host, repository, tag):
-    url = f"https://{host}/v2/{repository}/manifests/{tag}"
-    request = urllib.request.Request(url, method="HEAD", headers={"Accept": accept})
-    try:
-        with opener.open(request, timeout=20) as answer:
-            return answer.headers["Docker-Content-Digest"]
-    except urllib.error.HTTPError as error:
-        if error.code == 404:
-            return None
-        raise
-def same(entry):
-    host, repository, tag, mark = entry
-    found = digest(host, repository, tag)
-    return found is not None and found == digest(host, repository, mark)
-with concurrent.futures.ThreadPoolExecutor(8) as pool:
-    print(json.dumps(list(pool.map(same, entries))))
-"""
+_BUILD_SECONDS = 3600.0  # with the wait for another lab that builds the same
 
 # The base of all lab builds: Debian's minimal system from the builder's own package sources.
 _BASE_RECIPE = """set -e
-name=$1 mark=$2
-if [ "$(docker image inspect --format '{{index .Config.Labels "io.aihub.base"}}' "$name" 2>/dev/null)" = "$mark" ]; then
-  exit 0
-fi
+image=$1:$LAB_TAG
 work=$(mktemp -d) && trap 'rm -rf "$work"' EXIT
 cat /etc/apt/sources.list /etc/apt/sources.list.d/*.list 2>/dev/null > "$work/sources.list" || true
 set -- "$work/sources.list"
@@ -57,65 +28,88 @@ mmdebstrap --variant=minbase --quiet \
   --dpkgopt='path-exclude=/usr/share/doc/*' --dpkgopt='path-include=/usr/share/doc/*/copyright' \
   --customize-hook='printf "#!/bin/sh\\nexit 101\\n" > "$1/usr/sbin/policy-rc.d"; chmod 755 "$1/usr/sbin/policy-rc.d"' \
   trixie "$work/base.tar" "$@" >&2
-docker import --change "LABEL io.aihub.base=$mark io.aihub.lab-build=true" "$work/base.tar" "$name"
+docker import --change "LABEL io.aihub.lab-build=true" "$work/base.tar" "$image"
+docker push --quiet "$image"
 """
 
 # The builder's trust store and package clients' settings reach a build as secrets: they end up in no image.
+# --pull: what a Dockerfile starts from is what the registry has now, not what an earlier build left here.
 _BUILD = """set -e
-image=$1; shift
+image=$1:$LAB_TAG; shift
 for pair in ca=/etc/ssl/certs/ca-certificates.crt environment=/etc/lab/environment \
             pip=/etc/pip.conf go=/root/.config/go/env; do
   if [ -s "${pair#*=}" ]; then set -- "$@" --secret "id=${pair%%=*},src=${pair#*=}"; fi
 done
-exec docker buildx build --progress=plain --label io.aihub.lab-build=true --tag "$image" "$@" -
+docker buildx build --progress=plain --pull --label io.aihub.lab-build=true --tag "$image" "$@" -
 """
 
-_PUSH = """set -e
-docker tag "$1" "$2"
-docker push --quiet "$2"
-docker push --quiet "$1"
+_PUSH = """docker push --quiet "$image"
 """
 
-_PUSH_MODEL = """set -e
-image=$1; shift
-exec docker run --rm --network host --volume /etc/ssl/certs:/etc/ssl/certs:ro "$image" "$@"
+# The image that holds a language model pushes it by the engine's own client.
+_PUSH_MODEL = """docker run --rm --network host --volume /etc/ssl/certs:/etc/ssl/certs:ro "$image" "$model:$LAB_TAG"
 """
 
-BASE_MARK = hashlib.sha256(_BASE_RECIPE.encode()).hexdigest()[:16]
+
+@dataclass(frozen=True)
+class Taken:
+    """How the lab came to an image."""
+
+    key: str
+    outcome: str  # built | reused
+    seconds: float
+
+    @classmethod
+    def of(cls, item: Mapping[str, Any]) -> Taken:
+        """What pvelab says of it."""
+        return cls(item["key"], item["outcome"], item["seconds"])
+
+    def __str__(self) -> str:
+        took = f" in {self.seconds:.0f} s" if self.outcome == "built" else ""
+        return f"{self.outcome}{took} ({self.key})"
 
 
-def current(lab: str, entries: Sequence[tuple[str, str, str, str]]) -> list[bool]:
-    """For each (host, repository, tag, mark): whether the registry shows the same digest for tag and mark.
+@dataclass(frozen=True)
+class Recipe:
+    """What `pvelab image` runs in the builder: a shell script, its arguments and its standard input."""
 
-    Needs no builder, so that a lab with everything in its registry never starts one.
-    """
-    world = json.loads(process.run([PVELAB, "status", lab], timeout=60).stdout)
-    registry = world["registry"]
-    question = json.dumps([registry["address"], registry["ca"], entries])
-    inside = ["nsenter", f"--net=/run/netns/{world['netns']}", sys.executable, "-c", _CURRENT, question]
-    found: list[bool] = json.loads(process.run(inside, timeout=300).stdout)
-    return found
+    script: str
+    arguments: tuple[str, ...]
+    stdin: bytes = b""
+
+    def digest(self, *beside: str) -> str:
+        """Names what goes into the image; `beside`: the digests of what it is made from."""
+        whole = hashlib.sha256()
+        for part in (self.script, *self.arguments, *beside):
+            whole.update(hashlib.sha256(part.encode()).digest())
+        whole.update(self.stdin)
+        return whole.hexdigest()
 
 
-def make_base(lab: str) -> None:
-    """Makes the base image unless the builder has it."""
-    _run(lab, ["sh", "-c", _BASE_RECIPE, "sh", BASE, BASE_MARK])
+BASE_RECIPE = Recipe(_BASE_RECIPE, (BASE.rpartition(":")[0],))
 
 
-def build(lab: str, image: str, context: bytes, arguments: Sequence[str]) -> None:
+def image_recipe(name: str, context: bytes, arguments: Sequence[str]) -> Recipe:
     """Builds an image from a tar with a Dockerfile."""
-    _run(lab, ["sh", "-c", _BUILD, "sh", image, *arguments], stdin=context)
+    return Recipe(_BUILD + _PUSH, (name, *arguments), context)
 
 
-def push(lab: str, name: str, mark: str) -> None:
-    """Pushes an image under its marking name, then under its own."""
-    _run(lab, ["sh", "-c", _PUSH, "sh", name, mark])
+def model_recipe(image: str, model: str, context: bytes, arguments: Sequence[str]) -> Recipe:
+    """Builds an image that holds a language model, and lets it push the model."""
+    return Recipe(f"model=$1; shift\n{_BUILD}{_PUSH_MODEL}", (model, image, *arguments), context)
 
 
-def push_model(lab: str, image: str, *names: str) -> None:
-    """Lets an image that holds a language model push it under the given names."""
-    _run(lab, ["sh", "-c", _PUSH_MODEL, "sh", image, *names])
+def reuse(lab: str, wanted: Mapping[str, str]) -> dict[str, Taken]:
+    """Of images by HOST/REPOSITORY:TAG, each with its digest: those that the machine has; the lab now serves them.
+
+    Needs no builder, so that a lab that gets everything from the cache never starts one.
+    """
+    pairs = [f"{reference}={digest}" for reference, digest in wanted.items()]
+    found = json.loads(process.run([PVELAB, "reuse", lab, *pairs], timeout=300).stdout)
+    return {item["name"]: Taken.of(item) for item in found}
 
 
-def _run(lab: str, argv: Sequence[str], *, stdin: bytes = b"") -> None:
-    process.run([PVELAB, "exec", lab, "builder", "--", *argv], stdin=stdin, timeout=_BUILD_SECONDS)
+def make(lab: str, reference: str, digest: str, recipe: Recipe) -> Taken:
+    """The same for one image, made by its recipe unless the machine has it by now."""
+    argv = [PVELAB, "image", lab, reference, digest, "--", "sh", "-c", recipe.script, "sh", *recipe.arguments]
+    return Taken.of(json.loads(process.run(argv, stdin=recipe.stdin, timeout=_BUILD_SECONDS).stdout))

@@ -5,8 +5,7 @@ from __future__ import annotations
 import json
 import os
 import shutil
-import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Collection, Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from ipaddress import IPv4Network
@@ -15,16 +14,16 @@ from typing import Any
 
 from aihub import node, options, process, render, ssh
 from aihub.errors import InvalidInput, PreconditionFailed, TaskFailed
-from aihub.model.resolved import Guest, Hub
+from aihub.model.resolved import Guest, Hub, Instance
 from aihub.plan import Plan
 from aihub.screen import Screen
 from aihub.state import statefile
 from aihub.state.directory import State
 
 from . import Images, images, keep_package_hosts
-from .background import Background
+from .background import Background, Progress
+from .images_builder import PVELAB, Taken
 
-PVELAB = str(Path(sys.executable).parent / "pvelab")
 LXC_TEMPLATE = "local:vztmpl/debian-13-standard_13.1-2_amd64.tar.zst"
 VM_IMAGE = "local:import/debian-13-genericcloud-amd64.qcow2"
 REGISTRY_NAMES = ("registry-1.docker.io", "ghcr.io", "quay.io", "registry.ollama.ai")
@@ -137,12 +136,17 @@ def world(name: str) -> World | None:
     return _world(result.stdout) if found.get("running", True) and found.get("api") else None
 
 
-def templates(name: str, packages: list[str], say: Callable[[str], None]) -> None:
-    """Makes the OS images that guests are created from, with the roles' packages baked in."""
+def templates(name: str, packages: list[str], progress: Progress) -> None:
+    """Makes the OS images that guests are created from, with the roles' packages baked in. Raises TaskFailed."""
     arguments = [item for package in packages for item in ("--package", package)]
     for volume in (LXC_TEMPLATE, VM_IMAGE):
-        say(f"OS image {volume}")
-        _pvelab("template", name, "--volume", volume, "--suite", SUITE, *arguments, timeout=1200)
+        progress(volume, "is being made")
+        try:
+            done = _pvelab("template", name, "--volume", volume, "--suite", SUITE, *arguments, timeout=3600)
+        except TaskFailed as error:
+            progress(volume, "could not be made")
+            raise TaskFailed(error.what, where=volume, hint="make up") from error
+        progress(volume, str(Taken.of(json.loads(done.stdout))))
 
 
 def down(name: str, purge: bool = True) -> None:
@@ -206,12 +210,13 @@ class Lab:
     def prepare(self, hub: Hub, agreed: Plan, screen: Screen, stack: ExitStack, *, stock: bool) -> Images:
         """OS images and stack images are made beside the next steps."""
         progress = stack.enter_context(screen.progress("images"))
-        systems = stacks = None
+        systems, stacks = None, None
         if any(c.action == "create" for c in agreed.of("api")):
             packages = [] if stock else render.packages()
-            systems = Background(lambda: templates(self.name, packages, lambda text: progress("OS images", text)))
+            job = Background("OS images", lambda: templates(self.name, packages, progress), progress)
+            systems = stack.enter_context(job)
         if agreed.of("guest", "service", "secrets", "vault"):
-            stacks = Background(lambda: images.ensure(self.name, hub, progress))
+            stacks = stack.enter_context(images.Builds(self.name, hub, progress))
         return _Making(systems, stacks)
 
     def remove(self, state: State, screen: Screen) -> None:
@@ -236,14 +241,16 @@ class _Making:
     """Images that are being made."""
 
     systems: Background | None
-    stacks: Background | None
+    stacks: images.Builds | None
 
     def await_systems(self) -> None:
         """The OS images are there."""
         if self.systems:
             self.systems.join()
 
-    def await_stacks(self) -> None:
-        """The lab's registry has what the stacks need."""
-        if self.stacks:
+    def await_stacks(self, instances: Collection[Instance] | None = None) -> None:
+        """The lab's registry has what these instances need; without any, what all need."""
+        if self.stacks and instances is None:
             self.stacks.join()
+        elif self.stacks and instances is not None:
+            self.stacks.wait(instances)

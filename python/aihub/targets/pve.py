@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from contextlib import ExitStack
 
 from aihub import options, ssh
 from aihub.errors import PreconditionFailed
-from aihub.model.resolved import Guest, Hub
+from aihub.model.resolved import Guest, Hub, Instance
 from aihub.plan import Plan
 from aihub.screen import Screen
 from aihub.state.directory import State
@@ -61,4 +61,4 @@ class _Pulled:
 
     def await_systems(self) -> None: ...
 
-    def await_stacks(self) -> None: ...
+    def await_stacks(self, instances: Collection[Instance] | None = None) -> None: ...

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from ipaddress import IPv4Network
+from pathlib import Path
 
 from . import identity, namespace, node, rootfs
 from .bridges import BUILDER_BRIDGE
@@ -50,6 +51,11 @@ def wire(lab: Lab) -> None:
     run(namespace.plain(lab, ["nft", "-f", "-"]), stdin=_RULES.encode())
 
 
+def bake(lab: Lab, name: str, recipe: Recipe) -> Path:
+    """The root file system that a helper starts with."""
+    return rootfs.bake(lab, recipe, f"{name}'s root file system").archive
+
+
 def ensure(lab: Lab, appliance: Appliance, resolver: str) -> bool:
     """Starts the helper unless it runs, from a root file system made when it is first needed; True if started."""
     lxc = node.containers(lab)
@@ -58,7 +64,7 @@ def ensure(lab: Lab, appliance: Appliance, resolver: str) -> bool:
         return False
     target = lab.rootfs(appliance.name)
     if not target.is_dir():
-        archive = rootfs.bake(appliance.recipe, f"{appliance.name}'s root file system")
+        archive = bake(lab, appliance.name, appliance.recipe)
         part = target.with_name("rootfs.new")
         rootfs.remove(part)
         part.parent.mkdir(parents=True, exist_ok=True)

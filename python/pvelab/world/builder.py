@@ -46,6 +46,12 @@ def recipe() -> Recipe:
     return Recipe("trixie", PACKAGES, {"etc/docker/daemon.json": '{"storage-driver": "overlay2"}\n'})
 
 
+def bake(lab: Lab) -> Path:
+    """The root file system that a builder starts with; made now unless the lab's builder has one."""
+    root = lab.rootfs(NAME)
+    return root if root.is_dir() else appliance.bake(lab, NAME, recipe())
+
+
 def ensure(lab: Lab, config: Config, resolver: str) -> dict[str, Any]:
     """Starts the builder and waits until its container engine answers."""
 
@@ -112,7 +118,7 @@ def _clients(root: Root) -> None:
         root.write("root/.docker/config.json", json.dumps({"proxies": {"default": proxies}}) + "\n", 0o600)
 
 
-def execute(lab: Lab, argv: Sequence[str]) -> int:
-    """Runs a command in the builder with our own stdin, stdout and stderr."""
+def execute(lab: Lab, argv: Sequence[str], *, quiet: bool = False) -> int:
+    """Runs a command in the builder with our own stdin, stdout and stderr; `quiet` leaves stdout to the caller."""
     script = '. /etc/lab/environment; cd /root; exec "$@"'
-    return process.through(node.containers(lab).attach(NAME, ["sh", "-c", script, "sh", *argv]))
+    return process.through(node.containers(lab).attach(NAME, ["sh", "-c", script, "sh", *argv]), quiet=quiet)

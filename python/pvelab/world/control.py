@@ -1,4 +1,4 @@
-"""What `pvelab up`, `down`, `status`, `template`, `builder` and `exec` do."""
+"""What the verbs of `pvelab` do."""
 
 from __future__ import annotations
 
@@ -19,6 +19,7 @@ from . import (
     daemon,
     hostlimits,
     identity,
+    images,
     namespace,
     node,
     registry,
@@ -162,14 +163,17 @@ def down(name: str, purge: bool) -> dict[str, Any]:
 def template(name: str, volume: str, suite: str, packages: Sequence[str]) -> dict[str, Any]:
     """Makes the operating system image behind a volume id, e.g. `local:vztmpl/NAME.tar.zst`."""
     lab = Lab(name)
+    config = lab.config()
+    baked = templates.bake(lab, volume, suite, packages)  # takes long: the lab stays free for others
     with lab.locked():
-        return templates.make(lab, lab.config(), volume, suite, packages)
+        return templates.place(lab, config, volume, suite, packages, baked)
 
 
 def builder(name: str) -> dict[str, Any]:
     """Makes sure that the builder runs, with a container engine that answers."""
     lab = Lab(name)
     config = lab.config()
+    builders.bake(lab)  # as with templates
     with lab.locked():
         if not namespace.exists(lab):
             raise LabError(f"lab {name} is down", hint=f"pvelab up {name} --config FILE")
@@ -177,9 +181,33 @@ def builder(name: str) -> dict[str, Any]:
         return builders.ensure(lab, config, resolver)
 
 
-def exec_builder(name: str, argv: Sequence[str]) -> int:
+def exec_builder(name: str, argv: Sequence[str], *, quiet: bool = False) -> int:
     """Runs a command in the builder with our own stdin, stdout and stderr; returns its exit code."""
     lab = Lab(name)
     if not builders.ready(lab):
         builder(name)
-    return builders.execute(lab, argv)
+    return builders.execute(lab, argv, quiet=quiet)
+
+
+def reuse(name: str, wanted: Sequence[str]) -> list[dict[str, Any]]:
+    """For each `REFERENCE=INPUTS`: the image that the lab's registry now answers with, if this machine has it."""
+    lab = Lab(name)
+    config = lab.config()
+    pairs = [text.rpartition("=") for text in wanted]
+    found = [images.reuse(lab, config, reference, inputs) for reference, _, inputs in pairs]
+    return [taken.as_json() for taken in found if taken]
+
+
+def image(name: str, reference: str, inputs: str, argv: Sequence[str]) -> dict[str, Any]:
+    """The image that the lab's registry now answers with; made by a command in the builder unless it is there.
+
+    The command gets the tag to push to in `LAB_TAG`.
+    """
+    lab = Lab(name)
+
+    def push(tag: str) -> None:
+        code = exec_builder(name, ["env", f"LAB_TAG={tag}", *argv], quiet=True)
+        if code:
+            raise LabError(f"the build of {reference} ended with exit code {code}")
+
+    return images.ensure(lab, lab.config(), reference, inputs, push).as_json()

@@ -9,6 +9,7 @@ import re
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from ipaddress import IPv4Network
 from pathlib import Path
 from typing import Any
@@ -21,7 +22,7 @@ _NAME = re.compile(r"[a-z][a-z0-9-]{0,30}")
 
 
 def cache() -> Path:
-    """The directory shared by all labs of this machine: root file systems, volumes, registry, lab CA."""
+    """The directory shared by all labs of this machine: artifacts and the lab CA."""
     return Path(os.environ.get("PVELAB_CACHE", "/var/cache/pvelab"))
 
 
@@ -91,6 +92,17 @@ class Lab:
         """The port on the host's loopback that leads to the API."""
         return self.state / "port"
 
+    @property
+    def artifacts(self) -> Path:
+        """What this lab took of the machine's artifacts, a line of JSON each."""
+        return self.state / "artifacts.jsonl"
+
+    @property
+    def week(self) -> str:
+        """The week whose packages this lab gets: that of its first `pvelab up`. A new one changes nothing under it."""
+        kept = self.state / "week"
+        return kept.read_text().strip() if kept.exists() else datetime.now(UTC).strftime("%G-W%V")
+
     def rootfs(self, container: str) -> Path:
         """A container's root file system, a plain directory."""
         return self.containers / container / "rootfs"
@@ -106,6 +118,7 @@ class Lab:
             path.chmod(0o711)
         for private in (self.api, self.log("x").parent):
             private.chmod(0o700)
+        (self.state / "week").write_text(self.week + "\n")
 
     def config(self) -> Config:
         """The settings kept by the last `pvelab up`."""

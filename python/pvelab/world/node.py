@@ -56,7 +56,7 @@ def prepare(lab: Lab, config: Config, resolver: str) -> None:
     """Makes the node's root file system if it is missing, and writes what this lab's settings say."""
     target = lab.rootfs(NAME)
     if not target.is_dir():
-        archive = rootfs.bake(recipe(), "node's root file system")
+        archive = rootfs.bake(lab, recipe(), "node's root file system").archive
         part = target.with_name("rootfs.new")
         rootfs.remove(part)
         part.parent.mkdir(parents=True, exist_ok=True)

@@ -44,9 +44,12 @@ def text(argv: Sequence[str], **options: float) -> str:
     return run(argv, **options).stdout.decode(errors="replace").rstrip("\n")  # type: ignore[arg-type]
 
 
-def through(argv: Sequence[str]) -> int:
-    """Runs a program with this process' own stdin, stdout and stderr; returns its exit code."""
-    return subprocess.run(list(argv), check=False).returncode
+def through(argv: Sequence[str], *, quiet: bool = False) -> int:
+    """Runs a program with this process' own stdin, stdout and stderr; returns its exit code.
+
+    `quiet` keeps stdout for this process' own answer: what the program writes there goes to stderr, too.
+    """
+    return subprocess.run(list(argv), stdout=sys.stderr if quiet else None, check=False).returncode
 
 
 def pipe(source: Sequence[str], sink: Sequence[str]) -> None:

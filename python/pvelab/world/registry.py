@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from . import appliance, namespace, node
+from . import appliance, images, namespace, node
 from .appliance import NETWORK, Appliance
 from .errors import LabError
 from .identity import Root
@@ -23,7 +23,7 @@ _DAYS = 825
 _CONFIG = """version: 0.1
 log: {level: warn}
 storage:
-  filesystem: {rootdirectory: /var/lib/registry}
+  filesystem: {rootdirectory: /var/lib/registry/labs/LAB}
   delete: {enabled: true}
   maintenance: {uploadpurging: {enabled: true, age: 24h, interval: 24h, dryrun: false}}
 http:
@@ -80,22 +80,22 @@ def recipe() -> Recipe:
 
 
 def ensure(lab: Lab, config: Config, resolver: str) -> None:
-    """Starts the registry with storage in the cache, and waits until it answers."""
+    """Starts the registry, with the images of this machine, and waits until it answers."""
     names = config.registry_names
     certificate, key = server_certificate([*names, "localhost"], [ADDRESS, "127.0.0.1"])
-    storage = cache() / "registry"
-    storage.mkdir(parents=True, exist_ok=True)
+    images.prepare(lab)
+    settings_file = _CONFIG.replace("LAB", lab.name)
 
     def settle(root: Root) -> None:
         root.folder("etc/lab-tls", 0o700)
         root.write("etc/lab-tls/server.crt", certificate.read_text())
         root.write("etc/lab-tls/server.key", key.read_text(), 0o600)
-        root.write("etc/lab-registry.yml", _CONFIG)
+        root.write("etc/lab-registry.yml", settings_file)
         root.write("etc/nginx/conf.d/lab.conf", _HEAD + "".join(virtual_host(name) for name in names))
         root.folder("var/lib/registry", 0o755)
 
-    mounts = [f"{storage} var/lib/registry none bind 0 0"]
-    settings = f"{certificate}\n{storage}\n{_CONFIG}{_HEAD}{names}"
+    mounts = [f"{images.storage()} var/lib/registry none bind 0 0"]
+    settings = f"{certificate}\n{images.storage()}\n{settings_file}{_HEAD}{names}"
     if not appliance.unchanged(lab, NAME, settings):
         node.containers(lab).stop(NAME)
     appliance.ensure(lab, Appliance(NAME, ADDRESS, recipe(), settle, mounts), resolver)

@@ -2,19 +2,17 @@
 
 from __future__ import annotations
 
-import fcntl
 import hashlib
-import json
 import os
 import shutil
 import tempfile
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from . import sources, trust
-from .lab import cache
+from . import artifacts, sources, trust
+from .artifacts import Made, Taken
+from .lab import Lab
 from .process import pipe, run, say
 
 # Raised by hand when the steps below change what comes out, so that old caches are not used.
@@ -34,61 +32,53 @@ class Recipe:
     files: Mapping[str, str] = field(default_factory=dict)
     commands: tuple[str, ...] = ()
 
-    def digest(self, apt: list[str], options: list[str], authorities: list[str]) -> str:
+    def digest(self, index: list[str], options: list[str], authorities: list[str]) -> str:
         """Names the result: the same inputs give the same name."""
         parts = [RECIPE, self.suite, sorted(set(self.packages)), dict(self.files), self.commands]
-        machine = os.uname().machine
-        blob = json.dumps([*parts, apt, options, sorted(authorities), machine], sort_keys=True)
-        return hashlib.sha256(blob.encode()).hexdigest()[:24]
+        return artifacts.key_of(*parts, index, options, sorted(authorities))
 
 
-def bake(recipe: Recipe, what: str) -> Path:
-    """The root file system as a tar.zst in the cache; made now if it is not there."""
-    apt = sources.lines(sources.host_sources(), recipe.suite)
-    options = sources.carried_options()
-    authorities = trust.local()
-    folder = cache() / "rootfs"
-    folder.mkdir(parents=True, exist_ok=True)
-    target = folder / f"{recipe.digest(apt, options, authorities)}.tar.zst"
-    with _lock(target):
-        if not target.exists():
-            say(what, f"being made from Debian {recipe.suite} packages")
-            _sweep(folder)
-            with tempfile.TemporaryDirectory(dir=folder, prefix=f".bake-{os.getpid()}-") as work:
-                root = Path(work) / "root"
-                _debootstrap(recipe, apt, options, root)
-                _customise(root, recipe, options, authorities)
-                part = Path(work) / "part"
-                _pack(root, part)
-                part.rename(target)
-            say(what, f"made, {target.stat().st_size // 2**20} MiB")
-    return target
+@dataclass(frozen=True)
+class Baked:
+    """A root file system as a tar.zst that never changes."""
+
+    archive: Path
+    sha256: str
+    taken: Taken
 
 
-def _sweep(folder: Path) -> None:
-    """Removes what killed runs were baking."""
-    for left in folder.glob(".bake-*"):
-        owner = left.name.split("-")[1]
-        if not Path("/proc", owner).exists():
-            remove(left)
+def bake(lab: Lab, recipe: Recipe, what: str) -> Baked:
+    """The root file system of a recipe; made now unless this machine has it."""
+    options, authorities = sources.carried_options(), trust.local()
+    key = recipe.digest(sources.index(recipe.suite, lab.week), options, authorities)
+    archive = artifacts.root() / "roots" / f"{key}.tar.zst"
+
+    def make() -> Made:
+        say(what, f"being made from Debian {recipe.suite} packages")
+        archive.parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(dir=archive.parent, prefix=".part-") as work:
+            root, part = Path(work) / "root", Path(work) / "part"
+            _debootstrap(recipe, options, root)
+            _customise(root, recipe, options, authorities)
+            _pack(root, part)
+            part.rename(archive)
+        say(what, f"made, {archive.stat().st_size // 2**20} MiB")
+        with archive.open("rb") as file:
+            sha256 = hashlib.file_digest(file, "sha256").hexdigest()
+        return Made([f"{archive.parent.name}/{archive.name}"], {"sha256": sha256})
+
+    taken = artifacts.ensure(lab, "root", what, key, make)
+    return Baked(archive, str(taken.details["sha256"]), taken)
 
 
-@contextmanager
-def _lock(target: Path) -> Iterator[None]:
-    """Two labs that need the same root make it once."""
-    with target.with_suffix(".lock").open("w") as handle:
-        fcntl.flock(handle, fcntl.LOCK_EX)
-        yield
-
-
-def _debootstrap(recipe: Recipe, apt: list[str], options: list[str], root: Path) -> None:
+def _debootstrap(recipe: Recipe, options: list[str], root: Path) -> None:
     packages = sorted({*_BASE_PACKAGES, *recipe.packages})
     argv = ["mmdebstrap", "--variant=minbase", "--mode=root", "--format=directory", "--quiet"]
     argv += [f"--include={','.join(packages)}", '--aptopt=APT::Install-Recommends "false"']
     argv += ["--dpkgopt=path-exclude=/usr/share/man/*", "--dpkgopt=path-exclude=/usr/share/locale/*"]
     argv += ["--dpkgopt=path-exclude=/usr/share/doc/*", "--dpkgopt=path-include=/usr/share/doc/*/copyright"]
     argv += [f"--aptopt={line}" for line in options]
-    run([*argv, recipe.suite, str(root), *apt], timeout=1800)
+    run([*argv, recipe.suite, str(root), *sources.lines(sources.host_sources(), recipe.suite)], timeout=1800)
 
 
 def _customise(root: Path, recipe: Recipe, options: list[str], authorities: list[str]) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
@@ -78,6 +79,11 @@ def hosts() -> list[str]:
     """The hosts that roots made from this machine's sources take packages from; empty without a Debian mirror."""
     found = (urlsplit(line.split()[1]).hostname for line in lines(host_sources(), "stable"))
     return sorted({host for host in found if host})
+
+
+def index(suite: str, week: str) -> list[str]:
+    """What decides which packages this machine gets now: part of the name of whatever is made from them."""
+    return [week, os.uname().machine, *lines(host_sources(), suite)]
 
 
 def carried_options() -> list[str]:

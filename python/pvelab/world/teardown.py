@@ -5,7 +5,7 @@ from __future__ import annotations
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 
-from . import daemon, hostlimits, namespace, node, rootfs, uplink
+from . import daemon, hostlimits, images, namespace, node, rootfs, uplink
 from .errors import LabError
 from .lab import RUNTIME, STATES, Lab
 from .process import end, say
@@ -28,6 +28,7 @@ def down(lab: Lab, purge: bool) -> None:
         namespace.remove(lab)
     rootfs.remove(lab.run)
     if purge:
+        rootfs.remove(images.home(lab))
         rootfs.remove(lab.state)
         say("state", f"{lab.state} removed")
 

@@ -1,8 +1,7 @@
-"""Makes the operating system images that guests are created from, cached by content across labs."""
+"""Makes the operating system images that guests are created from."""
 
 from __future__ import annotations
 
-import hashlib
 import json
 import os
 import re
@@ -14,7 +13,7 @@ from . import rootfs
 from .errors import LabError
 from .lab import Config, Lab
 from .process import say
-from .rootfs import Recipe
+from .rootfs import Baked, Recipe
 
 # Where a directory storage of PVE keeps what kind of volume.
 _FOLDERS = {"vztmpl": "template/cache", "import": "import"}
@@ -42,13 +41,17 @@ def path(lab: Lab, volume: str) -> Path:
     return lab.api / "storage" / found[1] / _FOLDERS[found[2]] / found[3]
 
 
-def make(lab: Lab, config: Config, volume: str, suite: str, packages: Sequence[str]) -> dict[str, Any]:
-    """Makes the image, or links the cached one of the same content, and writes down what it is."""
-    target = path(lab, volume)
+def bake(lab: Lab, volume: str, suite: str, packages: Sequence[str]) -> Baked:
+    """The root file system behind an image; made now unless this machine has it."""
+    return rootfs.bake(lab, recipe(suite, packages), f"image {volume}")
+
+
+def place(lab: Lab, config: Config, volume: str, suite: str, packages: Sequence[str], baked: Baked) -> dict[str, Any]:
+    """Links the image into the storage, and writes down what it is."""
+    target, archive = path(lab, volume), baked.archive
     storages = [item["id"] for item in config.raw.get("storages", [])] or ["local"]
     if volume.partition(":")[0] not in storages:
         raise LabError(f"the lab has no storage {volume.partition(':')[0]!r}", hint=f"it has {', '.join(storages)}")
-    archive = rootfs.bake(recipe(suite, packages), f"image {volume}")
     target.parent.mkdir(parents=True, exist_ok=True)
     if not target.exists() or not target.samefile(archive):
         _place(archive, target)
@@ -58,14 +61,14 @@ def make(lab: Lab, config: Config, volume: str, suite: str, packages: Sequence[s
         "is_not": f"an image downloaded from a vendor{', nor a qcow2 disk' if volume.endswith('.qcow2') else ''}",
         "suite": suite,
         "packages": sorted({*_STOCK, *packages}),
-        "sha256": digest(archive),
+        "sha256": baked.sha256,
     }
     # Beside the storage, not in it: the API would list it as a volume.
     note = lab.state / "images" / f"{target.name}.json"
     note.parent.mkdir(exist_ok=True)
     note.write_text(json.dumps(described, indent=1) + "\n")
     say(f"image {volume}", f"{archive.stat().st_size // 2**20} MiB, {archive.name}")
-    return described
+    return {**described, **baked.taken.as_json()}
 
 
 def _place(archive: Path, target: Path) -> None:
@@ -77,12 +80,3 @@ def _place(archive: Path, target: Path) -> None:
     except OSError:
         rootfs.copy(archive, part)
     part.replace(target)
-
-
-def digest(archive: Path) -> str:
-    """The archive's SHA-256, kept beside it since archives never change."""
-    note = archive.with_name(archive.name + ".sha256")
-    if not note.exists():
-        with archive.open("rb") as file:
-            note.write_text(hashlib.file_digest(file, "sha256").hexdigest())
-    return note.read_text()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+import threading
 from dataclasses import replace
 from pathlib import Path
 
@@ -21,44 +22,42 @@ def hub() -> Hub:
 
 
 class Builder:
-    """Stands in for `pvelab exec LAB builder -- ...`; knows which marks the registry has."""
+    """Stands in for pvelab; knows what the machine has, by digest."""
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
         self.there: set[str] = set()
-        self.calls: list[tuple[str, ...]] = []
+        self.made: list[tuple[str, tuple[str, ...]]] = []  # reference, arguments of its recipe
         self.broken = ""
+        self.held: dict[str, threading.Event] = {}  # builds that go on until somebody says so
         monkeypatch.setattr(images_builder.process, "run", self.run)
 
     def run(self, argv, *, stdin=b"", timeout=0.0):
-        if argv[1:] == ["status", "lab"]:
-            world = {"netns": "pvelab-lab", "registry": {"address": "10.255.255.2", "ca": "/ca.crt"}}
-            return images_builder.process.Result(argv, 0, json.dumps(world).encode(), b"")
-        if argv[0] == "nsenter":
-            assert argv[1] == "--net=/run/netns/pvelab-lab"
-            address, authority, entries = json.loads(argv[-1])
-            assert (address, authority) == ("10.255.255.2", "/ca.crt")
-            answer = [mark in self.there for _, _, _, mark in entries]
-            return images_builder.process.Result(argv, 0, json.dumps(answer).encode(), b"")
-        assert argv[1:5] == ["exec", "lab", "builder", "--"]
-        command = argv[5:]
-        script, arguments = command[2], command[4:]
-        name = {
-            images_builder._BASE_RECIPE: "base",
-            images_builder._BUILD: "build",
-            images_builder._PUSH: "push",
-            images_builder._PUSH_MODEL: "push_model",
-        }[script]
-        self.calls.append((name, *arguments))
-        if self.broken and self.broken in arguments[0]:
-            raise TaskFailed("docker ended with exit code 1")
-        if name == "push":
-            self.there.add(arguments[1].rpartition(":")[2])
-        if name == "push_model":
-            self.there.add(arguments[1].rpartition(":")[2])
-        return images_builder.process.Result(argv, 0, b"", b"")
+        if argv[1:3] == ["reuse", "lab"]:
+            pairs = [text.rpartition("=") for text in argv[3:]]
+            return self.answer(argv, [self.taken(name, key) for name, _, key in pairs if key in self.there])
+        assert argv[1:3] == ["image", "lab"]
+        reference, digest, command = argv[3], argv[4], argv[5:]
+        assert command[:3] == ["--", "sh", "-c"]
+        if (held := next((event for name, event in self.held.items() if name in reference), None)) is not None:
+            held.wait(10)
+        self.made.append((reference, tuple(command[5:])))
+        if self.broken and self.broken in reference:
+            raise TaskFailed("pvelab ended with exit code 1")
+        self.there.add(digest)
+        return self.answer(argv, self.taken(reference, digest, "built"))
 
-    def named(self, name: str) -> list[tuple[str, ...]]:
-        return [call[1:] for call in self.calls if call[0] == name]
+    @staticmethod
+    def taken(reference, key, outcome="reused"):
+        return {"kind": "image", "name": reference, "key": key, "outcome": outcome, "seconds": 1.0}
+
+    @staticmethod
+    def answer(argv, found):
+        return images_builder.process.Result(argv, 0, json.dumps(found).encode(), b"")
+
+    @property
+    def names(self) -> list[str]:
+        """What was made, the base apart."""
+        return [name for name, _ in self.made if name != images._BASE]
 
 
 @pytest.fixture
@@ -68,6 +67,13 @@ def builder(monkeypatch: pytest.MonkeyPatch) -> Builder:
 
 def quiet(subject: str, text: str) -> None:
     pass
+
+
+def ensure(hub: Hub) -> list[str]:
+    """Gets everything into the registry; returns what was built for that."""
+    builds = images.Builds("lab", hub, quiet)
+    builds.join()
+    return [subject for subject, taken in builds.taken.items() if taken.outcome == "built"]
 
 
 def test_every_service_of_every_placed_stack_has_its_image(hub: Hub) -> None:
@@ -90,39 +96,106 @@ def test_a_flavour_that_the_lab_has_not_is_refused_before_anything_is_built(hub:
 
     other = replace(hub, instances=tuple(flavoured(instance) for instance in hub.instances))
     assert "hashicorp/vault" in {image.name for image in images.images_of(other)}
-    for attempt in (lambda: images.check(other), lambda: images.ensure("lab", other, quiet)):
+    for attempt in (lambda: images.check(other), lambda: images.Builds("lab", other, quiet)):
         with pytest.raises(PreconditionFailed, match="no hashicorp/vault: skipped: "):
             attempt()
-    assert builder.calls == []
+    assert builder.made == []
     images.check(hub)
 
 
 def test_what_is_missing_is_built_once_and_then_never_again(hub: Hub, builder: Builder) -> None:
-    built = images.ensure("lab", hub, quiet)
+    built = ensure(hub)
     assert len(built) == len(images.images_of(hub)) + 1  # the language model
-    assert len(builder.named("base")) == 1
-    assert len(builder.named("build")) == len(built)
-    builder.calls.clear()
-    assert images.ensure("lab", hub, quiet) == []
-    assert builder.calls == []
+    assert len(builder.names) == len(built) == len(builder.made) - 1
+    assert builder.made[0][0] == images._BASE
+    builder.made.clear()
+    assert ensure(hub) == []
+    assert builder.made == []
 
 
-def test_the_marking_tag_is_pushed_before_the_real_one(hub: Hub, builder: Builder) -> None:
-    images.ensure("lab", hub, quiet)
-    for name, mark in builder.named("push"):
-        assert mark.startswith(name.rpartition(":")[0] + ":lab-")
-    assert images_builder._PUSH.index('push --quiet "$2"') < images_builder._PUSH.index('push --quiet "$1"')
-    ((image, mark, name),) = builder.named("push_model")
-    assert (image, name) == (f"aihub-lab/library/qwen2.5:{mark.rpartition(':')[2]}", "qwen2.5:32b-instruct-q4_K_M")
+def test_what_another_lab_built_meanwhile_is_taken(hub: Hub, builder: Builder, monkeypatch: pytest.MonkeyPatch) -> None:
+    said: list[str] = []
+    ensure(hub)
+    monkeypatch.setattr(images_builder, "reuse", lambda lab, wanted: {})
+    monkeypatch.setattr(builder, "taken", lambda name, key, outcome: Builder.taken(name, key, "reused"))
+    images.Builds("lab", hub, lambda subject, text: said.append(text)).join()
+    assert sum(text.startswith("reused (") for text in said) == len(images.images_of(hub)) + 1
 
 
 def test_a_model_is_made_by_its_engine_and_after_it(hub: Hub, builder: Builder) -> None:
-    images.ensure("lab", hub, quiet)
-    order = [call[1] for call in builder.calls if call[0] in ("build", "push")]
+    ensure(hub)
     engine = next(i.reference for i in images.images_of(hub) if i.stack == "ollama")
-    model = next(name for name in order if name.startswith("aihub-lab/"))
-    assert len(order) - 1 - order[::-1].index(engine) < order.index(model)
-    assert f"ENGINE={engine}" in next(c for c in builder.named("build") if c[0] == model)
+    model = "registry.ollama.ai/library/qwen2.5:32b-instruct-q4_K_M"
+    assert builder.names.index(f"registry-1.docker.io/{engine}") < builder.names.index(model)
+    arguments = dict(builder.made)[model]
+    assert arguments[:2] == ("qwen2.5", "aihub-lab/library/qwen2.5")
+    assert arguments[2:] == ("--build-arg", f"ENGINE={engine}")
+
+
+def test_what_others_wait_for_is_begun_first(hub: Hub) -> None:
+    order = [task.stack for task in images._ordered(hub, images._tasks(hub))]
+    assert order[:3] == ["ollama", "egress", "vault"]
+    assert order[-1] == "ollama"
+
+
+def test_a_stack_waits_for_its_own_images_only(hub: Hub, builder: Builder) -> None:
+    held = builder.held["ollama/ollama"] = threading.Event()
+    builds = images.Builds("lab", hub, quiet)
+    by_stack = {i.stack.name: i for i in hub.instances}
+    builds.wait([by_stack["redis"], by_stack["canary"]])
+    assert not any("ollama" in name for name in builder.names)
+    held.set()
+    builds.wait([by_stack["ollama"]])
+    assert any("qwen2.5" in name for name in builder.names), "a model belongs to its engine"
+    builds.join()
+
+
+def test_what_a_stack_waits_for_in_vain_is_told_with_its_name(hub: Hub, builder: Builder) -> None:
+    builder.broken = "valkey/valkey"
+    builds = images.Builds("lab", hub, quiet)
+    by_stack = {i.stack.name: i for i in hub.instances}
+    builds.wait([by_stack["postgres"]])
+    with pytest.raises(TaskFailed) as failed:
+        builds.wait([by_stack["redis"]])
+    assert failed.value.where.startswith("valkey/valkey:")
+
+
+def test_a_failed_build_that_no_stack_waited_for_ends_the_run(hub: Hub, builder: Builder) -> None:
+    builder.broken = "valkey/valkey"
+    with pytest.raises(TaskFailed) as failed, images.Builds("lab", hub, quiet):
+        pass
+    assert failed.value.where.startswith("valkey/valkey:")
+    assert failed.value.exit_code == 1
+
+
+def test_a_failed_base_fails_every_image(hub: Hub, builder: Builder) -> None:
+    builder.broken = images._BASE
+    builds = images.Builds("lab", hub, quiet)
+    with pytest.raises(TaskFailed):
+        builds.wait([hub.instances[0]])
+    with pytest.raises(TaskFailed):
+        builds.join()
+
+
+def test_the_builder_pushes_to_the_tag_that_it_is_told() -> None:
+    for script in (images_builder._BASE_RECIPE, images_builder._BUILD + images_builder._PUSH):
+        assert script.startswith("set -e\nimage=$1:$LAB_TAG")
+        assert script.endswith('\ndocker push --quiet "$image"\n')
+    assert images_builder._PUSH_MODEL.endswith('"$image" "$model:$LAB_TAG"\n')
+
+
+def test_an_image_is_named_by_all_that_goes_into_it() -> None:
+    recipe = images_builder.image_recipe("name", b"files", ("--build-arg", "VERSION=1"))
+    assert recipe.digest("base") == images_builder.image_recipe("name", b"files", ("--build-arg", "VERSION=1")).digest(
+        "base"
+    )
+    others = [
+        recipe.digest("another base"),
+        images_builder.image_recipe("name", b"other files", recipe.arguments[1:]).digest("base"),
+        images_builder.image_recipe("name", b"files", ("--build-arg", "VERSION=2")).digest("base"),
+        replace(recipe, script=recipe.script + "#").digest("base"),
+    ]
+    assert len({recipe.digest("base"), *others}) == 5
 
 
 def test_a_changed_dockerfile_is_built_again_alone(
@@ -130,10 +203,10 @@ def test_a_changed_dockerfile_is_built_again_alone(
 ) -> None:
     shutil.copytree(paths.STACKS, tmp_path / "stacks")
     monkeypatch.setattr(images, "STACKS", tmp_path / "stacks")
-    images.ensure("lab", hub, quiet)
+    ensure(hub)
     dockerfile = tmp_path / "stacks" / "chroma" / "lab" / "Dockerfile"
     dockerfile.write_text(dockerfile.read_text() + "USER 1000\n")
-    (built,) = images.ensure("lab", hub, quiet)
+    (built,) = ensure(hub)
     assert built.startswith("chromadb/chroma:")
 
 
@@ -142,37 +215,37 @@ def test_a_changed_engine_makes_its_models_again(
 ) -> None:
     shutil.copytree(paths.STACKS, tmp_path / "stacks")
     monkeypatch.setattr(images, "STACKS", tmp_path / "stacks")
-    images.ensure("lab", hub, quiet)
+    ensure(hub)
     dockerfile = tmp_path / "stacks" / "ollama" / "lab" / "Dockerfile"
     dockerfile.write_text(dockerfile.read_text() + "USER 1000\n")
-    assert len(images.ensure("lab", hub, quiet)) == 2
+    assert len(ensure(hub)) == 2
 
 
 def test_a_failed_build_names_its_image_and_lets_the_others_end(hub: Hub, builder: Builder) -> None:
     builder.broken = "valkey/valkey"
     with pytest.raises(TaskFailed) as failed:
-        images.ensure("lab", hub, quiet)
+        ensure(hub)
     assert failed.value.where.startswith("valkey/valkey:")
-    assert len(builder.named("push")) == len(images.images_of(hub)) - 1
+    assert len(builder.there) == len(images.images_of(hub)) + 1  # with the base and the model, without the failed one
 
 
 def test_a_model_whose_engine_failed_is_not_tried(hub: Hub, builder: Builder) -> None:
     builder.broken = "ollama/ollama"
     with pytest.raises(TaskFailed, match="exit code 1"):
-        images.ensure("lab", hub, quiet)
-    assert builder.named("push_model") == []
+        ensure(hub)
+    assert not [name for name in builder.names if "qwen2.5" in name]
 
 
 def test_an_image_that_is_to_be_pulled_is_refused_before_anything_is_built(hub: Hub, builder: Builder) -> None:
     stacks = {**hub.stacks, "redis": hub.stacks["redis"].model_copy(update={"lab": "pull"})}
     with pytest.raises(PreconditionFailed, match="valkey"):
-        images.ensure("lab", replace(hub, stacks=stacks), quiet)
-    assert builder.calls == []
+        ensure(replace(hub, stacks=stacks))
+    assert builder.made == []
 
 
 def test_a_skipped_stack_is_not_built(hub: Hub, builder: Builder) -> None:
     stacks = {**hub.stacks, "chroma": hub.stacks["chroma"].model_copy(update={"lab": "skipped: no package of it"})}
-    assert not [name for name in images.ensure("lab", replace(hub, stacks=stacks), quiet) if "chroma" in name]
+    assert not [name for name in ensure(replace(hub, stacks=stacks)) if "chroma" in name]
 
 
 def test_weights_of_another_registry_have_no_stand_in(hub: Hub, builder: Builder) -> None:
@@ -180,7 +253,7 @@ def test_weights_of_another_registry_have_no_stand_in(hub: Hub, builder: Builder
     weights = model.model_copy(update={"weights": "models.example.org/library/qwen:7b"})
     file = hub.file.model_copy(update={"models": {"other": weights}})
     with pytest.raises(PreconditionFailed, match=r"models\.example\.org"):
-        images.ensure("lab", replace(hub, file=file), quiet)
+        ensure(replace(hub, file=file))
 
 
 @pytest.mark.parametrize(
