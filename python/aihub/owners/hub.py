@@ -112,7 +112,10 @@ def apply_insides(run: Run) -> None:
             secrets.apply(run, agreed, outside, progress)
         work.machines(inside)
         secrets.apply(run, agreed, inside, progress)
-        work.stacks(_rest(run, first if inside else []))
+        rest = _rest(run, first if inside else [])
+        ready = run.images.ready(rest) if run.images else rest
+        work.stacks(ready)
+        work.stacks([i for i in rest if i not in ready])
 
 
 def _rest(run: Run, before: Sequence[Instance]) -> list[Instance]:

@@ -26,6 +26,9 @@ class Images(Protocol):
     def await_stacks(self, instances: Collection[Instance] | None = None) -> None:
         """Returns when the images of these instances, or of all, can be pulled. Raises what their making raised."""
 
+    def ready(self, instances: Sequence[Instance]) -> Sequence[Instance]:
+        """Those that could start now: their images can be pulled, and so can those of what they stand on."""
+
 
 class Target(Protocol):
     """A place for a hub."""

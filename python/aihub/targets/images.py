@@ -9,7 +9,7 @@ from __future__ import annotations
 import io
 import os
 import tarfile
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -112,11 +112,22 @@ class Builds(Background):
 
     def wait(self, instances: Collection[Instance]) -> None:
         """Returns when the images of these instances are there, their models too; raises the error of the first."""
+        for future in self._needed(instances):
+            future.result()
+
+    def ready(self, instances: Sequence[Instance]) -> list[Instance]:
+        """Those of these instances, in start order, whose images are there and whose providers are no others."""
+        waiting: set[str] = set()
+        for instance in instances:
+            if waiting & set(instance.providers.values()) or not all(f.done() for f in self._needed([instance])):
+                waiting.add(instance.name)
+        return [instance for instance in instances if instance.name not in waiting]
+
+    def _needed(self, instances: Collection[Instance]) -> list[Future[Taken]]:
         needed = {reference for instance in instances for reference in references(instance)}
         stacks = {instance.stack.name for instance in instances}
-        for task in self._tasks:
-            if task.subject in needed or (task.after and task.stack in stacks):
-                self._futures[task.subject].result()
+        tasks = [task for task in self._tasks if task.subject in needed or (task.after and task.stack in stacks)]
+        return [self._futures[task.subject] for task in tasks]
 
     def _ensure(self) -> None:
         try:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import os
 import shutil
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from ipaddress import IPv4Network
@@ -254,3 +254,7 @@ class _Making:
             self.stacks.join()
         elif self.stacks and instances is not None:
             self.stacks.wait(instances)
+
+    def ready(self, instances: Sequence[Instance]) -> Sequence[Instance]:
+        """Those whose images are there, and whose providers' are."""
+        return self.stacks.ready(instances) if self.stacks else instances

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from contextlib import ExitStack
 
 from aihub import options, ssh
@@ -62,3 +62,7 @@ class _Pulled:
     def await_systems(self) -> None: ...
 
     def await_stacks(self, instances: Collection[Instance] | None = None) -> None: ...
+
+    def ready(self, instances: Sequence[Instance]) -> Sequence[Instance]:
+        """All of them."""
+        return instances
