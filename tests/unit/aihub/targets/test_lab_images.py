@@ -1,0 +1,83 @@
+"""What the lab makes beside a run's steps: nothing of it fails, or goes on, behind the run's back."""
+
+from __future__ import annotations
+
+import json
+import threading
+from contextlib import AbstractContextManager, ExitStack, nullcontext
+from typing import Any
+
+import pytest
+from aihub import paths
+from aihub.errors import TaskFailed
+from aihub.model.resolved import Hub
+from aihub.plan import Change, Plan
+from aihub.reading import load
+from aihub.targets import images_builder
+from aihub.targets import lab as labs
+
+GUESTS = Plan((Change("db", "create", "api", "token", "new container"),))
+STACKS = Plan((Change("db", "configure", "guest", "guest", "all roles"),))
+
+
+class Screen:
+    """Keeps what a person would see."""
+
+    def __init__(self) -> None:
+        self.lines: list[tuple[str, str]] = []
+
+    def progress(self, title: str) -> AbstractContextManager[Any]:
+        return nullcontext(lambda subject, text: self.lines.append((subject, text)))
+
+
+class Pvelab:
+    """Stands in for the program; fails for a name that is told."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.broken = ""
+        self.held = threading.Event()
+        self.held.set()
+        for module in (images_builder, labs):
+            monkeypatch.setattr(module.process, "run", self.run)
+
+    def run(self, argv, *, stdin=b"", timeout=0.0, check=True):
+        self.held.wait(10)
+        if argv[1] == "reuse":
+            return images_builder.process.Result(argv, 0, b"[]", b"")
+        name = argv[4] if argv[1] == "template" else argv[3]
+        if self.broken and self.broken in name:
+            raise TaskFailed("pvelab ended with exit code 1")
+        found = {"name": name, "key": "0123", "outcome": "built", "seconds": 7.2}
+        return images_builder.process.Result(argv, 0, json.dumps(found).encode(), b"")
+
+
+@pytest.fixture
+def pvelab(monkeypatch: pytest.MonkeyPatch) -> Pvelab:
+    return Pvelab(monkeypatch)
+
+
+@pytest.fixture(scope="module")
+def hub() -> Hub:
+    return load.load(paths.DEFAULT_HUB, target="lab")
+
+
+@pytest.mark.parametrize(("agreed", "broken"), [(STACKS, "valkey/valkey"), (GUESTS, labs.VM_IMAGE)])
+def test_what_could_not_be_made_ends_the_run_though_nobody_waited(
+    hub: Hub, pvelab: Pvelab, agreed: Plan, broken: str
+) -> None:
+    pvelab.broken = broken
+    with pytest.raises(TaskFailed) as failed, ExitStack() as stack:
+        labs.Lab("x").prepare(hub, agreed, Screen(), stack, stock=False)
+    assert failed.value.where.startswith(broken)
+    assert failed.value.exit_code == 1
+
+
+@pytest.mark.parametrize("agreed", [STACKS, GUESTS])
+def test_a_run_ends_after_what_it_began(hub: Hub, pvelab: Pvelab, agreed: Plan) -> None:
+    screen = Screen()
+    pvelab.held.clear()
+    with ExitStack() as stack:
+        labs.Lab("x").prepare(hub, agreed, screen, stack, stock=False)
+        assert not [text for _, text in screen.lines if text.startswith("built")]
+        threading.Timer(0.2, pvelab.held.set).start()
+    assert [text for _, text in screen.lines if text == "built in 7 s (0123)"]
