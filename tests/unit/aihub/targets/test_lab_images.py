@@ -40,7 +40,7 @@ class Pvelab:
         for module in (images_builder, labs):
             monkeypatch.setattr(module.process, "run", self.run)
 
-    def run(self, argv, *, stdin=b"", timeout=0.0, check=True):
+    def run(self, argv, *, stdin=b"", timeout=0.0, check=True, lasting=False):
         self.held.wait(10)
         if argv[1] == "reuse":
             return images_builder.process.Result(argv, 0, b"[]", b"")
