@@ -16,7 +16,8 @@ from typing import Any
 from urllib.parse import quote, urlencode
 
 from aihub.model.resolved import Hub
-from aihub.proxmox.guests.desired import LXC_TEMPLATE, VM_IMAGE, pool, wanted
+from aihub.names import pool
+from aihub.proxmox.guests.desired import IMAGES, wanted
 from metal.rights import ROLES
 
 PASSWORD = "of-a-bench"
@@ -99,9 +100,9 @@ class Emulator:
         """What the node's own owner does before the first guest: images, bridges, pool, rights, and the token."""
         storage = self.state / "storage" / "local"
         for path, content in (
-            (storage / "template" / "cache" / LXC_TEMPLATE.rpartition("/")[2], b""),
+            (storage / "template" / "cache" / IMAGES["lxc"].rpartition("/")[2], b""),
             (
-                storage / "import" / VM_IMAGE.rpartition("/")[2],
+                storage / "import" / IMAGES["vm"].rpartition("/")[2],
                 struct.pack(">4sIQIIQ", b"QFI\xfb", 3, 0, 0, 16, 3 << 30) + bytes(80),
             ),
         ):
@@ -111,13 +112,13 @@ class Emulator:
         for bridge in bridges:
             self.root("POST", "/nodes/pve/network", iface=bridge, type="bridge", autostart=1)
         self.ended(self.root("PUT", "/nodes/pve/network"))
-        self.root("POST", "/pools", poolid=pool(hub))
+        self.root("POST", "/pools", poolid=pool(hub.name))
         for role, privileges in ROLES.items():
             self.root("POST", "/access/roles", roleid=role, privs=",".join(privileges))
-        user = f"{pool(hub)}@pve"
+        user = f"{pool(hub.name)}@pve"
         self.root("POST", "/access/users", userid=user)
         made = self.root("POST", f"/access/users/{user}/token/hub", privsep=1)
-        grants = {f"/pool/{pool(hub)}": "HubGuest", "/vms": "HubAudit", "/nodes/pve": "HubNode"}
+        grants = {f"/pool/{pool(hub.name)}": "HubGuest", "/vms": "HubAudit", "/nodes/pve": "HubNode"}
         grants |= {"/storage/local": "HubImages", **{f"/sdn/zones/localnetwork/{b}": "HubNet" for b in bridges}}
         for path, role in grants.items():
             self.root("PUT", "/access/acl", path=path, roles=role, users=user, propagate=1)

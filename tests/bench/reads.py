@@ -13,7 +13,7 @@ from pathlib import Path
 
 import keepalive
 from aihub.model.resolved import Guest, Hub
-from aihub.proxmox.guests.desired import pool
+from aihub.names import pool
 from emulator import Emulator
 from measure import Column, Figure, Measured, Row, Table
 from output import say
@@ -77,7 +77,7 @@ def mix(hub: Hub) -> list[str]:
     """What a dashboard and a few tools ask: three reads of each guest, lists now and then."""
     lists = [RESOURCES, "/cluster/resources", "/nodes", "/nodes/pve/status", "/nodes/pve/lxc", "/nodes/pve/qemu"]
     lists += ["/nodes/pve/tasks?limit=50", "/nodes/pve/storage", "/nodes/pve/storage/local/content", "/version"]
-    lists += ["/pools", f"/pools/{pool(hub)}", "/access/permissions", "/cluster/nextid", "/nodes/pve/network"]
+    lists += ["/pools", f"/pools/{pool(hub.name)}", "/access/permissions", "/cluster/nextid", "/nodes/pve/network"]
     asked = [f"{place(g)}/{what}" for g in hub.guests.values() for what in ("config", "pending", "status/current")]
     asked += lists * (len(asked) // (5 * len(lists)))
     random.Random(0).shuffle(asked)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -12,6 +11,7 @@ from aihub.model.resolved import Hub
 from aihub.names import Marker, pool
 
 from .errors import Refused
+from .properties import addresses, macs
 from .state import ActualGuest, Getter, many, seen
 
 
@@ -116,6 +116,4 @@ def _neighbour(get: Getter, hub: str, guest: ActualGuest) -> Neighbour | None:
     marker = Marker.find(config.get("description", ""))
     if marker and (marker.hub, marker.vmid) == (hub, guest.vmid):
         return None
-    text = ",".join(v for k, v in config.items() if re.fullmatch(r"(net|ipconfig)\d+", k))
-    macs = frozenset(m.upper() for m in re.findall(r"(?:[0-9A-Fa-f]{2}:){5}[0-9A-Fa-f]{2}", text))
-    return Neighbour(guest.vmid, guest.name, macs, frozenset(re.findall(r"\bip=([0-9.]+)/", text)))
+    return Neighbour(guest.vmid, guest.name, macs(config), addresses(config))

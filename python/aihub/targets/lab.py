@@ -16,6 +16,7 @@ from aihub import node, options, process, render, ssh
 from aihub.errors import InvalidInput, PreconditionFailed, TaskFailed
 from aihub.model.resolved import Guest, Hub, Instance
 from aihub.plan import Plan
+from aihub.proxmox.guests.desired import IMAGES
 from aihub.screen import Screen
 from aihub.state import statefile
 from aihub.state.directory import State
@@ -24,8 +25,6 @@ from . import Images, images, keep_package_hosts
 from .background import Background, Progress
 from .images_builder import PVELAB, Taken
 
-LXC_TEMPLATE = "local:vztmpl/debian-13-standard_13.1-2_amd64.tar.zst"
-VM_IMAGE = "local:import/debian-13-genericcloud-amd64.qcow2"
 REGISTRY_NAMES = ("registry-1.docker.io", "ghcr.io", "quay.io", "registry.ollama.ai")
 SUITE = "trixie"
 DISK = 4 << 40
@@ -139,7 +138,7 @@ def world(name: str) -> World | None:
 def templates(name: str, packages: list[str], progress: Progress) -> None:
     """Makes the OS images that guests are created from, with the roles' packages baked in. Raises TaskFailed."""
     arguments = [item for package in packages for item in ("--package", package)]
-    for volume in (LXC_TEMPLATE, VM_IMAGE):
+    for volume in IMAGES.values():
         progress(volume, "is being made")
         try:
             done = _pvelab("template", name, "--volume", volume, "--suite", SUITE, *arguments, timeout=3600)

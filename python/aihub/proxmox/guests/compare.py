@@ -10,13 +10,13 @@ from aihub.model.resolved import bridge_of
 from aihub.model.types import format_size
 from aihub.names import TAG
 from aihub.plan import Difference
+from aihub.proxmox.properties import join, parse
 from aihub.proxmox.state import ActualGuest
 
-from .desired import MIB, Wanted
+from .desired import MIB, Wanted, disk_key
 
 UNITS = {"": 1, "K": 1 << 10, "M": 1 << 20, "G": 1 << 30, "T": 1 << 40}
 WORDS = re.compile(r"[;,\s]+")
-MODELS = ("virtio", "e1000", "e1000e", "vmxnet3", "rtl8139")
 # What Proxmox takes for a key that is not there.
 DEFAULTS = {
     "lxc": {"memory": "512", "swap": "512", "onboot": "0"},
@@ -101,15 +101,8 @@ def merged(key: str, actual: str | None, value: str) -> str:
     owned = OWNED_PARTS.get(key)
     if actual is None or owned is None:
         return value
-    ours, theirs = _parts(key, value), _parts(key, actual)
-    rest = [f"{k}={v}" for k, v in theirs.items() if k not in owned and k not in ours]
-    return ",".join([value, *rest])
-
-
-def addresses(config: Mapping[str, str]) -> frozenset[str]:
-    """The addresses without prefix length that a config gives its guest."""
-    text = ",".join(v for k, v in config.items() if re.fullmatch(r"(net|ipconfig)\d+", k))
-    return frozenset(re.findall(r"\bip=([0-9.]+)/", text))
+    ours, theirs = parse(key, value), parse(key, actual)
+    return join({**ours, **{k: v for k, v in theirs.items() if k not in owned and k not in ours}})
 
 
 def _config(have: ActualGuest) -> Mapping[str, str]:
@@ -129,7 +122,7 @@ def _differences(kind: str, key: str, actual: str | None, value: str) -> list[Di
 
 
 def _part_differences(key: str, actual: str, value: str) -> list[Difference]:
-    ours, theirs = _parts(key, value), _parts(key, actual)
+    ours, theirs = parse(key, value), parse(key, actual)
     names = sorted(ours.keys() | (theirs.keys() & OWNED_PARTS[key]))
     if key == "agent" and theirs.get("enabled", "0") == ours["enabled"]:
         return []
@@ -138,20 +131,6 @@ def _part_differences(key: str, actual: str, value: str) -> list[Difference]:
         for name in names
         if (theirs.get(name) or "").upper() != (ours.get(name) or "").upper()
     ]
-
-
-def _parts(key: str, text: str) -> dict[str, str]:
-    """A property string taken apart; a value without a name is the key's default part."""
-    found: dict[str, str] = {}
-    for part in filter(None, text.strip().split(",")):
-        name, equals, value = part.partition("=")
-        if not equals:
-            found["enabled" if key == "agent" else "model"] = name
-        elif key == "net0" and name in MODELS:
-            found |= {"model": name, "macaddr": value}
-        else:
-            found[name] = value
-    return found
 
 
 def _rebuild_reasons(want: Wanted, have: ActualGuest) -> list[str]:
@@ -172,17 +151,16 @@ def _rebuild_reasons(want: Wanted, have: ActualGuest) -> list[str]:
 
 def _zone(want: Wanted, have: ActualGuest) -> str:
     """The zone it was made for: its tag and its bridge agree on it, unlike after an edit of one of them."""
-    bridge = _parts("net0", _config(have).get("net0", "")).get("bridge", "")
+    bridge = parse("net0", _config(have).get("net0", "")).get("bridge", "")
     tags = set(WORDS.split(_config(have).get("tags", ""))) - {TAG, ""}
     return next((zone for zone in tags if bridge == bridge_of(zone) != want.guest.bridge), "")
 
 
 def disk_of(have: ActualGuest) -> tuple[str, int | None]:
     """Storage and size in bytes of a guest's disk; the size is None where the config does not tell."""
-    text = _config(have).get("rootfs" if have.kind == "lxc" else "scsi0", "")
-    volume, *options = text.split(",")
-    size = next((o.removeprefix("size=") for o in options if o.startswith("size=")), "")
-    return volume.partition(":")[0], parse_disk_size(size)
+    text = _config(have).get(disk_key(have.kind), "")
+    parts = parse(disk_key(have.kind), text)
+    return parts.get("volume", "").partition(":")[0], parse_disk_size(parts.get("size", ""))
 
 
 def parse_disk_size(text: str) -> int | None:

@@ -9,9 +9,13 @@ from urllib.parse import quote
 
 from aihub.model.resolved import Guest, Hub
 from aihub.names import TAG, Marker, pool
+from aihub.proxmox.properties import join
 
-LXC_TEMPLATE = "local:vztmpl/debian-13-standard_13.1-2_amd64.tar.zst"
-VM_IMAGE = "local:import/debian-13-genericcloud-amd64.qcow2"
+IMAGES = {
+    "lxc": "local:vztmpl/debian-13-standard_13.1-2_amd64.tar.zst",
+    "vm": "local:import/debian-13-genericcloud-amd64.qcow2",
+}
+"""The volumes that guests are made from, by kind; the same in the lab and on pve."""
 MIB = 1 << 20
 GIB = 1 << 30
 
@@ -33,11 +37,6 @@ class Wanted:
     def disk(self) -> str:
         """The config key of the guest's disk."""
         return disk_key(self.guest.kind)
-
-    @property
-    def image(self) -> str:
-        """The volume that the guest is made from."""
-        return LXC_TEMPLATE if self.guest.kind == "lxc" else VM_IMAGE
 
     def create(self) -> dict[str, Any]:
         """Every parameter of the create call.
@@ -70,14 +69,22 @@ def _container(guest: Guest, keys: str) -> tuple[dict[str, str], dict[str, Any]]
         "cores": str(guest.cores),
         "memory": str(guest.memory // MIB),
         "swap": "0",
-        "net0": f"name=eth0,bridge={guest.bridge},gw={guest.gateway},hwaddr={guest.mac},ip={_cidr(guest)}"
-        + (f",tag={guest.vlan}" if guest.vlan else "")
-        + ",type=veth",
-        "features": "nesting=1",  # Docker needs it
+        "net0": join(
+            {
+                "name": "eth0",
+                "bridge": guest.bridge,
+                "gw": str(guest.gateway),
+                "hwaddr": guest.mac,
+                "ip": _cidr(guest),
+                "tag": _tag(guest),
+                "type": "veth",
+            }
+        ),
+        "features": join({"nesting": "1"}),  # Docker needs it
         "onboot": "1",
     }
     initial = {
-        "ostemplate": LXC_TEMPLATE,
+        "ostemplate": IMAGES["lxc"],
         "rootfs": f"{guest.storage}:{_gib(guest.disk)}",
         "unprivileged": 1,
         "ssh-public-keys": keys,
@@ -92,8 +99,8 @@ def _machine(guest: Guest, keys: str) -> tuple[dict[str, str], dict[str, Any]]:
         "sockets": "1",
         "cpu": "host",
         "memory": str(guest.memory // MIB),
-        "net0": f"virtio={guest.mac},bridge={guest.bridge}" + (f",tag={guest.vlan}" if guest.vlan else ""),
-        "ipconfig0": f"ip={_cidr(guest)},gw={guest.gateway}",
+        "net0": join({"model": "virtio", "macaddr": guest.mac, "bridge": guest.bridge, "tag": _tag(guest)}),
+        "ipconfig0": join({"ip": _cidr(guest), "gw": str(guest.gateway)}),
         "agent": "enabled=1",
         "ostype": "l26",
         "scsihw": "virtio-scsi-single",
@@ -104,7 +111,7 @@ def _machine(guest: Guest, keys: str) -> tuple[dict[str, str], dict[str, Any]]:
     # Login name and keys belong to cloud-init's first boot: changed later, they make it take the guest for a
     # new one and replace its host keys. Keys of people are kept right inside the guest.
     initial = {
-        "scsi0": f"{guest.storage}:0,import-from={VM_IMAGE}",
+        "scsi0": f"{guest.storage}:0,import-from={IMAGES['vm']}",
         "ide2": f"{guest.storage}:cloudinit",
         "ciuser": "root",
         "ciupgrade": 0,  # a zone without internet would wait for mirrors at its first boot
@@ -115,6 +122,10 @@ def _machine(guest: Guest, keys: str) -> tuple[dict[str, str], dict[str, Any]]:
 
 def _cidr(guest: Guest) -> str:
     return f"{guest.address}/{guest.subnet.prefixlen}"
+
+
+def _tag(guest: Guest) -> str | None:
+    return str(guest.vlan) if guest.vlan else None
 
 
 def _gib(size: int) -> str:

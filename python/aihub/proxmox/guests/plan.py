@@ -11,10 +11,11 @@ from aihub.model.resolved import Guest, Hub
 from aihub.model.types import format_size
 from aihub.names import pool
 from aihub.plan import Change, Difference, Plan
+from aihub.proxmox.properties import addresses
 from aihub.proxmox.state import Actual, ActualGuest
 from aihub.state.journal import Entry
 
-from .compare import Deviation, addresses, deviation
+from .compare import Deviation, deviation
 from .desired import Wanted, wanted
 
 

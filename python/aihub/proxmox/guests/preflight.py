@@ -10,7 +10,7 @@ from aihub.names import pool
 from aihub.plan import Change
 from aihub.proxmox.facts import Facts
 
-from .desired import LXC_TEMPLATE, VM_IMAGE
+from .desired import IMAGES
 
 GUEST_PRIVILEGES = (
     "VM.Allocate", "VM.Audit", "VM.PowerMgmt",
@@ -62,7 +62,7 @@ def _missing(hub: Hub, guests: list[Guest], new: list[Guest], facts: Facts) -> I
         if guest.bridge not in facts.bridges.get(guest.node, frozenset()):
             yield f"node {guest.node}: bridge {guest.bridge} of zone {guest.zone} is not there"
     for guest in new:
-        image = LXC_TEMPLATE if guest.kind == "lxc" else VM_IMAGE
+        image = IMAGES[guest.kind]
         if f"{guest.node}:{image}" not in facts.volumes:
             yield f"node {guest.node}: OS image {image} is not there"
     if new and pool(hub.name) not in facts.pools:
