@@ -26,6 +26,8 @@ from tests.contract.rooted import Root, grant
 
 ADDRESSES = {"10.10.10.11": "db", "10.10.20.11": "ai", "192.168.1.10": "node"}
 REAL = process.run
+GUARD = " || exit 1"
+REFUSED = 255  # how pvesh ends when the API says no
 
 
 class Node:
@@ -58,11 +60,13 @@ class Node:
     def _ssh(self, text: list[str]) -> process.Result:
         if text[-2].startswith("root@"):
             return _said(self.certificate.read_bytes(), write="the controller's key on the node")
-        words = shlex.split(text[-1])
+        words = shlex.split(text[-1].removesuffix(GUARD))
         if words[0] == "sh":
             return _run(words, "lease")
         if words[0] == "pvesh":
-            return self._pvesh(*words[1:])
+            said = self._pvesh(*words[1:])
+            said.returncode = 1 if said.returncode and text[-1].endswith(GUARD) else said.returncode
+            return said
         assert words == ["true"], text
         return _said(b"")
 
@@ -74,18 +78,11 @@ class Node:
         pairs = dict(zip((o.removeprefix("--") for o in options[::2]), options[1::2], strict=True))
         pairs.pop("output-format", None)
         if verb == "get":
-            return self._pvesh_get(path, pairs)
+            return _told(self.root.call("GET", path, **pairs))
         method = {"set": "PUT", "create": "POST", "delete": "DELETE"}[verb]
         with crashpoint.write(f"pvesh {verb} {path}"):
             answer = self.root.call(method, path, **pairs)
-        data = answer.json().get("data") if answer.ok else None
-        return subprocess.CompletedProcess([], 0 if answer.ok else 1, json.dumps(data).encode(), answer.content)
-
-    def _pvesh_get(self, path: str, params: dict[str, str]) -> process.Result:
-        answer = self.root.call("GET", path, **params)
-        said = "" if answer.ok else str(answer.json().get("message", answer.reason))
-        data = json.dumps(answer.json().get("data")).encode()
-        return subprocess.CompletedProcess([], 0 if answer.ok else 2, data, said.encode())
+        return _told(answer)
 
     def _metal(self, text: list[str], stdin: bytes) -> process.Result:
         """Of all that metal does, the token and its rights."""
@@ -117,6 +114,13 @@ class Node:
         if not there:
             self.root("POST", path, privsep=1, comment=wanted.marker)
         grant(self.root, tokens=wanted.token)
+
+
+def _told(answer: Any) -> process.Result:
+    """What pvesh makes of an answer of the API."""
+    if answer.ok:
+        return subprocess.CompletedProcess([], 0, json.dumps(answer.json().get("data")).encode(), b"")
+    return subprocess.CompletedProcess([], REFUSED, b"", str(answer.json().get("message") or answer.reason).encode())
 
 
 def _said(output: bytes, write: str = "") -> process.Result:

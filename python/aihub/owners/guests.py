@@ -5,9 +5,9 @@ from __future__ import annotations
 from aihub import ssh
 from aihub.errors import PreconditionFailed
 from aihub.plan import Change, Plan, require_agreed
-from aihub.proxmox import root, state
 from aihub.proxmox.errors import AccessRefused
 from aihub.proxmox.guests import provision
+from aihub.proxmox.root import Root
 from aihub.proxmox.state import Actual
 
 from .run import Run
@@ -33,7 +33,7 @@ def read(run: Run) -> Actual:
             if error.status != UNAUTHORIZED:
                 raise
             run.token_refused = True
-    return state.read(root.getter(run.state), run.hub)
+    return Root(run.state).read(run.hub)
 
 
 def require(run: Run, agreed: Plan) -> None:
@@ -97,7 +97,7 @@ def has_no_say(run: Run, error: PreconditionFailed) -> bool:
 
 def left(run: Run) -> list[str]:
     """The names of this hub's guests, as root on the node sees them."""
-    actual = state.read(root.getter(run.state), run.hub)
+    actual = Root(run.state).read(run.hub)
     for vmid in run.journal.entries():
         if vmid not in actual.guests:
             run.journal.done(vmid)

@@ -101,14 +101,15 @@ def from_answer(call: str, status: int, reason: str, body: bytes, user: str) -> 
         hint = f"grant what is missing to {user}: `aihub up` does it for what it knows of"
         return AccessRefused(f"the token of {user} may not do this: {text}", where=call, hint=hint, status=status)
     details = "".join(f"\n  {name}: {said.strip()}" for name, said in fields.items())
+    return refused(call, f"{text}{details}", status, fields)
+
+
+def refused(call: str, text: str, status: int, fields: Mapping[str, str] | None = None) -> Refused:
+    """The error for a no that is about the call, not about who made it."""
     if any(t in text for t in DIGEST_TEXTS):
-        return Changed(
-            f"somebody changed it since the plan was made: {text}",
-            where=call,
-            hint="aihub plan",
-            status=status,
-        )
-    return Refused(f"{text}{details}", where=call, status=status, fields=fields)
+        what = f"somebody changed it since the plan was made: {text}"
+        return Changed(what, where=call, hint="aihub plan", status=status)
+    return Refused(text, where=call, status=status, fields=fields)
 
 
 def _read(body: bytes) -> tuple[str, dict[str, str]]:

@@ -43,37 +43,37 @@ class Facts:
     volumes: frozenset[str]
     bridges: Mapping[str, frozenset[str]]
     pools: frozenset[str]
-    permissions: Mapping[str, Mapping[str, int]]
+    permissions: Mapping[str, Mapping[str, int]] | None  # None: read as root, who cannot tell what the token may
     taken: Mapping[int, str]  # wanted VMIDs that are in use although we cannot see the guest
     neighbours: tuple[Neighbour, ...]
 
     def allows(self, path: str, privilege: str) -> bool:
-        """Whether the token has a privilege on an ACL path, inherited ones included."""
-        place = path
+        """Whether the token is known to have a privilege on an ACL path, inherited ones included."""
+        permissions, place = self.permissions or {}, path
         while True:
-            if place in self.permissions:
-                granted = self.permissions[place].get(privilege)
+            if place in permissions:
+                granted = permissions[place].get(privilege)
                 return granted is not None and (place == path or bool(granted))
             if place == "/":
                 return False
             place = place.rpartition("/")[0] or "/"
 
 
-def read_facts(get: Getter, hub: Hub, vmids: frozenset[int] | None = None) -> Facts:
+def read_facts(get: Getter, hub: Hub, vmids: frozenset[int] | None = None, *, as_root: bool = False) -> Facts:
     """The facts for making or changing the guests `vmids` (default: every declared one)."""
     guests = [g for g in hub.guests.values() if vmids is None or g.vmid in vmids]
     nodes = sorted({g.node for g in guests})
     resources = get("/cluster/resources")
     visible = {g.vmid: g for g in map(seen, (r for r in resources if r.get("type") in ("lxc", "qemu")))}
     storages = {(s.node, s.id): s for s in (_storage(r) for r in resources if r.get("type") == "storage")}
-    unseen = [g.vmid for g in guests if g.vmid not in visible]
+    unseen = [g.vmid for g in guests if g.vmid not in visible and not as_root]  # from root no guest is hidden
     others = [g for g in visible.values() if g.pool != pool(hub.name) and not g.template]
     return Facts(
         storages=storages,
         volumes=frozenset(_volumes(get, nodes, storages)),
         bridges={n: frozenset(str(b["iface"]) for b in get(f"/nodes/{n}/network", type="any_bridge")) for n in nodes},
         pools=frozenset(str(p["poolid"]) for p in get("/pools")),
-        permissions=get("/access/permissions") or {},
+        permissions=None if as_root else get("/access/permissions") or {},
         taken={v: why for v, why in zip(unseen, many(lambda v: _taken(get, v), unseen), strict=True) if why},
         neighbours=tuple(n for n in many(lambda g: _neighbour(get, hub.id, g), others) if n),
     )
