@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator
+from dataclasses import dataclass
 
 from aihub.errors import Conflict, PreconditionFailed
 from aihub.model.resolved import Guest, Hub
@@ -20,14 +21,29 @@ VM_PRIVILEGES = ("VM.Config.Cloudinit", "VM.Config.HWType", "VM.Config.CDROM")
 READ_VOLUME = ("Datastore.Audit", "Datastore.AllocateSpace")
 
 
-def check(hub: Hub, changes: Iterable[Change], facts: Facts) -> None:
+@dataclass(frozen=True)
+class Coming:
+    """What will be made before the guests' turn, by a part of the plan that was agreed to, and is no obstacle now."""
+
+    bridges: Collection[str] = ()
+    pool: bool = False
+    rights: bool = False  # the token's own: what it may see is then not known either
+    images: bool = False
+
+
+def check(hub: Hub, changes: Iterable[Change], facts: Facts, coming: Coming | None = None) -> None:
     """Raises Conflict or PreconditionFailed with everything that stands in the way of the changes."""
-    touched = {c.subject: c.action for c in changes if c.owner == "api" and c.action in ("create", "update")}
-    guests = [hub.guests[name] for name in touched if name in hub.guests]
-    new = [g for g in guests if touched[g.name] == "create"]
+    coming = coming or Coming()
+    changes = [c for c in changes if c.owner == "api" and c.subject in hub.guests]
+    created = {c.subject for c in changes if c.action == "create"}
+    touched = dict.fromkeys(c.subject for c in changes if c.action in ("create", "update"))
+    guests = [hub.guests[name] for name in touched]
+    new = [g for g in guests if g.name in created]
     conflicts = list(_conflicts(guests, new, facts))
-    missing = list(dict.fromkeys([*_missing(hub, guests, new, facts), *_privileges(hub, guests, new, facts)]))
-    text = "\n".join(conflicts + missing)
+    missing = list(_missing(hub, guests, new, facts, coming))
+    if facts.permissions is not None and not coming.rights:
+        missing += _privileges(hub, guests, new, facts)
+    text = "\n".join(dict.fromkeys(conflicts + missing))
     if conflicts:
         raise Conflict(text, hint="give the guest another vmid or address in hub.yml, or free this one")
     if missing:
@@ -49,24 +65,32 @@ def _conflicts(guests: list[Guest], new: list[Guest], facts: Facts) -> Iterator[
                 yield f"guest {guest.name}: MAC {guest.mac} is used by {who}"
 
 
-def _missing(hub: Hub, guests: list[Guest], new: list[Guest], facts: Facts) -> Iterator[str]:
+def _missing(hub: Hub, guests: list[Guest], new: list[Guest], facts: Facts, coming: Coming) -> Iterator[str]:
+    # What a token without its rights does not see may be there all the same.
+    hidden = coming.rights and facts.permissions is not None
     for guest in guests:
-        storage = facts.storages.get((guest.node, guest.storage))
-        content = "rootdir" if guest.kind == "lxc" else "images"
-        if storage is None:
-            yield f"node {guest.node}: storage {guest.storage} is not there, or the token may not see it"
-        elif not storage.available:
-            yield f"node {guest.node}: storage {guest.storage} is not available"
-        elif content not in storage.content:
-            yield f"node {guest.node}: storage {guest.storage} takes no {content}"
-        if guest.bridge not in facts.bridges.get(guest.node, frozenset()):
+        yield from _storage(guest, facts, hidden)
+        present = hidden or guest.bridge in facts.bridges.get(guest.node, frozenset())
+        if not present and guest.bridge not in coming.bridges:
             yield f"node {guest.node}: bridge {guest.bridge} of zone {guest.zone} is not there"
     for guest in new:
         image = IMAGES[guest.kind]
-        if f"{guest.node}:{image}" not in facts.volumes:
+        if not (hidden or coming.images or f"{guest.node}:{image}" in facts.volumes):
             yield f"node {guest.node}: OS image {image} is not there"
-    if new and pool(hub.name) not in facts.pools:
+    if new and not (hidden or coming.pool or pool(hub.name) in facts.pools):
         yield f"pool {pool(hub.name)} is not there, or the token may not see it"
+
+
+def _storage(guest: Guest, facts: Facts, hidden: bool) -> Iterator[str]:
+    storage = facts.storages.get((guest.node, guest.storage))
+    content = "rootdir" if guest.kind == "lxc" else "images"
+    if storage is None:
+        if not hidden:
+            yield f"node {guest.node}: storage {guest.storage} is not there, or the token may not see it"
+    elif not storage.available:
+        yield f"node {guest.node}: storage {guest.storage} is not available"
+    elif content not in storage.content:
+        yield f"node {guest.node}: storage {guest.storage} takes no {content}"
 
 
 def _privileges(hub: Hub, guests: list[Guest], new: list[Guest], facts: Facts) -> Iterator[str]:

@@ -8,7 +8,7 @@ import pytest
 from aihub.errors import Conflict, PreconditionFailed
 from aihub.proxmox.facts import Facts, Neighbour, Storage
 from aihub.proxmox.guests.plan import plan
-from aihub.proxmox.guests.preflight import GUEST_PRIVILEGES, VM_PRIVILEGES, check
+from aihub.proxmox.guests.preflight import GUEST_PRIVILEGES, VM_PRIVILEGES, Coming, check
 from aihub.proxmox.state import Actual
 
 IMAGES = frozenset({
@@ -117,3 +117,43 @@ def test_inherited_rights_stop_where_a_deeper_entry_takes_over(facts):
     assert found.allows("/vms/111", "VM.Allocate")
     assert not found.allows("/vms/111", "VM.Audit")
     assert not found.allows("/vms/110", "VM.Allocate")
+
+
+BRIDGES = {"hubinfra", "hubprivate"}
+
+
+@pytest.mark.parametrize(
+    ("lacks", "coming"),
+    [
+        ({"bridges": {}}, Coming(bridges=BRIDGES)),
+        ({"pools": frozenset()}, Coming(pool=True)),
+        ({"volumes": frozenset()}, Coming(images=True)),
+        ({"permissions": {}}, Coming(rights=True)),
+        # A token without its rights sees nothing of what is there.
+        ({"permissions": {}, "storages": {}, "bridges": {}, "pools": frozenset(), "volumes": frozenset()},
+         Coming(rights=True)),
+        # The first day, as root sees it.
+        ({"permissions": None, "bridges": {}, "pools": frozenset(), "volumes": frozenset()},
+         Coming(BRIDGES, pool=True, rights=True, images=True)),
+    ],
+)  # fmt: skip
+def test_what_is_coming_is_no_obstacle_and_without_it_one(hub, changes, facts, lacks, coming):
+    check(hub, changes, replace(facts, **lacks), coming)
+    with pytest.raises(PreconditionFailed):
+        check(hub, changes, replace(facts, **lacks))
+
+
+def test_what_nobody_will_make_is_an_obstacle_on_the_first_day_too(hub, changes, facts):
+    bare = replace(facts, permissions=None, bridges={}, pools=frozenset(), volumes=frozenset(), storages={})
+    coming = Coming({"hubinfra"}, pool=True, rights=True, images=True)
+    with pytest.raises(PreconditionFailed) as caught:
+        check(hub, changes, bare, coming)
+    for text in ("storage local-zfs", "storage tank", "bridge hubprivate"):
+        assert text in caught.value.what
+    assert len(caught.value.what.splitlines()) == 3
+
+
+def test_a_guest_that_is_created_and_then_updated_is_a_new_one(hub, changes, facts):
+    update = replace(changes[0], action="update", identity="root@node")
+    with pytest.raises(PreconditionFailed, match="OS image"):
+        check(hub, [changes[0], update], replace(facts, volumes=frozenset()))
