@@ -196,7 +196,7 @@ class _Connection:
             timeout=owner.timeout,
             **owner.credentials,
         )
-        self.session: Any = self.api._store["session"]
+        self.session: Any = self.api._store["session"]  # proxmoxer gives it out by no method
         self.answer: Any = None
         # The API is on this machine or on the LAN: proxies of the environment are for the world outside.
         self.session.trust_env = False
@@ -241,8 +241,8 @@ def _look(landed: Looks, lost: Lost) -> Landed | None:
 
 
 def _plain(data: Mapping[str, Any]) -> dict[str, Any]:
-    """Values as PVE takes them: booleans as 1 and 0, nothing for None."""
-    return {k: int(v) if isinstance(v, bool) else v for k, v in data.items() if v is not None}
+    """Values as PVE takes them: booleans as 1 and 0, where proxmoxer would send `True`."""
+    return {k: int(v) if isinstance(v, bool) else v for k, v in data.items()}
 
 
 def _never_sent(error: Exception) -> bool:

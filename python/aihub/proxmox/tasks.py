@@ -2,6 +2,9 @@
 
 The first thread that waits asks for everybody; the others sleep until it tells them. The pause between two
 polls grows from 0.1 to 1 second and starts over when a new task comes in.
+
+proxmoxer's own helpers do not do: `blocking_status` asks for one task, a second late, and gives None when its time is
+up; `decode_upid` cuts the token off the user, by which our tasks are told from other people's.
 """
 
 from __future__ import annotations
