@@ -16,6 +16,7 @@ import threading
 import time
 import traceback
 from contextlib import suppress
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -31,7 +32,7 @@ from aihub.plan import Plan
 from aihub.proxmox import client as proxmox
 from aihub.proxmox import tasks as proxmox_tasks
 from aihub.proxmox.guests import create as provision_create
-from aihub.proxmox.guests import provision
+from aihub.proxmox.guests import desired, provision
 from aihub.proxmox.guests import site as provision_site
 from aihub.reading import load
 from aihub.verbs import down, plan, trust, up  # noqa: F401
@@ -80,8 +81,21 @@ def prepare(job: dict[str, Any]) -> None:
         _between(root, *edit)
     if moments := job.get("interrupt"):
         _interrupt(job["interrupt_at"], moments)
+    if values := job.get("root_only"):
+        _root_only(values)
     if name := job.get("weaken"):
         weakened.apply(name)
+
+
+def _root_only(values: dict[str, str]) -> None:
+    """Every container gets what only root may set, as those with a GPU will."""
+    make = desired.wanted
+
+    def wanted(*arguments: Any) -> desired.Wanted:
+        found = make(*arguments)
+        return replace(found, root_only=values) if found.guest.kind == "lxc" else found
+
+    desired.wanted = wanted
 
 
 def _interrupt(what: str, moments: list[float]) -> None:

@@ -7,17 +7,23 @@ from pathlib import Path
 from typing import Any
 
 import requests
-from metal.rights import ROLES
+from metal.desired import Desired, Zone
+from metal.rights import ROLES, grants
 
 USER, POOL = "hub-small@pve", "hub-small"
 BRIDGES = ("hubinfra", "hubprivate")
-GRANTS = {
-    f"/pool/{POOL}": "HubGuest",
-    "/vms": "HubAudit",
-    "/nodes/pve": "HubNode",
-    "/storage/local": "HubImages",
-    **{f"/sdn/zones/localnetwork/{b}": "HubNet" for b in BRIDGES},
-}
+NODE = Desired(
+    hub="small",
+    hub_id="",
+    node="pve",
+    domain="",
+    zones=tuple(Zone(bridge.removeprefix("hub"), bridge, "10.0.0.0/8", "10.0.0.1", True) for bridge in BRIDGES),
+    flows=(),
+    records=(),
+    names=(),
+    storages=("local",),
+    images="local",
+)
 
 
 class Root:
@@ -92,8 +98,8 @@ class Root:
 
 def grant(root: Root, **who: str) -> None:
     """The rights of a hub's user (`users`) or token (`tokens`)."""
-    for path, role in GRANTS.items():
-        root("PUT", "/access/acl", path=path, roles=role, propagate=1, **who)
+    for one in grants(NODE):
+        root("PUT", "/access/acl", path=one.path, roles=one.role, propagate=int(one.propagate), **who)
 
 
 def prepare(root: Root) -> str:

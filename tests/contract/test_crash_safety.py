@@ -199,3 +199,35 @@ def test_a_slow_create_that_the_kill_outruns_is_waited_for(spare):
     spare.hub.ok("up")
     number = spare.hub.made.index("POST /nodes/pve/lxc") + 1
     assert attempt(spare, Kill("up", f"{number}:inside", "down"), slow=True) == []
+
+
+ROOTED = {"root_only": {"features": "nesting=1,keyctl=1", "dev0": "/dev/net/tun"}}
+BY_ROOT, BY_TOKEN = "pvesh set /nodes/pve/lxc/110/config", "PUT /nodes/pve/lxc/110/config"
+STATUS = "POST /nodes/pve/lxc/110/status"
+
+
+@pytest.mark.parametrize("point", [f"{BY_ROOT}:before", f"{BY_ROOT}:after", f"{STATUS}/start:before"])
+def test_a_run_killed_around_what_only_root_may_set_is_finished(spare, point):
+    lab, hub = spare.lab, spare.hub
+    begin(spare, "up")
+    assert hub("up", crash=point, **ROOTED) in KILLED
+    hub.ok("up", **ROOTED)
+    config = lab.root.config(110)
+    assert (config["features"], config["dev0"]) == ("nesting=1,keyctl=1", "/dev/net/tun")
+    assert broken(lab, hub, spare.decoys, OURS) == []
+    assert hub("plan", **ROOTED) == 0
+
+
+@pytest.mark.parametrize(
+    "point", [f"{BY_TOKEN}:after", f"{STATUS}/shutdown:before", f"{STATUS}/shutdown:after", f"{STATUS}/start:after"]
+)
+def test_a_removal_of_a_disk_that_was_killed_is_finished(spare, point):
+    lab, hub = spare.lab, spare.hub
+    begin(spare, "down")
+    lab.root("PUT", "/nodes/pve/lxc/110/config", mp0="local:1,mp=/data")
+    assert hub("up", crash=point, allow=("db",)) in KILLED
+    hub.ok("up", allow=("db",))
+    assert not [key for key in lab.root.config(110) if key.startswith(("mp", "unused"))]
+    volumes = lab.root("GET", "/nodes/pve/storage/local/content", content="rootdir")
+    assert sum(volume.get("vmid") == 110 for volume in volumes) == 1
+    assert broken(lab, hub, spare.decoys, OURS) == []

@@ -3,11 +3,17 @@
 from __future__ import annotations
 
 import base64
+from dataclasses import replace
 
 import pytest
+from aihub import process
+from aihub.proxmox.client import Proxmox
+from aihub.proxmox.root import Root
+from aihub.reading import load
 from pvelab.backend_none import host_key
 
 from tests.contract.provision_lab import TEMPLATE, Lab
+from tests.contract.stand_ins import Node
 
 
 @pytest.fixture(scope="module")
@@ -295,3 +301,17 @@ def test_down_without_a_token_leaves_guests_that_are_still_there(lab, hub):
     assert hub("down") == 4
     assert "of this hub's guests db, ai are still there" in hub.said
     assert set(lab.root.guests()) == {110, 201}
+
+
+def test_root_sees_the_guests_and_facts_that_the_token_sees(lab, hub, monkeypatch):
+    """Before there is a token, and while it is refused, the same is read through pvesh on the node."""
+    decoy(lab, 300, "neighbour")
+    node = Node(lab.root, lab.directory / "certificate.pem", hub.lease)
+    monkeypatch.setattr(process, "run", node.run)
+    token = Proxmox("127.0.0.1", lab.port, lab.token, lab.directory / "certificate.pem")
+    declared, root = load.load(hub.directory / "hub.yml", target="pve"), Root(hub.state)
+    assert root.read(declared) == token.read(declared)
+    found, seen = root.facts(declared), token.facts(declared)
+    assert found == replace(seen, permissions=None, bridges=found.bridges)
+    assert found.bridges["pve"] == seen.bridges["pve"] | {"vmbr0"}, "the token does not see the LAN's"
+    assert [n.vmid for n in found.neighbours] == [300]

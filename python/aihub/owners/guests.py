@@ -58,7 +58,9 @@ def apply(run: Run, agreed: Plan) -> None:
         run.guests = px.read(run.hub)
         now = _plan(run)
         require_agreed(agreed, now.changes)
-        created = provision.apply(px, run.hub, now, run.journal, progress, keys=run.keys, allow_destroy=allowed)
+        created = provision.apply(
+            px, run.hub, now, run.journal, progress, keys=run.keys, allow_destroy=allowed, root=Root(run.state)
+        )
         run.changed = run.changed or bool(now.changes)
         for guest in created:
             progress(guest.name, "first contact")

@@ -1,62 +1,75 @@
-"""What is done to a guest that stands: update, start, remove; every step looks first."""
+"""What is done to a guest that stands: update, settle, start, remove; every step looks first."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping, Sequence
 
 from aihub.errors import Conflict, PreconditionFailed, TaskFailed
 from aihub.model.types import format_size
 from aihub.plan import Change
 from aihub.proxmox.client import Landed
 from aihub.proxmox.errors import Changed, Refused
+from aihub.proxmox.properties import parse, stem
 from aihub.proxmox.state import ActualGuest
 from aihub.state.journal import Entry
 
-from .compare import deviation, disk_of, waits_for_restart
+from .compare import Deviation, Edit, deviation, disk_of, waits_for_restart
 from .desired import MIB, Wanted
+from .owned import Writer
 from .plan import unlock_hint
 from .site import Site
 
 SHUTDOWN_TIME = 60
 
 
-def settle(site: Site, want: Wanted) -> None:
-    """Brings an existing guest of ours to what is wanted, running."""
-    update(site, want)
-    start(site, want)
-
-
 def update(site: Site, want: Wanted, planned: Change | None = None) -> None:
-    """Writes what differs and restarts the guest when something waits for it.
+    """Writes what differs and is the planned identity's to write (without a plan: the token's).
 
     Raises Changed when somebody edited the guest after `planned` was made, so that the plan says less than would be
     done now. A late write of a killed run takes nothing but planned differences away.
     """
+    writer = _writer(planned)
     have = site.ours(want)
-    found = deviation(want, have)
+    found = deviation(want, have, lose=_lose(planned))
+    edit = found.edits.get(writer, Edit())
     edited = planned is not None and have.digest != planned.details["digest"]
-    if planned and edited and not set(found.differences) <= set(planned.differences):
+    if planned and edited and not set(edit.differences) <= set(planned.differences):
         raise Changed("somebody changed it since the plan was made", where=have.path, hint="aihub plan")
-    if found.rebuild or found.refused:
-        raise PreconditionFailed("; ".join(found.rebuild + found.refused), where=have.path, hint="aihub plan")
-    if not found and not waits_for_restart(want, have):
+    if why := [*found.rebuild, *found.refused, *_unplanned_losses(found, planned)]:
+        raise PreconditionFailed("; ".join(why), where=have.path, hint="aihub plan")
+    if not edit:
         return
     site.progress(want.guest.name, "being updated")
-    if have.lock:
-        raise PreconditionFailed(f"it is locked ({have.lock})", where=have.path, hint=unlock_hint(have))
+    _refuse_locked(have)
     if found.new_host_keys:
         site.journal.begin(Entry(have.vmid, want.guest.name, have.node, have.kind, "contact"))
-    if found.put:
-        _put(site, want, have, found.put)
-    if found.grow:
+    if found.cold and edit.keys:
+        # Killed from here on, it is off: the next run writes what is missing and starts it.
+        _shut_down(site, want, have)
+    if edit.keys:
+        _write(site, want, have, writer, edit.put, edit.delete)
+    if found.volumes and writer == "token":
+        _remove_detached(site, want, set(found.volumes.values()))
+    if found.grow and writer == "token":
         _grow(site, want, found.grow)
+
+
+def settle(site: Site, want: Wanted, planned: Sequence[Change] = ()) -> None:
+    """After the last update: restarts the guest if something waits for that, and sees that all came true."""
     have = site.ours(want)
     if waits_for_restart(want, have):
-        _restart(site, want, have)
+        _refuse_locked(have)
+        _shut_down(site, want, have)
+        start(site, want)
         have = site.ours(want)
-    if left := deviation(want, have):
-        fields = ", ".join(d.field for d in left.differences)
-        raise TaskFailed(f"Proxmox took the change and still has another value for {fields}", where=have.path)
+    elif any(change.restart for change in planned):
+        start(site, want)
+        have = site.ours(want)
+    left = deviation(want, have)
+    writers = {_writer(change) for change in planned} or {"token"}
+    if fields := [d.field for writer, edit in left.edits.items() if writer in writers for d in edit.differences]:
+        text = f"Proxmox took the change and still has another value for {', '.join(fields)}"
+        raise TaskFailed(text, where=have.path)
 
 
 def start(site: Site, want: Wanted) -> None:
@@ -65,8 +78,7 @@ def start(site: Site, want: Wanted) -> None:
     if have.running:
         site.progress(want.guest.name, "running")
         return
-    if have.lock:
-        raise PreconditionFailed(f"it is locked ({have.lock})", where=have.path, hint=unlock_hint(have))
+    _refuse_locked(have)
     site.progress(want.guest.name, "being started")
 
     def landed() -> Landed | None:
@@ -90,8 +102,7 @@ def remove(site: Site, name: str, kind: str, node: str, vmid: int) -> None:
     claimed = have.bare and entry is not None and entry.guest == name
     if not claimed and not (have.belongs_to(site.hub.id) and have.marker and have.marker.guest == name):
         raise Conflict(f"VMID {vmid} is not guest {name} of this hub: it is not removed", hint="aihub plan")
-    if have.lock:
-        raise PreconditionFailed(f"it is locked ({have.lock})", where=have.path, hint=unlock_hint(have))
+    _refuse_locked(have)
     site.progress(name, "being removed")
     site.journal.begin(Entry(vmid, name, have.node, have.kind, "delete"))
     if have.running:
@@ -105,12 +116,50 @@ def remove(site: Site, name: str, kind: str, node: str, vmid: int) -> None:
     site.progress(name, "removed")
 
 
-def _put(site: Site, want: Wanted, have: ActualGuest, values: Mapping[str, str]) -> None:
-    def landed() -> Landed | None:
-        left = deviation(want, site.ours(want)).put or {}
-        return None if values.keys() & left.keys() else Landed()
+def _writer(planned: Change | None) -> Writer:
+    return "root@node" if planned and planned.identity == "root@node" else "token"
 
-    site.write("put", f"{have.path}/config", {**values, "digest": have.digest}, landed)
+
+def _lose(planned: Change | None) -> bool:
+    """Whether a plan says that data goes; nobody applies it who was not allowed to."""
+    return planned is not None and bool(planned.data_at_risk)
+
+
+def _unplanned_losses(found: Deviation, planned: Change | None) -> list[str]:
+    """Disks that the plan does not name: a guest that is being made anew has none, whoever attached them."""
+    if planned is not None:
+        return []
+    return [f"it has a disk that nobody declared: {key} ({value})" for key, value in found.volumes.items()]
+
+
+def _remove_detached(site: Site, want: Wanted, lost: Collection[str]) -> None:
+    """Removes the volumes of a planned loss: a disk that is taken away is kept by Proxmox as an unused one."""
+    have = site.ours(want)
+    volumes = {parse("unused", value)["volume"] for value in lost}
+    unused = {key: parse(key, value)["volume"] for key, value in (have.config or {}).items() if stem(key) == "unused"}
+    if detached := [key for key, volume in unused.items() if volume in volumes]:
+        _write(site, want, have, "token", {}, detached)
+
+
+def _refuse_locked(have: ActualGuest) -> None:
+    if have.lock:
+        raise PreconditionFailed(f"it is locked ({have.lock})", where=have.path, hint=unlock_hint(have))
+
+
+def _write(
+    site: Site, want: Wanted, have: ActualGuest, writer: Writer, put: Mapping[str, str], delete: Sequence[str]
+) -> None:
+    def landed() -> Landed | None:
+        now = site.ours(want)
+        edit = deviation(want, now).edits.get(writer, Edit())
+        there = [key for key in delete if (now.config or {}).get(key) == (have.config or {})[key]]
+        return None if there or edit.put.keys() & put.keys() else Landed()
+
+    values = {**put, "digest": have.digest} | ({"delete": ",".join(delete)} if delete else {})
+    if writer == "token":
+        site.write("put", f"{have.path}/config", values, landed)
+    else:
+        site.write_as_root(f"{have.path}/config", values, landed)
 
 
 def _grow(site: Site, want: Wanted, size: int) -> None:
@@ -124,14 +173,13 @@ def _grow(site: Site, want: Wanted, size: int) -> None:
         site.task("put", f"{have.path}/resize", {"disk": want.disk, "size": text, "digest": have.digest}, landed)
 
 
-def _restart(site: Site, want: Wanted, have: ActualGuest) -> None:
+def _shut_down(site: Site, want: Wanted, have: ActualGuest) -> None:
     site.progress(want.guest.name, "restarting")
 
     def landed() -> Landed | None:
         return None if site.ours(want).running else Landed()
 
     site.task("post", f"{have.path}/status/shutdown", {"timeout": SHUTDOWN_TIME, "forceStop": True}, landed)
-    start(site, want)
 
 
 def _stop(site: Site, have: ActualGuest) -> None:

@@ -2,128 +2,161 @@
 
 from __future__ import annotations
 
-import re
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
 
 from aihub.model.resolved import bridge_of
 from aihub.model.types import format_size
 from aihub.names import TAG
 from aihub.plan import Difference
-from aihub.proxmox.properties import join, parse
+from aihub.proxmox.properties import join, parse, stem
 from aihub.proxmox.state import ActualGuest
 
-from .desired import MIB, Wanted, disk_key
+from . import owned
+from .desired import Wanted, disk_key
+from .normal import DEFAULTS, WORDS, normal, parse_disk_size, shown
 
-UNITS = {"": 1, "K": 1 << 10, "M": 1 << 20, "G": 1 << 30, "T": 1 << 40}
-WORDS = re.compile(r"[;,\s]+")
-# What Proxmox takes for a key that is not there.
-DEFAULTS = {
-    "lxc": {"memory": "512", "swap": "512", "onboot": "0"},
-    "vm": {"memory": "512", "sockets": "1", "cores": "1", "onboot": "0", "ostype": "other", "scsihw": "lsi"},
-}
-# Parts of a property string that are ours when we want the key at all: one more changes what the guest can
-# reach. Every other part (a rate limit, the firewall switch) is left as it is.
-OWNED_PARTS = {
-    "net0": frozenset(
-        {"model", "macaddr", "name", "bridge", "hwaddr", "ip", "gw", "type", "tag", "link_down", "trunks"}
-    ),
-    "ipconfig0": frozenset({"ip", "gw"}),
-    "features": frozenset({"nesting"}),
-    "agent": frozenset({"enabled"}),
-}
-# Keys that a running guest takes only at its next start; what is pending after the write decides.
-NEEDS_RESTART = {
-    "lxc": frozenset({"features", "nameserver", "searchdomain"}),
-    "vm": frozenset({
-        "cores", "sockets", "cpu", "memory", "ipconfig0", "nameserver", "searchdomain",
-        "agent", "ostype", "scsihw", "serial0", "boot",
-    }),
-}  # fmt: skip
-# A VM whose cloud-init network changes takes itself for a new one at its next boot and makes new host keys.
-NEW_HOST_KEYS = frozenset({"ipconfig0", "nameserver", "searchdomain"})
+
+@dataclass
+class Edit:
+    """What one identity changes of a guest's config: keys to set, keys to take away, and how both are told."""
+
+    put: dict[str, str] = field(default_factory=dict)
+    delete: list[str] = field(default_factory=list)
+    differences: list[Difference] = field(default_factory=list)
+
+    @property
+    def keys(self) -> frozenset[str]:
+        return frozenset(self.put) | frozenset(self.delete)
+
+    def __bool__(self) -> bool:
+        return bool(self.differences)
 
 
 @dataclass(frozen=True)
 class Deviation:
-    """How one guest deviates: what to PUT, what to grow, and what cannot be changed in place."""
+    """How one guest deviates: what each identity changes, what to grow, and what cannot be changed in place.
 
-    differences: tuple[Difference, ...] = ()
-    put: Mapping[str, str] | None = None
+    `volumes` are the disks that nobody declared and that go with their data, by key; `unused` are volumes that are
+    attached to nothing, and stay.
+    """
+
+    edits: Mapping[owned.Writer, Edit] = field(default_factory=dict)
     grow: int | None = None  # to so many bytes
     restart: bool = False
+    cold: bool = False  # to be written while the guest is off: it shows nothing pending, or a disk is in use
     rebuild: tuple[str, ...] = ()  # why only a new guest can be right
     refused: tuple[str, ...] = ()  # what nobody can do
     new_host_keys: bool = False
+    volumes: Mapping[str, str] = field(default_factory=dict)
+    unused: Mapping[str, str] = field(default_factory=dict)
+
+    @property
+    def differences(self) -> tuple[Difference, ...]:
+        """Everything that differs, whoever is to change it."""
+        return tuple(d for edit in self.edits.values() for d in edit.differences)
 
     def __bool__(self) -> bool:
         return bool(self.differences or self.rebuild or self.refused)
 
 
-def deviation(want: Wanted, have: ActualGuest) -> Deviation:
-    """Everything in which an existing guest of ours differs from what is wanted."""
-    rebuild = tuple(_rebuild_reasons(want, have))
-    if rebuild:
+def deviation(want: Wanted, have: ActualGuest, *, lose: bool = False) -> Deviation:
+    """Everything in which an existing guest of ours differs from what is wanted.
+
+    `lose`: its data may go, so that volumes that are attached to nothing go as well.
+    """
+    if rebuild := tuple(_rebuild_reasons(want, have)):
         return Deviation(rebuild=rebuild)
-    put: dict[str, str] = {}
-    found: list[Difference] = []
-    waiting = False
-    for key, value in want.config.items():
-        differences = _differences(have.kind, key, _config(have).get(key), value)
-        if differences:
-            put[key] = merged(key, _config(have).get(key), value)
-        elif key in have.current and have.running:
-            differences = _differences(have.kind, key, have.current[key], value)
-            waiting = waiting or bool(differences)
-        found += differences
-    grow, refused = _disk(want, have, found)
+    edits: dict[owned.Writer, Edit] = {"root@node": Edit(), "token": Edit()}
+    config = _config(have)
+    for key, value in want.declared.items():
+        if differences := differences_of(have.kind, key, config.get(key), value):
+            edit = edits[_writer(want, key, config.get(key))]
+            edit.put[key] = merged(key, config.get(key), value)
+            edit.differences += differences
+    unused = {key: value for key, value in config.items() if stem(key) == "unused"}
+    for key in [*_undeclared(want, config), *(unused if lose else ())]:
+        edit = edits[_writer(want, key, config[key])]
+        edit.delete.append(key)
+        edit.differences.append(Difference(key, config[key], None))
+    keys = edits["token"].keys | edits["root@node"].keys
+    waiting = _waiting(want, have)
+    edits["token"].differences += waiting
+    grow, refused = _disk(want, have, edits["token"].differences)
+    asks = keys | {d.field.partition(".")[0] for d in waiting}
+    volumes = {key: config[key] for key in edits["token"].delete if owned.keeps_data(key, config[key])}
+    at_boot = have.kind == "vm" and any(stem(key) in owned.AT_BOOT for key in keys)
+    cold = have.running and (at_boot or bool(volumes.keys() - unused.keys()))
     return Deviation(
-        differences=tuple(found),
-        put=put or None,
+        edits=edits,
         grow=grow,
-        restart=have.running and (waiting or bool(NEEDS_RESTART[have.kind] & put.keys())),
+        restart=have.running and (bool(waiting) or cold or owned.restarts(have.kind, keys)),
+        cold=cold,
         refused=tuple(refused),
-        new_host_keys=have.kind == "vm" and bool(NEW_HOST_KEYS & put.keys()),
+        new_host_keys=have.kind == "vm" and any(stem(key) in owned.NEW_HOST_KEYS for key in asks),
+        volumes=volumes,
+        unused=unused,
     )
 
 
 def waits_for_restart(want: Wanted, have: ActualGuest) -> bool:
-    """Whether a value of ours is written but not in force in the running guest."""
-    return have.running and any(
-        _differences(have.kind, key, have.current[key], value)
-        for key, value in want.config.items()
-        if key in have.current
-    )
+    """Whether a change of ours, or a removal, is written but not in force in the running guest."""
+    return bool(_waiting(want, have))
 
 
 def merged(key: str, actual: str | None, value: str) -> str:
     """The value to write: ours, with the parts of the present one that are not ours to decide."""
-    owned = OWNED_PARTS.get(key)
-    if actual is None or owned is None:
+    parts = owned.PARTS.get(key)
+    if actual is None or parts is None:
         return value
     ours, theirs = parse(key, value), parse(key, actual)
-    return join({**ours, **{k: v for k, v in theirs.items() if k not in owned and k not in ours}})
+    return join({**ours, **{k: v for k, v in theirs.items() if k not in parts and k not in ours}})
 
 
 def _config(have: ActualGuest) -> Mapping[str, str]:
     return have.config or {}
 
 
-def _differences(kind: str, key: str, actual: str | None, value: str) -> list[Difference]:
+def _writer(want: Wanted, key: str, present: str | None) -> owned.Writer:
+    return "root@node" if key in want.root_only else owned.writer(want.guest, want.bridges, key, present)
+
+
+def _undeclared(want: Wanted, config: Iterable[str]) -> list[str]:
+    """Hardware and reach that are there and that nobody declared."""
+    declared = want.declared.keys() | want.initial.keys()
+    return [key for key in config if key not in declared and owned.gives(want.guest, key)]
+
+
+def _waiting(want: Wanted, have: ActualGuest) -> list[Difference]:
+    """What is written and not yet in force in the running guest."""
+    return list(_present(want, have)) if have.running else []
+
+
+def _present(want: Wanted, have: ActualGuest) -> Iterator[Difference]:
+    config = _config(have)
+    for key, present in have.current.items():
+        wanted = want.declared.get(key)
+        if wanted is not None and not differences_of(have.kind, key, config.get(key), wanted):
+            yield from differences_of(have.kind, key, present, wanted)
+    gone = {key: value for key, value in have.current.items() if key not in config and value is not None}
+    yield from (Difference(key, gone[key], None) for key in _undeclared(want, gone))
+
+
+def differences_of(kind: str, key: str, actual: str | None, value: str) -> list[Difference]:
     """The fields of one key that differ; a property string has one per part."""
     actual = DEFAULTS[kind].get(key) if actual is None else actual
-    if key in OWNED_PARTS:
+    if key in owned.PARTS:
         return _part_differences(key, actual or "", value)
-    normal = NORMAL.get(key, str.strip)
-    if actual is not None and normal(actual) == normal(value):
+    if actual is not None and normal(key, actual) == normal(key, value):
         return []
-    show = _size if key in ("memory", "swap") else str
-    return [Difference(key, None if actual is None else show(normal(actual)), show(normal(value)))]
+    return [Difference(key, None if actual is None else shown(key, actual), shown(key, value))]
 
 
 def _part_differences(key: str, actual: str, value: str) -> list[Difference]:
     ours, theirs = parse(key, value), parse(key, actual)
-    names = sorted(ours.keys() | (theirs.keys() & OWNED_PARTS[key]))
+    if theirs.get("ip6") == "manual":
+        del theirs["ip6"]  # no address
+    names = sorted(ours.keys() | (theirs.keys() & owned.PARTS[key]))
     if key == "agent" and theirs.get("enabled", "0") == ours["enabled"]:
         return []
     return [
@@ -163,12 +196,6 @@ def disk_of(have: ActualGuest) -> tuple[str, int | None]:
     return parts.get("volume", "").partition(":")[0], parse_disk_size(parts.get("size", ""))
 
 
-def parse_disk_size(text: str) -> int | None:
-    """Bytes of a size as PVE writes it, like `64G` or `528K`; None for anything else."""
-    found = re.fullmatch(r"(\d+(?:\.\d+)?)([KMGT]?)", text)
-    return round(float(found[1]) * UNITS[found[2]]) if found else None
-
-
 def _disk(want: Wanted, have: ActualGuest, found: list[Difference]) -> tuple[int | None, list[str]]:
     _, size = disk_of(have)
     if size is None or size == want.guest.disk:
@@ -177,33 +204,3 @@ def _disk(want: Wanted, have: ActualGuest, found: list[Difference]) -> tuple[int
         return None, [f"its disk has {format_size(size)}, hub.yml says {format_size(want.guest.disk)}: disks only grow"]
     found.append(Difference("disk", format_size(size), format_size(want.guest.disk)))
     return want.guest.disk, []
-
-
-def _words(text: str) -> str:
-    return " ".join(filter(None, WORDS.split(text)))
-
-
-def _tags(text: str) -> str:
-    return ";".join(sorted({t.lower() for t in WORDS.split(text) if t}))
-
-
-def _number(text: str) -> str:
-    found = re.match(r"(?:current=)?(\d+)", text.strip())
-    return str(int(found[1])) if found else text.strip()
-
-
-def _size(mebibytes: str) -> str:
-    return format_size(int(mebibytes) * MIB) if mebibytes.isdigit() and mebibytes != "0" else mebibytes
-
-
-NORMAL: Mapping[str, Callable[[str], str]] = {
-    "cores": _number,
-    "sockets": _number,
-    "memory": _number,
-    "swap": _number,
-    "onboot": _number,
-    "tags": _tags,
-    "nameserver": _words,
-    "searchdomain": _words,
-    "cpu": lambda text: text.strip().removeprefix("cputype="),
-}

@@ -11,7 +11,7 @@ from aihub.proxmox.errors import AccessRefused, Refused
 from aihub.proxmox.state import ActualGuest
 from aihub.state.journal import Entry
 
-from .change import remove, settle
+from .change import remove, settle, update
 from .desired import Wanted
 from .site import TASK_TIME, Site
 
@@ -20,7 +20,7 @@ DESTROYS = {"lxc": "vzdestroy", "vm": "qmdestroy"}
 
 
 def create(site: Site, want: Wanted) -> None:
-    """Makes the guest, or takes over what a killed run made of it, and brings it up."""
+    """Makes the guest, or takes over what a killed run made of it; it is started by a change of its own."""
     guest = want.guest
     site.progress(guest.name, "being created")
     have = site.look(guest.kind, guest.node, guest.vmid)
@@ -39,8 +39,9 @@ def create(site: Site, want: Wanted) -> None:
         site.journal.begin(Entry(guest.vmid, guest.name, guest.node, guest.kind, "contact"))
     if (entry := site.journal.get(guest.vmid)) and entry.action != "contact":
         site.journal.note(guest.vmid, action="contact")
-    site.progress(guest.name, "created")
+    update(site, want)
     settle(site, want)
+    site.progress(guest.name, "created")
 
 
 def host_keys(site: Site, entry: Entry) -> tuple[str, ...] | None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 from urllib.parse import quote
 
@@ -24,14 +24,22 @@ GIB = 1 << 30
 class Wanted:
     """One guest as it should be.
 
-    `config` holds the keys that are ours to keep right; `initial` what matters at creation only. Keys in
-    neither belong to whoever set them.
+    `config` holds the keys that are ours to keep right; `root_only` those that Proxmox takes from nobody but root,
+    which win where both have one; `initial` what matters at creation only. `bridges` are those that the token may
+    use. What belongs to whom beside that: owned.py.
     """
 
     guest: Guest
     marker: Marker
     config: Mapping[str, str]
     initial: Mapping[str, Any]
+    bridges: frozenset[str]
+    root_only: Mapping[str, str] = field(default_factory=dict)
+
+    @property
+    def declared(self) -> dict[str, str]:
+        """Every key that is to be kept right, whoever writes it."""
+        return {**self.config, **self.root_only}
 
     @property
     def disk(self) -> str:
@@ -60,7 +68,8 @@ def wanted(hub: Hub, guest: Guest, keys: Sequence[str]) -> Wanted:
     config["tags"] = f"{TAG};{guest.zone}"
     config["nameserver"] = str(guest.gateway)
     config["searchdomain"] = hub.domain
-    return Wanted(guest, marker, config, {**initial, "pool": pool(hub.name)})
+    bridges = frozenset(hub.bridge(zone) for zone in hub.zones)
+    return Wanted(guest, marker, config, {**initial, "pool": pool(hub.name)}, bridges)
 
 
 def _container(guest: Guest, keys: str) -> tuple[dict[str, str], dict[str, Any]]:

@@ -8,15 +8,15 @@ from dataclasses import dataclass, field
 
 from aihub.errors import Conflict, PreconditionFailed
 from aihub.model.resolved import Guest, Hub
-from aihub.model.types import format_size
 from aihub.names import pool
-from aihub.plan import Change, Difference, Plan
+from aihub.plan import Change, Plan
 from aihub.proxmox.properties import addresses
 from aihub.proxmox.state import Actual, ActualGuest
 from aihub.state.journal import Entry
 
-from .compare import Deviation, deviation
-from .desired import Wanted, wanted
+from . import changes, desired
+from .compare import deviation
+from .desired import Wanted
 
 
 @dataclass
@@ -49,7 +49,7 @@ def plan(
     draft = _Draft(frozenset(actual.guests) | {g.vmid for g in hub.guests.values()})
     for guest in hub.guests.values():
         entry = (journal or {}).get(guest.vmid)
-        _guest(draft, hub, wanted(hub, guest, keys), actual.guests.get(guest.vmid), entry, allow_destroy)
+        _guest(draft, hub, desired.wanted(hub, guest, keys), actual.guests.get(guest.vmid), entry, allow_destroy)
     by_address = {str(guest.address): guest for guest in hub.guests.values()}
     for have in leftovers(hub, actual):
         _leftover(draft, by_address, have, allow_destroy)
@@ -61,7 +61,13 @@ def plan(
 def down_plan(hub: Hub, actual: Actual) -> Plan:
     """The removal of every guest that carries this hub's marker, and of nothing else."""
     ours = [g for g in actual.guests.values() if g.belongs_to(hub.id)]
-    return Plan(changes=tuple(_delete(g, "hub.yml goes down") for g in sorted(ours, key=lambda g: g.vmid)))
+    return Plan(changes=tuple(changes.delete(g, "hub.yml goes down") for g in sorted(ours, key=lambda g: g.vmid)))
+
+
+def known_names(hub: Hub, actual: Actual) -> set[str]:
+    """What may be named for destruction: the guests of hub.yml, and those of this hub that Proxmox still has."""
+    marked = [g.marker.guest for g in actual.guests.values() if g.marker and g.belongs_to(hub.id)]
+    return {*hub.guests, *marked}
 
 
 def leftovers(hub: Hub, actual: Actual) -> list[ActualGuest]:
@@ -80,16 +86,14 @@ def _guest(
 ) -> None:
     guest = want.guest
     if have is None:
-        draft.changes.append(_create(guest, f"new {_kind(guest.kind)} with VMID {guest.vmid}"))
+        draft.changes += changes.new(want, f"new {_kind(guest.kind)} with VMID {guest.vmid}")
     elif have.marker == want.marker:
-        _known(draft, hub, want, have)
+        _known(draft, hub, want, have, allow_destroy)
     elif have.bare and entry and entry.action in ("create", "delete"):
-        draft.changes.append(_create(guest, f"VMID {guest.vmid} was left half-made by a killed run"))
+        draft.changes += changes.new(want, f"VMID {guest.vmid} was left half-made by a killed run")
     elif have.belongs_to(want.marker.hub) and have.marker and have.marker.guest in allow_destroy:
-        draft.changes += [
-            _delete(have, f"hub.yml gives VMID {guest.vmid} to {guest.name}"),
-            _create(guest, "new"),
-        ]
+        draft.changes.append(changes.delete(have, f"hub.yml gives VMID {guest.vmid} to {guest.name}"))
+        draft.changes += changes.new(want, "new")
     else:
         _foreign(draft, want, have)
 
@@ -106,9 +110,9 @@ def _foreign(draft: _Draft, want: Wanted, have: ActualGuest) -> None:
         draft.hints.append(f"if it is ours and its description was edited, put this line back: {want.marker}")
 
 
-def _known(draft: _Draft, hub: Hub, want: Wanted, have: ActualGuest) -> None:
-    found = deviation(want, have)
+def _known(draft: _Draft, hub: Hub, want: Wanted, have: ActualGuest, allow_destroy: Collection[str]) -> None:
     name = want.guest.name
+    found = deviation(want, have, lose=name in allow_destroy)
     draft.refused += [f"guest {name}: {why}" for why in found.refused]
     if have.node != want.guest.node:
         draft.refused.append(f"guest {name}: it is on node {have.node}, hub.yml says {want.guest.node}: migrate it")
@@ -119,15 +123,19 @@ def _known(draft: _Draft, hub: Hub, want: Wanted, have: ActualGuest) -> None:
         return
     if found.rebuild:
         why = ", ".join(found.rebuild)
-        draft.changes += [_delete(have, why), _create(want.guest, f"made anew: {why}")]
+        draft.changes += [changes.delete(have, why), *changes.new(want, f"made anew: {why}")]
         return
-    before = len(draft.changes)
-    if found.differences:
-        draft.changes.append(_update(want, have, found))
+    todo = changes.updates(have, name, found)
     if not have.running:
-        draft.changes.append(_start(want, have))
-    if have.lock and len(draft.changes) > before:
+        todo.append(changes.start(want.guest, have))
+    draft.changes += todo
+    if have.lock and todo:
         draft.warnings.append(f"guest {name} is locked ({have.lock}): {unlock_hint(have)}")
+    if unused := [f"{key} ({value})" for key, value in found.unused.items() if key not in found.volumes]:
+        draft.warnings.append(
+            f"guest {name}: attached to nothing, and kept: {', '.join(unused)}. To remove it: "
+            f"aihub up --allow-destroy {name}"
+        )
 
 
 def _leftover(
@@ -137,7 +145,7 @@ def _leftover(
     name = marker.guest if marker else have.name
     rival = next((by_address[a] for a in sorted(addresses(have.config or {})) if a in by_address), None)
     if name in allow_destroy:
-        draft.changes.append(_delete(have, "hub.yml no longer has it"))
+        draft.changes.append(changes.delete(have, "hub.yml no longer has it"))
     elif rival:
         draft.refused.append(
             f"guest {rival.name}: address {rival.address} is held by {name} (VMID {have.vmid}) of this hub"
@@ -173,63 +181,3 @@ def unlock_hint(have: ActualGuest) -> str:
 
 def _kind(kind: str) -> str:
     return "container" if kind == "lxc" else "VM"
-
-
-def _create(guest: Guest, summary: str) -> Change:
-    facts = {
-        "kind": guest.kind,
-        "zone": guest.zone,
-        "address": f"{guest.address}/{guest.subnet.prefixlen}",
-        "cores": str(guest.cores),
-        "memory": format_size(guest.memory),
-        "disk": f"{format_size(guest.disk)} on {guest.storage}",
-    }
-    return Change(
-        subject=guest.name,
-        action="create",
-        owner="api",
-        identity="token",
-        summary=summary,
-        differences=tuple(Difference(name, None, value) for name, value in facts.items()),
-        details={"vmid": guest.vmid},
-    )
-
-
-def _update(want: Wanted, have: ActualGuest, found: Deviation) -> Change:
-    fields = ", ".join(d.field for d in found.differences)
-    return Change(
-        subject=want.guest.name,
-        action="update",
-        owner="api",
-        identity="token",
-        summary=f"{fields} differ" if len(found.differences) > 1 else f"{fields} differs",
-        differences=found.differences,
-        restart=found.restart,
-        parts=tuple(d.field for d in found.differences),
-        details={"vmid": have.vmid, "digest": have.digest},
-    )
-
-
-def _start(want: Wanted, have: ActualGuest) -> Change:
-    return Change(
-        subject=want.guest.name,
-        action="start",
-        owner="api",
-        identity="token",
-        summary=f"it is {have.status}",
-        differences=(Difference("status", have.status, "running"),),
-        details={"vmid": have.vmid},
-    )
-
-
-def _delete(have: ActualGuest, why: str) -> Change:
-    name = have.marker.guest if have.marker else have.name
-    return Change(
-        subject=name,
-        action="delete",
-        owner="api",
-        identity="token",
-        summary=f"VMID {have.vmid} is removed: {why}",
-        data_at_risk=f"everything on the disk of {name} (VMID {have.vmid})",
-        details={"vmid": have.vmid, "kind": have.kind, "node": have.node},
-    )

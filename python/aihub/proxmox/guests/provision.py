@@ -6,31 +6,29 @@ key was pinned. `apply` with an empty plan writes nothing and returns the guests
 
 from __future__ import annotations
 
-import queue
-import threading
 import time
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
+from functools import partial
 
-from aihub.errors import Conflict, HubError, PreconditionFailed, TaskFailed
+from aihub.errors import PreconditionFailed, TaskFailed
 from aihub.model.resolved import Hub
 from aihub.plan import Change, Plan
 from aihub.proxmox.client import Proxmox
-from aihub.proxmox.errors import AccessRefused
+from aihub.proxmox.root import Root
 from aihub.state.journal import Entry, Journal
 
 from . import change as provision_guest
 from . import create as provision_create
+from . import crew, desired
 from . import preflight as provision_preflight
-from .desired import wanted
-from .plan import down_plan, plan
-from .site import TASK_TIME, Progress, Site, Stopped
+from .plan import down_plan, known_names, plan
+from .preflight import Coming
+from .site import TASK_TIME, Progress, Site
 
-__all__ = ["CreatedGuest", "apply", "contacted", "down", "down_plan", "plan", "preflight", "recover"]
-
-WORKERS = 8
-PATIENCE = 10.0  # seconds that Ctrl-C waits for what runs
-NOTICE = 0.2  # seconds; a Ctrl-C that comes just before a wait is noticed only when the wait ends
+__all__ = [
+    "Coming", "CreatedGuest", "apply", "contacted", "down", "down_plan", "known_names", "plan", "preflight", "recover",
+]  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -45,11 +43,15 @@ class CreatedGuest:
     fingerprints: tuple[str, ...] | None
 
 
-def preflight(px: Proxmox, hub: Hub, changes: Plan) -> None:
-    """Raises Conflict or PreconditionFailed for what Proxmox would accept now and fail on later."""
+def preflight(px: Proxmox | Root, hub: Hub, changes: Plan, coming: Coming | None = None) -> None:
+    """Raises Conflict or PreconditionFailed for what Proxmox would accept now and fail on later.
+
+    `coming` is what the node's own part of an agreed plan makes first. While rights are coming, `Root` sees what the
+    token does not see yet.
+    """
     if touched := [c for c in changes.changes if c.owner == "api" and c.action in ("create", "update")]:
         vmids = frozenset(int(c.details["vmid"]) for c in touched)
-        provision_preflight.check(hub, touched, px.facts(hub, vmids))
+        provision_preflight.check(hub, touched, px.facts(hub, vmids), coming)
 
 
 def recover(px: Proxmox, hub: Hub, journal: Journal, progress: Progress, *, patience: float = 0.0) -> None:
@@ -82,19 +84,21 @@ def apply(
     *,
     keys: Sequence[str] = (),
     allow_destroy: Collection[str] = frozenset(),
+    root: Root | None = None,
 ) -> list[CreatedGuest]:
     """Makes the plan's API changes true and returns the guests that wait for their first contact.
 
     Raises PreconditionFailed before the first change when data would be lost that `allow_destroy` does not
-    name. The error of one guest does not stop the others.
+    name, or when only root may make a change and there is no `root`. The error of one guest does not stop the others.
     """
     ours = [c for c in changes.changes if c.owner == "api"]
     _refuse_losses(ours, allow_destroy)
+    if root is None and (names := [c.subject for c in ours if c.identity == "root@node"]):
+        raise PreconditionFailed(f"only root may change {', '.join(names)}, and there is no way to root")
     recover(px, hub, journal, progress)
-    site = Site(px, hub, journal, progress)
+    site = Site(px, hub, journal, progress, root)
     _finish_removals(site, {g.vmid for g in hub.guests.values()})
-    if touched := frozenset(int(c.details["vmid"]) for c in ours if c.action in ("create", "update")):
-        provision_preflight.check(hub, ours, px.facts(hub, touched))
+    preflight(px, hub, changes)
     # Guests that hub.yml no longer has go first: their addresses may be given to others.
     gone = [c for c in ours if c.action == "delete" and c.subject not in hub.guests]
     _run(site, {c.subject: [c] for c in gone}, keys)
@@ -166,88 +170,25 @@ def _waiting(site: Site) -> list[CreatedGuest]:
     return found
 
 
-def _one(site: Site, change: Change, keys: Sequence[str]) -> None:
-    if change.action == "delete":
-        at = change.details
-        provision_guest.remove(site, change.subject, at["kind"], at["node"], at["vmid"])
-        return
-    want = wanted(site.hub, site.hub.guests[change.subject], keys)
-    if change.action == "create":
-        provision_create.create(site, want)
-    elif change.action == "update":
-        provision_guest.update(site, want, change)
-    else:
-        provision_guest.start(site, want)
-
-
 def _run(site: Site, jobs: dict[str, list[Change]], keys: Sequence[str]) -> None:
     """Does the jobs, several at once; one guest's changes in their order."""
-    failed: dict[str, BaseException] = {}
-
-    def job(name: str) -> Callable[[], None]:
-        def run() -> None:
-            try:
-                for change in jobs[name]:
-                    _one(site, change, keys)
-            except Stopped:
-                return
-            except BaseException as error:
-                failed[name] = error
-                site.progress(jobs[name][0].subject, f"failed: {str(error).splitlines()[0] if str(error) else error!r}")
-                if isinstance(error, AccessRefused) and error.status == 401:
-                    site.stop.set()  # no call can succeed any more
-
-        return run
-
-    _crew(site, [job(name) for name in jobs])
-    _raise(site, {jobs[name][0].subject: error for name, error in failed.items()})
+    crew.run(site, {name: (todo[0].subject, partial(_work, site, todo, keys)) for name, todo in jobs.items()})
 
 
-def _crew(site: Site, jobs: list[Callable[[], None]]) -> None:
-    """Runs the jobs on daemon threads: a hanging call cannot hold up Ctrl-C for longer than PATIENCE."""
-    todo: queue.SimpleQueue[Callable[[], None]] = queue.SimpleQueue()
-    for job in jobs:
-        todo.put(job)
-
-    def work_off() -> None:
-        while not site.stop.is_set():
-            try:
-                job = todo.get_nowait()
-            except queue.Empty:
-                return
-            job()
-
-    threads = [
-        threading.Thread(target=work_off, daemon=True, name=f"guest-{n}") for n in range(min(WORKERS, len(jobs)))
-    ]
-    try:
-        for thread in threads:
-            thread.start()
-        for thread in threads:
-            while thread.is_alive():
-                thread.join(NOTICE)
-    except KeyboardInterrupt:
-        site.stop.set()
-        limit = time.monotonic() + PATIENCE
-        for thread in [t for t in threads if t.is_alive()]:
-            thread.join(max(0.0, limit - time.monotonic()))
-        raise
-
-
-def _raise(site: Site, failed: dict[str, BaseException]) -> None:
-    """One error as it is, several as one; what failed after a change was made is never `nothing changed`."""
-    if not failed:
-        return
-    for error in failed.values():
-        if not isinstance(error, HubError):
-            raise error
-    known = {name: e for name, e in failed.items() if isinstance(e, HubError)}
-    text = "\n".join(f"guest {name}: {error}" for name, error in known.items())
-    hint = "; ".join(dict.fromkeys(e.hint for e in known.values() if e.hint)) or "run the same command again"
-    first = next(iter(known.values()))
-    kind: type[HubError] = TaskFailed
-    if all(isinstance(e, Conflict) for e in known.values()):
-        kind = Conflict
-    elif not site.writes and all(isinstance(e, PreconditionFailed) for e in known.values()):
-        kind = PreconditionFailed
-    raise kind(text, hint=hint) from first
+def _work(site: Site, todo: Sequence[Change], keys: Sequence[str]) -> None:
+    """The changes of one guest."""
+    updates = [c for c in todo if c.action == "update"]
+    for change in todo:
+        if change.action == "delete":
+            at = change.details
+            provision_guest.remove(site, change.subject, at["kind"], at["node"], at["vmid"])
+            continue
+        want = desired.wanted(site.hub, site.hub.guests[change.subject], keys)
+        if change.action == "create":
+            provision_create.create(site, want)
+        elif change.action == "update":
+            provision_guest.update(site, want, change)
+        else:
+            provision_guest.start(site, want)
+        if updates and change is updates[-1]:
+            provision_guest.settle(site, want, updates)

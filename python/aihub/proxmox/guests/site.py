@@ -8,10 +8,11 @@ from contextlib import contextmanager
 from dataclasses import replace
 from typing import Any
 
-from aihub.errors import Conflict
+from aihub.errors import Conflict, PreconditionFailed, Unreachable
 from aihub.model.resolved import Hub
 from aihub.proxmox.client import Landed, Proxmox
 from aihub.proxmox.errors import Refused, understood
+from aihub.proxmox.root import Root
 from aihub.proxmox.state import ActualGuest, guest_path, no_such_guest, read_guest
 from aihub.state.journal import Journal
 
@@ -30,8 +31,9 @@ class Stopped(Exception):
 class Site:
     """What the work on all guests of one run shares."""
 
-    def __init__(self, px: Proxmox, hub: Hub, journal: Journal, progress: Progress) -> None:
+    def __init__(self, px: Proxmox, hub: Hub, journal: Journal, progress: Progress, root: Root | None = None) -> None:
         self.px = px
+        self.root = root
         self.hub = hub
         self.journal = journal
         self.progress = progress
@@ -50,11 +52,26 @@ class Site:
         task: bool = False,
     ) -> Any:
         """One change, unless the run was told to stop."""
+        self._count()
+        return self.px.write(method, path, data, landed=landed, task=task)
+
+    def write_as_root(self, path: str, data: Mapping[str, Any], landed: Callable[[], Landed | None]) -> None:
+        """One change of what the token may not touch, unless the run was told to stop."""
+        if self.root is None:
+            raise PreconditionFailed("only root may change it, and there is no way to root", where=path)
+        self._count()
+        try:
+            self.root.set(path, data)
+        except Unreachable:
+            # The connection broke, and nobody said whether the change was made: the next run writes what is missing.
+            if not landed():
+                raise
+
+    def _count(self) -> None:
         if self.stop.is_set():
             raise Stopped
         with self._lock:
             self.writes += 1
-        return self.px.write(method, path, data, landed=landed, task=task)
 
     def task(self, method: str, path: str, data: Mapping[str, Any], landed: Callable[[], Landed | None]) -> None:
         """One change that is a task, to its end. A `landed` without a task id has seen that end already."""

@@ -2,16 +2,23 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 from aihub.plan import Difference
-from aihub.proxmox.guests.compare import deviation, merged, parse_disk_size, waits_for_restart
+from aihub.proxmox.guests.compare import deviation, merged, waits_for_restart
 from aihub.proxmox.guests.desired import wanted
+from aihub.proxmox.guests.normal import parse_disk_size
 
 KEYS = ["ssh-ed25519 AAAA me"]
 
 
-def look(hub, found):
-    return deviation(wanted(hub, hub.guests[found.name], KEYS), found)
+def look(hub, found, **more):
+    return deviation(wanted(hub, hub.guests[found.name], KEYS), found, **more)
+
+
+def put(found):
+    return found.edits["token"].put
 
 
 @pytest.mark.parametrize("name", ["db", "cache", "ai"])
@@ -37,6 +44,7 @@ def test_a_guest_as_proxmox_keeps_it_does_not_deviate(hub, have, name):
         ("ai", "cpu", "cputype=host"),
         ("ai", "net0", "bridge=hubprivate,virtio=bc:24:11:00:00:c9"),
         ("ai", "ipconfig0", "gw=10.10.20.1,ip=10.10.20.11/24"),
+        ("ai", "ipconfig0", "ip=10.10.20.11/24,gw=10.10.20.1,ip6=manual"),
     ],
 )
 def test_other_spellings_of_the_same_are_equal(hub, have, name, key, value):
@@ -64,15 +72,15 @@ def test_other_spellings_of_the_same_are_equal(hub, have, name, key, value):
 def test_a_changed_value_is_one_difference_and_is_written(hub, have, name, key, value, field, actual):
     found = look(hub, have(name, {key: value}))
     assert [d.actual for d in found.differences if d.field == field] == [actual]
-    assert set(found.put) == {key}
+    assert set(put(found)) == {key}
 
 
 def test_a_vlan_tag_that_nobody_wants_is_a_difference_and_goes(hub, have):
     net = have("db").config["net0"] + ",tag=7,rate=10"
     found = look(hub, have("db", {"net0": net}))
     assert found.differences == (Difference("net0.tag", "7", None),)
-    assert "tag=" not in found.put["net0"]
-    assert found.put["net0"].endswith(",rate=10")
+    assert "tag=" not in found.edits["root@node"].put["net0"]
+    assert found.edits["root@node"].put["net0"].endswith(",rate=10")
 
 
 def test_parts_that_are_not_ours_are_kept(hub):
@@ -93,7 +101,7 @@ def test_a_value_that_waits_for_a_restart_is_a_difference_without_a_write(hub, h
     found = have("ai", current={"memory": "2048", "vga": "std"})
     seen = look(hub, found)
     assert seen.differences == (Difference("memory", "2GiB", "16GiB"),)
-    assert seen.put is None
+    assert not put(seen)
     assert seen.restart
     assert waits_for_restart(wanted(hub, hub.guests["ai"], KEYS), found)
     assert not look(hub, have("ai", current={"memory": "2048"}, status="stopped"))
@@ -107,7 +115,7 @@ def test_a_disk_grows(hub, have):
     found = look(hub, have("db", {"rootfs": "local-zfs:subvol-110-disk-0,size=32G"}))
     assert found.grow == 64 << 30
     assert found.differences == (Difference("disk", "32GiB", "64GiB"),)
-    assert found.put is None
+    assert not put(found)
 
 
 def test_a_disk_does_not_shrink(hub, have):
@@ -171,3 +179,101 @@ def test_the_create_call_holds_everything_but_tags(hub):
 
 def test_keys_of_a_vm_are_url_encoded_once_more(hub):
     assert wanted(hub, hub.guests["ai"], KEYS).create()["sshkeys"] == "ssh-ed25519%20AAAA%20me%0A"
+
+
+NET1 = "name=eth1,bridge=vmbr0,ip=dhcp"
+
+
+@pytest.mark.parametrize(
+    ("name", "key", "value", "writer"),
+    [
+        ("db", "net1", NET1, "root@node"),
+        ("db", "net1", NET1.replace("vmbr0", "hubprivate"), "token"),
+        ("db", "net1", NET1.replace("vmbr0", "hubprivate,tag=9"), "root@node"),
+        ("db", "net1", NET1.replace("vmbr0", "hubprivate,trunks=2;3"), "root@node"),
+        ("db", "dev0", "/dev/dri/renderD128", "root@node"),
+        ("db", "mp0", "/srv/data,mp=/data", "token"),
+        ("db", "mp3", "tank:subvol-110-disk-1,mp=/data,size=8G", "token"),
+        ("ai", "net1", "virtio=BC:24:11:00:00:01,bridge=vmbr0", "root@node"),
+        ("ai", "ipconfig1", "ip=dhcp", "token"),
+        ("ai", "scsi1", "tank:vm-201-disk-1,size=8G", "token"),
+        ("ai", "ide3", "local:iso/x.iso,media=cdrom", "token"),
+        ("ai", "usb0", "host=1234:5678", "root@node"),
+        ("ai", "serial1", "/dev/ttyS0", "root@node"),
+        ("ai", "serial1", "socket", "token"),
+        ("ai", "virtiofs0", "dirid=share", "root@node"),
+        ("ai", "args", "-device x", "root@node"),
+        ("ai", "vcpus", "1", "token"),
+    ],
+)
+def test_hardware_and_reach_that_nobody_declared_goes(hub, have, name, key, value, writer):
+    found = look(hub, have(name, {key: value}))
+    assert found.differences == (Difference(key, value, None),)
+    assert [(who, edit.delete) for who, edit in found.edits.items() if edit] == [(writer, [key])]
+    assert not any(edit.put for edit in found.edits.values())
+
+
+@pytest.mark.parametrize(
+    ("name", "key", "value"),
+    [
+        ("db", "startup", "order=1"),
+        ("db", "cpulimit", "2"),
+        ("db", "protection", "1"),
+        ("ai", "balloon", "0"),
+        ("ai", "efidisk0", "tank:vm-201-disk-2,size=4M"),
+        ("ai", "rng0", "source=/dev/urandom"),
+        ("ai", "vga", "std"),
+        ("db", "unused0", "tank:subvol-110-disk-1"),
+    ],
+)
+def test_what_gives_neither_stays(hub, have, name, key, value):
+    assert not look(hub, have(name, {key: value}))
+
+
+def test_how_a_gpu_that_hub_yml_names_is_passed_through_is_not_judged_yet(hub, make_hub, have):
+    device = {"hostpci0": "mapping=card,pcie=1"}
+    assert not look(hub, have("ai", device))
+    without = look(make_hub({", gpu: card": ""}), have("ai", device))
+    assert without.edits["root@node"].delete == ["hostpci0"]
+    assert without.restart
+
+
+def test_only_a_volume_of_its_own_is_data(hub, have):
+    volume, folder, disc = "tank:vm-201-disk-1,size=8G", "/dev/disk/by-path/pci-0000:00", "local:iso/x.iso,media=cdrom"
+    found = look(hub, have("ai", {"scsi1": volume, "sata0": folder, "ide3": disc}))
+    assert found.volumes == {"scsi1": volume}
+
+
+def test_a_volume_that_is_attached_to_nothing_goes_only_with_a_loss_that_is_allowed(hub, have):
+    guest = have("ai", {"unused0": "tank:vm-201-disk-1"})
+    assert look(hub, guest).unused == {"unused0": "tank:vm-201-disk-1"}
+    found = look(hub, guest, lose=True)
+    assert found.edits["token"].delete == ["unused0"]
+    assert found.volumes == found.unused
+
+
+def test_a_removal_that_waits_counts_until_it_took_effect(hub, have):
+    found = look(hub, have("db", current={"mp0": "tank:subvol-110-disk-1,mp=/data"}))
+    assert found.differences == (Difference("mp0", "tank:subvol-110-disk-1,mp=/data", None),)
+    assert found.restart
+    assert not found.volumes
+    assert not any(edit.keys for edit in found.edits.values())
+    assert not look(hub, have("db", current={"mp0": "x:y"}, status="stopped"))
+    assert not look(hub, have("db", current={"mp0": None}))
+
+
+def test_what_root_alone_may_set_is_roots_to_write(hub, have):
+    want = replace(
+        wanted(hub, hub.guests["db"], KEYS), root_only={"features": "nesting=1,keyctl=1", "dev0": "/dev/kfd"}
+    )
+    found = deviation(want, have("db", {"memory": "1024", "features": "nesting=1,fuse=1"}))
+    assert found.edits["root@node"].put == {"features": "nesting=1,keyctl=1,fuse=1", "dev0": "/dev/kfd"}
+    assert set(found.edits["token"].put) == {"memory"}
+    assert not deviation(want, have("db", {"features": "keyctl=1,nesting=1", "dev0": "/dev/kfd"}))
+
+
+def test_an_address_of_a_running_machine_is_written_while_it_is_off(hub, have):
+    moved = {"ipconfig0": "ip=10.10.20.9/24,gw=10.10.20.1"}
+    assert look(hub, have("ai", moved)).cold
+    assert not look(hub, have("ai", moved, status="stopped")).cold
+    assert not look(hub, have("ai", {"memory": "1024"})).cold

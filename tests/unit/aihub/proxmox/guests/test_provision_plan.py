@@ -8,9 +8,12 @@ import pytest
 from aihub.errors import Conflict, PreconditionFailed
 from aihub.names import Marker
 from aihub.plan import Difference
-from aihub.proxmox.guests.plan import down_plan, plan
+from aihub.proxmox.guests import desired
+from aihub.proxmox.guests.plan import down_plan, known_names, plan
 from aihub.proxmox.state import Actual, ActualGuest
 from aihub.state.journal import Entry
+
+NEW_DB = [("db", "create"), ("db", "start")]
 
 
 def actions(found):
@@ -25,7 +28,7 @@ def test_a_hub_that_is_as_wanted_has_an_empty_plan(hub, world):
 
 def test_an_empty_node_gets_every_guest(hub):
     found = plan(hub, Actual({}))
-    assert actions(found) == [("db", "create"), ("cache", "create"), ("ai", "create")]
+    assert actions(found) == [(name, action) for name in ("db", "cache", "ai") for action in ("create", "start")]
     assert {c.identity for c in found.changes} == {"token"}
 
 
@@ -102,7 +105,7 @@ def test_a_guest_that_left_hub_yml_and_holds_a_wanted_address_must_go_first(hub,
     with pytest.raises(PreconditionFailed, match=r"address 10\.10\.10\.11 is held by old") as caught:
         plan(hub, actual)
     assert "--allow-destroy old" in caught.value.hint
-    assert actions(plan(hub, actual, allow_destroy={"old"})) == [("db", "create"), ("old", "delete")]
+    assert actions(plan(hub, actual, allow_destroy={"old"})) == [*NEW_DB, ("old", "delete")]
 
 
 def test_a_renamed_guest_keeps_its_number_only_when_the_old_one_may_go(make_hub, world):
@@ -111,13 +114,13 @@ def test_a_renamed_guest_keeps_its_number_only_when_the_old_one_may_go(make_hub,
     with pytest.raises(Conflict, match="VMID 110 still holds this hub's guest db"):
         plan(renamed, actual)
     found = plan(renamed, actual, allow_destroy={"db"})
-    assert actions(found) == [("db", "delete"), ("store", "create")]
+    assert actions(found) == [("db", "delete"), ("store", "create"), ("store", "start")]
 
 
 def test_another_storage_means_a_new_guest_and_says_what_is_lost(make_hub, world):
     moved = make_hub({"disk: 64GiB}": "disk: 64GiB, storage: bulk}"})
     found = plan(moved, world())
-    assert actions(found) == [("db", "delete"), ("db", "create")]
+    assert actions(found) == [("db", "delete"), *NEW_DB]
     assert found.changes[0].data_at_risk == "everything on the disk of db (VMID 110)"
 
 
@@ -138,7 +141,7 @@ def test_what_a_dead_create_left_is_ours_only_if_the_journal_names_it(hub, world
     with pytest.raises(Conflict):
         plan(hub, world(db=bare))
     found = plan(hub, world(db=bare), journal={110: Entry(110, "db", "pve", "lxc", "create")})
-    assert actions(found) == [("db", "create")]
+    assert actions(found) == NEW_DB
 
 
 def test_a_locked_guest_with_something_to_do_is_named(hub, world, have):
@@ -154,3 +157,40 @@ def test_down_takes_what_carries_our_marker_and_nothing_else(hub, world, have):
     found = down_plan(hub, actual)
     assert [(c.subject, c.details["vmid"]) for c in found.changes] == [("db", 110), ("old", 150), ("ai", 201)]
     assert all(c.data_at_risk for c in found.changes)
+
+
+def test_an_undeclared_disk_is_data_at_risk_and_the_restart_comes_once(hub, world, have):
+    extra = {"scsi1": "tank:vm-201-disk-1,size=8G", "usb0": "host=1:2", "vcpus": "1"}
+    found = plan(hub, world(ai=have("ai", extra)))
+    assert [(c.action, c.identity, c.restart, c.data_at_risk) for c in found.changes] == [
+        ("update", "root@node", False, ""),
+        ("update", "token", True, "everything on scsi1 (tank:vm-201-disk-1,size=8G) of ai (VMID 201)"),
+    ]
+
+
+def test_a_volume_that_is_attached_to_nothing_is_kept_unless_its_guest_is_named(hub, world, have):
+    actual = world(ai=have("ai", {"unused0": "tank:vm-201-disk-1"}))
+    found = plan(hub, actual)
+    assert not found.changes
+    assert found.warnings == (
+        "guest ai: attached to nothing, and kept: unused0 (tank:vm-201-disk-1). To remove it: "
+        "aihub up --allow-destroy ai",
+    )
+    found = plan(hub, actual, allow_destroy={"ai"})
+    assert not found.warnings
+    assert found.changes[0].data_at_risk == "everything on unused0 (tank:vm-201-disk-1) of ai (VMID 201)"
+
+
+def test_a_new_guest_gets_what_only_root_may_set_before_it_starts(hub, monkeypatch):
+    make = desired.wanted
+    monkeypatch.setattr(desired, "wanted", lambda *given: replace(make(*given), root_only={"dev0": "/dev/kfd"}))
+    found = [c for c in plan(hub, Actual({})).changes if c.subject == "db"]
+    assert [(c.action, c.identity) for c in found] == [("create", "token"), ("update", "root@node"), ("start", "token")]
+    assert found[1].differences == (Difference("dev0", None, "/dev/kfd"),)
+
+
+def test_every_name_that_may_be_named_for_destruction_is_known(hub, world, have):
+    stranger = have("cache", {"description": "x", "hostname": "stranger"}, name="stranger")
+    renamed = have("db", {"description": str(Marker("00112233445566ff", 110, "former"))})
+    actual = Actual({**world(cache=stranger, db=renamed).guests, 150: old_guest(have)})
+    assert known_names(hub, actual) == {"db", "cache", "ai", "former", "old"}

@@ -1,18 +1,16 @@
-"""Guests in parallel: one's error does not stop the others, Ctrl-C starts nothing new."""
+"""Applying a plan: what is shared by the guests of a run, what is refused, and what is handed out."""
 
 from __future__ import annotations
 
-import os
-import signal
 import threading
 import time
 from types import SimpleNamespace
 
 import pytest
-from aihub.errors import Conflict, PreconditionFailed, TaskFailed
-from aihub.plan import Change
-from aihub.proxmox.errors import AccessRefused, Refused
-from aihub.proxmox.guests import create, provision
+from aihub.errors import PreconditionFailed, Unreachable
+from aihub.proxmox.client import Landed
+from aihub.proxmox.errors import Refused
+from aihub.proxmox.guests import change, create, desired, provision
 from aihub.proxmox.guests.plan import plan
 from aihub.proxmox.guests.site import PER_STORAGE, Site, Stopped
 from aihub.proxmox.state import Actual
@@ -22,111 +20,6 @@ from aihub.state.journal import Entry, Journal
 @pytest.fixture
 def site(hub, tmp_path):
     return Site(None, hub, Journal(tmp_path / "journal.json"), lambda *_: None)
-
-
-@pytest.fixture
-def run(site, monkeypatch):
-    """Runs jobs by name, each a function of nothing; gives the names of those that were started."""
-
-    def go(jobs):
-        started = []
-
-        def one(_site, change, _keys):
-            started.append(change.subject)
-            jobs[change.subject]()
-
-        monkeypatch.setattr(provision, "_one", one)
-        changes = {name: [Change(name, "start", "api", "token", "")] for name in jobs}
-        try:
-            provision._run(site, changes, ())
-        finally:
-            go.started = started
-        return started
-
-    return go
-
-
-def failing(error):
-    def job():
-        raise error
-
-    return job
-
-
-def test_the_error_of_one_guest_does_not_stop_the_others(run):
-    with pytest.raises(TaskFailed, match="guest a: no space"):
-        run({"a": failing(TaskFailed("no space")), "b": lambda: None, "c": lambda: None})
-    assert sorted(run.started) == ["a", "b", "c"]
-
-
-def test_several_errors_are_told_together(run):
-    with pytest.raises(TaskFailed, match=r"(?s)guest a: one.*guest b: two"):
-        run({"a": failing(TaskFailed("one")), "b": failing(Conflict("two"))})
-
-
-def test_only_conflicts_are_a_conflict(run):
-    with pytest.raises(Conflict):
-        run({"a": failing(Conflict("one")), "b": failing(Conflict("two"))})
-
-
-def test_nothing_changed_is_only_said_when_nothing_was(run, site):
-    jobs = {"a": failing(PreconditionFailed("locked"))}
-    with pytest.raises(PreconditionFailed):
-        run(jobs)
-    site.writes = 1
-    with pytest.raises(TaskFailed):
-        run(jobs)
-
-
-def test_a_defect_is_not_dressed_up(run):
-    with pytest.raises(ZeroDivisionError):
-        run({"a": failing(ZeroDivisionError())})
-
-
-def test_a_refused_token_stops_the_run(run, site):
-    jobs = {f"g{n}": failing(AccessRefused("no", status=401)) for n in range(100)}
-    with pytest.raises(PreconditionFailed):
-        run(jobs)
-    assert len(run.started) < 100
-    assert site.stop.is_set()
-
-
-def test_ctrl_c_starts_nothing_new_and_waits_for_what_runs(run, site):
-    finished = []
-
-    begun = threading.Barrier(provision.WORKERS)
-
-    def first():
-        begun.wait(5)
-        os.kill(os.getpid(), signal.SIGINT)
-
-    def running():
-        begun.wait(5)
-        site.stop.wait(5)
-        time.sleep(0.2)
-        finished.append(1)
-
-    jobs = {"first": first, **{f"r{n}": running for n in range(provision.WORKERS - 1)}}
-    jobs |= {f"late{n}": lambda: site.stop.wait(1) for n in range(200)}
-    with pytest.raises(KeyboardInterrupt):
-        run(jobs)
-    assert len(finished) == provision.WORKERS - 1
-    assert len(run.started) < len(jobs)
-
-
-def test_ctrl_c_does_not_wait_for_ever(run, site, monkeypatch):
-    monkeypatch.setattr(provision, "PATIENCE", 0.2)
-    release = threading.Event()
-
-    def hanging():
-        os.kill(os.getpid(), signal.SIGINT)
-        release.wait(20)
-
-    started = time.monotonic()
-    with pytest.raises(KeyboardInterrupt):
-        run({"a": hanging})
-    release.set()
-    assert time.monotonic() - started < 2
 
 
 def test_after_the_stop_no_write_leaves(site):
@@ -212,12 +105,16 @@ def test_a_guest_whose_state_is_not_told_is_not_taken_for_gone(hub, tmp_path):
         looked(hub, tmp_path, Refused("got timeout", status=500))
 
 
+def gone(_):
+    raise Refused("no such task")
+
+
 @pytest.mark.parametrize(
     ("log", "known"),
     [
         (lambda _: ["extracting", "done: SHA256:abc root@db", "TASK OK"], ("done: SHA256:abc root@db",)),
         (lambda _: ["extracting", "TASK OK"], ()),
-        (lambda _: failing(Refused("no such task"))(), ()),
+        (gone, ()),
     ],
 )
 def test_a_container_whose_create_log_names_no_key_is_not_taken_for_a_vm(site, log, known):
@@ -226,3 +123,32 @@ def test_a_container_whose_create_log_names_no_key_is_not_taken_for_a_vm(site, l
     assert create.host_keys(site, entry) == known
     assert create.host_keys(site, Entry(110, "db", "pve", "lxc", "contact")) == ()
     assert create.host_keys(site, Entry(201, "ai", "pve", "vm", "contact", "UPID:pve:2")) is None
+
+
+class Connection:
+    """Root on the node, over a connection that breaks."""
+
+    def set(self, path, values):
+        raise Unreachable("no ssh: Connection closed", where="node")
+
+
+def test_a_change_by_root_whose_connection_broke_is_looked_for(hub, tmp_path):
+    site = Site(None, hub, Journal(tmp_path / "journal.json"), lambda *_: None, Connection())
+    site.write_as_root("/x", {}, Landed)
+    with pytest.raises(Unreachable):
+        site.write_as_root("/x", {}, lambda: None)
+    assert site.writes == 2
+
+
+def test_what_only_root_may_change_is_refused_before_the_first_change_where_nobody_is_root(hub, world, have, tmp_path):
+    changes = plan(hub, world(db=have("db", {"dev0": "/dev/kfd"}), cache=have("cache", {"memory": "1024"})))
+    with pytest.raises(PreconditionFailed, match="only root may change db"):
+        provision.apply(Silent(), hub, changes, Journal(tmp_path / "journal.json"), lambda *_: None)
+
+
+def test_a_disk_that_appears_on_a_guest_that_is_being_made_is_not_taken_away(hub, have, tmp_path):
+    found = have("db", {"mp0": "tank:subvol-110-disk-1,mp=/data"})
+    site = Site(None, hub, Journal(tmp_path / "journal.json"), lambda *_: None)
+    site.look = lambda *_: found
+    with pytest.raises(PreconditionFailed, match="mp0"):
+        change.update(site, desired.wanted(hub, hub.guests["db"], []))
