@@ -169,6 +169,20 @@ def test_a_missing_image_bridge_or_right_is_named_before_anything_is_written(lab
     assert len(writes(lab)) == before
 
 
+def test_on_the_first_day_a_missing_image_is_named_before_the_node_is_changed(lab):
+    found = lab.hub("hub")
+    image = lab.server_state / "storage" / "local" / "import" / "debian-13-genericcloud-amd64.qcow2"
+    aside = image.rename(image.with_suffix(".aside"))
+    try:
+        found.forget()
+        assert found("trust", "up") == 4
+    finally:
+        aside.rename(image)
+    assert "OS image local:import/debian-13-genericcloud-amd64.qcow2 is not there" in found.said
+    assert "the token lacks" not in found.said, "the rights are still to come"
+    assert not [write for write in found.made if "token" in write or write.startswith("POST")]
+
+
 @pytest.fixture
 def fresh(lab):
     """A small hub of which nothing is there yet, gone again afterwards whatever happened."""

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from aihub import ssh
 from aihub.errors import PreconditionFailed
 from aihub.plan import Change, Plan, require_agreed
@@ -39,10 +41,15 @@ def read(run: Run) -> Actual:
 def require(run: Run, agreed: Plan) -> None:
     """Raises Conflict or PreconditionFailed for what Proxmox would accept now and fail on later.
 
-    Only what the node has already can be looked at: what its own part of the plan makes is looked at when it stands.
+    What the node's own part of the plan makes first is no obstacle, and root looks: the token may not see it all yet.
     """
+    coming = provision.Coming(images=run.target.makes_systems)
     if run.state.token.exists() and not run.token_refused and not agreed.of("node"):
-        provision.preflight(run.proxmox(), run.hub, agreed)
+        provision.preflight(run.proxmox(), run.hub, agreed, coming)
+    else:
+        bridges = frozenset(run.hub.bridge(zone) for zone in run.hub.zones)
+        coming = replace(coming, bridges=bridges, pool=True, rights=True)
+        provision.preflight(Root(run.state), run.hub, agreed, coming)
 
 
 def apply(run: Run, agreed: Plan) -> None:

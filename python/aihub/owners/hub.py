@@ -8,6 +8,7 @@ from concurrent.futures import ThreadPoolExecutor
 from aihub.errors import PreconditionFailed
 from aihub.model.resolved import Instance
 from aihub.plan import Plan, joined
+from aihub.proxmox.guests import provision
 
 from . import guests, insides, node, secrets, services, vault
 from .run import Run, close_connections
@@ -149,8 +150,8 @@ def clear(run: Run) -> None:
 
 def _require_known(run: Run) -> None:
     """Raises PreconditionFailed for a name of `--allow-destroy` that neither hub.yml nor the look knows."""
-    known = {*run.hub.guests, *(i.name for i in run.hub.instances), *(c.holder for c in run.plan.changes)}
-    known |= {g.marker.guest for g in run.guests.guests.values() if g.marker and g.belongs_to(run.hub.id)}
+    known = provision.known_names(run.hub, run.guests)
+    known |= {*(i.name for i in run.hub.instances), *(c.holder for c in run.plan.changes)}
     if unknown := sorted(run.options.allow_destroy - known):
         raise PreconditionFailed(
             f"--allow-destroy {', '.join(unknown)}: there is no such guest or instance",

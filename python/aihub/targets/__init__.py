@@ -36,6 +36,8 @@ class Target(Protocol):
     word: options.Target
     asks: bool
     """Whether a person agrees to a plan before it is applied: a rehearsal needs no question."""
+    makes_systems: bool
+    """Whether it makes the OS images itself, for the guests of an agreed plan."""
 
     @property
     def names(self) -> Mapping[str, str]:

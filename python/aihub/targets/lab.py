@@ -158,6 +158,7 @@ class Lab:
 
     word: options.Target = "lab"
     asks = False
+    makes_systems = True
 
     def __init__(self, name: str) -> None:
         self.name = name

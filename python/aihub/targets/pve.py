@@ -22,6 +22,7 @@ class Pve:
 
     word: options.Target = "pve"
     asks = True
+    makes_systems = False
     names: Mapping[str, str] = {}
     notes: tuple[str, ...] = ()
 
