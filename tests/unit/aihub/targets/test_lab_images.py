@@ -12,6 +12,7 @@ from aihub import paths
 from aihub.errors import TaskFailed
 from aihub.model.resolved import Hub
 from aihub.plan import Change, Plan
+from aihub.proxmox.guests.desired import IMAGES
 from aihub.reading import load
 from aihub.targets import images_builder
 from aihub.targets import lab as labs
@@ -61,7 +62,7 @@ def hub() -> Hub:
     return load.load(paths.DEFAULT_HUB, target="lab")
 
 
-@pytest.mark.parametrize(("agreed", "broken"), [(STACKS, "valkey/valkey"), (GUESTS, labs.VM_IMAGE)])
+@pytest.mark.parametrize(("agreed", "broken"), [(STACKS, "valkey/valkey"), (GUESTS, IMAGES["vm"])])
 def test_what_could_not_be_made_ends_the_run_though_nobody_waited(
     hub: Hub, pvelab: Pvelab, agreed: Plan, broken: str
 ) -> None:
