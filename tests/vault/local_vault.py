@@ -205,7 +205,7 @@ class Server:
         parts = {
             "recipients": kits.recipients(self.hub, self.state, "lab"),
             "seal": lambda shares: (self.home / "node-shares").write_text("\n".join(shares)),
-            "prove": lambda kit: kits.prove_file(self.hub, self.state, kits.lab_identity(self.state)),
+            "prove": lambda kit: kits.prove_file(self.state, kits.lab_identity(self.state)),
             "wipe": self.wipe,
         }
         return Outside(**{**parts, **other})  # type: ignore[arg-type]

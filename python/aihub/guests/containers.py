@@ -9,35 +9,18 @@ import struct
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from aihub.errors import HubError, TaskFailed, Unreachable
-from aihub.model.resolved import Instance
 
 if TYPE_CHECKING:
     import docker
     from docker.models.containers import Container
 
-LAB_BUILD = "io.aihub.lab-build"  # the label of images that the lab built
 _EXEC_SECONDS = 60.0
 _SETTLE_SECONDS = 10.0  # the exit code is there a moment after the last output
 _STDOUT = 1
-
-
-@dataclass(frozen=True)
-class Running:
-    """One container of an instance as Docker has it now."""
-
-    service: str
-    name: str
-    image: str
-    lab_build: bool
-    status: str  # running, exited, ...
-    health: str  # healthy, unhealthy, starting, or none without a health check
-    started: str
-    restarts: int
 
 
 def connect(socket: Path) -> docker.DockerClient:
@@ -48,14 +31,6 @@ def connect(socket: Path) -> docker.DockerClient:
         client = docker.DockerClient(base_url=f"unix://{socket}", timeout=30)
         client.ping()
         return client
-
-
-def of_instance(client: docker.DockerClient, instance: Instance) -> tuple[Running, ...]:
-    """The instance's containers, stopped ones too, by service."""
-    label = f"com.docker.compose.project={instance.stack.name}"
-    with _translated(instance.name):
-        found = client.containers.list(all=True, filters={"label": label})
-        return tuple(sorted((_running(c) for c in found), key=lambda r: (r.service, r.name)))
 
 
 def execute(container: Container, argv: Sequence[str]) -> str:
@@ -106,21 +81,6 @@ def _exit_code(api: docker.APIClient, name: str, where: str) -> int:
             raise Unreachable("a command goes on after its output has ended", where=where)
         time.sleep(0.02)
     return int(found["ExitCode"])
-
-
-def _running(container: Container) -> Running:
-    state, config = container.attrs["State"], container.attrs["Config"]
-    labels = config.get("Labels") or {}
-    return Running(
-        service=labels.get("com.docker.compose.service", ""),
-        name=str(container.name),
-        image=config["Image"],
-        lab_build=labels.get(LAB_BUILD) == "true",  # a container inherits its image's labels
-        status=state["Status"],
-        health=(state.get("Health") or {}).get("Status", "none"),
-        started=state["StartedAt"],
-        restarts=container.attrs.get("RestartCount", 0),
-    )
 
 
 @contextmanager

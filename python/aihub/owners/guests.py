@@ -6,7 +6,7 @@ from dataclasses import replace
 
 from aihub import ssh
 from aihub.errors import PreconditionFailed
-from aihub.plan import Change, Plan, require_agreed
+from aihub.plan import Plan, require_agreed
 from aihub.proxmox.errors import AccessRefused
 from aihub.proxmox.guests import provision
 from aihub.proxmox.root import Root
@@ -76,11 +76,6 @@ def apply(run: Run, agreed: Plan) -> None:
             provision.contacted(run.journal, run.hub, guest.name)
             progress.done(guest.name, "runs, host key pinned")
         run.guests = px.read(run.hub)
-
-
-def losses(plan: Plan) -> list[Change]:
-    """The changes that cost data."""
-    return [change for change in plan.changes if change.data_at_risk]
 
 
 def removal(run: Run, patience: float) -> Plan:

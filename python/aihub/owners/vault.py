@@ -38,7 +38,7 @@ def look(run: Run) -> Plan:
     if why := reachable(run):
         return Plan((_begin(instance, why, later=True),), warnings=given_up.warnings)
     vault = run.vault()
-    warnings = (*given_up.warnings, *setup.warnings(vault, run.hub))
+    warnings = (*given_up.warnings, *setup.warnings(vault))
     stale = kits.stale(run.hub, run.state, kits.recipients(run.hub, run.state, run.word))
     kit = [_kit(instance, stale)] if stale else []
     return Plan((*_differences(run, instance, vault), *kit), warnings=warnings)
@@ -180,9 +180,9 @@ def outside(run: Run) -> bringup.Outside:
 def prove(run: Run, kit: kits.Kit) -> None:
     """Somebody shows that the kit can be opened. Raises PreconditionFailed when nobody can be asked."""
     if run.options.kit_proof is not None:
-        kits.prove_file(run.hub, run.state, run.options.kit_proof)
+        kits.prove_file(run.state, run.options.kit_proof)
     elif run.word == "lab" and not run.hub.operator_recovery:
-        kits.prove_file(run.hub, run.state, kits.lab_identity(run.state))
+        kits.prove_file(run.state, kits.lab_identity(run.state))
     else:
         run.screen.say(f"Recovery kit: {kit.path}. Copy it away from this machine; without it a lost disk is the end.")
         run.screen.say(f"Show that you can open it: jq -r .blobs.proof {kit.path.name} | age -d -i KEY")

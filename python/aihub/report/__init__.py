@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 
-from .console import as_json, ask, ask_secret, confirm, recording, say
+from .console import as_json, ask, ask_secret, confirm, say
 from .hubs import StatusRow, addresses, status, valid
 from .live import Progress, progress
 from .plans import plan
@@ -26,7 +26,6 @@ __all__ = [
     "error",
     "plan",
     "progress",
-    "recording",
     "replaced",
     "say",
     "secrets",

@@ -6,10 +6,6 @@ import getpass
 import json
 import sys
 import unicodedata
-from collections.abc import Iterator
-from contextlib import contextmanager
-from contextvars import ContextVar
-from pathlib import Path
 from typing import Any
 
 from rich.console import Console
@@ -21,12 +17,10 @@ WIDTH_OF_LOGS = 120
 
 GOOD, CHANGED, BAD, FAINT, NAME = "green", "yellow", "bold red", "dim", "bold"
 
-_recorded: ContextVar[Console | None] = ContextVar("recorded", default=None)
-
 
 def out() -> Console:
-    """Standard output, or the recording of it."""
-    return _recorded.get() or _console(stderr=False)
+    """Standard output."""
+    return _console(stderr=False)
 
 
 def err() -> Console:
@@ -34,10 +28,10 @@ def err() -> Console:
     return _console(stderr=True)
 
 
-def _console(stderr: bool, record: bool = False) -> Console:
+def _console(stderr: bool) -> Console:
     stream = sys.stderr if stderr else sys.stdout
     width = None if stream.isatty() else WIDTH_OF_LOGS
-    return Console(stderr=stderr, width=width, highlight=False, markup=False, emoji=False, record=record)
+    return Console(stderr=stderr, width=width, highlight=False, markup=False, emoji=False)
 
 
 def clean(value: object) -> str:
@@ -93,16 +87,3 @@ def ask(question: str) -> str:
 def ask_secret(question: str) -> str:
     """What a person types, unseen; empty without a terminal."""
     return getpass.getpass(clean(question)).strip() if sys.stdin.isatty() else ""
-
-
-@contextmanager
-def recording(path: Path, title: str) -> Iterator[None]:
-    """Also draws what is printed to standard output meanwhile as an SVG picture of a terminal."""
-    console = Console(width=WIDTH_OF_LOGS, highlight=False, markup=False, emoji=False, record=True)
-    token = _recorded.set(console)
-    try:
-        yield
-    finally:
-        _recorded.reset(token)
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(console.export_svg(title=title, unique_id="aihub"), encoding="utf-8")

@@ -47,14 +47,12 @@ class Root:
 
 @dataclass(frozen=True)
 class Kit:
-    """The newest kit of a hub. `replaces` is the file that it makes worthless, where it was made just now."""
+    """The newest kit of a hub."""
 
     path: Path
-    number: int
     made: str
     recipients: tuple[str, ...]
     proven: str = ""  # when it was opened; empty: never
-    replaces: str = ""
 
 
 def root_of(pending: Pending) -> Root:
@@ -115,7 +113,10 @@ def issue(hub: Hub, state: State, to: Sequence[str], root: Root | None = None) -
         "proven": known["proven"] if known and old else "",
     }
     replace_file(state.kit / "kit.json", json.dumps(facts, indent=1) + "\n")
-    return _kit(state, facts, replaces=_remove_older(state, name, known))
+    for path in state.kit.glob("aihub-*.kit"):
+        if path.name != name:
+            path.unlink()
+    return _kit(state, facts)
 
 
 def newest(state: State) -> Kit | None:
@@ -133,7 +134,7 @@ def stale(hub: Hub, state: State, to: Sequence[str]) -> str:
     return f"{known['file']} is stale: {why}" if why else ""
 
 
-def prove_file(hub: Hub, state: State, identity: Path) -> Kit:
+def prove_file(state: State, identity: Path) -> Kit:
     """Opens all of the newest kit with a key and looks at what is in it; it counts as proven then."""
     known = _required(state)
     root, files = opened(state.kit / known["file"], identity)
@@ -242,13 +243,6 @@ def _old_blobs(state: State, known: Any, to: Sequence[str], root: Root | None) -
     return {"root": blobs["root"], "proof": blobs["proof"]}
 
 
-def _remove_older(state: State, name: str, known: Any) -> str:
-    for path in state.kit.glob("aihub-*.kit"):
-        if path.name != name:
-            path.unlink()
-    return str(known["file"]) if known else ""
-
-
 def _blobs(file: Path) -> dict[str, str]:
     try:
         data = json.loads(file.read_text())
@@ -287,9 +281,8 @@ def _proven(state: State, known: Mapping[str, Any]) -> Kit:
     return _kit(state, facts)
 
 
-def _kit(state: State, known: Mapping[str, Any], replaces: str = "") -> Kit:
-    to = tuple(known["recipients"])
-    return Kit(state.kit / known["file"], known["number"], known["made"], to, known["proven"], replaces)
+def _kit(state: State, known: Mapping[str, Any]) -> Kit:
+    return Kit(state.kit / known["file"], known["made"], tuple(known["recipients"]), known["proven"])
 
 
 def _same_root(known: Mapping[str, Any], root: Root) -> bool:

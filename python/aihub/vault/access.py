@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any
 
 from .calls import Answer, Calls, Names, SecretId, Token, Wrapped, certain, moment
 from .errors import Denied, Refused
-
-SPENT = ("wrapping token is not valid or does not exist", "bad token", "permission denied")
 
 ENDED = "invalid accessor"  # what is said of a token that ended since it was listed
 
@@ -62,12 +60,12 @@ class Access(Calls):
         found = self._secret_id(name, str(data["secret_id_accessor"]))
         if found is None:
             raise Refused("a secret-id was gone when it was looked at", where=name, hint="run it again")
-        return SecretId(found.accessor, found.created, found.expires, found.cidrs, str(data["secret_id"]))
+        return SecretId(found.accessor, found.created, found.expires, str(data["secret_id"]))
 
     def wrapped_secret_id(self, name: str, ttl: int) -> Wrapped:
         """A new secret-id inside a token that gives it once, within `ttl` seconds."""
-        info = self.put(f"auth/approle/role/{name}/secret-id", {}, wrap=ttl, repeat=False)["wrap_info"]
-        return Wrapped(str(info["token"]), str(info["creation_path"]), int(info["ttl"]))
+        answer = self.put(f"auth/approle/role/{name}/secret-id", {}, wrap=ttl, repeat=False)
+        return Wrapped(str(answer["wrap_info"]["token"]))
 
     def secret_ids(self, name: str) -> list[SecretId]:
         """The secret-ids of an AppRole, oldest first; without their values."""
@@ -95,12 +93,8 @@ class Access(Calls):
             if error.status == 404 or "failed to find" in error.what:
                 return None
             raise
-        return SecretId(
-            accessor,
-            certain(str(data["creation_time"])),
-            moment(str(data.get("expiration_time", ""))),
-            tuple(data.get("cidr_list") or ()),
-        )
+        made, ends = certain(str(data["creation_time"])), moment(str(data.get("expiration_time", "")))
+        return SecretId(accessor, made, ends)
 
     def token(self) -> Token:
         """Our own token. Raises Denied when it is not valid."""
@@ -137,28 +131,6 @@ class Access(Calls):
                     raise
         return len(found)
 
-    def capabilities(self, path: str) -> Sequence[str]:
-        """What our own token may do with a path."""
-        answer = self.put("sys/capabilities-self", {"paths": [path]})
-        return list(answer["data"]["capabilities"])
-
-    def look_at_wrapped(self, token: str) -> Wrapped | None:
-        """What a wrapping token was made for, without using it up; None when it was used or has expired."""
-        try:
-            data = self.put("sys/wrapping/lookup", {"token": token})["data"]
-        except (Refused, Denied) as error:
-            if any(text in error.what for text in SPENT):
-                return None
-            raise
-        return Wrapped(token, str(data["creation_path"]), int(data["creation_ttl"]))
-
 
 def _token(data: Answer) -> Token:
-    return Token(
-        accessor=str(data["accessor"]),
-        policies=tuple(data.get("policies") or ()),
-        ttl=int(data.get("ttl", 0)),
-        path=str(data.get("path", "")),
-        role=str((data.get("meta") or {}).get("role_name", "")),
-        cidrs=tuple(data.get("bound_cidrs") or ()),
-    )
+    return Token(str(data["accessor"]), str((data.get("meta") or {}).get("role_name", "")))

@@ -58,11 +58,7 @@ class Token:
     """A token as the server knows it."""
 
     accessor: str
-    policies: tuple[str, ...]
-    ttl: int  # seconds left; 0: for ever
-    path: str
     role: str  # of the AppRole that it came from
-    cidrs: tuple[str, ...]
 
 
 @dataclass(frozen=True)
@@ -72,7 +68,6 @@ class SecretId:
     accessor: str
     created: datetime
     expires: datetime | None
-    cidrs: tuple[str, ...]
     value: str = field(default="", repr=False)
 
 
@@ -81,8 +76,6 @@ class Wrapped:
     """A token that gives its content once."""
 
     token: str = field(repr=False)
-    creation_path: str
-    ttl: int  # seconds
 
 
 @dataclass(frozen=True)

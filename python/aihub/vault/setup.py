@@ -85,7 +85,7 @@ def _approle(vault: Vault, name: str) -> Mapping[str, Any]:
     return {**(vault.approle(name) or {}), "role_id": vault.role_id(name)}
 
 
-def warnings(vault: Vault, hub: Hub) -> list[str]:
+def warnings(vault: Vault) -> list[str]:
     """What is not as it should be and can't be repaired from here."""
     found = []
     if not vault.audit():

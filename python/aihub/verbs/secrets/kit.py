@@ -22,7 +22,7 @@ def run(options: Options) -> int:
             return DONE
         kit = _current(found)
         if options.kit_proof:
-            kit = kits.prove_file(found.hub, found.state, options.kit_proof)
+            kit = kits.prove_file(found.state, options.kit_proof)
         if options.out:
             _copy(kit, options)
         report.say(f"{kit.path}: made {kit.made}, {f'proven {kit.proven}' if kit.proven else 'never proven'}")

@@ -170,10 +170,3 @@ def test_status_names_state_and_place(capsys: pytest.CaptureFixture[str]) -> Non
     report.status([row], ["lab: memory limits are divided by 8"])
     out = capsys.readouterr().out
     assert "stopped" in out and "110" in out and "divided by 8" in out
-
-
-def test_a_recording_is_a_picture_of_what_was_printed(tmp_path: Path) -> None:
-    picture = tmp_path / "plan.svg"
-    with report.recording(picture, "aihub plan"):
-        report.plan(Plan((GROW,)))
-    assert "memory" in picture.read_text()

@@ -52,7 +52,7 @@ def test_it_holds_everything_and_shows_nothing(hub: Hub, state: State, to: tuple
     assert files["ssh/id_ed25519"] == b"private ssh key"
     assert files["vault/operator.json"] == state.vault_login.read_bytes()
     assert "aihub" in json.loads(files["versions.json"])
-    assert (kit.path.name, kit.number, kit.proven) == ("aihub-small-1.kit", 1, "")
+    assert (kit.path.name, kit.proven) == ("aihub-small-1.kit", "")
     assert stat.S_IMODE(kit.path.stat().st_mode) == 0o600
     shown = kit.path.read_text() + (state.kit / "kit.json").read_text() + repr(root) + repr(kit)
     for hidden in (*ROOT.shares, "private ssh key", AUTHORITY.key.splitlines()[1]):
@@ -72,23 +72,23 @@ def test_changed_content_makes_the_old_one_stale_and_carries_the_root_over(
     hub: Hub, state: State, to: tuple[str, ...]
 ) -> None:
     first = kits.issue(hub, state, to, ROOT)
-    kits.prove_file(hub, state, kits.lab_identity(state))
+    kits.prove_file(state, kits.lab_identity(state))
     root, proof, hubs = blob(first, "root"), blob(first, "proof"), blob(first, "hub")
     state.vault_login.write_text('{"role_id": "r", "secret_id": "second"}')
     assert kits.stale(hub, state, to) == "aihub-small-1.kit is stale: vault/operator.json changed since"
     second = kits.issue(hub, state, to)
-    assert (second.number, second.replaces) == (2, "aihub-small-1.kit")
+    assert second.path.name == "aihub-small-2.kit"
     assert second.proven
     assert (blob(second, "root"), blob(second, "proof")) == (root, proof)
     assert blob(second, "hub") != hubs
     assert kits.stale(hub, state, to) == ""
     assert [p.name for p in state.kit.glob("*.kit")] == ["aihub-small-2.kit"]
-    assert kits.prove_file(hub, state, kits.lab_identity(state)).number == 2
+    assert kits.prove_file(state, kits.lab_identity(state)).path == second.path
 
 
 def test_other_recipients_need_the_root_and_a_new_proof(hub: Hub, state: State, to: tuple[str, ...]) -> None:
     kits.issue(hub, state, to, ROOT)
-    kits.prove_file(hub, state, kits.lab_identity(state))
+    kits.prove_file(state, kits.lab_identity(state))
     mine = kits.age.new_identity()[1]
     assert "other people" in kits.stale(hub, state, (*to, mine))
     with pytest.raises(PreconditionFailed, match="only it holds") as found:
@@ -99,7 +99,7 @@ def test_other_recipients_need_the_root_and_a_new_proof(hub: Hub, state: State, 
 
 def test_a_new_vault_gets_a_new_root_and_a_new_proof(hub: Hub, state: State, to: tuple[str, ...]) -> None:
     kits.issue(hub, state, to, ROOT)
-    kits.prove_file(hub, state, kits.lab_identity(state))
+    kits.prove_file(state, kits.lab_identity(state))
     other = replace(ROOT, shares=("a", "b", "c", "d", "e"))
     kit = kits.issue(hub, state, to, other)
     assert kit.proven == ""
@@ -131,7 +131,7 @@ def test_another_key_proves_nothing(hub: Hub, state: State, to: tuple[str, ...],
     other = tmp_path / "other"
     other.write_text(kits.age.new_identity()[0])
     with pytest.raises(PreconditionFailed):
-        kits.prove_file(hub, state, other)
+        kits.prove_file(state, other)
     found = kits.newest(state)
     assert found is not None
     assert not found.proven
@@ -144,7 +144,7 @@ def test_a_kit_with_other_content_proves_nothing(hub: Hub, state: State, to: tup
     data["blobs"]["root"] = kits.age.encrypt(json.dumps(forged).encode(), to)
     kit.path.write_text(json.dumps(data))
     with pytest.raises(HubError, match="does not hold what was put into it"):
-        kits.prove_file(hub, state, kits.lab_identity(state))
+        kits.prove_file(state, kits.lab_identity(state))
 
 
 @pytest.mark.parametrize("text", ["", "{}", "[]", '{"format": 9}', '{"format": 1, "blobs": {}}', "\xff"])
