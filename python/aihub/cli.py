@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import inspect
 import os
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from importlib import import_module
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Any, Literal
 
 import typer
 
@@ -26,14 +28,105 @@ app = typer.Typer(
 secrets = typer.Typer(help="The vault, and every secret of the hub.", no_args_is_help=True, rich_markup_mode=None)
 app.add_typer(secrets, name="secrets", context_settings={"help_option_names": ["-h", "--help"]})
 
-HubFile = Annotated[Path, typer.Option("--hub", envvar="AIHUB_HUB", help="The hub file.")]
-TargetName = Annotated[Literal["lab", "pve"], typer.Option("--target", envvar="AIHUB_TARGET", help="Where the hub is.")]
-LabName = Annotated[str, typer.Option("--lab", envvar="AIHUB_LAB", help="The lab's name [default: the hub's name].")]
-Json = Annotated[bool, typer.Option("--json", help="Print JSON on standard output.")]
-Yes = Annotated[bool, typer.Option("--yes", "-y", help="Apply without asking.")]
-Debug = Annotated[bool, typer.Option("--debug", help="Show the whole trace of an error.")]
-Scope = Annotated[Literal["api", "all"], typer.Option(help="api: Proxmox only; all: inside guests too.")]
-AllowDestroy = Annotated[list[str] | None, typer.Option(metavar="NAME", help="Guest or instance whose data may go.")]
+
+@dataclass(frozen=True)
+class Given:
+    """What a verb can be given: its type, how it is written and explained, and the field of Options that it becomes."""
+
+    kind: Any
+    info: Any
+    field: str
+
+
+def _option(kind: Any, default: Any, words: str, *names: str, field: str = "", **more: Any) -> Given:
+    return Given(kind, typer.Option(default, *names, help=words, **more), field)
+
+
+def _flag(words: str, *names: str, field: str = "", **more: Any) -> Given:
+    return _option(bool, False, words, *names, field=field, **more)
+
+
+def _file(meta: str, words: str, *names: str, field: str = "") -> Given:
+    return _option(Path | None, None, words, *names, field=field, metavar=meta)
+
+
+def _argument(kind: Any, default: Any, words: str, field: str = "only", **more: Any) -> Given:
+    return Given(kind, typer.Argument(default, help=words, **more), field)
+
+
+NAMES = list[str] | None
+GIVEN = {
+    "hub": _option(Path, paths.DEFAULT_HUB, "The hub file.", "--hub", envvar="AIHUB_HUB"),
+    "target": _option(Literal["lab", "pve"], "lab", "Where the hub is.", "--target", envvar="AIHUB_TARGET"),
+    "lab": _option(str, "", "The lab's name [default: the hub's name].", "--lab", envvar="AIHUB_LAB"),
+    "scope": _option(Literal["api", "all"], "all", "api: Proxmox only; all: inside guests too."),
+    "as_json": _flag("Print JSON on standard output.", "--json"),
+    "yes": _flag("Apply without asking.", "--yes", "-y"),
+    "debug": _flag("Show the whole trace of an error.", "--debug"),
+    "full": _flag("Configure every guest, changed or not.", "--full"),
+    "no_verify": _flag("Leave the checks to `aihub verify`.", "--no-verify"),
+    "stock": _flag("Lab: guests start from a stock image, as on a node.", "--stock", envvar="AIHUB_STOCK"),
+    "long": _flag("Only what is too long for every day; needs no root.", "--long", field="full"),
+    "every": _flag("Everything.", "--all"),
+    "due": _flag("Only what is old enough.", "--due"),
+    "allow_destroy": _option(NAMES, None, "Guest or instance whose data may go.", metavar="NAME"),
+    "kit_proof": _file("KEY", "Show with this key that the recovery kit opens.", "--kit-proof"),
+    "kit": _file("FILE", "Take the shares of this kit.", "--kit"),
+    "identity": _file("KEY", "The key that opens the kit.", "--identity"),
+    "out": _file("FILE", "Copy the newest kit there.", "--out"),
+    "restore": _file("FILE", "Put back what it holds.", "--restore", field="kit"),
+    "prove": _file("KEY", "Show that this key opens it.", "--prove", field="kit_proof"),
+    "path": _argument(Path, Path("hub.yml"), "The file to write.", field="hub"),
+    "guest": _argument(str, ..., "A guest's name."),
+    "machine": _argument(str, ..., "A guest's name, or node.", metavar="guest"),
+    "command": _argument(NAMES, None, "A command to run there."),
+    "only": _argument(NAMES, None, "Guests or instances; default all."),
+    "secret": _argument(NAMES, None, "What to replace.", metavar="INSTANCE[/NAME]"),
+}
+
+VERBS = {
+    "init": ("path", "Write a commented starter hub.yml with a new hub id."),
+    "validate": ("hub target as_json debug", "Check the hub file and its stacks; nothing is contacted."),
+    "trust": ("hub yes debug", "Meet the node once with your own ssh: pin its keys, install the hub's key."),
+    "plan": (
+        "hub target lab scope allow_destroy as_json debug",
+        "Show what `up` would change. Exit code 3 when changes are pending.",
+    ),
+    "up": (
+        "hub target lab scope yes full no_verify stock allow_destroy kit_proof as_json debug",
+        "Build the hub, or bring it back to what the file says, and verify it.",
+    ),
+    "verify": ("hub target lab only as_json debug", "Run every check. Exit code 7 when one fails."),
+    "status": ("hub target lab as_json debug", "What runs, where, and how to look around."),
+    "down": (
+        "hub target lab yes allow_destroy debug",
+        "Remove what is ours; in the lab everything the lab made.",
+    ),
+    "graph": ("hub target debug", "Print the hub as a Mermaid diagram of zones, guests, stacks and flows."),
+    "inventory": ("hub target lab", "Print the Ansible inventory of the hub as JSON."),
+    "ssh": ("machine command hub target lab", "Open a shell on a guest, or run a command there."),
+    "check": ("", "Lint, types, unit tests and cases of this checkout; no root, no network."),
+    "test": ("long", "Every test of this checkout, the real lab included."),
+    "bench": ("hub lab as_json debug", "Measure the running lab, with the goal beside each figure."),
+    "secrets.init": ("hub target lab kit_proof debug", "Bring the vault up: `aihub up` does it too."),
+    "secrets.status": (
+        "hub target lab as_json debug",
+        "The vault, every secret with its age, logins, certificates, recovery kit. Exit code 4 when it is sealed.",
+    ),
+    "secrets.rotate": (
+        "secret every due hub target lab yes as_json debug",
+        "Replace secrets while they are in use; shows first what that restarts. Killed anywhere, the next run goes on.",
+    ),
+    "secrets.unseal": (
+        "kit identity hub target lab debug",
+        "Open a sealed vault with three shares, typed or from a recovery kit.",
+    ),
+    "secrets.revoke": ("guest hub target lab yes debug", "End a guest's access to the vault at once."),
+    "secrets.kit": (
+        "out restore identity prove hub target lab debug",
+        "The recovery kit: show, copy, prove or put back.",
+    ),
+}
 
 
 def perform(verb: str, options: Options) -> None:
@@ -61,260 +154,33 @@ def perform(verb: str, options: Options) -> None:
     raise typer.Exit(code)
 
 
-@app.command()
-def init(path: Annotated[Path, typer.Argument(help="The file to write.")] = Path("hub.yml")) -> None:
-    """Write a commented starter hub.yml with a new hub id."""
-    perform("init", Options(hub=path))
+def _options(verb: str, given: Mapping[str, Any]) -> Options:
+    fields: dict[str, Any] = {"target": "pve"} if verb == "trust" else {}
+    for name, value in given.items():
+        field = GIVEN[name].field or name
+        if field == "only":
+            fields[field] = (*fields.get(field, ()), *((value,) if isinstance(value, str) else value or ()))
+        else:
+            fields[field] = frozenset(value or ()) if field == "allow_destroy" else value
+    return Options(**fields)
 
 
-@app.command()
-def validate(
-    hub: HubFile = paths.DEFAULT_HUB, target: TargetName = "lab", as_json: Json = False, debug: Debug = False
-) -> None:
-    """Check the hub file and its stacks; nothing is contacted."""
-    perform("validate", Options(hub=hub, target=target, as_json=as_json, debug=debug))
+def _add(verb: str, names: str, words: str) -> None:
+    """The command of a verb: a function that takes what the verb can be given."""
 
+    def call(**given: Any) -> None:
+        perform(verb, _options(verb, given))
 
-@app.command()
-def trust(hub: HubFile = paths.DEFAULT_HUB, yes: Yes = False, debug: Debug = False) -> None:
-    """Meet the node once with your own ssh: pin its keys, install the hub's key."""
-    perform("trust", Options(hub=hub, target="pve", yes=yes, debug=debug))
-
-
-@app.command()
-def plan(
-    hub: HubFile = paths.DEFAULT_HUB,
-    target: TargetName = "lab",
-    lab: LabName = "",
-    scope: Scope = "all",
-    allow_destroy: AllowDestroy = None,
-    as_json: Json = False,
-    debug: Debug = False,
-) -> None:
-    """Show what `up` would change. Exit code 3 when changes are pending."""
-    allowed = frozenset(allow_destroy or ())
-    perform(
-        "plan",
-        Options(hub=hub, target=target, lab=lab, scope=scope, allow_destroy=allowed, as_json=as_json, debug=debug),
+    about = ((name, GIVEN[name]) for name in names.split())
+    call.__signature__ = inspect.Signature(  # type: ignore[attr-defined]
+        [inspect.Parameter(n, inspect.Parameter.KEYWORD_ONLY, default=g.info, annotation=g.kind) for n, g in about]
     )
+    group, name = (secrets, verb.partition(".")[2]) if "." in verb else (app, verb)
+    group.command(name, help=words, context_settings={"ignore_unknown_options": verb == "ssh"})(call)
 
 
-@app.command()
-def up(
-    hub: HubFile = paths.DEFAULT_HUB,
-    target: TargetName = "lab",
-    lab: LabName = "",
-    scope: Scope = "all",
-    yes: Yes = False,
-    full: Annotated[bool, typer.Option("--full", help="Configure every guest, changed or not.")] = False,
-    no_verify: Annotated[bool, typer.Option("--no-verify", help="Leave the checks to `aihub verify`.")] = False,
-    stock: Annotated[
-        bool, typer.Option("--stock", envvar="AIHUB_STOCK", help="Lab: guests start from a stock image, as on a node.")
-    ] = False,
-    allow_destroy: AllowDestroy = None,
-    kit_proof: Annotated[
-        Path | None, typer.Option("--kit-proof", metavar="KEY", help="Show with this key that the recovery kit opens.")
-    ] = None,
-    as_json: Json = False,
-    debug: Debug = False,
-) -> None:
-    """Build the hub, or bring it back to what the file says, and verify it."""
-    allowed = frozenset(allow_destroy or ())
-    perform(
-        "up",
-        Options(
-            hub=hub,
-            target=target,
-            lab=lab,
-            scope=scope,
-            yes=yes,
-            full=full,
-            verify=not no_verify,
-            stock=stock,
-            allow_destroy=allowed,
-            kit_proof=kit_proof,
-            as_json=as_json,
-            debug=debug,
-        ),
-    )
-
-
-@app.command()
-def verify(
-    hub: HubFile = paths.DEFAULT_HUB,
-    target: TargetName = "lab",
-    lab: LabName = "",
-    only: Annotated[list[str] | None, typer.Argument(help="Guests or instances; default all.")] = None,
-    as_json: Json = False,
-    debug: Debug = False,
-) -> None:
-    """Run every check. Exit code 7 when one fails."""
-    perform("verify", Options(hub=hub, target=target, lab=lab, only=tuple(only or ()), as_json=as_json, debug=debug))
-
-
-@app.command()
-def status(
-    hub: HubFile = paths.DEFAULT_HUB,
-    target: TargetName = "lab",
-    lab: LabName = "",
-    as_json: Json = False,
-    debug: Debug = False,
-) -> None:
-    """What runs, where, and how to look around."""
-    perform("status", Options(hub=hub, target=target, lab=lab, as_json=as_json, debug=debug))
-
-
-@app.command()
-def down(
-    hub: HubFile = paths.DEFAULT_HUB,
-    target: TargetName = "lab",
-    lab: LabName = "",
-    yes: Yes = False,
-    allow_destroy: AllowDestroy = None,
-    debug: Debug = False,
-) -> None:
-    """Remove what is ours; in the lab everything the lab made."""
-    allowed = frozenset(allow_destroy or ())
-    perform("down", Options(hub=hub, target=target, lab=lab, yes=yes, allow_destroy=allowed, debug=debug))
-
-
-@app.command()
-def graph(hub: HubFile = paths.DEFAULT_HUB, target: TargetName = "lab", debug: Debug = False) -> None:
-    """Print the hub as a Mermaid diagram of zones, guests, stacks and flows."""
-    perform("graph", Options(hub=hub, target=target, debug=debug))
-
-
-@app.command()
-def inventory(hub: HubFile = paths.DEFAULT_HUB, target: TargetName = "lab", lab: LabName = "") -> None:
-    """Print the Ansible inventory of the hub as JSON."""
-    perform("inventory", Options(hub=hub, target=target, lab=lab))
-
-
-@app.command(context_settings={"ignore_unknown_options": True})
-def ssh(
-    guest: Annotated[str, typer.Argument(help="A guest's name, or node.")],
-    command: Annotated[list[str] | None, typer.Argument(help="A command to run there.")] = None,
-    hub: HubFile = paths.DEFAULT_HUB,
-    target: TargetName = "lab",
-    lab: LabName = "",
-) -> None:
-    """Open a shell on a guest, or run a command there."""
-    perform("ssh", Options(hub=hub, target=target, lab=lab, only=(guest, *(command or ()))))
-
-
-@app.command()
-def check() -> None:
-    """Lint, types, unit tests and cases of this checkout; no root, no network."""
-    perform("check", Options())
-
-
-@app.command()
-def test(
-    long: Annotated[bool, typer.Option("--long", help="Only what is too long for every day; needs no root.")] = False,
-) -> None:
-    """Every test of this checkout, the real lab included."""
-    perform("test", Options(full=long))
-
-
-@app.command()
-def bench(hub: HubFile = paths.DEFAULT_HUB, lab: LabName = "", as_json: Json = False, debug: Debug = False) -> None:
-    """Measure the running lab, with the goal beside each figure."""
-    perform("bench", Options(hub=hub, lab=lab, as_json=as_json, debug=debug))
-
-
-KeyFile = Annotated[Path | None, typer.Option("--identity", metavar="KEY", help="The key that opens the kit.")]
-
-
-@secrets.command("init")
-def secrets_init(
-    hub: HubFile = paths.DEFAULT_HUB,
-    target: TargetName = "lab",
-    lab: LabName = "",
-    kit_proof: Annotated[
-        Path | None, typer.Option("--kit-proof", metavar="KEY", help="Show with this key that the recovery kit opens.")
-    ] = None,
-    debug: Debug = False,
-) -> None:
-    """Bring the vault up: `aihub up` does it too."""
-    perform("secrets.init", Options(hub=hub, target=target, lab=lab, kit_proof=kit_proof, debug=debug))
-
-
-@secrets.command("status")
-def secrets_status(
-    hub: HubFile = paths.DEFAULT_HUB,
-    target: TargetName = "lab",
-    lab: LabName = "",
-    as_json: Json = False,
-    debug: Debug = False,
-) -> None:
-    """The vault, every secret with its age, logins, certificates, recovery kit. Exit code 4 when it is sealed."""
-    perform("secrets.status", Options(hub=hub, target=target, lab=lab, as_json=as_json, debug=debug))
-
-
-@secrets.command("rotate")
-def secrets_rotate(
-    only: Annotated[list[str] | None, typer.Argument(metavar="INSTANCE[/NAME]", help="What to replace.")] = None,
-    every: Annotated[bool, typer.Option("--all", help="Everything.")] = False,
-    due: Annotated[bool, typer.Option("--due", help="Only what is old enough.")] = False,
-    hub: HubFile = paths.DEFAULT_HUB,
-    target: TargetName = "lab",
-    lab: LabName = "",
-    yes: Yes = False,
-    as_json: Json = False,
-    debug: Debug = False,
-) -> None:
-    """Replace secrets while they are in use; shows first what that restarts. Killed anywhere, the next run goes on."""
-    names = tuple(only or ())
-    perform(
-        "secrets.rotate",
-        Options(
-            hub=hub, target=target, lab=lab, only=names, every=every, due=due, yes=yes, as_json=as_json, debug=debug
-        ),
-    )
-
-
-@secrets.command("unseal")
-def secrets_unseal(
-    kit: Annotated[Path | None, typer.Option("--kit", metavar="FILE", help="Take the shares of this kit.")] = None,
-    identity: KeyFile = None,
-    hub: HubFile = paths.DEFAULT_HUB,
-    target: TargetName = "lab",
-    lab: LabName = "",
-    debug: Debug = False,
-) -> None:
-    """Open a sealed vault with three shares, typed or from a recovery kit."""
-    perform("secrets.unseal", Options(hub=hub, target=target, lab=lab, kit=kit, identity=identity, debug=debug))
-
-
-@secrets.command("revoke")
-def secrets_revoke(
-    guest: Annotated[str, typer.Argument(help="A guest's name.")],
-    hub: HubFile = paths.DEFAULT_HUB,
-    target: TargetName = "lab",
-    lab: LabName = "",
-    yes: Yes = False,
-    debug: Debug = False,
-) -> None:
-    """End a guest's access to the vault at once."""
-    perform("secrets.revoke", Options(hub=hub, target=target, lab=lab, only=(guest,), yes=yes, debug=debug))
-
-
-@secrets.command("kit")
-def secrets_kit(
-    out: Annotated[Path | None, typer.Option("--out", metavar="FILE", help="Copy the newest kit there.")] = None,
-    restore: Annotated[Path | None, typer.Option("--restore", metavar="FILE", help="Put back what it holds.")] = None,
-    identity: KeyFile = None,
-    prove: Annotated[Path | None, typer.Option("--prove", metavar="KEY", help="Show that this key opens it.")] = None,
-    hub: HubFile = paths.DEFAULT_HUB,
-    target: TargetName = "lab",
-    lab: LabName = "",
-    debug: Debug = False,
-) -> None:
-    """The recovery kit: show, copy, prove or put back."""
-    perform(
-        "secrets.kit",
-        Options(hub=hub, target=target, lab=lab, out=out, kit=restore, identity=identity, kit_proof=prove, debug=debug),
-    )
+for _verb, _about in VERBS.items():
+    _add(_verb, *_about)
 
 
 def main() -> None:

@@ -23,7 +23,7 @@ class Options:
     yes: bool = False
     scope: Literal["api", "all"] = "all"
     full: bool = False
-    verify: bool = True
+    no_verify: bool = False
     stock: bool = False
     allow_destroy: frozenset[str] = field(default_factory=frozenset)
     debug: bool = False

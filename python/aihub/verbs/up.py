@@ -27,15 +27,15 @@ def run(options: Options) -> int:
             perform(found, (*AGREE, *API) if options.scope == "api" else (*AGREE, *API, *INSIDE))
         if options.scope == "api":
             return DONE
-        if not options.verify:
+        if options.no_verify:
             report.say("not verified: `aihub verify` runs the checks")
         return _proven(found)
 
 
 def _proven(run: Run) -> int:
-    checks = proving.verify(run) if run.options.verify else []
+    checks = [] if run.options.no_verify else proving.verify(run)
     if run.options.as_json:
         report.as_json({"plan": run.plan.as_json(), "checks": [c.as_json() for c in checks]})
-    elif run.options.verify:
+    elif not run.options.no_verify:
         proving.show(run, checks)
     return proving.verdict(checks)
