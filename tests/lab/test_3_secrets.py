@@ -113,7 +113,7 @@ def test_every_planted_leak_is_found_and_nothing_else(hub, inside, resolved):
     assert len(known.values) >= 20
     machines = [*resolved.guests, "node", leaks.CONTROLLER]
     with planted(hub, inside.state.directory) as expected:
-        wanted = replace(known, values=(*known.values, ("planted", VALUE)))
+        wanted = known.with_value("planted", VALUE)
         scans = leaks.everywhere(inside.state, wanted, machines, lab=hub.lab, deep=True)
         found = {machine: scans.of(machine) for machine in machines}
     assert {m: f.blind for m, f in found.items() if f.blind} == {}

@@ -203,7 +203,7 @@ def test_revoking_a_guest_ends_its_access_within_five_seconds(
 
 
 def test_a_guest_whose_approle_is_still_to_be_made_has_no_login(up: Server, vault: Vault) -> None:
-    vault.delete_approle("hub-db")
+    vault.delete("auth/approle/role/hub-db")
     assert "db" in enrol.ended(up.hub, vault)
 
 
@@ -217,16 +217,16 @@ def test_only_guests_with_a_login_can_be_given_or_lose_one(up: Server, vault: Va
 def test_drift_is_seen_and_repaired_and_what_is_not_ours_stays(up: Server, vault: Vault) -> None:
     vault.put_policy("hub-notes-public-ai", 'path "*" { capabilities = ["read"] }')
     vault.put_policy("hub-extra", 'path "kv/*" { capabilities = ["read"] }')
-    vault.put_approle("hub-db", {"role_id": "guessable"})
+    vault.put("auth/approle/role/hub-db", {"role_id": "guessable"})
     vault.delete_policy("hub-agent")
-    vault.put_approle("hub-public-ai", {"token_bound_cidrs": [], "token_policies": ["hub-extra"]})
-    vault.put_approle("hub-left-over", {"token_policies": ["hub-extra"]})
-    vault.delete_approle("hub-private-ai")
+    vault.put("auth/approle/role/hub-public-ai", {"token_bound_cidrs": [], "token_policies": ["hub-extra"]})
+    vault.put("auth/approle/role/hub-left-over", {"token_policies": ["hub-extra"]})
+    vault.delete("auth/approle/role/hub-private-ai")
     vault.put("pki/roles/notes-public-ai", {"allow_any_name": True})
-    vault.put_pki_role("anything", {"allow_any_name": True})
-    vault.delete_pki_role("postgres-db")
+    vault.put("pki/roles/anything", {"allow_any_name": True})
+    vault.delete("pki/roles/postgres-db")
     vault.put("kv/config", {"cas_required": False})
-    vault.tune("pki/", {"max_lease_ttl": "1h"})
+    vault.put("sys/mounts/pki/tune", {"max_lease_ttl": "1h"})
     left_over = up.vault()
     left_over.login(vault.role_id("hub-left-over"), vault.secret_id("hub-left-over").value)
     found = setup.plan(vault, up.hub)
@@ -262,14 +262,14 @@ def test_what_is_not_the_hubs_own_is_never_touched(fresh: Server) -> None:
         roots.append(left.partition('"root_token": "')[2].partition('"')[0])
         root = fresh.vault(token=roots[0])
         root.put_policy("team", 'path "team/*" { capabilities = ["read"] }')
-        root.put_approle("team", {"token_policies": ["team"]})
-        root.mount("team/", {"type": "kv", "options": {"version": "1"}})
+        root.put("auth/approle/role/team", {"token_policies": ["team"]})
+        root.put("sys/mounts/team", {"type": "kv", "options": {"version": "1"}})
         root.put("team/x", {"value": "kept"})
         fresh.outside().seal(shares)  # type: ignore[arg-type]
 
     vault = fresh.bring_up(seal=seal)
     assert setup.apply(vault, fresh.hub) == []
-    assert "team" in vault.policies()
+    assert "team" in vault.names("sys/policies/acl")
     assert "team" in vault.approles()
     assert "team/" in vault.mounts()
     for path in ("sys/policies/acl/team", "auth/approle/role/team", "sys/mounts/team"):
@@ -282,7 +282,7 @@ def test_another_engine_where_ours_belongs_is_a_conflict(fresh: Server) -> None:
         text = fresh.state.vault_pending.read_text().partition('"root_token": "')[2].partition('"')[0]
         root = fresh.vault(token=text)
         root.delete("sys/mounts/kv")
-        root.mount("kv/", {"type": "kv", "options": {"version": "1"}})
+        root.put("sys/mounts/kv", {"type": "kv", "options": {"version": "1"}})
         fresh.outside().seal(shares)  # type: ignore[arg-type]
 
     vault = fresh.bring_up(seal=seal)

@@ -90,12 +90,12 @@ def test_the_root_token_is_dead_and_the_shares_are_right(fresh: Server) -> None:
     assert fresh.node_shares() == list(root.shares[:3])
     assert len(set(root.shares)) == 5
     vault.put("sys/policies/acl/hub-x", {"policy": 'path "sys/seal" { capabilities = ["update", "sudo"] }'})
-    vault.put_approle("hub-x", {"token_policies": ["hub-x"]})
+    vault.put("auth/approle/role/hub-x", {"token_policies": ["hub-x"]})
     sealer = fresh.vault()
     sealer.login(vault.role_id("hub-x"), vault.secret_id("hub-x").value)
-    sealer.seal()
+    sealer.put("sys/seal", {})
     bringup.unseal(vault, root.shares[2:])  # any three do
-    vault.delete_approle("hub-x")
+    vault.delete("auth/approle/role/hub-x")
     vault.delete_policy("hub-x")
 
 
@@ -162,7 +162,7 @@ def test_the_machine_is_lost_and_the_kit_brings_it_back(fresh: Server, tmp_path:
 def test_the_authority_can_be_made_again_from_the_kit(fresh: Server) -> None:
     vault = fresh.bring_up()
     vault.put_policy("hub-fix", 'path "sys/mounts/pki" { capabilities = ["delete", "sudo"] }')
-    vault.put_approle("hub-fix", {"token_policies": ["hub-fix"]})
+    vault.put("auth/approle/role/hub-fix", {"token_policies": ["hub-fix"]})
     fixer = fresh.vault()
     fixer.login(vault.role_id("hub-fix"), vault.secret_id("hub-fix").value)
     fixer.delete("sys/mounts/pki")

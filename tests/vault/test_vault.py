@@ -181,10 +181,10 @@ def test_sealed_down_and_back(fresh: Server) -> None:
     vault.use("")
     vault.login(*operator(fresh.state))
     vault.put("sys/policies/acl/hub-sealer", {"policy": 'path "sys/seal" { capabilities = ["update", "sudo"] }'})
-    vault.put_approle("hub-sealer", {"token_policies": ["hub-sealer"]})
+    vault.put("auth/approle/role/hub-sealer", {"token_policies": ["hub-sealer"]})
     sealer = fresh.vault()
     sealer.login(vault.role_id("hub-sealer"), vault.secret_id("hub-sealer").value)
-    sealer.seal()
+    sealer.put("sys/seal", {})
     with pytest.raises(NotReady, match="is sealed") as found:
         vault.read("hub/test/one")
     assert (found.value.exit_code, found.value.hint) == (4, "aihub secrets unseal")
@@ -300,7 +300,7 @@ def test_a_leaf_is_for_one_name_and_chains_to_the_root(up: Server, vault: Vault)
 
 def test_who_trusts_the_hub_trusts_it_for_no_other_site(up: Server, vault: Vault) -> None:
     """Even somebody who owns the vault's authority can't make a certificate that our clients take for elsewhere."""
-    vault.put_pki_role("wide", {"allow_any_name": True, "key_type": "ec", "key_bits": 256})
+    vault.put("pki/roles/wide", {"allow_any_name": True, "key_type": "ec", "key_bits": 256})
     try:
         for name, fits in (("new.small.home.arpa", True), ("www.example.org", False)):
             if OTHER and not fits:  # HashiCorp's server does not even sign it
@@ -315,7 +315,7 @@ def test_who_trusts_the_hub_trusts_it_for_no_other_site(up: Server, vault: Vault
                 with pytest.raises(ssl.SSLCertVerificationError, match="permitted subtree violation"):
                     _handshake(up, up.home / "wide.pem", name)
     finally:
-        vault.delete_pki_role("wide")
+        vault.delete("pki/roles/wide")
 
 
 def test_a_refusal_is_told_without_a_traceback_of_the_library(up: Server) -> None:

@@ -73,7 +73,7 @@ def test_stolen_login(tried: denials.Round, context: Context, guest: Guest, host
 @pytest.mark.among(who=with_agent)
 def test_login(context: Context, guest: Guest) -> None:
     """it has one login, bound to its address, that does not end by itself"""
-    settings = context.vault.approle(approle(guest.name)) or {}
+    settings = context.vault.get(f"auth/approle/role/{approle(guest.name)}") or {}
     bound = [settings.get(key) for key in ("secret_id_bound_cidrs", "token_bound_cidrs")]
     assert [[cidr.removesuffix("/32") for cidr in cidrs or ()] for cidrs in bound] == [[str(guest.address)]] * 2
     (login,) = context.vault.secret_ids(approle(guest.name))

@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any
-
 from .calls import Answer, Calls, Names, SecretId, Token, Wrapped, certain, moment
 from .errors import Denied, Refused
 
@@ -14,14 +11,7 @@ ENDED = "invalid accessor"  # what is said of a token that ended since it was li
 class Access(Calls):
     """Policies, AppRoles and tokens."""
 
-    def policies(self) -> Names:
-        """The names of all policies."""
-        return self.names("sys/policies/acl")
-
-    def policy(self, name: str) -> str | None:
-        """The text of a policy."""
-        found = self.get(f"sys/policies/acl/{name}")
-        return None if found is None else str(found["policy"])
+    # Not hvac's auth.approle: it takes a fixed list of settings without `role_id`, and its list answers are raw.
 
     def put_policy(self, name: str, text: str) -> None:
         """Makes or replaces a policy."""
@@ -34,18 +24,6 @@ class Access(Calls):
     def approles(self) -> Names:
         """The names of all AppRoles."""
         return self.names("auth/approle/role")
-
-    def approle(self, name: str) -> Answer | None:
-        """The settings of an AppRole."""
-        return self.get(f"auth/approle/role/{name}")
-
-    def put_approle(self, name: str, settings: Mapping[str, Any]) -> None:
-        """Makes an AppRole or changes its settings; its role-id and secret-ids stay."""
-        self.put(f"auth/approle/role/{name}", settings)
-
-    def delete_approle(self, name: str) -> None:
-        """Removes an AppRole with its secret-ids; tokens that came from it live on (revoke_tokens)."""
-        self.delete(f"auth/approle/role/{name}")
 
     def role_id(self, name: str) -> str:
         """The public half of an AppRole's login."""

@@ -15,6 +15,7 @@ Names = list[str]  # classes here have a method called list
 class Calls(ABC):
     """Read, list, write and delete by path, with every error translated."""
 
+    # By path through hvac's adapter: hvac's methods have no place for `repeat`, which is decided at each call.
     server_name: str
 
     @abstractmethod

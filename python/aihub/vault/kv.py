@@ -16,6 +16,8 @@ TRIES = 5
 class KeyValue(Calls):
     """Entries by path (services.secrets.Secrets)."""
 
+    # Not hvac's kv.v2: its write has no place for `repeat=False`, and its `configure` resets `max_versions`.
+
     def read(self, path: str) -> Entry | None:
         """The newest version of an entry; None when there is none. Raises Moved when somebody deleted it."""
         found = self.get(f"{KV}/data/{path}")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import Any
 
@@ -12,26 +11,16 @@ from .calls import Answer, Calls, Leaf, Names
 class Engines(Calls):
     """Mounts and the certificate authority `pki`."""
 
+    # Not hvac's secrets.pki and sys: four methods for the two paths of mounts, and null sent for what nobody set.
+
     def mounts(self) -> dict[str, Answer]:
         """What is mounted where (`kv/`): secrets engines, and below `auth/` the ways to log in."""
         found = {path: dict(value) for path, value in _tables(self.get("sys/mounts")).items()}
         return found | {f"auth/{path}": dict(value) for path, value in _tables(self.get("sys/auth")).items()}
 
-    def mount(self, path: str, settings: Mapping[str, Any]) -> None:
-        """Mounts an engine (`kv/`) or a way to log in (`auth/approle/`)."""
-        self.put(_mount(path), settings)
-
-    def tune(self, path: str, config: Mapping[str, Any]) -> None:
-        """Changes a mount's settings."""
-        self.put(f"{_mount(path)}/tune", config)
-
-    def audit(self) -> dict[str, Answer]:
-        """The audit devices, by name (`disk/`)."""
-        return {path: dict(value) for path, value in _tables(self.get("sys/audit")).items()}
-
-    def enable_audit(self, name: str, path: str) -> None:
-        """Adds an audit device that writes to a file; OpenBao refuses this, there it is in the server's own file."""
-        self.put(f"sys/audit/{name}", {"type": "file", "options": {"file_path": path}})
+    def audit(self) -> Names:
+        """The names of the audit devices (`disk/`)."""
+        return sorted(_tables(self.get("sys/audit")))
 
     def request_intermediate(self, common_name: str) -> str:
         """Makes the key of an intermediate inside the vault; gives its certificate request."""
@@ -48,22 +37,6 @@ class Engines(Calls):
             return ""
         return str((self.get("pki/issuer/default") or {}).get("certificate", ""))
 
-    def pki_roles(self) -> Names:
-        """The names of the authority's roles."""
-        return self.names("pki/roles")
-
-    def pki_role(self, name: str) -> Answer | None:
-        """The settings of a role."""
-        return self.get(f"pki/roles/{name}")
-
-    def put_pki_role(self, name: str, settings: Mapping[str, Any]) -> None:
-        """Makes or replaces a role."""
-        self.put(f"pki/roles/{name}", settings)
-
-    def delete_pki_role(self, name: str) -> None:
-        """Removes a role; certificates that it issued live on."""
-        self.delete(f"pki/roles/{name}")
-
     def issue(self, role: str, name: str) -> Leaf:
         """A new certificate and its key."""
         data = self.put(f"pki/issue/{role}", {"common_name": name}, repeat=False)["data"]
@@ -75,11 +48,6 @@ class Engines(Calls):
     def revoke_certificate(self, serial: str) -> None:
         """Puts a certificate on the revocation list."""
         self.put("pki/revoke", {"serial_number": serial})
-
-
-def _mount(path: str) -> str:
-    name = path.strip("/")
-    return f"sys/{name}" if name.startswith("auth/") else f"sys/mounts/{name}"
 
 
 def _tables(answer: Answer | None) -> dict[str, Any]:

@@ -20,6 +20,8 @@ from .desired import Desired
 Say = Callable[[str], None]
 Kind = Literal["mount", "kv", "audit", "policy", "approle", "pki role"]
 
+_FOLDERS = {"audit": "sys/audit", "policy": "sys/policies/acl", "approle": "auth/approle/role", "pki role": "pki/roles"}
+
 
 @dataclass(frozen=True)
 class _Step:
@@ -37,7 +39,7 @@ class Found:
     mounts: Mapping[str, Any] = field(default_factory=dict)
     cas_required: bool = False
     audit: Collection[str] = ()
-    policies: Mapping[str, str | None] = field(default_factory=dict)  # the text of those that the hub wants
+    policies: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     approles: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     pki_roles: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
 
@@ -69,20 +71,21 @@ def _changes(hub: Hub, found: Found) -> list[Change]:
 
 def _read(vault: Vault, hub: Hub) -> Found:
     want, mounts = wanted.desired(hub), vault.mounts()
-    approles = vault.approles() if "auth/approle/" in mounts else ()
-    pki_roles = vault.pki_roles() if f"{wanted.PKI}/" in mounts else ()
+    approles = _there(vault, "approle", want.approles) if "auth/approle/" in mounts else {}
     return Found(
         mounts=mounts,
         cas_required=f"{wanted.KV}/" in mounts and _cas_required(vault),
-        audit=tuple(vault.audit()) if want.audit else (),
-        policies={n: vault.policy(n) if n in want.policies else None for n in vault.policies()},
-        approles={n: _approle(vault, n) if n in want.approles else {} for n in approles},
-        pki_roles={n: vault.pki_role(n) or {} if n in want.pki_roles else {} for n in pki_roles},
+        audit=vault.audit() if want.audit else (),
+        policies=_there(vault, "policy", want.policies),
+        approles={n: {**about, "role_id": vault.role_id(n)} if about else {} for n, about in approles.items()},
+        pki_roles=_there(vault, "pki role", want.pki_roles) if f"{wanted.PKI}/" in mounts else {},
     )
 
 
-def _approle(vault: Vault, name: str) -> Mapping[str, Any]:
-    return {**(vault.approle(name) or {}), "role_id": vault.role_id(name)}
+def _there(vault: Vault, kind: Kind, want: Collection[str]) -> dict[str, Mapping[str, Any]]:
+    """All that is there of a kind; with its settings, where the hub wants it."""
+    folder = _FOLDERS[kind]
+    return {name: (vault.get(f"{folder}/{name}") or {}) if name in want else {} for name in vault.names(folder)}
 
 
 def warnings(vault: Vault) -> list[str]:
@@ -103,11 +106,11 @@ def _steps(found: Found, want: Desired) -> Iterator[_Step]:
         yield _Step("kv", wanted.KV, "update", {"cas_required": True}, (Difference("cas_required", "false", "true"),))
     for name, path in want.audit.items():
         if f"{name}/" not in found.audit:
-            yield _Step("audit", name, "create", path)
+            yield _Step("audit", name, "create", {"type": "file", "options": {"file_path": path}})
     texts = {name: wanted.text_of(grants) for name, grants in want.policies.items()}
     for name, text in texts.items():
-        if found.policies.get(name) != text:
-            yield _Step("policy", name, "update" if name in found.policies else "create", text)
+        if found.policies.get(name, {}).get("policy") != text:
+            yield _Step("policy", name, "update" if name in found.policies else "create", {"policy": text})
     yield from _gone("policy", found.policies, texts)
     yield from _compared("approle", want.approles, found.approles)
     yield from _gone("approle", found.approles, want.approles)
@@ -172,35 +175,30 @@ def _cas_required(vault: Vault) -> bool:
 
 
 def _do(vault: Vault, step: _Step) -> None:
-    name, value, gone = step.name, step.value, step.action == "delete"
+    if step.action != "delete":
+        vault.put(_path(step), step.value)
+        return
+    vault.delete(_path(step))
+    if step.kind == "approle":
+        vault.revoke_tokens(step.name)  # whoever is logged in with it is out at once
+
+
+def _path(step: _Step) -> str:
+    """Where the server takes it."""
+    if step.kind == "kv":
+        return f"{step.name}/config"
     if step.kind == "mount":
-        vault.mount(name, value) if step.action == "create" else vault.tune(name, value)
-    elif step.kind == "kv":
-        vault.put(f"{name}/config", value)
-    elif step.kind == "audit":
-        vault.enable_audit(name, value)
-    elif step.kind == "policy":
-        vault.delete_policy(name) if gone else vault.put_policy(name, value)
-    elif step.kind == "approle":
-        _remove_approle(vault, name) if gone else vault.put_approle(name, value)
-    else:
-        vault.delete_pki_role(name) if gone else vault.put_pki_role(name, value)
-
-
-def _remove_approle(vault: Vault, name: str) -> None:
-    """Whoever is logged in with it is out at once."""
-    vault.delete_approle(name)
-    vault.revoke_tokens(name)
-
-
-_CONSEQUENCE = {"approle": ", its logins end", "policy": "", "pki role": "", "mount": "", "kv": "", "audit": ""}
+        name = step.name.strip("/")
+        path = f"sys/{name}" if name.startswith("auth/") else f"sys/mounts/{name}"
+        return f"{path}/tune" if step.action == "update" else path
+    return f"{_FOLDERS[step.kind]}/{step.name}"
 
 
 def _change(hub: Hub, step: _Step) -> Change:
     if hub.vault is None:
         raise HubError("this hub has no vault", where=hub.path)
     words = {"create": "missing", "update": "differs", "delete": "nobody declares it"}
-    after = _CONSEQUENCE[step.kind] if step.action == "delete" else ""
+    after = ", its logins end" if (step.kind, step.action) == ("approle", "delete") else ""
     return Change(
         subject=f"{hub.vault.name}: {step.kind} {step.name}",
         action=step.action,

@@ -7,7 +7,7 @@ import secrets
 import sys
 import tempfile
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -44,6 +44,10 @@ class Known:
     values: tuple[tuple[str, str], ...] = field(repr=False)
     files: Mapping[str, Mapping[str, Collection[str]]]  # guest -> file -> labels of what belongs there
     since: float  # none of them is older
+
+    def with_value(self, label: str, value: str) -> Known:
+        """One more, for a test that plants it."""
+        return replace(self, values=(*self.values, (label, value)))
 
 
 @dataclass(frozen=True, order=True)
