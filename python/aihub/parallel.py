@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
-from typing import TypeVar
+from typing import Generic, TypeVar
 
 from .errors import HubError
 
@@ -35,9 +35,21 @@ def for_all(names: Iterable[K], job: Callable[[K], T]) -> dict[K, T]:
 
 def all_of(found: Mapping[K, T | HubError]) -> dict[K, T]:
     """What was found for every name. Raises the first error, if there is one."""
-    good: dict[K, T] = {}
-    for name, result in found.items():
-        if isinstance(result, HubError):
-            raise result
-        good[name] = result
-    return good
+    return {name: _good(result) for name, result in found.items()}
+
+
+class Answers(Generic[K, T]):
+    """What the job gave for every name, asked for one by one: who ended with an error fails nobody else's claim."""
+
+    def __init__(self, names: Iterable[K], job: Callable[[K], T]) -> None:
+        self.found = on_each(names, job)
+
+    def of(self, name: K) -> T:
+        """What it gave for this name. Raises the error that it ended with."""
+        return _good(self.found[name])
+
+
+def _good(result: T | HubError) -> T:
+    if isinstance(result, HubError):
+        raise result
+    return result

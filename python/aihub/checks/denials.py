@@ -13,9 +13,9 @@ from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from aihub import parallel
-from aihub.errors import HubError, TaskFailed
+from aihub.errors import TaskFailed
 from aihub.model.resolved import Hub
+from aihub.parallel import Answers
 
 from .shell import Shell, Shells
 
@@ -113,16 +113,6 @@ def ask(
     return Tried(allowed, found["refused"], dict(found["own"]))
 
 
-class Round:
+def everybody(shells: Shells, hub: Hub, guests: Collection[str]) -> Answers[str, Tried]:
     """Many guests try at the same time."""
-
-    def __init__(self, shells: Shells, hub: Hub, guests: Collection[str]) -> None:
-        # A guest that could not try fails its own claim; the others' are still judged.
-        self._found = parallel.on_each(guests, lambda name: ask(shells.shell(name), question(hub, name)))
-
-    def of(self, name: str) -> Tried:
-        """What one guest found. Raises what kept it from trying."""
-        found = self._found[name]
-        if isinstance(found, HubError):
-            raise found
-        return found
+    return Answers(guests, lambda name: ask(shells.shell(name), question(hub, name)))

@@ -14,8 +14,8 @@ from dataclasses import dataclass
 from typing import Any
 from urllib.parse import urlsplit
 
-from aihub import parallel
 from aihub.errors import HubError, TaskFailed
+from aihub.parallel import Answers
 
 from .shell import Shell, Shells
 
@@ -78,23 +78,15 @@ def connect(shell: Shell, places: Sequence[Place], limit: float = 2.0) -> dict[P
     return dict(zip(places, answers, strict=True))
 
 
-class Round:
+class Round(Answers[str, dict[Place, str]]):
     """One round of connects from many machines at the same time."""
 
     def __init__(self, shells: Shells, places: Mapping[str, Sequence[Place]]) -> None:
-        # A machine that could not try fails its own claims; the others' are still judged.
-        self._found = parallel.on_each(places, lambda name: connect(shells.shell(name), places[name]))
-
-    def of(self, name: str) -> dict[Place, str]:
-        """What one machine got. Raises what kept it from trying."""
-        found = self._found[name]
-        if isinstance(found, HubError):
-            raise found
-        return found
+        super().__init__(places, lambda name: connect(shells.shell(name), places[name]))
 
     def reached(self, name: str) -> set[Place]:
         """The places that answered one machine; none when it could not try."""
-        found = self._found[name]
+        found = self.found[name]
         return set() if isinstance(found, HubError) else {p for p, answer in found.items() if answer == OPEN}
 
 

@@ -8,13 +8,15 @@ from pathlib import Path
 import pytest
 
 from aihub.model.resolved import Guest, Hub
+from aihub.parallel import Answers
 
 from . import leaks
 from .context import NODE, Context
-from .leaks import Found, Scans
+from .leaks import Found
 from .subjects import subject_of
 
 HERE = Path(__file__)
+Scans = Answers[str, Found]
 
 
 def with_agent(hub: Hub) -> Iterator[Guest]:

@@ -11,6 +11,7 @@ import pytest
 
 from aihub.model.resolved import Guest, Hub, Instance, approle_id
 from aihub.names import Layout, approle
+from aihub.parallel import Answers
 from aihub.secrets import agent, kits
 from aihub.state.directory import State
 from aihub.vault import client as vaults
@@ -21,6 +22,7 @@ from .context import NODE, Context, Target
 from .denials import SECRET_ID
 from .test_secrets import with_agent
 
+Tries = Answers[str, denials.Tried]
 LIFE_LEFT = 1 / 3  # an agent renews when two thirds are over
 STARTS = {"postgres": tls.postgres}
 
@@ -46,13 +48,13 @@ def vault_itself(hub: Hub) -> Iterator[Instance]:
 
 
 @pytest.fixture(scope="session")
-def tried(context: Context) -> denials.Round:
+def tried(context: Context) -> Tries:
     """Every guest tries what is not its own."""
-    return denials.Round(context.shells, context.hub, context.hub.agents)
+    return denials.everybody(context.shells, context.hub, context.hub.agents)
 
 
 @pytest.mark.among(who=with_agent)
-def test_denied(tried: denials.Round, guest: Guest) -> None:
+def test_denied(tried: Tries, guest: Guest) -> None:
     """its login reads its own entries, and can neither read, list, make, change nor delete anything of others"""
     found = tried.of(guest.name)
     assert set(found.own.values()) == {200}, f"its own don't answer, so the refusals prove nothing: {found.own}"
@@ -61,7 +63,7 @@ def test_denied(tried: denials.Round, guest: Guest) -> None:
 
 
 @pytest.mark.among(who=elsewhere)
-def test_stolen_login(tried: denials.Round, context: Context, guest: Guest, host: Any) -> None:
+def test_stolen_login(tried: Tries, context: Context, guest: Guest, host: Any) -> None:
     """its login is refused from any other address"""
     assert tried.of(guest.name).own, "it does not work at home either"
     secret_id = host.check_output("cat %s", SECRET_ID)

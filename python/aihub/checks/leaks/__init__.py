@@ -6,15 +6,15 @@ import json
 import secrets
 import sys
 import tempfile
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from aihub import parallel, process, ssh
-from aihub.errors import HubError
+from aihub import process, ssh
 from aihub.model.resolved import Hub, SecretRef
 from aihub.names import secret_folder
+from aihub.parallel import Answers
 from aihub.paths import ROOT
 from aihub.state.directory import State
 from aihub.vault.calls import certain
@@ -132,29 +132,17 @@ def controller(state: State, known: Known, *, lab: str = "", deep: bool = False)
     return _found(CONTROLLER, ssh.answer(CONTROLLER, done.stdout))
 
 
-class Scans:
-    """Scans of several machines side by side, begun at once; each is asked for by its name."""
-
-    def __init__(self, machines: Mapping[str, Callable[[], Found]]) -> None:
-        self._found = parallel.on_each(machines, lambda name: machines[name]())
-
-    def of(self, machine: str) -> Found:
-        """What was found there. Raises what kept the scan from looking."""
-        found = self._found[machine]
-        if isinstance(found, HubError):
-            raise found
-        return found
-
-
-def everywhere(state: State, known: Known, machines: Collection[str], *, lab: str = "", deep: bool = False) -> Scans:
-    """Scans these machines: guests, `node`, `controller`."""
+def everywhere(
+    state: State, known: Known, machines: Collection[str], *, lab: str = "", deep: bool = False
+) -> Answers[str, Found]:
+    """Scans these machines at the same time: guests, `node`, `controller`."""
 
     def scan(name: str) -> Found:
         if name == CONTROLLER:
             return controller(state, known, lab=lab, deep=deep)
         return node(state, known, deep=deep) if name == ssh.NODE else guest(state, known, name, deep=deep)
 
-    return Scans({name: lambda name=name: scan(name) for name in machines})  # type: ignore[misc]
+    return Answers(machines, scan)
 
 
 def _belongs(hub: Hub, ref: SecretRef, labels: Mapping[str, str], files: dict[str, dict[str, set[str]]]) -> None:
