@@ -45,3 +45,15 @@ def test_one_that_is_named_twice_is_asked_once():
     asked: list[str] = []
     parallel.on_each(["db", "db"], asked.append)
     assert asked == ["db"]
+
+
+def test_an_answer_is_asked_for_by_name_and_an_error_is_its_own():
+    def job(name: str) -> int:
+        if name == "db":
+            raise Unreachable("no answer", where=name)
+        return len(name)
+
+    found = parallel.Answers(["cache", "db"], job)
+    assert found.of("cache") == 5
+    with pytest.raises(Unreachable, match="no answer"):
+        found.of("db")
