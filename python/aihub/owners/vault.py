@@ -8,13 +8,14 @@ from contextlib import suppress
 from aihub import node, ssh
 from aihub.errors import PreconditionFailed, Unreachable
 from aihub.guests.probe import ask
-from aihub.model.resolved import Hub, Instance
+from aihub.model.resolved import Instance
 from aihub.plan import Change, Plan, require_agreed
 from aihub.screen import Progress
 from aihub.secrets import kits, rotation, store
 from aihub.vault import bringup, pending, setup
 from aihub.vault import client as vaults
 from aihub.vault.client import Vault
+from aihub.vault.desired import vault_of
 from aihub.vault.errors import Denied, NotReady
 
 from .run import Run
@@ -101,7 +102,7 @@ def authority(run: Run) -> None:
 
 def apply(run: Run, agreed: Plan, progress: Progress) -> None:
     """The store serves and holds every entry that the hub declares. Raises NotReady when it stays sealed."""
-    instance = of(run.hub)
+    instance = vault_of(run.hub)
 
     def say(text: str) -> None:
         progress(instance.name, text)
@@ -136,12 +137,12 @@ def keep_kit(run: Run, progress: Progress) -> None:
     to = kits.recipients(run.hub, run.state, run.word)
     if why := kits.stale(run.hub, run.state, to):
         made = kits.issue(run.hub, run.state, to)
-        progress(of(run.hub).name, f"recovery kit {made.path.name}: {why}")
+        progress(vault_of(run.hub).name, f"recovery kit {made.path.name}: {why}")
 
 
 def place_listener(run: Run) -> None:
     """The store's certificate and key lie on its guest: it needs nothing that it issues itself."""
-    vault = of(run.hub)
+    vault = vault_of(run.hub)
     guest, uid = vault.guest.name, vault.stack.uid
     present = ssh.run(run.state, guest, f"cat {TLS}/listener.pem 2>/dev/null || true").stdout.decode()
     issued = pending.listener(run.hub, run.state, present)
@@ -198,7 +199,7 @@ def prove(run: Run, kit: kits.Kit) -> None:
 
 def _wipe(run: Run) -> None:
     """Empties the storage of a server that nobody can open, and starts it anew."""
-    guest = of(run.hub).guest.name
+    guest = vault_of(run.hub).guest.name
     script = f"systemctl stop hub-vault.service && find {DATA} -mindepth 1 -delete && systemctl start hub-vault.service"
     ssh.run(run.state, guest, script, timeout=300)
 
@@ -252,7 +253,7 @@ def _opens(run: Run, *, login: bool) -> bool:
 
 def give_up(run: Run) -> None:
     """The store's content goes, as agreed, and with it what this machine knows of it."""
-    instance = of(run.hub)
+    instance = vault_of(run.hub)
     run.screen.say(f"{instance.name} is given up: its content goes, and every secret is made anew")
     pending.forget(run.state)
     empty = f"! test -d {DATA} || {{ systemctl stop hub-vault.service; find {DATA} -mindepth 1 -delete; }}"
@@ -263,10 +264,3 @@ def give_up(run: Run) -> None:
 def remove(run: Run) -> None:
     """What this machine knows of a store whose guest was removed with all that was in it; recovery kits stay."""
     pending.forget(run.state)
-
-
-def of(hub: Hub) -> Instance:
-    """The hub's store. Raises PreconditionFailed when it has none."""
-    if hub.vault is None:
-        raise PreconditionFailed("this hub has no vault", where=hub.path, hint="put the stack vault on a guest")
-    return hub.vault

@@ -94,7 +94,7 @@ def _initialise(hub: Hub, state: State, vault: Vault, left: Pending | None, say:
     if left is None or left.shares:
         raise PreconditionFailed(
             "the vault is empty, but this hub had one before: its data is gone",
-            where=hub.vault.name if hub.vault else "",
+            where=desired.vault_of(hub).name,
             hint="restore its data; or to begin anew with fresh secrets: aihub up --allow-destroy vault@GUEST",
         )
     say("initialised: 5 shares, 3 open it")
@@ -192,12 +192,12 @@ def new_operator(state: State, vault: Vault) -> None:
 
 
 def _foreign(hub: Hub, state: State) -> PreconditionFailed:
-    guest = hub.vault.guest.name if hub.vault else "GUEST"
+    vault = desired.vault_of(hub).name
     newest = kits.newest(state)
     kit = newest.path.name if newest else "the recovery kit"
     return PreconditionFailed(
         "the vault is initialised, and this machine has neither its shares nor a login",
-        where=f"vault@{guest}",
+        where=vault,
         hint=f"aihub secrets kit --restore {kit} --identity KEY; or to lose its content: "
-        f"aihub up --allow-destroy vault@{guest}",
+        f"aihub up --allow-destroy {vault}",
     )

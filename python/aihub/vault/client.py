@@ -22,6 +22,7 @@ from aihub.errors import HubError, PreconditionFailed
 
 from .access import Access
 from .calls import Answer, Health, Initialised, Names
+from .desired import vault_of
 from .errors import PASSING, Denied, NotReady, Refused, Silent, from_answer, from_tls
 from .errors import invalid_token as _invalid
 from .errors import not_allowed as _not_allowed
@@ -210,9 +211,7 @@ class Vault(KeyValue, Access, Engines):
 @contextmanager
 def connected(hub: Hub, state: State) -> Iterator[Vault]:
     """The hub's vault through its guest, without a login."""
-    if hub.vault is None:
-        raise PreconditionFailed("this hub has no vault", where=hub.path, hint="put the stack vault on a guest")
-    guest = hub.vault.guest
+    guest = vault_of(hub).guest
     with ssh.forward(state, guest.name, f"{guest.address}:{PORT}") as socket:
         vault = Vault(socket, guest.fqdn, state.ca)
         try:

@@ -10,18 +10,18 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from ..errors import InvalidInput
+from ..errors import InvalidInput, PreconditionFailed
 from ..model.resolved import Guest, Hub, Instance, approle_id
 from ..names import approle
+from .certificates import LISTENER_DAYS
+from .kv import KV
 
-KV = "kv"
 PKI = "pki"
 OPERATOR = "hub-operator"
 AGENT = "hub-agent"
 PREFIX = "hub-"
 TOKEN_TTL = 20 * 60
 TOKEN_MAX = 24 * 3600
-LISTENER_DAYS = 730
 AUTHORITY_HOURS = 87_672  # ten years, as the root lives
 DAY = 86_400
 
@@ -44,9 +44,16 @@ class Desired:
     flavour: str
 
 
+def vault_of(hub: Hub) -> Instance:
+    """The hub's vault. Raises PreconditionFailed when it has none."""
+    if hub.vault is None:
+        raise PreconditionFailed("this hub has no vault", where=hub.path, hint="put the stack vault on a guest")
+    return hub.vault
+
+
 def desired(hub: Hub) -> Desired:
-    """All of it. Raises InvalidInput where two things would get one name, and where there is no vault."""
-    vault = _vault(hub)
+    """All of it. Raises InvalidInput where two things would get one name."""
+    vault = vault_of(hub)
     flavour = str(vault.options.get("flavour") or "openbao")
     return Desired(
         mounts=_mounts(),
@@ -75,12 +82,6 @@ def text_of(grants: Grants) -> str:
         for path, can in sorted(grants.items())
     ]
     return "\n".join(lines)
-
-
-def _vault(hub: Hub) -> Instance:
-    if hub.vault is None:
-        raise InvalidInput("this hub has no vault", where=hub.path, hint="put the stack vault on a guest of zone infra")
-    return hub.vault
 
 
 def _mounts() -> dict[str, dict[str, Any]]:

@@ -17,6 +17,7 @@ from ..errors import HubError, PreconditionFailed
 from ..model.resolved import Hub
 from . import certificates
 from .certificates import Authority, Issued
+from .desired import vault_of
 
 FORMAT = 1
 
@@ -85,9 +86,8 @@ def listener(hub: Hub, state: State, present: str = "") -> Issued | None:
 
     Raises PreconditionFailed when one is needed and the root's key is in the recovery kit only.
     """
-    if hub.vault is None:
-        raise PreconditionFailed("this hub has no vault", where=hub.path, hint="put the stack vault on a guest")
-    name = hub.vault.guest.fqdn
+    vault = vault_of(hub)
+    name = vault.guest.fqdn
     root = authority(hub, state)
     if present.strip() and _good(present, name, root):
         return None
@@ -95,7 +95,7 @@ def listener(hub: Hub, state: State, present: str = "") -> Issued | None:
     if pending is None:
         raise PreconditionFailed(
             f"the certificate of {name} is gone or not ours, and the key that signs a new one is in the recovery kit",
-            where=hub.vault.name,
+            where=vault.name,
             hint="aihub secrets kit --restore FILE --identity KEY, then aihub up",
         )
     return certificates.listener(pending.authority, name)

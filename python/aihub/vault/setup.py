@@ -10,12 +10,13 @@ from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
-from ..errors import Conflict, HubError
+from ..errors import Conflict
 from ..model.resolved import Hub
 from ..plan import Change, Difference
 from . import desired as wanted
 from .client import Vault
 from .desired import Desired
+from .kv import KV
 
 Say = Callable[[str], None]
 Kind = Literal["mount", "kv", "audit", "policy", "approle", "pki role"]
@@ -74,7 +75,7 @@ def _read(vault: Vault, hub: Hub) -> Found:
     approles = _there(vault, "approle", want.approles) if "auth/approle/" in mounts else {}
     return Found(
         mounts=mounts,
-        cas_required=f"{wanted.KV}/" in mounts and _cas_required(vault),
+        cas_required=f"{KV}/" in mounts and _cas_required(vault),
         audit=vault.audit() if want.audit else (),
         policies=_there(vault, "policy", want.policies),
         approles={n: {**about, "role_id": vault.role_id(n)} if about else {} for n, about in approles.items()},
@@ -103,7 +104,7 @@ def _steps(found: Found, want: Desired) -> Iterator[_Step]:
     """In the order in which they are to be done: what others rest on first, removals last."""
     yield from _mounts(want, found.mounts)
     if not found.cas_required:
-        yield _Step("kv", wanted.KV, "update", {"cas_required": True}, (Difference("cas_required", "false", "true"),))
+        yield _Step("kv", KV, "update", {"cas_required": True}, (Difference("cas_required", "false", "true"),))
     for name, path in want.audit.items():
         if f"{name}/" not in found.audit:
             yield _Step("audit", name, "create", {"type": "file", "options": {"file_path": path}})
@@ -171,7 +172,7 @@ def _text(value: Any) -> str:
 
 
 def _cas_required(vault: Vault) -> bool:
-    return bool((vault.get(f"{wanted.KV}/config") or {}).get("cas_required"))
+    return bool((vault.get(f"{KV}/config") or {}).get("cas_required"))
 
 
 def _do(vault: Vault, step: _Step) -> None:
@@ -195,12 +196,10 @@ def _path(step: _Step) -> str:
 
 
 def _change(hub: Hub, step: _Step) -> Change:
-    if hub.vault is None:
-        raise HubError("this hub has no vault", where=hub.path)
     words = {"create": "missing", "update": "differs", "delete": "nobody declares it"}
     after = ", its logins end" if (step.kind, step.action) == ("approle", "delete") else ""
     return Change(
-        subject=f"{hub.vault.name}: {step.kind} {step.name}",
+        subject=f"{wanted.vault_of(hub).name}: {step.kind} {step.name}",
         action=step.action,
         owner="vault",
         identity="vault",

@@ -9,6 +9,7 @@ from aihub import parallel, report
 from aihub.secrets import agent, enrol, kits, rotation
 from aihub.secrets.rotation import ages, catalog
 from aihub.vault import client as vaults
+from aihub.vault.desired import vault_of
 from aihub.vault.errors import NotReady
 
 from ...errors import DONE, HubError
@@ -26,8 +27,7 @@ def run(options: Options) -> int:
             health = vault.health()
         ready = health.initialised and not health.sealed
         how = "open" if ready else "sealed" if health.initialised else "not initialised"
-        server = found.hub.vault.name if found.hub.vault else ""
-        facts = [(server, f"{how}, version {health.version}", ready), _kit(found)]
+        facts = [(vault_of(found.hub).name, f"{how}, version {health.version}", ready), _kit(found)]
         says = _agents(found) if ready else {}
         shown = rows(found, says) if ready else []
         logins = enrol.logins(found.hub, found.vault()) if ready else []

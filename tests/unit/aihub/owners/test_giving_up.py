@@ -53,7 +53,7 @@ def answers(monkeypatch: pytest.MonkeyPatch, error: Exception) -> None:
 
 def lost(run: Any) -> Any:
     """What the look says of a store that may be lost."""
-    return vault._lost(run, vault.of(run.hub))
+    return vault._lost(run, vault.vault_of(run.hub))
 
 
 def test_a_store_that_only_does_not_answer_is_not_lost(run: Any) -> None:

@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import pytest
 from aihub import paths
-from aihub.errors import InvalidInput
+from aihub.errors import InvalidInput, PreconditionFailed
 from aihub.model.resolved import Hub
 from aihub.reading import load
 from aihub.vault.desired import AUDIT, desired, text_of
@@ -107,7 +107,7 @@ def test_the_flavours_differ_in_who_sets_up_the_audit(hub: Hub) -> None:
 
 
 def test_a_hub_without_a_vault_is_told(hub: Hub) -> None:
-    with pytest.raises(InvalidInput, match="no vault"):
+    with pytest.raises(PreconditionFailed, match="no vault"):
         desired(replace(hub, instances=tuple(i for i in hub.instances if i.stack.name != "vault")))
 
 
