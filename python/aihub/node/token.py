@@ -5,11 +5,14 @@ from __future__ import annotations
 import hashlib
 import json
 import re
+from contextlib import suppress
 from typing import Literal
 
 from aihub import names, ssh
 from aihub.errors import TaskFailed
 from aihub.model.resolved import Hub
+from aihub.proxmox.errors import Refused
+from aihub.proxmox.root import Root
 from aihub.state import statefile
 from aihub.state.directory import State
 
@@ -25,18 +28,18 @@ def renew(hub: Hub, state: State) -> Fate:
     Proxmox shows a value once, to whoever makes it: from the node's ssh it goes straight into the file. The token's
     comment then tells which value was kept, so that a run that dies in between is noticed by the next.
     """
-    path = names.token_path(hub.name)
-    told = ssh.run(state, ssh.NODE, ["pvesh", "set", path, "--regenerate", "1", "--output-format", "json"], check=False)
+    root, path = Root(state), names.token_path(hub.name)
     fate: Fate = "renewed"
-    if told.returncode != 0:
+    try:
+        told = root.set(path, {"regenerate": 1})
+    except Refused:
         # Before PVE 9 a value cannot be renewed.
-        ssh.run(state, ssh.NODE, ["pvesh", "delete", path], check=False)
-        options = ["--privsep", "1", "--comment", names.marker(hub.id), "--output-format", "json"]
-        told = ssh.run(state, ssh.NODE, ["pvesh", "create", path, *options])
+        with suppress(Refused):  # it may be gone
+            root.delete(path)
+        told = root.create(path, {"privsep": 1, "comment": names.marker(hub.id)})
         fate = "made"
-    _keep(state, names.token(hub.name), told.stdout)
-    comment = names.token_comment(hub.id, mark(state))
-    ssh.run(state, ssh.NODE, ["pvesh", "set", path, "--comment", comment, "--output-format", "json"])
+    _keep(state, names.token(hub.name), told)
+    root.set(path, {"comment": names.token_comment(hub.id, mark(state))})
     return fate
 
 

@@ -22,7 +22,7 @@ from .facts import Facts
 from .state import Actual
 
 
-def pvesh(state: State, *words: str) -> process.Result:
+def _pvesh(state: State, *words: str) -> process.Result:
     """Runs pvesh on the node; the exit code is 1 when it was refused."""
     # pvesh itself ends with 255 then, which ssh keeps for its own failures.
     return ssh.run(state, ssh.NODE, f"{shlex.join(['pvesh', *words])} || exit 1", check=False)
@@ -52,16 +52,24 @@ class Root:
         except ValueError as error:
             raise TaskFailed(f"pvesh get {path} did not answer with JSON", where=ssh.NODE) from error
 
-    def set(self, path: str, values: Mapping[str, Any]) -> None:
-        """One change; no value may be a secret: the node shows command lines to everyone on it.
+    def set(self, path: str, values: Mapping[str, Any]) -> bytes:
+        """One change, and what pvesh printed; no value may be a secret: the node shows command lines to everyone on it.
 
         Raises Refused with what pvesh said, and Changed when `digest` is among them and no longer the present one.
         """
-        self._call("set", path, values)
+        return self._call("set", path, values)
+
+    def create(self, path: str, values: Mapping[str, Any]) -> bytes:
+        """As `set`, for what is not there yet."""
+        return self._call("create", path, values)
+
+    def delete(self, path: str) -> None:
+        """As `set`, for what is to go."""
+        self._call("delete", path, {})
 
     def _call(self, verb: str, path: str, values: Mapping[str, Any]) -> bytes:
         options = [word for name, value in values.items() for word in (f"--{name}", str(value))]
-        done = pvesh(self._state, verb, path, *options, "--output-format", "json")
+        done = _pvesh(self._state, verb, path, *options, "--output-format", "json")
         if done.returncode != 0:
             raise refused(f"pvesh {verb} {path}", done.stderr.decode(errors="replace").strip(), 500)
         return done.stdout

@@ -24,9 +24,10 @@ def test_the_value_goes_into_its_file_and_nowhere_else(shell, state, capsys):
 
 
 def test_where_a_value_cannot_be_renewed_the_token_is_made_anew(shell, state):
-    seen = shell((2, ""), (0, ""), (0, json.dumps({"value": VALUE})), (0, "{}"))
+    seen = shell((255, ""), (255, ""), (0, json.dumps({"value": VALUE})), (0, "{}"))
     assert token.renew(small(), state) == "made"
     assert [command[1] for command in seen] == ["set", "delete", "create", "set"]
+    assert state.token.read_text() == f"hub-my-hub@pve!hub={VALUE}\n"
 
 
 def test_an_answer_without_value_is_an_error_that_does_not_repeat_it(shell, state):
