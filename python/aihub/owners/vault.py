@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from contextlib import suppress
 
-from aihub import node, ssh
+from aihub import names, node, ssh
 from aihub.errors import PreconditionFailed, Unreachable
 from aihub.guests.probe import ask
 from aihub.model.resolved import Instance
@@ -20,8 +20,6 @@ from aihub.vault.errors import Denied, NotReady
 
 from .run import Run
 
-TLS = "/var/lib/hub/vault/tls"
-DATA = "/var/lib/hub/vault/data"
 UNSEAL_PATIENCE = 40.0  # seconds that the node's own unsealing may take after a start
 
 
@@ -144,15 +142,16 @@ def place_listener(run: Run) -> None:
     """The store's certificate and key lie on its guest: it needs nothing that it issues itself."""
     vault = vault_of(run.hub)
     guest, uid = vault.guest.name, vault.stack.uid
-    present = ssh.run(run.state, guest, f"cat {TLS}/listener.pem 2>/dev/null || true").stdout.decode()
+    tls = f"{names.data(vault.stack.name)}/tls"
+    present = ssh.run(run.state, guest, f"cat {tls}/listener.pem 2>/dev/null || true").stdout.decode()
     issued = pending.listener(run.hub, run.state, present)
     if issued is None:
         return
     owner = {"owner": f"{uid}:{uid}", "mode": "0400"}
     wanted = [
-        {"path": TLS, "mode": "0500", "owner": owner["owner"]},
-        {"path": f"{TLS}/listener.key", "content": issued.key, **owner},
-        {"path": f"{TLS}/listener.pem", "content": issued.chain, **owner},
+        {"path": tls, "mode": "0500", "owner": owner["owner"]},
+        {"path": f"{tls}/listener.key", "content": issued.key, **owner},
+        {"path": f"{tls}/listener.pem", "content": issued.chain, **owner},
     ]
     ask(run.state, guest, {"action": "place", "wanted": wanted})
 
@@ -199,9 +198,16 @@ def prove(run: Run, kit: kits.Kit) -> None:
 
 def _wipe(run: Run) -> None:
     """Empties the storage of a server that nobody can open, and starts it anew."""
-    guest = vault_of(run.hub).guest.name
-    script = f"systemctl stop hub-vault.service && find {DATA} -mindepth 1 -delete && systemctl start hub-vault.service"
-    ssh.run(run.state, guest, script, timeout=300)
+    instance = vault_of(run.hub)
+    unit, data = _unit_and_data(instance)
+    script = f"systemctl stop {unit} && find {data} -mindepth 1 -delete && systemctl start {unit}"
+    ssh.run(run.state, instance.guest.name, script, timeout=300)
+
+
+def _unit_and_data(instance: Instance) -> tuple[str, str]:
+    """What runs the server, and the folder of its storage."""
+    name = instance.stack.name
+    return names.unit(name), f"{names.data(name)}/data"
 
 
 def _lost(run: Run, instance: Instance) -> Plan:
@@ -256,7 +262,8 @@ def give_up(run: Run) -> None:
     instance = vault_of(run.hub)
     run.screen.say(f"{instance.name} is given up: its content goes, and every secret is made anew")
     pending.forget(run.state)
-    empty = f"! test -d {DATA} || {{ systemctl stop hub-vault.service; find {DATA} -mindepth 1 -delete; }}"
+    unit, data = _unit_and_data(instance)
+    empty = f"! test -d {data} || {{ systemctl stop {unit}; find {data} -mindepth 1 -delete; }}"
     with suppress(Unreachable):  # no guest yet, nothing to empty
         ssh.run(run.state, instance.guest.name, empty, timeout=300)
 

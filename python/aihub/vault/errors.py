@@ -12,6 +12,7 @@ from __future__ import annotations
 from collections.abc import Collection, Sequence
 from datetime import UTC, datetime
 
+from aihub import names
 from aihub.errors import Conflict, HubError, PreconditionFailed, TaskFailed, Unreachable
 
 CAPABILITIES = {"get": "read", "list": "list", "post": "create or update", "put": "create or update"}
@@ -78,7 +79,7 @@ def from_answer(
         return Refused(
             f"the vault at {server} fails inside ({text}): most often no audit device can be written, its disk is full",
             where=path,
-            hint=f"aihub ssh {server.partition('.')[0]} df -h /var/lib/hub/vault/audit; docker logs of the vault",
+            hint=f"aihub ssh {server.partition('.')[0]} df -h {names.data('vault')}/audit; docker logs of the vault",
             status=status,
         )
     return Refused(f"the vault at {server} refused it: {status} {text}", where=path, status=status)

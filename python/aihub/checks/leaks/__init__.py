@@ -11,7 +11,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from aihub import process, ssh
+from aihub import names, process, ssh
 from aihub.model.resolved import Hub, SecretRef
 from aihub.names import secret_folder
 from aihub.parallel import Answers
@@ -33,7 +33,7 @@ _TIME_LIMIT = {False: 300.0, True: 3600.0}
 _LARGEST = 64 << 20
 _SECRET_KEYS = ("value", "password", "a", "b", "new", "spare")
 _GUEST_MEDIA = ("processes", "docker", "journal", "files", "modes")
-_OWN = ("/etc/hub/agent/secret-id", "/run/hub/*/tls.pem", "/var/lib/hub/vault/tls/listener.key")
+_OWN = ("/etc/hub/agent/secret-id", f"{names.secret_folder('*')}/tls.pem", f"{names.data('*')}/tls/listener.key")
 _LATER = ("/var/lib/docker/overlay2", "/var/lib/docker/volumes", "/var/lib/containerd", "/var/log/journal")
 
 
@@ -149,7 +149,7 @@ def _belongs(hub: Hub, ref: SecretRef, labels: Mapping[str, str], files: dict[st
     instance = hub.instance(ref.instance)
     here = files.setdefault(instance.guest.name, {})
     for keys, name in ref.files.items():
-        place = here.setdefault(f"{secret_folder(instance.stack.name)}/{name}", set())
+        place = here.setdefault(f"{names.secret_folder(instance.stack.name)}/{name}", set())
         place.update(labels[key] for key in keys.split() if key in labels)
 
 
