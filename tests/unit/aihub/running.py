@@ -7,6 +7,7 @@ import subprocess
 import sys
 import time
 import uuid
+from collections.abc import Callable
 from pathlib import Path
 
 MOMENT = 3.0  # seconds; on a busy machine. By itself it takes some hundredths
@@ -33,6 +34,14 @@ class Runs:
             except OSError:
                 continue
         return {pid: line for pid, line in found.items() if "reaper.py" not in line}
+
+    def until(self, condition: Callable[[], object], run: subprocess.Popen[str]) -> None:
+        """Waits for something that a run does."""
+        limit = time.monotonic() + 30
+        while not condition():
+            assert run.poll() is None, f"it ended with {run.returncode}"
+            assert time.monotonic() < limit
+            time.sleep(0.01)
 
     def left(self) -> dict[int, str]:
         """What still runs a moment later."""

@@ -42,10 +42,7 @@ with lock.held(Path(target + ".lock"), "up"), ThreadPoolExecutor(3) as pool:
 def test_no_descendant_outlives_a_killed_run(runs: Runs, tmp_path: Path, number: int) -> None:
     run = runs.start(RUN, str(tmp_path / "written"), WRITER)
     assert run.stdout and run.stdout.readline() == "started\n"
-    limit = time.monotonic() + 20
-    while not (tmp_path / "written").exists():
-        assert time.monotonic() < limit
-        time.sleep(0.01)
+    runs.until((tmp_path / "written").exists, run)
     assert len(runs.alive()) > 2
     runs.kill(run, number)
     assert not runs.left()
@@ -88,8 +85,7 @@ def test_what_goes_on_by_itself_goes_on(runs: Runs) -> None:
     """What an ended child left running on purpose, as ssh does with a shared connection, and a lasting program."""
     run = runs.start(LASTING)
     assert run.stdout and run.stdout.readline() == "started\n"
-    while not any(line.startswith("sleep 61") for line in runs.alive().values()):
-        time.sleep(0.01)
+    runs.until(lambda: any(line.startswith("sleep 61") for line in runs.alive().values()), run)
     runs.kill(run, signal.SIGKILL)
     time.sleep(2 * process.reaper.QUIET)
     assert sorted(runs.alive().values()) == ["sleep 60 ", "sleep 61 "]
@@ -111,8 +107,7 @@ process.run(["sh", "-c", 'sh -c "setsid sleep 62 &"; echo > "$0"; sleep 63', sys
 @pytest.mark.parametrize("program", [RUN, ORPHAN])
 def test_a_run_inside_a_run_dies_with_it_and_so_do_its_children(runs: Runs, tmp_path: Path, program: str) -> None:
     run = runs.start(NESTED, program, str(tmp_path / "written"), WRITER)
-    while not (tmp_path / "written").exists():
-        time.sleep(0.01)
+    runs.until((tmp_path / "written").exists, run)
     runs.kill(run, signal.SIGKILL)
     assert not runs.left()
 
@@ -160,7 +155,7 @@ def test_streams_run_side_by_side_each_to_its_log(tmp_path: Path) -> None:
 
     def one(own: str, other: str) -> int:
         together.wait()
-        wait = f'echo {own}; echo err >&2; until grep -q {other} "$0"; do sleep 0.01; done'
+        wait = f'echo {own}; echo err >&2; until grep -qs {other} "$0"; do sleep 0.01; done'
         return process.stream(["sh", "-c", wait, str(tmp_path / other)], log=tmp_path / own, cwd=tmp_path)
 
     with ThreadPoolExecutor(2) as pool:

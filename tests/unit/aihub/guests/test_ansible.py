@@ -148,15 +148,12 @@ def test_ansible_s_workers_die_with_a_killed_run(
     ssh_config.ensure_key(state)
     program = tmp_path / "bin" / "ssh"
     program.parent.mkdir()
-    program.write_text(f"#!/bin/sh\n: > {tmp_path}/started\nsleep 600\n")
+    program.write_text("#!/bin/sh\nsleep 600\n")
     program.chmod(0o755)
     monkeypatch.setenv("PATH", f"{program.parent}:{os.environ['PATH']}")
     run = runs.start(CONVERGE, str(state.directory))
-    while not (tmp_path / "started").exists():
-        assert run.poll() is None
-        time.sleep(0.01)
+    runs.until(lambda: any("sleep 600" in line for line in runs.alive().values()), run)
     time.sleep(seconds)
-    assert any("sleep 600" in line for line in runs.alive().values())
     runs.kill(run, signal.SIGKILL)
     assert not runs.left()
     state.sweep()
