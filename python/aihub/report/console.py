@@ -13,6 +13,8 @@ from rich.style import Style
 from rich.table import Table
 from rich.text import Text
 
+from .display import DISPLAY
+
 WIDTH_OF_LOGS = 120
 
 GOOD, CHANGED, BAD, FAINT, NAME = "green", "yellow", "bold red", "dim", "bold"
@@ -30,6 +32,8 @@ def err() -> Console:
 
 def _console(stderr: bool) -> Console:
     stream = sys.stderr if stderr else sys.stdout
+    if stream.isatty() and DISPLAY.console:
+        return DISPLAY.console  # another one would write into what is drawn
     width = None if stream.isatty() else WIDTH_OF_LOGS
     return Console(stderr=stderr, width=width, highlight=False, markup=False, emoji=False)
 
@@ -63,27 +67,26 @@ def say(line: str) -> None:
 
 def as_json(value: Any) -> None:
     """One JSON document on standard output, nothing else."""
-    sys.stdout.write(json.dumps(value, indent=2, default=str) + "\n")
+    with DISPLAY.aside():
+        sys.stdout.write(json.dumps(value, indent=2, default=str) + "\n")
 
 
 def confirm(question: str) -> bool:
     """Asks a person; without a terminal the answer is no."""
-    if not sys.stdin.isatty():
-        return False
-    sys.stderr.write(f"{clean(question)} [y/N] ")
-    sys.stderr.flush()
-    return sys.stdin.readline().strip().lower() in ("y", "yes")
+    return ask(f"{question} [y/N] ").lower() in ("y", "yes")
 
 
 def ask(question: str) -> str:
     """What a person types; empty without a terminal."""
     if not sys.stdin.isatty():
         return ""
-    sys.stderr.write(clean(question))
-    sys.stderr.flush()
-    return sys.stdin.readline().strip()
+    with DISPLAY.aside():
+        sys.stderr.write(clean(question))
+        sys.stderr.flush()
+        return sys.stdin.readline().strip()
 
 
 def ask_secret(question: str) -> str:
     """What a person types, unseen; empty without a terminal."""
-    return getpass.getpass(clean(question)).strip() if sys.stdin.isatty() else ""
+    with DISPLAY.aside():
+        return getpass.getpass(clean(question)).strip() if sys.stdin.isatty() else ""

@@ -1,4 +1,4 @@
-"""Progress per guest and step: a live table on a terminal, plain lines in a log."""
+"""Progress per guest and step: a section of the live display on a terminal, plain lines in a log."""
 
 from __future__ import annotations
 
@@ -8,10 +8,10 @@ from dataclasses import dataclass, field
 from types import TracebackType
 
 from rich.console import Console
-from rich.live import Live
 from rich.table import Table
 
 from .console import BAD, CHANGED, FAINT, GOOD, NAME, err, table, text
+from .display import DISPLAY
 
 _SIGNS = {"running": ("…", FAINT), "done": ("✔", GOOD), "failed": ("✘", BAD), "stopped": ("=", CHANGED)}
 
@@ -37,15 +37,14 @@ class Progress:
     def __init__(self, title: str, console: Console | None = None) -> None:
         self._title = title
         self._console = console or err()
+        self._live = self._console.file.isatty() and not self._console.is_dumb_terminal
         self._rows: dict[str, _Row] = {}
         self._turn = threading.Lock()
         self._started = time.monotonic()
-        self._live: Live | None = None
 
     def __enter__(self) -> Progress:
-        if self._console.is_terminal:
-            self._live = Live(console=self._console, get_renderable=self._table, refresh_per_second=8)
-            self._live.start()
+        if self._live:
+            DISPLAY.add(self, self._console)
         else:
             self._line(self._title, "")
         return self
@@ -58,7 +57,7 @@ class Progress:
                 if row.outcome == "running":
                     row.outcome, row.ended = ("stopped" if error else "done"), time.monotonic()
         if self._live:
-            self._live.stop()
+            DISPLAY.end(self)
         else:
             self._line(self._title, f"{'stopped' if error else 'done'} ({self._seconds():.1f} s)")
 
@@ -95,12 +94,38 @@ class Progress:
     def _line(self, subject: str, words: str) -> None:
         self._console.print(text((subject, NAME), f": {words}" if words else ""), soft_wrap=True)
 
-    def _table(self) -> Table:
-        made = table("", self._title, "", f"{self._seconds():.0f} s")
+    def count(self) -> tuple[int, int]:
+        """How many rows go on, and how many have ended."""
+        with self._turn:
+            running = sum(row.outcome == "running" for row in self._rows.values())
+            return running, len(self._rows) - running
+
+    def drawn(self, running: int, ended: int) -> Table:
+        """The heading and the newest rows, at most so many; a line each."""
+        going, gone = self._subjects(ended=False), self._subjects(ended=True)
+        chosen = {*going[max(0, len(going) - running) :], *gone[max(0, len(gone) - ended) :]}
+        left_out = len(going) + len(gone) - len(chosen)
+        title = f"{self._title} ({left_out} more)" if left_out else self._title
+        return self._table(title, chosen, one_line=True)
+
+    def whole(self) -> Table:
+        """The heading and every row."""
+        return self._table(self._title, set(self._rows), one_line=False)
+
+    def _subjects(self, *, ended: bool) -> list[str]:
+        with self._turn:
+            return [subject for subject, row in self._rows.items() if (row.outcome != "running") == ended]
+
+    def _table(self, title: str, chosen: set[str], *, one_line: bool) -> Table:
+        made = table("", title, "", f"{self._seconds():.0f} s")
+        for column in made.columns:
+            column.no_wrap = one_line
+            column.overflow = "ellipsis" if one_line else "fold"
         with self._turn:
             for subject, row in self._rows.items():
-                line = row.words.partition("\n")[0][:100]
-                made.add_row(text(_SIGNS[row.outcome]), text((subject, NAME)), text(line), f"{row.seconds:.0f} s")
+                if subject in chosen:
+                    line = row.words.partition("\n")[0][:100]
+                    made.add_row(text(_SIGNS[row.outcome]), text((subject, NAME)), text(line), f"{row.seconds:.0f} s")
         return made
 
 
