@@ -18,7 +18,21 @@ from .errors import TaskFailed
 
 MOST = 256 << 20  # bytes of each stream
 Result = subprocess.CompletedProcess[bytes]
-Child = subprocess.Popen[bytes]
+
+
+class Child(subprocess.Popen[bytes]):
+    """A program that is talked to over its pipes."""
+
+    number = 0
+
+    def end(self) -> None:
+        """Ends it; what it left running on purpose, like an ssh that others share, goes on."""
+        self.terminate()
+        self.wait()
+        for pipe in (self.stdin, self.stdout, self.stderr):
+            with suppress(BrokenPipeError):  # what was written may never have been read
+                pipe.close()  # type: ignore[union-attr]  # all three are pipes
+        _watched.ended(self.number)
 
 
 def run(
@@ -75,13 +89,15 @@ def stream(
 
 
 def converse(argv: Sequence[str]) -> Child:
-    """Starts a program to talk to over its pipes; the caller ends it. Raises TaskFailed when there is none."""
-    pipe, (_, mark) = subprocess.PIPE, _watched.begin()
+    """Starts a program to talk to over its pipes, until the caller calls its `end`. Raises TaskFailed when there is none."""
+    pipe, (number, mark) = subprocess.PIPE, _watched.begin()
     whole = {**os.environ, reaper.MARK: mark}
     try:
-        return subprocess.Popen(list(argv), stdin=pipe, stdout=pipe, stderr=pipe, env=whole, start_new_session=True)
+        child = Child(list(argv), stdin=pipe, stdout=pipe, stderr=pipe, env=whole, start_new_session=True)
     except FileNotFoundError as error:
         raise TaskFailed(f"{Path(argv[0]).name} is not installed", hint="make setup") from error
+    child.number = number
+    return child
 
 
 @contextmanager

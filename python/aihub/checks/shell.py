@@ -13,7 +13,6 @@ import shlex
 import threading
 import time
 from collections.abc import Callable, Sequence
-from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
@@ -70,11 +69,7 @@ class Shell:
         with self._turn:
             if child := self._process:
                 self._process = None
-                child.terminate()
-                child.wait()
-                for pipe in (child.stdin, child.stdout, child.stderr):
-                    with suppress(BrokenPipeError):  # an unsent command of a lost connection
-                        pipe.close()  # type: ignore[union-attr]  # all three are pipes
+                child.end()
 
     def _open(self) -> None:
         if self._process is None and not self._broken:

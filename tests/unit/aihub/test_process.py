@@ -128,6 +128,25 @@ def test_a_fork_of_ours_that_is_killed_takes_its_own_children_only(runs: Runs) -
     assert ours.communicate(b"x") == (b"x", b"")
 
 
+TALKING = """
+from aihub import process
+child = process.converse(["sh", "-c", "setsid sleep 60 <&- >&- 2>&- & echo; cat"])
+child.stdout.readline()
+child.end()
+"""
+
+
+def test_what_a_program_leaves_running_on_purpose_stays_after_its_end(runs: Runs) -> None:
+    """An ssh that others share needs the program that it connects through."""
+    run = runs.start(TALKING)
+    run.communicate()
+    found = runs.left()
+    for pid in found:
+        os.kill(pid, signal.SIGKILL)
+    assert run.returncode == 0
+    assert [line.split()[0] for line in found.values()] == ["sleep"]
+
+
 def test_output_and_exit_code_come_back() -> None:
     found = process.run(["sh", "-c", 'cat; echo "$X" >&2; exit 3'], stdin=b"in", env={"X": "err"}, check=False)
     assert (found.returncode, found.stdout, found.stderr) == (3, b"in", b"err\n")
