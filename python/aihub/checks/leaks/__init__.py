@@ -121,7 +121,7 @@ def controller(state: State, known: Known, *, lab: str = "", deep: bool = False)
     skip: list[str] = []
     if lab:
         folder = LABS / lab
-        allowed[str(folder / "api" / "ssh.json")] = (TOKEN,)  # the emulated Proxmox must know it
+        allowed[str(folder / "api" / "access.json")] = (TOKEN,)  # the emulated Proxmox must know it
         roots.append(_root(folder))
         skip = [f"{folder}/{name}" for name in ("lxc/*/rootfs", "images", "snapshots")]
     media = ("processes", "files", *(("git",) if (ROOT / ".git").exists() else ()))

@@ -6,10 +6,12 @@ import base64
 import gzip
 import json
 import os
+import re
 import shlex
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
@@ -17,6 +19,9 @@ from urllib.parse import quote
 import pytest
 from aihub.checks import leaks
 from aihub.checks.leaks import Known, on_guest
+from aihub.errors import HubError
+from aihub.state.directory import State
+from pvelab.api import pve
 
 VALUE = "Kq?+Zt/0w'R$9 x\"Lm4=Vb&n2YpHs8"  # what every kind of escaping must change
 PLAIN = "f3N8sQw1ZxC6vB9mK2jH5gD7tR4yU0pA"
@@ -226,3 +231,17 @@ def test_a_piece_tells_at_most_eight_bytes_of_a_secret() -> None:
             continue  # six bytes
         text = {"hex": bytes.fromhex, "upper hex": bytes.fromhex}.get(name, str.encode)(piece.decode("latin-1"))
         assert text.replace(b"\0", b"")[:: -1 if name == "reversed" else 1] == PLAIN[:8].encode(), name
+
+
+def test_the_token_may_lie_where_the_emulated_proxmox_keeps_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: dict[str, Any] = {}
+
+    def run(argv: list[str], *, stdin: bytes, **_: Any) -> subprocess.CompletedProcess[bytes]:
+        asked.update(json.loads(stdin))
+        return subprocess.CompletedProcess(argv, 0, b'{"hits": [], "looked": {}, "unread": []}', b"")
+
+    monkeypatch.setattr(leaks.process, "run", run)
+    with suppress(HubError, KeyError):  # what the scan answers is not what this is about
+        leaks.controller(State(tmp_path), Known((), {}, 0.0), lab="x")
+    (kept,) = re.findall(r'UserConfig\(state / "([^"]+)"\)', Path(pve.__file__).read_text())
+    assert asked["allowed"][f"{leaks.LABS}/x/api/{kept}"] == [leaks.TOKEN]
