@@ -89,7 +89,7 @@ def stream(
 
 
 def converse(argv: Sequence[str]) -> Child:
-    """Starts a program to talk to over its pipes, until the caller calls its `end`. Raises TaskFailed when there is none."""
+    """Starts a program to talk to over its pipes, until its `end` is called. Raises TaskFailed when there is none."""
     pipe, (number, mark) = subprocess.PIPE, _watched.begin()
     whole = {**os.environ, reaper.MARK: mark}
     try:

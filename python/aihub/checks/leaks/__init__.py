@@ -13,7 +13,6 @@ from typing import Any
 
 from aihub import names, process, ssh
 from aihub.model.resolved import Hub, SecretRef
-from aihub.names import secret_folder
 from aihub.parallel import Answers
 from aihub.paths import ROOT
 from aihub.state.directory import State
