@@ -12,6 +12,8 @@ HubError                 1  failed, safe to run again
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 
 DONE = 0
@@ -91,3 +93,14 @@ class Unreachable(HubError):
 
 class TaskFailed(HubError):
     """Something that we started ended badly."""
+
+
+@contextmanager
+def too_late(changed: Callable[[], bool]) -> Iterator[None]:
+    """What refuses after something was `changed` is a failure: a refusal says that nothing was."""
+    try:
+        yield
+    except PreconditionFailed as error:
+        if not changed():
+            raise
+        raise TaskFailed(error.what, where=error.where, hint=error.hint) from error

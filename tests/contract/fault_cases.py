@@ -2,7 +2,17 @@
 
 from __future__ import annotations
 
-from tests.contract.faults import ALWAYS, Case, clear, config_is, one_create_each, task_runs, wait_for
+from tests.contract.faults import (
+    ALWAYS,
+    Case,
+    clear,
+    config_is,
+    one_create_each,
+    pin_by_hand,
+    remove,
+    task_runs,
+    wait_for,
+)
 
 LXC, QEMU, RESOURCES = "^/nodes/pve/lxc$", "^/nodes/pve/qemu$", "^/cluster/resources$"
 START, API = "/status/start$", "^/(nodes|cluster|pools|access)"
@@ -132,8 +142,16 @@ TASKS = [
         rules=tuple({"kind": k, "method": "POST", "path": LXC, "seconds": 3} for k in ("task-hang", "task-vanish")),
         code=1,
         says=("UPID:pve:", "no such task"),
-        mend=lambda lab: (wait_for(lab, 110), clear(lab)),
+        mend=lambda lab: (wait_for(lab, 110), remove(lab, 110)),
         weakening="a task that nobody knows has ended well",
+    ),
+    Case(
+        "a task that vanishes",
+        "vanished create whose guest is kept",
+        rules=tuple({"kind": k, "method": "POST", "path": LXC, "seconds": 3} for k in ("task-hang", "task-vanish")),
+        code=1,
+        says=("UPID:pve:", "no such task"),
+        mend=lambda lab: (wait_for(lab, 110), clear(lab), pin_by_hand(lab, "db", "10.10.10.11")),
     ),
     *(
         Case(

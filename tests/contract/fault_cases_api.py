@@ -19,6 +19,7 @@ from tests.contract.faults import (
     restart,
     task_runs,
     unlock,
+    wrote,
     wrote_nothing,
 )
 
@@ -31,12 +32,33 @@ TOKENS = [
         says=("hub-small@pve!hub",),
         weakening="a refused change counts as done",
     ),
+    *(
+        Case(
+            "token revoked half-way",
+            f"revoked after {count} requests",
+            rules=({"kind": "token-revoked", "path": API, "count": ALWAYS, "skip": count},),
+            code=code,
+            says=("hub-small@pve!hub",),
+            check=wrote if code == 1 else wrote_nothing,
+        )
+        # The first change is about the thirtieth request: until then it is refused, from then on it has failed.
+        for count, code in ((20, 4), (32, 1), (45, 1))
+    ),
     Case(
         "token revoked half-way",
-        "revoked after 20 requests",
-        rules=({"kind": "token-revoked", "path": API, "count": ALWAYS, "skip": 20},),
+        "revoked before the host keys are read",
+        rules=({"kind": "token-revoked", "path": "^/nodes/pve/tasks/.*/log$", "count": ALWAYS},),
         code=1,
         says=("hub-small@pve!hub",),
+        check=wrote,
+    ),
+    Case(
+        "token revoked half-way",
+        "revoked before the last look",
+        rules=({"kind": "token-revoked", "path": RESOURCES, "count": ALWAYS, "skip": 4},),
+        code=1,
+        says=("hub-small@pve!hub",),
+        check=wrote,
     ),
     Case(
         "token refused from the start",

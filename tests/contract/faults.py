@@ -6,12 +6,16 @@ message says, one more run finishes the work, and one after that has nothing lef
 
 from __future__ import annotations
 
+import base64
 import threading
 import time
 from collections.abc import Callable, Iterable
 from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any
+
+from aihub.state.directory import State
+from pvelab.backend_none import host_key
 
 from tests.contract.campaign import Place
 from tests.contract.invariants import OURS, again, broken, changes, request_count
@@ -140,6 +144,20 @@ def unlock(lab: Lab) -> None:
         lab.root("DELETE", f"/pvelab/locks/{vmid}")
 
 
+def remove(lab: Lab, vmid: int) -> None:
+    """What root does about a guest that is to be made again, with a create log of its own."""
+    clear(lab)
+    lab.root.task("DELETE", f"/nodes/pve/lxc/{vmid}")
+
+
+def pin_by_hand(lab: Lab, name: str, address: str) -> None:
+    """What a person does about a guest whose create log is gone, as the message says."""
+    known = State(lab.directory / "hub" / "state" / "small-pve").known_hosts
+    blob = base64.b64encode(host_key(name)).decode()
+    with known.open("a") as file:
+        file.write(f"{name},{address} ssh-ed25519 {blob}\n")
+
+
 def reach_of_110(lab: Lab, *, taken: bool = False) -> None:
     """Rights on the number itself: the token may then clear what a dead create left in no pool."""
     for who in ({"users": USER}, {"tokens": f"{USER}!hub"}):
@@ -152,6 +170,11 @@ def wait_for(lab: Lab, vmid: int) -> None:
     while "description" not in lab.root.config(vmid):
         assert time.monotonic() < limit
         time.sleep(0.05)
+
+
+def wrote(place: Place) -> list[str]:
+    """The server was sent a change: the fault struck half-way."""
+    return [] if changes(place.lab, since=0) else ["it struck before the first change"]
 
 
 def wrote_nothing(place: Place) -> list[str]:

@@ -12,7 +12,6 @@ import threading
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 from aihub import crashpoint
@@ -158,7 +157,13 @@ def _refused_is_done() -> None:
 
 @weakening("a refused token means that no guest is there")
 def _nothing_there() -> None:
-    guests_owner.state = SimpleNamespace(read=lambda *_: proxmox_state.Actual({}))
+    read = guests_owner.read
+
+    def nothing(run: Any) -> proxmox_state.Actual:
+        found = read(run)
+        return proxmox_state.Actual({}) if run.token_refused else found
+
+    guests_owner.read = nothing
 
 
 @weakening("clocks are not compared")

@@ -12,7 +12,7 @@ from metal.exchange import Allowed, Answer, Failure, Order, Taken
 from metal.steps import Action, Kind
 
 from aihub import process, ssh
-from aihub.errors import Conflict, HubError, PreconditionFailed, TaskFailed
+from aihub.errors import Conflict, HubError, PreconditionFailed, TaskFailed, too_late
 from aihub.model.resolved import Hub
 from aihub.paths import ROOT
 from aihub.plan import Change, Difference, Plan, adds
@@ -64,10 +64,8 @@ def apply(hub: Hub, state: State, wanted: Desired, agreed: Plan) -> Applied:
     if wanted.vault and not wanted.vault.authority:
         raise PreconditionFailed("the hub has no root certificate yet", where=str(state.ca), hint="aihub up")
     done = _metal(state, Order(wanted, _allowed(agreed)), dry=False).steps
-    try:
+    with too_late(lambda: True):
         fate = _settle(hub, state, wanted, done)
-    except PreconditionFailed as error:  # what refuses after a change is no refusal
-        raise TaskFailed(error.what, where=error.where, hint=error.hint) from error
     return Applied(_changes(done), fate)
 
 

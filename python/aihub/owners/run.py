@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 from aihub import ssh, targets
-from aihub.errors import PreconditionFailed, TaskFailed
+from aihub.errors import PreconditionFailed, too_late
 from aihub.guests.probe import Actual as Inside
 from aihub.model.resolved import Hub, Instance
 from aihub.options import Options
@@ -157,14 +157,10 @@ def opened(options: Options, verb: str, screen: Screen, *, locked: bool = False)
 
 def perform(run: Run, steps: tuple[Step, ...]) -> None:
     """The steps, one after the other. What refuses after something was changed is a failure, no refusal."""
-    try:
+    with too_late(lambda: run.changed):
         for step in steps:
             run.may_write()
             step(run)
-    except PreconditionFailed as error:
-        if not run.changed:
-            raise
-        raise TaskFailed(error.what, where=error.where, hint=error.hint) from error
 
 
 def make_target(run: Run) -> None:

@@ -107,7 +107,9 @@ def apply(run: Run, agreed: Plan, progress: Progress) -> None:
 
     vault = run.stack.enter_context(vaults.connected(run.hub, run.state))
     await_unsealing(run, vault)
-    require_agreed(agreed, _again(run, instance, vault))
+    now = _again(run, instance, vault)
+    require_agreed(agreed, now)
+    run.changed = run.changed or bool(now)
     bringup.bring_up(run.hub, run.state, vault, outside(run), say)
     run.opened_vault = vault
     for path in store.ensure(run.hub, vault):

@@ -45,12 +45,17 @@ def create(site: Site, want: Wanted) -> None:
 
 
 def host_keys(site: Site, entry: Entry) -> tuple[str, ...] | None:
-    """The lines with host key fingerprints in the log of a container's create task; None for a VM, which has none."""
+    """The lines with host key fingerprints in the log of a container's create task; None for a VM, which has none.
+
+    Raises AccessRefused for a token that may not read it: that says nothing of the log.
+    """
     if entry.kind == "vm":
         return None
     upid = entry.upid or _newest(site, entry.node, entry.kind, entry.vmid)
     try:
         lines = site.px.tasks.log(upid) if upid else []
+    except AccessRefused:
+        raise
     except Refused as error:
         site.progress(entry.guest, f"the log of its create task can't be read: {error.what}")
         lines = []

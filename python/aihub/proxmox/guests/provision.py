@@ -11,7 +11,7 @@ from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from functools import partial
 
-from aihub.errors import PreconditionFailed, TaskFailed
+from aihub.errors import PreconditionFailed, TaskFailed, too_late
 from aihub.model.resolved import Hub
 from aihub.plan import Change, Plan
 from aihub.proxmox.client import Proxmox
@@ -97,28 +97,31 @@ def apply(
         raise PreconditionFailed(f"only root may change {', '.join(names)}, and there is no way to root")
     recover(px, hub, journal, progress)
     site = Site(px, hub, journal, progress, root)
-    _finish_removals(site, {g.vmid for g in hub.guests.values()})
-    preflight(px, hub, changes)
-    # Guests that hub.yml no longer has go first: their addresses may be given to others.
-    gone = [c for c in ours if c.action == "delete" and c.subject not in hub.guests]
-    _run(site, {c.subject: [c] for c in gone}, keys)
-    jobs: dict[str, list[Change]] = {}
-    for change in ours:
-        if change not in gone:
-            jobs.setdefault(change.subject, []).append(change)
-    _run(site, jobs, keys)
-    return _waiting(site)
+    with too_late(lambda: site.writes > 0):
+        _finish_removals(site, {g.vmid for g in hub.guests.values()})
+        preflight(px, hub, changes)
+        # Guests that hub.yml no longer has go first: their addresses may be given to others.
+        gone = [c for c in ours if c.action == "delete" and c.subject not in hub.guests]
+        _run(site, {c.subject: [c] for c in gone}, keys)
+        jobs: dict[str, list[Change]] = {}
+        for change in ours:
+            if change not in gone:
+                jobs.setdefault(change.subject, []).append(change)
+        _run(site, jobs, keys)
+        return _waiting(site)
 
 
 def down(px: Proxmox, hub: Hub, changes: Plan, journal: Journal, progress: Progress) -> None:
     """Removes the guests of a `down_plan` made after `recover`; the pool belongs to the node's own owner."""
     site = Site(px, hub, journal, progress)
-    # Two guests of ours may have one name, when a VMID was changed: one job each.
-    _run(site, {f"{c.subject} {c.details['vmid']}": [c] for c in changes.changes if c.action == "delete"}, ())
-    _finish_removals(site, frozenset())
-    for entry in journal.entries().values():
-        if site.look(entry.kind, entry.node, entry.vmid) is None:
-            journal.done(entry.vmid)
+    with too_late(lambda: site.writes > 0):
+        # Two guests of ours may have one name, when a VMID was changed: one job each.
+        gone = [c for c in changes.of("api") if c.action == "delete"]
+        _run(site, {f"{c.subject} {c.details['vmid']}": [c] for c in gone}, ())
+        _finish_removals(site, frozenset())
+        for entry in journal.entries().values():
+            if site.look(entry.kind, entry.node, entry.vmid) is None:
+                journal.done(entry.vmid)
 
 
 def contacted(journal: Journal, hub: Hub, name: str) -> None:

@@ -1,0 +1,47 @@
+"""What refuses while the store is brought up: a refusal as long as nothing was changed, a failure after that."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+from aihub import paths, report, targets
+from aihub.errors import PreconditionFailed, TaskFailed
+from aihub.options import Options
+from aihub.owners import vault
+from aihub.owners.run import Run, perform
+from aihub.plan import Plan
+from aihub.reading import load
+from aihub.state.directory import State
+
+
+@pytest.mark.parametrize(("begun", "error"), [(True, TaskFailed), (False, PreconditionFailed)])
+def test_a_kit_that_nobody_proved_is_no_refusal_once_the_store_was_begun(
+    begun: bool, error: type[Exception], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    options, hub = Options(), load.load(paths.DEFAULT_HUB, target="lab")
+    first = vault._begin(vault.of(hub), "is to be initialised")
+
+    @contextmanager
+    def connected(*_: object) -> Iterator[None]:
+        yield None
+
+    def unproven(*_: object) -> None:
+        raise PreconditionFailed("nobody has shown that the recovery kit can be opened")
+
+    for place, name, stand_in in (
+        (vault.vaults, "connected", connected),
+        (vault, "await_unsealing", lambda *_: None),
+        (vault, "_again", lambda *_: [first] if begun else []),
+        (vault.bringup, "bring_up", unproven),
+    ):
+        monkeypatch.setattr(place, name, stand_in)
+
+    def apply(run: Any) -> None:
+        vault.apply(run, Plan((first,)), lambda *_: None)
+
+    with ExitStack() as stack, pytest.raises(error, match="nobody has shown"):
+        perform(Run(options, hub, State(tmp_path), targets.chosen(options, hub), report, stack, "up"), (apply,))
