@@ -201,6 +201,13 @@ def test_a_slow_create_that_the_kill_outruns_is_waited_for(spare):
     assert attempt(spare, Kill("up", f"{number}:inside", "down"), slow=True) == []
 
 
+def test_a_lease_that_a_run_left_when_all_was_done_goes_with_the_next(spare):
+    """There is nothing more to do, and no other machine waits for five minutes."""
+    last = f"{WRITES['up']}:before"
+    assert attempt(spare, Kill("up", last)) == []
+    assert spare.hub.made == ["lease"]
+
+
 ROOTED = {"root_only": {"features": "nesting=1,keyctl=1", "dev0": "/dev/net/tun"}}
 BY_ROOT, BY_TOKEN = "pvesh set /nodes/pve/lxc/110/config", "PUT /nodes/pve/lxc/110/config"
 STATUS = "POST /nodes/pve/lxc/110/status"

@@ -179,6 +179,11 @@ def take_lease(run: Run) -> None:
         run.lease = run.stack.enter_context(held(run.hub, run.state, run.verb, run.screen.say))
 
 
+def end_lease(run: Run) -> None:
+    """A lease that a killed run of this machine left ends, where nothing is to be done that would take one."""
+    Lease(run.hub, run.state, "").give_back(run.screen.say)
+
+
 def close_connections(run: Run) -> None:
     """Shared ssh connections end: they would hold a lab's namespace, or outlive a removed guest."""
     if run.state.ssh_config.exists():

@@ -63,10 +63,11 @@ fi
     + _WRITE
 )
 
+# Whichever run of this machine took it: the one that gives it back has the machine's flock.
 _RELEASE = (
     _LOCKED
     + r"""
-read -r end who what 2>/dev/null <"$f" && [ "$who $what" = "$owner $text" ] && rm -f "$f"
+read -r end who what 2>/dev/null <"$f" && [ "$who" = "$owner" ] && rm -f "$f"
 exit 0
 """
 )
@@ -121,9 +122,12 @@ class Lease:
                 self._renew()
                 pause = EVERY
 
-    def release(self) -> None:
-        """Gives the lease back, if it is still ours. Raises Unreachable."""
-        self._on_node(_RELEASE)
+    def give_back(self, say: Callable[[str], None]) -> None:
+        """Ends the lease, if it is this machine's, be it of a run that was killed; `say` is told when that can't be."""
+        try:
+            self._on_node(_RELEASE)
+        except HubError as error:
+            say(f"the lease on the node stays until it ends by itself, {TTL} s at most: {error}")
 
     def _renew(self) -> None:
         who = self._write(_RENEW)
@@ -162,10 +166,7 @@ def held(hub: Hub, state: State, verb: str, say: Callable[[str], None]) -> Itera
     finally:
         stop.set()
         keeper.join()
-        try:
-            lease.release()
-        except HubError as error:
-            say(f"the lease on the node stays until it ends by itself, {TTL} s at most: {error}")
+        lease.give_back(say)
 
 
 def clock() -> float:

@@ -6,7 +6,7 @@ from .. import report
 from ..errors import DONE
 from ..options import Options
 from ..owners import hub, vault
-from ..owners.run import Run, Step, make_target, opened, perform, take_lease
+from ..owners.run import Run, Step, end_lease, make_target, opened, perform, take_lease
 from . import proving
 
 LOOK: tuple[Step, ...] = (vault.authority, hub.look, hub.show_plan)
@@ -25,6 +25,8 @@ def run(options: Options) -> int:
         # What an earlier run began is finished, even when hub.yml and Proxmox agree by now.
         if not found.plan.is_empty or found.journal.entries():
             perform(found, (*AGREE, *API) if options.scope == "api" else (*AGREE, *API, *INSIDE))
+        else:
+            perform(found, (end_lease,))
         if options.scope == "api":
             return DONE
         if options.no_verify:
