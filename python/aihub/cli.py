@@ -14,6 +14,7 @@ from typing import Any, Literal
 import typer
 
 from . import errors, paths
+from .model.target import DEFAULT, PVE, Word
 from .options import Options
 
 app = typer.Typer(
@@ -57,7 +58,7 @@ def _argument(kind: Any, default: Any, words: str, field: str = "only", **more: 
 NAMES = list[str] | None
 GIVEN = {
     "hub": _option(Path, paths.DEFAULT_HUB, "The hub file.", "--hub", envvar="AIHUB_HUB"),
-    "target": _option(Literal["lab", "pve"], "lab", "Where the hub is.", "--target", envvar="AIHUB_TARGET"),
+    "target": _option(Word, DEFAULT, "Where the hub is.", "--target", envvar="AIHUB_TARGET"),
     "lab": _option(str, "", "The lab's name [default: the hub's name].", "--lab", envvar="AIHUB_LAB"),
     "scope": _option(Literal["api", "all"], "all", "api: Proxmox only; all: inside guests too."),
     "as_json": _flag("Print JSON on standard output.", "--json"),
@@ -155,7 +156,7 @@ def perform(verb: str, options: Options) -> None:
 
 
 def _options(verb: str, given: Mapping[str, Any]) -> Options:
-    fields: dict[str, Any] = {"target": "pve"} if verb == "trust" else {}
+    fields: dict[str, Any] = {"target": PVE.word} if verb == "trust" else {}
     for name, value in given.items():
         field = GIVEN[name].field or name
         if field == "only":

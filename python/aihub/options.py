@@ -8,8 +8,7 @@ from pathlib import Path
 from typing import Literal
 
 from . import paths
-
-Target = Literal["lab", "pve"]
+from .model.target import DEFAULT, Word
 
 
 @dataclass(frozen=True)
@@ -17,7 +16,7 @@ class Options:
     """The options of one call; verbs use the ones they name in the CLI."""
 
     hub: Path = paths.DEFAULT_HUB
-    target: Target = "lab"
+    target: Word = DEFAULT
     lab: str = ""
     as_json: bool = False
     yes: bool = False

@@ -15,7 +15,7 @@ def main() -> None:
 
     hub = load.load(Path(os.environ["AIHUB_HUB"]), target="lab")
     state = State(Path(os.environ["AIHUB_STATE_DIR"]))
-    changes, unknown = probe.plan(hub, state, "lab", probe.read(hub, state))
+    changes, unknown = probe.plan(hub, state, probe.read(hub, state))
     print(json.dumps({"changes": [c.summary for c in changes], "unknown": list(unknown)}))
 
 

@@ -16,11 +16,11 @@ AIHUB = ROOT / "python" / "aihub"
 
 # From the ground up: a module imports only from the rungs below its own, and from its own rung.
 LADDER = [
-    {"errors", "names", "paths", "options", "crashpoint", "capture", "parallel", "process", "reaper"},
+    {"errors", "names", "paths", "crashpoint", "capture", "parallel", "process", "reaper"},
     {"model"},
     {"reading"},
     {"state"},
-    {"plan", "screen"},
+    {"plan", "screen", "options"},
     {"render"},
     {"ssh"},
     {"proxmox"},
@@ -124,6 +124,60 @@ def test_a_derived_name_is_spelled_in_one_place() -> None:
     files = [p for folder in folders for p in folder.rglob("*.py") if p.name != "on_guest.py"]
     lines = [f"{p}: {line}" for p in files for line in p.read_text().splitlines() if SPELLED.search(line)]
     assert not [line for line in lines if not line.startswith(f"{AIHUB / 'names.py'}:")]
+
+
+NAMES_A_TARGET = {"model/target.py", "targets/__init__.py", "state/directory.py"}
+
+
+def names_a_target(node: ast.AST | None) -> bool:
+    """Whether an expression is a target's name, one of the two, or several of them."""
+    match node:
+        case ast.Constant(value=word):
+            return word in ("lab", "pve")
+        case ast.Name(id=name):
+            return name in ("LAB", "PVE")
+        case ast.Attribute(attr=name):
+            return name in ("LAB", "PVE", "word")
+        case ast.Tuple(elts=parts) | ast.List(elts=parts) | ast.Set(elts=parts):
+            return any(names_a_target(part) for part in parts)
+    return False
+
+
+def chooses_by_name(tree: ast.Module) -> Iterator[int]:
+    """The lines where something is compared with a target's name, or looked up by it."""
+    for node in ast.walk(tree):
+        match node:
+            case ast.Compare(left=left, comparators=others):
+                sides = [left, *others]
+            case ast.MatchValue(value=value):
+                sides = [value]
+            case ast.Subscript(value=ast.Dict(keys=keys)):
+                sides = list(keys)
+            case _:
+                continue
+        if any(names_a_target(side) for side in sides):
+            yield node.lineno
+
+
+@pytest.mark.parametrize(
+    ("code", "found"),
+    [
+        ('1 if target == "lab" else 2', [1]),
+        ('if target not in ("lab", "pve"):\n    pass', [1]),
+        ("x = hub.target is PVE", [1]),
+        ("x = hub.target.word != other", [1]),
+        ('match target:\n    case "pve":\n        pass', [2]),
+        ('x = {"lab": 1, "pve": 2}[target]', [1]),
+        ('x = hub.target.needs_people and place == ("nodes", name, "size")', []),
+    ],
+)
+def test_a_choice_by_name_is_seen(code: str, found: list[int]) -> None:
+    assert list(chooses_by_name(ast.parse(code))) == found
+
+
+def test_what_holds_at_a_target_is_asked_for_and_never_its_name() -> None:
+    paths = [p for p in AIHUB.rglob("*.py") if str(p.relative_to(AIHUB)) not in NAMES_A_TARGET]
+    assert not [f"{p}:{line}" for p in paths for line in chooses_by_name(ast.parse(p.read_text()))]
 
 
 def test_the_unrelated_package_called_restic_is_no_dependency() -> None:

@@ -203,7 +203,7 @@ class Server:
     def outside(self, **other: object) -> Outside:
         """What bringing up needs of others: here the node is a file, and the operator has a throw-away key."""
         parts = {
-            "recipients": kits.recipients(self.hub, self.state, "lab"),
+            "recipients": kits.recipients(self.hub, self.state),
             "seal": lambda shares: (self.home / "node-shares").write_text("\n".join(shares)),
             "prove": lambda kit: kits.prove_file(self.state, kits.lab_identity(self.state)),
             "wipe": self.wipe,

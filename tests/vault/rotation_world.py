@@ -103,7 +103,7 @@ def reach(facts: Facts, hub: Hub, vault: Vault, patience: float = 10.0, grace: f
             assert time.monotonic() < limit
             time.sleep(0.01)
 
-    return Reach(hub, facts.state, vault, "lab", service, wait, serial, renew, grace)
+    return Reach(hub, facts.state, vault, service, wait, serial, renew, grace)
 
 
 @dataclass

@@ -7,11 +7,12 @@ from collections.abc import Callable
 from contextlib import ExitStack
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, cast
+from typing import TYPE_CHECKING, Any
 
 from aihub import paths, ssh
 from aihub.errors import PreconditionFailed
 from aihub.model.resolved import Hub
+from aihub.model.target import DEFAULT, TARGETS, Word
 from aihub.state.directory import State
 
 from .shell import Shells
@@ -21,16 +22,15 @@ if TYPE_CHECKING:
 
     from aihub.vault.client import Vault
 
-Target = Literal["lab", "pve"]
 NODE = ssh.NODE  # the alias of the Proxmox host
 
 
 class Context:
     """One verification of one hub; everything is made when it is first asked for."""
 
-    def __init__(self, path: Path, target: Target, state_directory: str = "", lab: str = "") -> None:
+    def __init__(self, path: Path, target: Word, state_directory: str = "", lab: str = "") -> None:
         self.path = path
-        self.target: Target = target
+        self._target: Word = target
         self._state_directory = state_directory
         self._lab = lab
         self._ends = ExitStack()
@@ -41,12 +41,13 @@ class Context:
     @classmethod
     def of_environment(cls) -> Context:
         """The context that `aihub verify` hands over; by hand, the default hub in the lab."""
-        target = os.environ.get("AIHUB_TARGET", "lab")
-        if target not in ("lab", "pve"):
-            raise PreconditionFailed(f"AIHUB_TARGET is {target!r}; it may be lab or pve")
+        wanted = os.environ.get("AIHUB_TARGET", DEFAULT)
+        target = next((word for word in TARGETS if word == wanted), None)
+        if target is None:
+            raise PreconditionFailed(f"AIHUB_TARGET is {wanted!r}; it may be {' or '.join(TARGETS)}")
         return cls(
             Path(os.environ.get("AIHUB_HUB") or paths.DEFAULT_HUB),
-            cast(Target, target),
+            target,
             os.environ.get("AIHUB_STATE_DIR", ""),
             os.environ.get("AIHUB_LAB", ""),
         )
@@ -56,7 +57,7 @@ class Context:
         """The hub file, loaded and resolved."""
         from aihub.reading import load
 
-        return load.load(self.path, target=self.target)
+        return load.load(self.path, target=self._target)
 
     @cached_property
     def state(self) -> State:
@@ -64,11 +65,11 @@ class Context:
         if self._state_directory:
             state = State(Path(self._state_directory))
         else:
-            state = State.of(self.hub.name, self.target, self._lab or self.hub.name)
+            state = State.of(self.hub.name, self._target, self._lab or self.hub.name)
         if not state.ssh_config.exists():
             raise PreconditionFailed(
                 f"there is no {state.ssh_config}: this hub was never brought up here",
-                hint=f"aihub up --target {self.target}",
+                hint=f"aihub up --target {self._target}",
             )
         return state
 

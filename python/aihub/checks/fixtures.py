@@ -11,7 +11,7 @@ from aihub.model.resolved import Guest, Hub, Instance
 from aihub.state.directory import State
 
 from . import probes
-from .context import Context, Target
+from .context import Context
 from .subjects import CONTEXT
 
 if TYPE_CHECKING:
@@ -34,12 +34,6 @@ def hub(context: Context) -> Hub:
 def state(context: Context) -> State:
     """The files of this hub on this target."""
     return context.state
-
-
-@pytest.fixture(scope="session")
-def target(context: Context) -> Target:
-    """`lab` or `pve`."""
-    return context.target
 
 
 @pytest.fixture(scope="session")
@@ -143,7 +137,7 @@ def simulated(request: pytest.FixtureRequest, context: Context) -> Callable[[str
     """`simulated(text)`: says beside the result, in the lab, what stands in for the real thing."""
 
     def note(text: str) -> None:
-        if context.target == "lab":
+        if context.hub.target.has_stand_ins:
             request.node.user_properties.append(("label", f"lab: {text}"))
 
     return note

@@ -15,7 +15,7 @@ import pytest
 from aihub.errors import HubError
 from aihub.model.resolved import Guest, Hub, Instance
 
-from .context import NODE, Context, Target
+from .context import NODE, Context
 from .subjects import CONTEXT, about, is_about_something, stack_of, subject_of
 
 pytest_plugins = ["aihub.checks.fixtures", "aihub.checks.results"]
@@ -52,7 +52,7 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     if "subject" not in metafunc.fixturenames:
         return
     context = metafunc.config.stash[CONTEXT]
-    subjects = [s for s in _subjects(metafunc, context.hub) if not _left_out(s, context.target)]
+    subjects = [s for s in _subjects(metafunc, context.hub) if not _left_out(s, context.hub)]
     metafunc.parametrize("subject", subjects, indirect=True, ids=[s.name for s in subjects], scope="session")
 
 
@@ -70,9 +70,9 @@ def _subjects(metafunc: pytest.Metafunc, hub: Hub) -> Iterator[Guest | Instance]
         yield from (g for g in hub.guests.values() if all(getattr(g, k) == v for k, v in wanted.items()))
 
 
-def _left_out(subject: Guest | Instance, target: Target) -> bool:
-    """A stack that cannot run in the lab; `aihub verify` shows its reason in place of its checks."""
-    return target == "lab" and isinstance(subject, Instance) and subject.stack.lab.startswith("skipped: ")
+def _left_out(subject: Guest | Instance, hub: Hub) -> bool:
+    """A stack whose image cannot be made; `aihub verify` shows its reason in place of its checks."""
+    return hub.target.makes_images and isinstance(subject, Instance) and subject.stack.lab.startswith("skipped: ")
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:

@@ -38,11 +38,11 @@ def pytest_runtest_makereport(item: pytest.Item, call: pytest.CallInfo[None]) ->
 
 
 def _label(context: Context, subject: Guest | Instance | None) -> str:
-    if context.target != "lab":
-        return ""
+    target = context.hub.target
     if isinstance(subject, Instance):
-        return "lab build" if subject.stack.lab == "build" else ""
-    return "lab: a container stands in for the VM" if subject and subject.kind == "vm" else ""
+        return "lab build" if target.makes_images and subject.stack.lab == "build" else ""
+    stands_in = subject and subject.kind == "vm" and not target.vm_owns_kernel
+    return "lab: a container stands in for the VM" if stands_in else ""
 
 
 def pytest_runtest_logreport(report: pytest.TestReport) -> None:

@@ -44,7 +44,6 @@ class CheckResult:
 def run(
     hub: Hub,
     state: State,
-    target: Literal["lab", "pve"],
     select: Sequence[str] = (),
     progress: Progress | None = None,
 ) -> list[CheckResult]:
@@ -61,7 +60,7 @@ def run(
         try:
             done = process.run(
                 command(hub, state, select),
-                env=_environment(hub, state, target, lines),
+                env=_environment(hub, state, lines),
                 check=False,
                 timeout=TIME_LIMIT,
                 cwd=paths.ROOT,
@@ -73,7 +72,7 @@ def run(
         raise TaskFailed("the checks did not run:\n" + "\n".join(output[-20:]), where="verify")
     if done.returncode == SOME_FAILED and all(r.outcome != "failed" for r in found):
         found.append(CheckResult("hub", "pytest ends without an error", "failed", 0.0, _tail(done.stdout)))
-    return [*found, *_left_out(hub, target, select)]
+    return [*found, *_left_out(hub, select)]
 
 
 def command(hub: Hub, state: State, select: Sequence[str]) -> list[str]:
@@ -88,10 +87,10 @@ def command(hub: Hub, state: State, select: Sequence[str]) -> list[str]:
     ]
 
 
-def _environment(hub: Hub, state: State, target: str, lines: Path) -> dict[str, str]:
+def _environment(hub: Hub, state: State, lines: Path) -> dict[str, str]:
     return {
         "AIHUB_HUB": str(Path(hub.path).absolute()),
-        "AIHUB_TARGET": target,
+        "AIHUB_TARGET": hub.target.word,
         "AIHUB_STATE_DIR": str(state.directory),
         "AIHUB_RESULTS": str(lines),
         "PYTEST_ADDOPTS": "",
@@ -109,9 +108,9 @@ def _refuse_unknown(hub: Hub, select: Sequence[str]) -> None:
         )
 
 
-def _left_out(hub: Hub, target: str, select: Sequence[str]) -> list[CheckResult]:
-    """The stacks that cannot run in the lab, and say why: never a silent pass."""
-    if target != "lab":
+def _left_out(hub: Hub, select: Sequence[str]) -> list[CheckResult]:
+    """The stacks whose image cannot be made, and say why: never a silent pass."""
+    if not hub.target.makes_images:
         return []
     return [
         CheckResult(i.name, "it runs", "skipped", 0.0, i.stack.lab.removeprefix("skipped: "), "not in the lab")

@@ -33,7 +33,7 @@ def scans(request: pytest.FixtureRequest, context: Context) -> Scans:
     known = leaks.known(context.hub, context.state, context.vault)
     assert known.values, "no secret is known, so none can be found"
     context.handed_out.update(value for _, value in known.values)
-    lab = context.state.directory.name.removeprefix(f"{context.hub.name}-lab-") if context.target == "lab" else ""
+    lab = context.state.lab(context.hub.name)
     return leaks.everywhere(context.state, known, sorted(guests | others), lab=lab)
 
 

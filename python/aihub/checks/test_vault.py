@@ -18,7 +18,7 @@ from aihub.vault import client as vaults
 from aihub.vault.errors import Denied
 
 from . import denials, tls
-from .context import NODE, Context, Target
+from .context import NODE, Context
 from .denials import SECRET_ID
 from .test_secrets import with_agent
 
@@ -144,9 +144,9 @@ def test_controller(instance: Instance, state: State) -> None:
 
 
 @pytest.mark.among(who=vault_itself)
-def test_kit(instance: Instance, hub: Hub, state: State, target: Target) -> None:
+def test_kit(instance: Instance, hub: Hub, state: State) -> None:
     """the newest recovery kit holds what is there now, and somebody has shown that it can be opened"""
     kit = kits.newest(state)
     assert kit, "there is none"
-    assert kits.stale(hub, state, kits.recipients(hub, state, target)) == ""
+    assert kits.stale(hub, state, kits.recipients(hub, state)) == ""
     assert kit.proven, f"nobody has opened {kit.path.name} yet"

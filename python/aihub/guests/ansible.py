@@ -31,7 +31,6 @@ _NEEDED = ("HOME", "LANG", "LOGNAME", "PATH", "TERM", "TMPDIR", "TZ", "USER")
 def converge(
     hub: Hub,
     state: State,
-    target: str,
     wanted: Wanted,
     *,
     phase: Phase,
@@ -47,7 +46,7 @@ def converge(
     failures: list[HubError] = []
     only = _chosen(hub, wanted, instances) if phase == "stacks" else {}
     with state.scratch("ansible") as folder:
-        (folder / "inventory.json").write_text(json.dumps(render.inventory(hub, state, target)))
+        (folder / "inventory.json").write_text(json.dumps(render.inventory(hub, state)))
         for tags, guests in _runs(wanted).items() if phase == "machine" else [((), list(only))]:
             if guests:
                 run = _Run(folder, progress or (lambda _subject, _text: None))

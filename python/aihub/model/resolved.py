@@ -11,6 +11,7 @@ from typing import Literal
 
 from .hub import HubFile, LanguageModel, Node, Zone
 from .stack import Alphabet, OnChange, Stack
+from .target import Target
 
 EGRESS = "egress"
 """The stack through which zones without internet reach listed hosts."""
@@ -166,12 +167,13 @@ class Hub:
     file: HubFile
     path: str
     stacks: Mapping[str, Stack]
-    id: str  # 16 hex digits; derived from name and domain where hub.yml has none (lab only)
+    id: str  # 16 hex digits; derived from name and domain where hub.yml has none
     guests: Mapping[str, Guest]
     instances: tuple[Instance, ...]  # in start order
     flows: tuple[Flow, ...]
     consumers: tuple[Consumer, ...]
     secrets: tuple[SecretRef, ...]
+    target: Target
     warnings: tuple[str, ...] = ()
     operator_keys: tuple[str, ...] = ()  # public key lines
     operator_recovery: tuple[str, ...] = ()  # age1... keys and ssh-ed25519 lines

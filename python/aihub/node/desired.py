@@ -8,7 +8,6 @@ from metal.desired import Desired, Flow, Record, Vault, Zone
 
 from aihub.errors import PreconditionFailed
 from aihub.model.resolved import Hub
-from aihub.options import Target
 from aihub.state.directory import State
 
 from . import token
@@ -19,7 +18,6 @@ IMAGES = "local"  # the storage of OS images
 def desired(
     hub: Hub,
     state: State,
-    target: Target,
     names: Mapping[str, str],
     *,
     renew: bool = False,
@@ -35,7 +33,7 @@ def desired(
         Zone(name, hub.bridge(name), str(zone.subnet), str(hub.gateway(name)), zone.internet == "outbound")
         for name, zone in hub.zones.items()
     )
-    cards = {guest.gpu for guest in hub.guests.values() if guest.gpu} if target == "pve" else set()
+    cards = {guest.gpu for guest in hub.guests.values() if guest.gpu} if hub.target.passes_gpus else set()
     return Desired(
         hub=hub.name,
         hub_id=hub.id,

@@ -67,7 +67,7 @@ def refuse_losses(run: Run) -> None:
 
 def confirm(run: Run) -> None:
     """A person agreed to the plan; a rehearsal needs no question."""
-    if not run.target.asks or run.options.yes or not run.plan.changes:
+    if not run.hub.target.needs_people or run.options.yes or not run.plan.changes:
         return
     if not run.screen.confirm("Apply this plan?"):
         raise PreconditionFailed("not confirmed: nothing was changed")

@@ -31,7 +31,7 @@ def look(run: Run) -> Plan:
 
 def _compared(run: Run) -> Plan:
     """What differs inside the guests that were looked into; with `--full` everything."""
-    changes, unknown = probe.plan(run.hub, run.state, run.word, run.insides)
+    changes, unknown = probe.plan(run.hub, run.state, run.insides)
     if run.options.full:
         rest = [change for change in changes if change.owner != "guest"]
         asked = [_whole(run, name, "everything, as asked for") for name in run.insides if name not in unknown]
@@ -40,7 +40,7 @@ def _compared(run: Run) -> Plan:
 
 
 def _whole(run: Run, guest: str, summary: str) -> Change:
-    parts = tuple(render.desired(run.hub, run.state, run.word)[guest])
+    parts = tuple(render.desired(run.hub, run.state)[guest])
     return Change(guest, "configure", "guest", "guest", summary, parts=parts)
 
 
@@ -70,7 +70,7 @@ class Work:
         if chosen := {name: self._wanted[name] for name in guests if name in self._wanted}:
             run = self._run
             run.may_write()
-            ansible.converge(run.hub, run.state, run.word, chosen, phase="machine", progress=self._progress)
+            ansible.converge(run.hub, run.state, chosen, phase="machine", progress=self._progress)
 
     def stacks(self, instances: Sequence[Instance]) -> None:
         """These instances run, where something of them or of their guest differed; images are waited for."""
@@ -82,7 +82,7 @@ class Work:
             run.images.await_stacks(instances)
         run.may_write()
         names = [i.name for i in instances]
-        ansible.converge(run.hub, run.state, run.word, chosen, phase="stacks", instances=names, progress=self._progress)
+        ansible.converge(run.hub, run.state, chosen, phase="stacks", instances=names, progress=self._progress)
 
 
 def _settled(run: Run) -> tuple[Change, ...]:

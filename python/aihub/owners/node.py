@@ -34,4 +34,4 @@ def remove(run: Run) -> None:
 
 
 def _wanted(run: Run) -> Desired:
-    return node.desired(run.hub, run.state, run.word, run.target.names, renew=run.token_refused)
+    return node.desired(run.hub, run.state, run.target.names, renew=run.token_refused)

@@ -12,7 +12,6 @@ from aihub.errors import PreconditionFailed, too_late
 from aihub.guests.probe import Actual as Inside
 from aihub.model.resolved import Hub, Instance
 from aihub.options import Options
-from aihub.options import Target as Word
 from aihub.plan import Plan
 from aihub.proxmox.client import Proxmox
 from aihub.proxmox.state import Actual
@@ -59,7 +58,7 @@ class Run:
     options: Options
     hub: Hub
     state: State
-    target: targets.Target
+    target: targets.Place
     screen: Screen
     stack: ExitStack
     verb: str
@@ -73,11 +72,6 @@ class Run:
     images: targets.Images | None = None
     opened_vault: Vault | None = None
     lease: Lease | None = None  # on the node, from the step that takes it to the end of the run
-
-    @property
-    def word(self) -> Word:
-        """The target's name."""
-        return self.target.word
 
     @property
     def store(self) -> Store:

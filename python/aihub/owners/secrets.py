@@ -74,7 +74,7 @@ def finish(run: Run, agreed: Plan, progress: Progress) -> None:
     if not left:
         return
     require_agreed(agreed, [vaults.unfinished(run.hub.vault, name) for name in left])
-    with rotation.of(run.hub, run.state, known, run.word) as reach:
+    with rotation.of(run.hub, run.state, known) as reach:
         rotation.raise_first(rotation.resume(reach, progress))
     vaults.keep_kit(run, progress)
 

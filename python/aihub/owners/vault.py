@@ -38,7 +38,7 @@ def look(run: Run) -> Plan:
         return Plan((_begin(instance, why, later=True),), warnings=given_up.warnings)
     vault = run.vault()
     warnings = (*given_up.warnings, *setup.warnings(vault))
-    stale = kits.stale(run.hub, run.state, kits.recipients(run.hub, run.state, run.word))
+    stale = kits.stale(run.hub, run.state, kits.recipients(run.hub, run.state))
     kit = [_kit(instance, stale)] if stale else []
     return Plan((*_differences(run, instance, vault), *kit), warnings=warnings)
 
@@ -134,7 +134,7 @@ def _again(run: Run, instance: Instance, vault: Vault) -> list[Change]:
 
 def keep_kit(run: Run, progress: Progress) -> None:
     """The newest recovery kit holds what is there now."""
-    to = kits.recipients(run.hub, run.state, run.word)
+    to = kits.recipients(run.hub, run.state)
     if why := kits.stale(run.hub, run.state, to):
         made = kits.issue(run.hub, run.state, to)
         progress(vault_of(run.hub).name, f"recovery kit {made.path.name}: {why}")
@@ -172,7 +172,7 @@ def await_unsealing(run: Run, vault: Vault) -> None:
 def outside(run: Run) -> bringup.Outside:
     """The node, the operator and the guest, as bringing up a store needs them."""
     return bringup.Outside(
-        recipients=kits.recipients(run.hub, run.state, run.word),
+        recipients=kits.recipients(run.hub, run.state),
         seal=lambda shares: node.seal_shares(run.hub, run.state, shares),
         prove=lambda kit: prove(run, kit),
         wipe=lambda: _wipe(run),
@@ -183,7 +183,7 @@ def prove(run: Run, kit: kits.Kit) -> None:
     """Somebody shows that the kit can be opened. Raises PreconditionFailed when nobody can be asked."""
     if run.options.kit_proof is not None:
         kits.prove_file(run.state, run.options.kit_proof)
-    elif run.word == "lab" and not run.hub.operator_recovery:
+    elif not run.hub.target.needs_people and not run.hub.operator_recovery:
         kits.prove_file(run.state, kits.lab_identity(run.state))
     else:
         run.screen.say(f"Recovery kit: {kit.path}. Copy it away from this machine; without it a lost disk is the end.")

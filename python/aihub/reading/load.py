@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 from pydantic import ValidationError
 
@@ -18,11 +18,10 @@ from aihub.model.findings import Finding, did_you_mean
 from aihub.model.hub import HubFile
 from aihub.model.resolved import Hub
 from aihub.model.stack import Stack
+from aihub.model.target import TARGETS, Word
 
 from . import document, operator_keys
 from .document import Document
-
-Target = Literal["lab", "pve"]
 
 
 @dataclass(frozen=True)
@@ -33,7 +32,7 @@ class Validation:
     hub: Hub | None
 
 
-def validate(path: Path, stacks: Path = paths.STACKS, *, target: Target) -> Validation:
+def validate(path: Path, stacks: Path = paths.STACKS, *, target: Word) -> Validation:
     """Loads without raising."""
     try:
         return Validation((), load(path, stacks, target=target))
@@ -41,19 +40,20 @@ def validate(path: Path, stacks: Path = paths.STACKS, *, target: Target) -> Vali
         return Validation(tuple(error.problems), None)
 
 
-def load(path: Path, stacks: Path = paths.STACKS, *, target: Target) -> Hub:
+def load(path: Path, stacks: Path = paths.STACKS, *, target: Word) -> Hub:
     """The resolved hub. Raises InvalidInput with every problem found."""
+    facts = TARGETS[target]
     read = document.parse(path, name=_shown(path))
     file, findings, whole = _hub_file(read)
     if file is None:
         raise _invalid(read, findings, [])
     manifests, unknown, problems = _manifests(file, stacks)
-    keys, key_findings, warnings = operator_keys.read(file.operator.ssh_keys, path.parent, target)
+    keys, key_findings, warnings = operator_keys.read(file.operator.ssh_keys, path.parent, facts)
     needed = any(delivery.delivered(stack) for stack in manifests.values())
     recipients, kit_findings, kit_warnings = operator_keys.recovery(
-        file.operator.recovery, path.parent, target, needed=needed
+        file.operator.recovery, path.parent, facts, needed=needed
     )
-    findings += unknown + key_findings + kit_findings + rules.check(file, manifests, _declared(read.data), target)
+    findings += unknown + key_findings + kit_findings + rules.check(file, manifests, _declared(read.data), facts)
     guests = {name: derive.guest(file, name, spec) for name, spec in file.guests.items()}
     found = {name: guest for name, guest in guests.items() if guest is not None}
     instances, where = wiring.placed(file, found, manifests)
@@ -74,7 +74,8 @@ def load(path: Path, stacks: Path = paths.STACKS, *, target: Target) -> Hub:
         flows=derive.flows(file, instances),
         consumers=logins,
         secrets=secrets,
-        warnings=(*warnings, *kit_warnings, *rules.warnings(file, instances, target)),
+        target=facts,
+        warnings=(*warnings, *kit_warnings, *rules.warnings(file, instances, facts)),
         operator_keys=keys,
         operator_recovery=recipients,
         pairs=delivery.pairs(logins, secrets),

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from aihub.errors import InvalidInput
 from aihub.model.findings import Finding
+from aihub.model.target import Target
 from aihub.model.types import KEY_LINE, RECOVERY
 
 from . import textfile
@@ -17,12 +18,12 @@ _RECIPIENT = re.compile(RECOVERY)
 HOW = "ssh-keygen -t ed25519"
 
 
-def read(entries: list[str], base: Path, target: str) -> tuple[tuple[str, ...], list[Finding], list[str]]:
+def read(entries: list[str], base: Path, target: Target) -> tuple[tuple[str, ...], list[Finding], list[str]]:
     """Key lines, what is wrong, and warnings: a real node wants a key, the lab has the controller's own."""
     found, wrong, warnings = _gathered(
         "ssh_keys", entries, base, target, _has_a_blank, _LINE, "public keys, one a line and without options"
     )
-    if not entries and target == "pve":
+    if not entries and target.needs_people:
         message = f"a real Proxmox needs the key of a person: add a .pub file ({HOW})"
         wrong.append(Finding(("operator", "ssh_keys"), message))
     elif not found and not warnings and not wrong:
@@ -31,13 +32,13 @@ def read(entries: list[str], base: Path, target: str) -> tuple[tuple[str, ...], 
 
 
 def recovery(
-    entries: list[str], base: Path, target: str, *, needed: bool
+    entries: list[str], base: Path, target: Target, *, needed: bool
 ) -> tuple[tuple[str, ...], list[Finding], list[str]]:
     """Who can open the recovery kit, and what is wrong; the lab makes a key of its own where none is named."""
     found, wrong, warnings = _gathered(
         "recovery", entries, base, target, _is_recipient, _RECIPIENT, "ssh-ed25519 or age keys, one a line"
     )
-    if not entries and needed and target == "pve":
+    if not entries and needed and target.needs_people:
         message = f"a hub with secrets needs somebody who can open its recovery kit: add a .pub file ({HOW})"
         wrong.append(Finding(("operator", "recovery"), message))
     return found, wrong, warnings
@@ -47,7 +48,7 @@ def _gathered(
     key: str,
     entries: list[str],
     base: Path,
-    target: str,
+    target: Target,
     is_line: Callable[[str], bool],
     form: re.Pattern[str],
     what: str,
@@ -64,7 +65,7 @@ def _gathered(
             found += _lines(_path(entry, base), form, what)
         except (InvalidInput, ValueError) as error:
             message = f"{entry} {error if isinstance(error, ValueError) else _reason(error)}"
-            if target == "pve":
+            if target.needs_people:
                 wrong.append(Finding(("operator", key, index), message))
             else:
                 warnings.append(f"operator.{key}: {message}")

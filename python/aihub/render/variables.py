@@ -25,27 +25,27 @@ _POOLS = ("172.30.0.0/16", "172.29.0.0/16", "10.199.0.0/16", "192.168.224.0/19")
 _MACHINE = ("base", "ssh", "firewall")
 
 
-def inventory(hub: Hub, state: State, target: str) -> dict[str, Any]:
+def inventory(hub: Hub, state: State) -> dict[str, Any]:
     """The inventory as `ansible-inventory --list` understands it."""
     groups: dict[str, list[str]] = {"guests": list(hub.guests), "containers": [], "agents": list(hub.agents)}
     for guest in hub.guests.values():
         groups.setdefault(f"zone_{guest.zone}", []).append(guest.name)
         if hub.on(guest.name):
             groups["containers"].append(guest.name)
-    found = {name: _as_data(values) for name, values in hostvars(hub, state, target).items()}
+    found = {name: _as_data(values) for name, values in hostvars(hub, state).items()}
     return {"_meta": {"hostvars": found}, **{name: {"hosts": hosts} for name, hosts in groups.items()}}
 
 
-def hostvars(hub: Hub, state: State, target: str) -> dict[str, dict[str, Any]]:
+def hostvars(hub: Hub, state: State) -> dict[str, dict[str, Any]]:
     """The variables of each guest; `manifest_desired` holds one hash for each role and instance."""
     keys = _authorized_keys(hub, state)
-    ca = _text(state, LAB_CA) if target == "lab" else ""
+    ca = _text(state, LAB_CA)
     hosts = _text(state, PACKAGE_HOSTS).split()
     authority = _text(state, agent.CA)
     found: dict[str, dict[str, Any]] = {}
     for guest in hub.guests.values():
         values: dict[str, Any] = {
-            **_machine(hub, guest, target),
+            **_machine(hub, guest),
             "ssh_authorized_keys": keys,
             "docker_ca": ca,
             "stack_instances": [_instance(hub, one, hosts) for one in hub.on(guest.name)],
@@ -64,12 +64,12 @@ def hostvars(hub: Hub, state: State, target: str) -> dict[str, dict[str, Any]]:
     return found
 
 
-def desired(hub: Hub, state: State, target: str) -> dict[str, dict[str, str]]:
+def desired(hub: Hub, state: State) -> dict[str, dict[str, str]]:
     """For each guest, by role (`ssh`) and instance (`stack/postgres`), the hash of what it is made from."""
-    return {name: values["manifest_desired"] for name, values in hostvars(hub, state, target).items()}
+    return {name: values["manifest_desired"] for name, values in hostvars(hub, state).items()}
 
 
-def _machine(hub: Hub, guest: Guest, target: str) -> dict[str, Any]:
+def _machine(hub: Hub, guest: Guest) -> dict[str, Any]:
     through = proxy(hub, guest)
     pool = _pool(hub)
     # As this guest sees the node: the zone's gateway, or with a router between them the node's own address.
@@ -78,8 +78,7 @@ def _machine(hub: Hub, guest: Guest, target: str) -> dict[str, Any]:
     return {
         "base_kind": guest.kind,
         "base_time_server": node,
-        # A VM of the lab is a container: its kernel is that of the operator's machine.
-        "base_owns_kernel": guest.kind == "vm" and target == "pve",
+        "base_owns_kernel": guest.kind == "vm" and hub.target.vm_owns_kernel,
         "base_proxy": through,
         "base_upcoming_packages": packages("docker") if hub.on(guest.name) else [],
         "firewall_address": str(guest.address),

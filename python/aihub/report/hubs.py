@@ -49,7 +49,7 @@ def status(rows: Sequence[StatusRow], notes: Sequence[str] = ()) -> None:
         out().print(text((note, FAINT)))
 
 
-def addresses(hub: Hub, target: str, labels: Mapping[str, str] | None = None) -> None:
+def addresses(hub: Hub, labels: Mapping[str, str] | None = None) -> None:
     """Prints where everything answers and how to look around; `labels`: stand-ins for models in the lab."""
     made = table("what", "where", "who may connect")
     for instance in hub.instances:
@@ -63,7 +63,7 @@ def addresses(hub: Hub, target: str, labels: Mapping[str, str] | None = None) ->
         label = f" (lab: {labels[name]})" if labels and name in labels else ""
         made.add_row(text((name, NAME), (label, FAINT)), text(f"{model.engine}@{model.guest}"), "")
     out().print(made)
-    option = "" if target == "lab" else f" --target {target}"
+    option = hub.target.option
     for command, why in (
         (f"aihub ssh{option} {next(iter(hub.guests), 'node')}", "a shell on a guest"),
         (f"aihub status{option}", "what runs"),

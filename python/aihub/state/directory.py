@@ -36,6 +36,10 @@ class State:
         """The state of a hub; for the lab, of one lab by its name."""
         return cls(state_home() / (f"{hub}-lab-{lab}" if target == "lab" else f"{hub}-{target}"))
 
+    def lab(self, hub: str) -> str:
+        """The name of the lab whose state it is; empty for that of a real node."""
+        return self.directory.name.partition(f"{hub}-lab-")[2]
+
     def make(self) -> None:
         """Creates the directories."""
         for path in (self.directory, self.ssh, self.runs, self.vault, self.kit):

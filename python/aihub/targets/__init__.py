@@ -8,6 +8,7 @@ from typing import Protocol
 
 from aihub import options
 from aihub.model.resolved import Guest, Hub, Instance
+from aihub.model.target import LAB
 from aihub.plan import Plan
 from aihub.render import PACKAGE_HOSTS
 from aihub.screen import Screen
@@ -30,14 +31,8 @@ class Images(Protocol):
         """Those that could start now: their images can be pulled, and so can those of what they stand on."""
 
 
-class Target(Protocol):
-    """A place for a hub."""
-
-    word: options.Target
-    asks: bool
-    """Whether a person agrees to a plan before it is applied: a rehearsal needs no question."""
-    makes_systems: bool
-    """Whether it makes the OS images itself, for the guests of an agreed plan."""
+class Place(Protocol):
+    """What a target does; what holds there says `hub.target`."""
 
     @property
     def names(self) -> Mapping[str, str]:
@@ -78,9 +73,9 @@ def keep_package_hosts(state: State, hosts: Sequence[str] = ()) -> None:
     statefile.keep(state.directory / PACKAGE_HOSTS, "".join(f"{host}\n" for host in chosen))
 
 
-def chosen(wanted: options.Options, hub: Hub) -> Target:
-    """The target that was asked for."""
+def chosen(wanted: options.Options, hub: Hub) -> Place:
+    """The place that the hub was read for."""
     from .lab import Lab
     from .pve import Pve
 
-    return Lab(wanted.lab_name(hub.name)) if wanted.target == "lab" else Pve()
+    return Lab(wanted.lab_name(hub.name)) if hub.target == LAB else Pve()

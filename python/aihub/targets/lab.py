@@ -12,7 +12,7 @@ from ipaddress import IPv4Network
 from pathlib import Path
 from typing import Any
 
-from aihub import node, options, process, render, ssh
+from aihub import node, process, render, ssh
 from aihub.errors import InvalidInput, PreconditionFailed, TaskFailed
 from aihub.model.resolved import Guest, Hub, Instance
 from aihub.plan import Plan
@@ -155,10 +155,6 @@ def down(name: str, purge: bool = True) -> None:
 
 class Lab:
     """One lab by its name, as a target."""
-
-    word: options.Target = "lab"
-    asks = False
-    makes_systems = True
 
     def __init__(self, name: str) -> None:
         self.name = name

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping, Sequence
 from contextlib import ExitStack
 
-from aihub import options, ssh
+from aihub import ssh
 from aihub.errors import PreconditionFailed
 from aihub.model.resolved import Guest, Hub, Instance
 from aihub.plan import Plan
@@ -20,9 +20,6 @@ API_PORT = 8006
 class Pve:
     """The node on the LAN, met once with `aihub trust`."""
 
-    word: options.Target = "pve"
-    asks = True
-    makes_systems = False
     names: Mapping[str, str] = {}
     notes: tuple[str, ...] = ()
 

@@ -38,7 +38,7 @@ def _on_a_node(run: Run) -> None:
     if missing := [n for n in names if n not in run.options.allow_destroy]:
         raise PreconditionFailed(
             f"the data of {', '.join(missing)} would be lost",
-            hint=f"aihub down --target pve {' '.join(f'--allow-destroy {n}' for n in names)}",
+            hint=f"aihub down{run.hub.target.option} {' '.join(f'--allow-destroy {n}' for n in names)}",
         )
     _agree(run, "Remove all this?")
     hub.remove(run, plan)
@@ -55,7 +55,7 @@ def _without_token(run: Run, error: PreconditionFailed) -> None:
     if left := guests.left(run):
         raise PreconditionFailed(
             f"the API token is gone or refused, and of this hub's guests {', '.join(left)} are still there",
-            hint="aihub up --target pve renews the token, then run the same command again",
+            hint=f"aihub up{run.hub.target.option} renews the token, then run the same command again",
         ) from error
     _agree(run, "No guest is left. Clear the node of what is ours?")
     hub.clear(run)

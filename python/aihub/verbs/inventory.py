@@ -16,5 +16,5 @@ def run(options: Options) -> int:
     """Prints it as JSON; `inventory/hosts` is how Ansible asks."""
     hub = load.load(options.hub, target=options.target)
     state = State.of(hub.name, options.target, options.lab_name(hub.name))
-    sys.stdout.write(json.dumps(render.inventory(hub, state, options.target)) + "\n")
+    sys.stdout.write(json.dumps(render.inventory(hub, state)) + "\n")
     return 0

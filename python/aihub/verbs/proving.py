@@ -13,13 +13,13 @@ from ..owners.run import Run
 def verify(run: Run) -> list[CheckResult]:
     """Every check, or those about what was asked for, against the running hub."""
     with report.progress("checks") as progress:
-        return checks.run(run.hub, run.state, run.word, run.options.only, progress)
+        return checks.run(run.hub, run.state, run.options.only, progress)
 
 
 def show(run: Run, found: list[CheckResult]) -> None:
     """The table, where everything answers, and what the target stands in for."""
     report.checks(found)
-    report.addresses(run.hub, run.word, run.target.labels(run.hub))
+    report.addresses(run.hub, run.target.labels(run.hub))
     for note in run.target.notes:
         report.say(note)
 

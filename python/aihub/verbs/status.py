@@ -19,7 +19,7 @@ def run(options: Options) -> int:
             report.as_json({"machines": [r.as_json() for r in rows], "notes": list(found.target.notes)})
         else:
             report.status(rows, list(found.target.notes))
-            report.addresses(found.hub, options.target, found.target.labels(found.hub))
+            report.addresses(found.hub, found.target.labels(found.hub))
     return DONE
 
 

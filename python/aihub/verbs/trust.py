@@ -14,7 +14,7 @@ def run(options: Options) -> int:
     """Shows the node's host key, adds our key there, pins host key and certificate."""
     with opened(options, "trust", report, locked=True) as found:
         trust(found.hub, found.state, _agreed if options.yes else report.confirm)
-        report.say("the node is trusted. Next: aihub plan --target pve")
+        report.say(f"the node is trusted. Next: aihub plan{found.hub.target.option}")
     return DONE
 
 

@@ -10,6 +10,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from aihub.errors import InvalidInput, Problem
+from aihub.model.target import Word
 from aihub.reading import load
 
 CASES = Path(__file__).parents[2] / "cases"
@@ -37,13 +38,13 @@ def expected(path: Path) -> list[tuple[int, int, str]]:
     return [(int(line), int(column), part.rstrip("\r")) for line, column, part in _EXPECT.findall(text(path))]
 
 
-def target(path: Path) -> load.Target:
+def target(path: Path) -> Word:
     """Where the case's hub is to be built."""
     found = _TARGET.search(text(path))
     return "pve" if found and found[1] == "pve" else "lab"
 
 
-def hub_problems(path: Path, where: load.Target = "lab") -> tuple[Problem, ...]:
+def hub_problems(path: Path, where: Word = "lab") -> tuple[Problem, ...]:
     """What the loader says about a hub file, with sockets and programs out of reach."""
     with no_contact():
         return load.validate(path, STACKS, target=where).problems

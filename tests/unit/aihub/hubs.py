@@ -6,6 +6,7 @@ from ipaddress import IPv4Address
 
 from aihub.model.hub import HubFile
 from aihub.model.resolved import Flow, Guest, Hub
+from aihub.model.target import LAB, Target
 
 FILE = {
     "hub": {"name": "my-hub", "domain": "hub.home.arpa", "id": "0123456789abcdef"},
@@ -23,7 +24,7 @@ FILE = {
 }
 
 
-def small(**changes: object) -> Hub:
+def small(target: Target = LAB, **changes: object) -> Hub:
     """A hub of two guests; `changes` replace sections of the file."""
     file = HubFile.model_validate({**FILE, **changes})
     guests = {
@@ -31,7 +32,7 @@ def small(**changes: object) -> Hub:
         "private-ai": _guest(file, "private-ai", 201, "private", "10.10.20.11", "rtx5090"),
     }
     flows = (Flow("10.10.20.11/32", "10.10.10.11", 5432, why="postgres@db for chroma@private-ai"),)
-    return Hub(file, "hub.yml", {}, "0123456789abcdef", guests, (), flows, (), ())
+    return Hub(file, "hub.yml", {}, "0123456789abcdef", guests, (), flows, (), (), target)
 
 
 def _guest(file: HubFile, name: str, vmid: int, zone: str, address: str, gpu: str | None) -> Guest:

@@ -46,11 +46,9 @@ def read(hub: Hub, state: State, guests: Collection[str] | None = None) -> dict[
     return {n: Actual(n, error=str(a)) if isinstance(a, HubError) else a for n, a in answers.items()}
 
 
-def plan(
-    hub: Hub, state: State, target: str, actuals: Mapping[str, Actual]
-) -> tuple[tuple[Change, ...], tuple[str, ...]]:
+def plan(hub: Hub, state: State, actuals: Mapping[str, Actual]) -> tuple[tuple[Change, ...], tuple[str, ...]]:
     """What differs on the guests that were looked at, and the names of those that did not answer."""
-    wanted = desired(hub, state, target)
+    wanted = desired(hub, state)
     changes: list[Change] = []
     for name, actual in actuals.items():
         if not actual.error:

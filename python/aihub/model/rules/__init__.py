@@ -7,11 +7,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Literal
 
 from ..findings import Finding
 from ..hub import HubFile
 from ..stack import Stack
+from ..target import Target
 from . import guests, models, network, nodes, not_yet, placements
 from .advice import warnings
 from .manifest import check_stack
@@ -22,9 +22,7 @@ __all__ = ["check", "check_stack", "check_wired", "warnings"]
 Declared = Mapping[str, set[str]]
 
 
-def check(
-    file: HubFile, stacks: Mapping[str, Stack], declared: Declared, target: Literal["lab", "pve"]
-) -> list[Finding]:
+def check(file: HubFile, stacks: Mapping[str, Stack], declared: Declared, target: Target) -> list[Finding]:
     """Everything between objects that is wrong; `declared` also names entries with mistakes of their own."""
     return [
         *network.check(file, target),

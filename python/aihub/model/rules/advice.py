@@ -7,13 +7,14 @@ from collections.abc import Iterable, Iterator
 from ..derive import node_of
 from ..hub import HubFile
 from ..resolved import Instance
+from ..target import Target
 from ..types import format_size
 
 NODE_ITSELF = 8 << 30
 """What the node needs beside its guests: system, ZFS cache."""
 
 
-def warnings(file: HubFile, instances: Iterable[Instance], target: str) -> tuple[str, ...]:
+def warnings(file: HubFile, instances: Iterable[Instance], target: Target) -> tuple[str, ...]:
     """One sentence each."""
     return (*_storages(file), *_memory(file, target), *_cards(file, instances), *_copies(instances))
 
@@ -25,9 +26,9 @@ def _storages(file: HubFile) -> Iterator[str]:
             yield f"node {name} has one storage, {used.pop()}: what fails takes data and copies with it"
 
 
-def _memory(file: HubFile, target: str) -> Iterator[str]:
+def _memory(file: HubFile, target: Target) -> Iterator[str]:
     for name, node in file.nodes.items():
-        if target != "lab" or node.lab is None:
+        if not target.sized_by_hub_file or node.lab is None:
             continue
         left = node.lab.memory - sum(spec.memory for spec in file.guests.values() if node_of(file, spec) == name)
         if left < NODE_ITSELF:

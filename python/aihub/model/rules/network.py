@@ -9,13 +9,13 @@ from itertools import combinations
 
 from ..findings import Finding
 from ..hub import HubFile
+from ..target import Target
 
 PRIVATE = tuple(IPv4Network(text) for text in ("10.0.0.0/8", "172.16.0.0/12", "192.168.0.0/16", "100.64.0.0/10"))
-LAB_ITSELF = IPv4Network("10.255.255.0/24")
 SMALLEST = 29
 
 
-def check(file: HubFile, target: str) -> Iterator[Finding]:
+def check(file: HubFile, target: Target) -> Iterator[Finding]:
     """What is wrong with the hub's name space and its networks."""
     yield from _identity(file, target)
     for name, zone in file.zones.items():
@@ -29,8 +29,8 @@ def check(file: HubFile, target: str) -> Iterator[Finding]:
     yield from _vlans(file)
 
 
-def _identity(file: HubFile, target: str) -> Iterator[Finding]:
-    if target == "pve" and file.hub.id is None:
+def _identity(file: HubFile, target: Target) -> Iterator[Finding]:
+    if target.has_neighbours and file.hub.id is None:
         fresh = f'id: "{secrets.token_hex(8)}"'
         text = f"a real Proxmox needs the hub's own mark: add `{fresh}` (fresh) and never change it"
         yield Finding(("hub",), text, at_key=True)
@@ -42,15 +42,15 @@ def _identity(file: HubFile, target: str) -> Iterator[Finding]:
         yield Finding(("hub", "domain"), "a domain's last label is not a number: it would read as an address")
 
 
-def _subnet(name: str, subnet: IPv4Network, target: str) -> Iterator[Finding]:
+def _subnet(name: str, subnet: IPv4Network, target: Target) -> Iterator[Finding]:
     place = ("zones", name, "subnet")
     if not any(subnet.subnet_of(private) for private in PRIVATE):
         ranges = ", ".join(str(private) for private in PRIVATE)
         yield Finding(place, f"{subnet} is in no private range ({ranges}): it would hide hosts of the internet")
     elif subnet.prefixlen > SMALLEST:
         yield Finding(place, f"{subnet} is too small for a gateway and guests: take /{SMALLEST} or larger")
-    elif target == "lab" and subnet.overlaps(LAB_ITSELF):
-        yield Finding(place, f"{subnet} overlaps {LAB_ITSELF}, which the lab uses for itself")
+    elif taken := next((own for own in target.own_networks if subnet.overlaps(own)), None):
+        yield Finding(place, f"{subnet} overlaps {taken}, which the {target.word} uses for itself")
 
 
 def _unusable(address: IPv4Address) -> bool:

@@ -7,11 +7,12 @@ from collections.abc import Iterator, Mapping
 from ..derive import node_of
 from ..findings import Finding, did_you_mean
 from ..hub import GuestSpec, HubFile, LabNode, Node, StorageClass
+from ..target import Target
 from ..types import format_size
 
 
-def check(file: HubFile, target: str) -> Iterator[Finding]:
-    """Cards named twice; in the lab also memory, cores and disks, which a real node tells only later."""
+def check(file: HubFile, target: Target) -> Iterator[Finding]:
+    """Cards named twice; where hub.yml says how large a node is, also memory, cores and disks."""
     for name, node in file.nodes.items():
         cards: dict[str, str] = {}
         for card, value in node.gpus.items():
@@ -19,7 +20,7 @@ def check(file: HubFile, target: str) -> Iterator[Finding]:
                 text = f"{value.id} is the id of {cards[value.id]} already: it can't tell the two apart"
                 yield Finding(("nodes", name, "gpus", card, "id"), text)
             cards.setdefault(value.id, card)
-        if target == "lab" and node.lab is not None:
+        if target.sized_by_hub_file and node.lab is not None:
             guests = {guest: spec for guest, spec in file.guests.items() if node_of(file, spec) == name}
             yield from _budget(name, node.lab, guests)
             yield from _disks(name, node, node.lab.disk, guests)

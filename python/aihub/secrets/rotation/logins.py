@@ -45,9 +45,9 @@ def of_controller(reach: Reach) -> Rotation:
 
 def of_token(reach: Reach) -> Rotation:
     """The token of the Proxmox API."""
-    return Rotation(lambda: token.rotate(reach.hub, reach.state, reach.target))
+    return Rotation(lambda: token.rotate(reach.hub, reach.state))
 
 
 def of_key(reach: Reach) -> Rotation:
     """The controller's ssh key."""
-    return Rotation(lambda: sshkey.rotate(reach.hub, reach.state, reach.target))
+    return Rotation(lambda: sshkey.rotate(reach.hub, reach.state))

@@ -9,7 +9,6 @@ from threading import Lock
 from typing import Protocol
 
 from aihub.model.resolved import Hub, Instance
-from aihub.options import Target
 from aihub.secrets import agent
 from aihub.services import service as services
 from aihub.services.service import Service
@@ -39,7 +38,6 @@ class Reach:
     hub: Hub
     state: State
     vault: Vault
-    target: Target
     service: Callable[[Instance], AbstractContextManager[Service]]
     wait: Callable[[str, Mapping[str, int]], object]
     serial: Callable[[str, str], str]
@@ -48,7 +46,7 @@ class Reach:
 
 
 @contextmanager
-def of(hub: Hub, state: State, vault: Vault, target: Target) -> Iterator[Reach]:
+def of(hub: Hub, state: State, vault: Vault) -> Iterator[Reach]:
     """The running hub. Each provider is reached once, when it is first needed, by all threads together."""
     with ExitStack() as stack:
         known: dict[str, Service] = {}
@@ -64,7 +62,6 @@ def of(hub: Hub, state: State, vault: Vault, target: Target) -> Iterator[Reach]:
             hub=hub,
             state=state,
             vault=vault,
-            target=target,
             service=service,
             wait=lambda guest, versions: agent.wait(state, guest, versions),
             serial=lambda guest, stack: str(agent.status(state, guest).tls.get(stack, {}).get("serial", "")),

@@ -26,7 +26,7 @@ def pending(state: State) -> bool:
     return _next(state).exists() or _public(_next(state)).exists() or _former(state).exists()
 
 
-def rotate(hub: Hub, state: State, target: str, say: Say = lambda _subject, _text: None) -> None:
+def rotate(hub: Hub, state: State, say: Say = lambda _subject, _text: None) -> None:
     """Node and guests take a new key and refuse the old one. Raises HubError when one of them can't be reached.
 
     Every guest must answer: one that is away would be out of reach afterwards.
@@ -44,7 +44,7 @@ def rotate(hub: Hub, state: State, target: str, say: Say = lambda _subject, _tex
         _take(_public(fresh), _public(state.key))
     for alias in aliases:
         ssh.close(state, alias)
-    _shut_out(hub, state, target, say)
+    _shut_out(hub, state, say)
 
 
 def _let_in(state: State, alias: str, say: Say) -> None:
@@ -89,15 +89,15 @@ def _take(source: Path, target: Path) -> None:
         source.replace(target)
 
 
-def _shut_out(hub: Hub, state: State, target: str, say: Say) -> None:
+def _shut_out(hub: Hub, state: State, say: Say) -> None:
     """Guests get the list of keys that hub.yml and the new key make; on the node our old line goes."""
     wanted = {name: ["ssh"] for name in hub.guests}
-    guests.converge(hub, state, target, wanted, phase="machine", progress=say)
+    guests.converge(hub, state, wanted, phase="machine", progress=say)
     former = _former(state)
     if not former.exists():
         return
     say(ssh.NODE, "refuses the old key")
-    files = _node_files(target)
+    files = hub.target.node_keys
     script = (
         f"set -e; umask 077; read -r key; for f in {' '.join(files)}; do test -e $f || continue; cp -p $f $f.new; "
         '{ grep -vxF "$key" $f || :; } > $f.new; mv $f.new $f; done'
@@ -107,11 +107,6 @@ def _shut_out(hub: Hub, state: State, target: str, say: Say) -> None:
     for name in hub.guests:
         _require_refused(state, name, [GUEST_KEYS])
     former.unlink()
-
-
-def _node_files(target: str) -> list[str]:
-    # The lab's node got its first key as a file of its own; on a real one it is part of the cluster file system.
-    return [NODE_KEYS, "/root/.ssh/authorized_keys"] if target == "lab" else [NODE_KEYS]
 
 
 def _require_refused(state: State, alias: str, files: Sequence[str]) -> None:

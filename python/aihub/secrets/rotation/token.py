@@ -5,11 +5,10 @@ from __future__ import annotations
 from aihub.errors import PreconditionFailed
 from aihub.model.resolved import Hub
 from aihub.node import desired, grant, token
-from aihub.options import Target
 from aihub.state.directory import State
 
 
-def rotate(hub: Hub, state: State, target: Target) -> None:
+def rotate(hub: Hub, state: State) -> None:
     """The token has a new value, the old one is worthless. Nobody else uses it, so nothing has to overlap.
 
     Killed in between: the token's comment on the node tells that its value never reached us, and the next `up` or
@@ -18,4 +17,4 @@ def rotate(hub: Hub, state: State, target: Target) -> None:
     if not state.token.exists():
         raise PreconditionFailed("there is no API token yet", where=str(state.directory), hint="aihub up")
     if token.renew(hub, state) == "made":
-        grant(state, desired(hub, state, target, {}))  # rights have nothing to do with names
+        grant(state, desired(hub, state, {}))  # rights have nothing to do with names

@@ -32,7 +32,7 @@ def run(options: Options) -> int:
 
 def _current(run: Run) -> kits.Kit:
     """The newest kit, made anew where its content changed."""
-    to = kits.recipients(run.hub, run.state, run.word)
+    to = kits.recipients(run.hub, run.state)
     if kits.newest(run.state) is None:
         raise PreconditionFailed("there is no recovery kit yet", where=str(run.state.kit), hint="aihub up")
     if why := kits.stale(run.hub, run.state, to):

@@ -18,7 +18,7 @@ def run(options: Options) -> int:
         enrol.known(found.hub, guest)
         alone(found, "secrets revoke")
         perform(found, (find_target,))
-        if found.target.asks and not options.yes and not report.confirm(f"End every login of {guest}?"):
+        if found.hub.target.needs_people and not options.yes and not report.confirm(f"End every login of {guest}?"):
             raise PreconditionFailed("not confirmed: nothing was changed", hint="the same command with --yes")
         perform(found, (take_lease,))
         ended = enrol.revoke(found.hub, found.vault(), guest)

@@ -45,7 +45,7 @@ def _due(wanted: Sequence[Rotatable], rows: Sequence[report.SecretRow]) -> tuple
 
 
 def _confirm(run: Run) -> None:
-    if not run.target.asks or run.options.yes:
+    if not run.hub.target.needs_people or run.options.yes:
         return
     if not report.confirm("Replace these?"):
         raise PreconditionFailed("not confirmed: nothing was changed", hint="the same command with --yes")
@@ -53,7 +53,7 @@ def _confirm(run: Run) -> None:
 
 def _replace(run: Run, wanted: Sequence[Rotatable]) -> int:
     with report.progress("rotation") as progress:
-        with rotation.of(run.hub, run.state, run.vault(), run.word) as outside:
+        with rotation.of(run.hub, run.state, run.vault()) as outside:
             outcomes = rotation.rotate(outside, wanted, progress)
         for one in outcomes:
             if one.error:

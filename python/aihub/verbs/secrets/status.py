@@ -96,6 +96,6 @@ def _kit(run: Run) -> Fact:
     kit = kits.newest(run.state)
     if kit is None:
         return "recovery kit", "there is none: aihub up", False
-    why = kits.stale(run.hub, run.state, kits.recipients(run.hub, run.state, run.word))
+    why = kits.stale(run.hub, run.state, kits.recipients(run.hub, run.state))
     proven = f"proven {kit.proven}" if kit.proven else "never proven"
     return "recovery kit", why or f"{kit.path.name}, {proven}", bool(kit.proven) and not why

@@ -91,7 +91,7 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 def test_every_claim_gets_a_result_about_its_subject(hub: Hub, state: State, folder: Path) -> None:
     seen: list[tuple[str, str]] = []
-    results = checks.run(hub, state, "lab", progress=lambda *step: seen.append(step))
+    results = checks.run(hub, state, progress=lambda *step: seen.append(step))
     by_claim = {(r.subject, r.claim): r for r in results}
 
     assert {s for s, claim in by_claim if claim == "it speaks"} == set(hub.guests)
@@ -111,20 +111,20 @@ def test_every_claim_gets_a_result_about_its_subject(hub: Hub, state: State, fol
 
 @pytest.mark.slow
 def test_a_selection_leaves_the_rest_out(hub: Hub, state: State, folder: Path) -> None:
-    results = checks.run(hub, state, "lab", select=["security", "zones"])
+    results = checks.run(hub, state, select=["security", "zones"])
     assert {r.subject for r in results} == {"security", "zones"}
 
 
 def test_a_selection_of_nothing_we_know_contacts_nothing(hub: Hub, state: State) -> None:
     with pytest.raises(InvalidInput, match="no guest, instance or stack of this hub: dbb"):
-        checks.run(hub, state, "lab", select=["dbb"])
+        checks.run(hub, state, select=["dbb"])
 
 
 @pytest.mark.slow
 def test_checks_that_do_not_run_are_no_success(hub: Hub, state: State, folder: Path) -> None:
     (folder / "test_some.py").write_text("import nothing_of_this_name\n")
     with pytest.raises(TaskFailed, match="the checks did not run"):
-        checks.run(hub, state, "lab")
+        checks.run(hub, state)
 
 
 @pytest.mark.slow
@@ -132,7 +132,7 @@ def test_a_machine_that_does_not_answer_fails_its_checks(hub: Hub, state: State,
     program = folder.parent / "bin" / "ssh"
     program.write_text("#!/bin/sh\necho Connection refused >&2\nexit 255\n")
     (folder / "test_some.py").write_text("def test_speaks(host):\n    assert host.run('true').rc == 0\n")
-    results = checks.run(hub, state, "lab", select=["db"])
+    results = checks.run(hub, state, select=["db"])
     assert [(r.outcome, "Connection refused" in r.message) for r in results] == [("failed", True)]
 
 
@@ -148,6 +148,6 @@ def test_where_no_command_works_no_check_about_a_machine_passes(hub: Hub, state:
     """Output that is empty because the command failed is no answer: a check that something is absent fails, too."""
     program = Path(state.directory.parent / "bin" / "ssh")
     program.write_text("#!/bin/sh\nPATH=/nowhere exec /bin/sh\n")
-    results = checks.run(hub, state, "lab")
+    results = checks.run(hub, state)
     passed = {(r.origin, r.subject, r.claim) for r in results if r.outcome == "passed"}
     assert {subject for _, subject, _ in passed} <= {"controller"}, passed

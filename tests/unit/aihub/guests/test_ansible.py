@@ -89,7 +89,7 @@ def test_nothing_wanted_starts_nothing(hub: Hub, tmp_path: Path) -> None:
     state = State(tmp_path)
     state.make()
     state.key.with_suffix(".pub").write_text("ssh-ed25519 AAAA controller\n")
-    assert guests.converge(hub, state, "lab", {"db": ["stack/postgres"]}, phase="machine") == {}
+    assert guests.converge(hub, state, {"db": ["stack/postgres"]}, phase="machine") == {}
 
 
 def test_what_else_is_in_a_person_s_environment_is_not_ansible_s(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -117,7 +117,7 @@ def test_ansible_never_switches_host_key_checking_off(
     monkeypatch.setenv("PATH", f"{program.parent}:{os.environ['PATH']}")
     monkeypatch.setenv("CLOUD_PASSWORD", "of somebody")
     with pytest.raises(Unreachable):
-        guests.converge(hub, state, "lab", {next(iter(hub.guests)): None}, phase="machine")
+        guests.converge(hub, state, {next(iter(hub.guests)): None}, phase="machine")
     assert str(state.ssh_config) in log.read_text()
     assert "StrictHostKeyChecking=no" not in log.read_text()
     assert "artifacts" in log.with_name("asked.listed").read_text()
@@ -133,7 +133,7 @@ from aihub.guests import ansible
 from aihub.reading import load
 from aihub.state.directory import State
 hub = load.load(paths.DEFAULT_HUB, target="lab")
-ansible.converge(hub, State(Path(sys.argv[1])), "lab", dict.fromkeys(hub.guests), phase="machine")
+ansible.converge(hub, State(Path(sys.argv[1])), dict.fromkeys(hub.guests), phase="machine")
 """
 
 

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 from aihub.errors import PreconditionFailed
+from aihub.model.target import PVE
 from aihub.node.desired import desired
 from aihub.reading import load
 from metal.exchange import Order
@@ -18,7 +19,7 @@ NAMES = {"quay.io": "10.255.255.2", "ghcr.io": "10.255.255.2"}
 
 
 def test_it_holds_what_the_hub_says(state):
-    wanted = desired(small(), state, "lab", NAMES)
+    wanted = desired(small(), state, NAMES)
     assert [(z.bridge, z.cidr, z.internet) for z in wanted.zones] == [
         ("hubinfra", "10.10.10.1/24", True),
         ("hubprivate", "10.10.20.1/24", False),
@@ -31,16 +32,16 @@ def test_it_holds_what_the_hub_says(state):
 
 
 def test_on_pve_a_guest_with_a_gpu_needs_its_mapping(state):
-    assert desired(small(), state, "pve", {}).mappings == ("rtx5090",)
+    assert desired(small(PVE), state, {}).mappings == ("rtx5090",)
 
 
 def test_unsealing_is_wanted_before_the_hub_has_a_root_certificate(state):
     """Else a plan of the first day would lack it, and the apply would do more than the plan."""
     hub = load.load(ROOT / "inventory" / "hub.yml", target="lab")
     assert hub.vault is not None
-    before = desired(hub, state, "lab", {}).vault
+    before = desired(hub, state, {}).vault
     state.ca.write_text("root certificate\n")
-    after = desired(hub, state, "lab", {}).vault
+    after = desired(hub, state, {}).vault
     assert (before.name, before.authority) == (after.name, "")
     assert after.authority == "root certificate\n"
 
@@ -54,14 +55,14 @@ def test_unsealing_is_wanted_before_the_hub_has_a_root_certificate(state):
 )
 def test_what_a_later_version_brings_is_refused(changes, state):
     with pytest.raises(PreconditionFailed) as caught:
-        desired(small(**changes), state, "pve", {})
+        desired(small(PVE, **changes), state, {})
     assert caught.value.hint
 
 
 def test_it_tells_which_value_of_the_token_is_kept_but_not_the_value(state):
     value = "12345678-1234-1234-1234-123456789abc"
     state.token.write_text(f"hub-my-hub@pve!hub={value}\n")
-    text = Order(desired(small(), state, "lab", NAMES)).as_json()
+    text = Order(desired(small(), state, NAMES)).as_json()
     assert value not in text
     assert len(json.loads(text)["desired"]["kept"]) == 12
-    assert desired(small(), state, "lab", {}, renew=True).kept == ""
+    assert desired(small(), state, {}, renew=True).kept == ""

@@ -203,7 +203,7 @@ def test_unsealing_is_not_set_up_with_a_certificate_that_is_not_there(answering,
     seen = answering()
     hub = load.load(ROOT / "inventory" / "hub.yml", target="lab")
     with pytest.raises(PreconditionFailed, match="root certificate"):
-        node.apply(hub, state, node.desired(hub, state, "lab", {}), Plan())
+        node.apply(hub, state, node.desired(hub, state, {}), Plan())
     assert seen.orders == []
 
 

@@ -16,6 +16,7 @@ from aihub.errors import PreconditionFailed
 from aihub.model import derive
 from aihub.model.resolved import Hub
 from aihub.model.stack import Port
+from aihub.model.target import PVE
 from aihub.reading import load
 from aihub.render import variables
 from aihub.state.directory import State
@@ -46,7 +47,7 @@ def texts(value: object) -> list[object]:
 
 
 def test_every_text_is_marked_as_data(hub: Hub, state: State) -> None:
-    found = render.inventory(hub, state, "lab")
+    found = render.inventory(hub, state)
     assert texts(found["_meta"]["hostvars"]) == []
     assert set(found["_meta"]["hostvars"]) == set(hub.guests)
 
@@ -71,7 +72,7 @@ def test_a_hostile_text_stays_text_in_ansible(tmp_path: Path) -> None:
 
 
 def test_guests_without_a_way_out_use_the_egress_proxy(hub: Hub, state: State) -> None:
-    found = render.hostvars(hub, state, "lab")
+    found = render.hostvars(hub, state)
     assert found["private-ai"]["base_proxy"] == "http://10.10.10.12:3128"
     assert found["db"]["base_proxy"] == ""
     assert "10.10.20.0/24" in found["private-ai"]["docker_no_proxy"]
@@ -84,19 +85,19 @@ def test_the_way_out_has_one_port_whatever_it_is_called(hub: Hub, state: State) 
     stack = hub.egress.stack.model_copy(update={"gives": gives})
     instances = tuple(replace(i, stack=stack) if i == hub.egress else i for i in hub.instances)
     other = replace(hub, instances=instances, flows=derive.flows(hub.file, instances))
-    assert render.hostvars(other, state, "lab")["private-ai"]["base_proxy"] == "http://10.10.10.12:3129"
+    assert render.hostvars(other, state)["private-ai"]["base_proxy"] == "http://10.10.10.12:3129"
     flows = [flow for flow in other.flows if flow.source == "10.10.20.0/24" and flow.destination == "10.10.10.12"]
     assert {flow.port for flow in flows if "listed hosts" in flow.why} == {3129}
     assert other.way_out == (IPv4Address("10.10.10.12"), 3129)
 
 
 def test_the_kernel_of_a_lab_vm_is_not_its_own(hub: Hub, state: State) -> None:
-    assert not render.hostvars(hub, state, "lab")["private-ai"]["base_owns_kernel"]
-    assert render.hostvars(hub, state, "pve")["private-ai"]["base_owns_kernel"]
+    assert not render.hostvars(hub, state)["private-ai"]["base_owns_kernel"]
+    assert render.hostvars(replace(hub, target=PVE), state)["private-ai"]["base_owns_kernel"]
 
 
 def test_a_guest_hears_of_its_own_flows_only(hub: Hub, state: State) -> None:
-    for name, values in render.hostvars(hub, state, "lab").items():
+    for name, values in render.hostvars(hub, state).items():
         mine = {(f.source, f.port) for f in hub.flows if f.destination == str(hub.guests[name].address)}
         assert {(f["source"], f["port"]) for f in values["firewall_flows"]} == mine
 
@@ -104,61 +105,60 @@ def test_a_guest_hears_of_its_own_flows_only(hub: Hub, state: State) -> None:
 def test_behind_an_external_router_ssh_comes_from_the_nodes_own_address(hub: Hub, state: State) -> None:
     network = hub.file.network.model_copy(update={"gateway": "external"})
     routed = replace(hub, file=hub.file.model_copy(update={"network": network}))
-    assert render.hostvars(hub, state, "lab")["db"]["firewall_ssh_from"] == "10.10.10.1"
-    assert render.hostvars(routed, state, "lab")["db"]["firewall_ssh_from"] == "192.168.1.10"
+    assert render.hostvars(hub, state)["db"]["firewall_ssh_from"] == "10.10.10.1"
+    assert render.hostvars(routed, state)["db"]["firewall_ssh_from"] == "192.168.1.10"
 
 
 def test_operator_keys_come_after_the_controllers(hub: Hub, state: State) -> None:
     changed = replace(hub, operator_keys=("ssh-ed25519 BBBB operator",))
-    keys = render.hostvars(changed, state, "lab")["db"]["ssh_authorized_keys"]
+    keys = render.hostvars(changed, state)["db"]["ssh_authorized_keys"]
     assert keys == ["ssh-ed25519 AAAA controller", "ssh-ed25519 BBBB operator"]
 
 
 def test_without_a_controller_key_nothing_is_rendered(hub: Hub, tmp_path: Path) -> None:
     with pytest.raises(PreconditionFailed, match="no key yet"):
-        render.inventory(hub, State(tmp_path), "lab")
+        render.inventory(hub, State(tmp_path))
 
 
 def test_hashes_are_stable(hub: Hub, state: State) -> None:
-    assert render.desired(hub, state, "lab") == render.desired(hub, state, "lab")
+    assert render.desired(hub, state) == render.desired(hub, state)
 
 
 def test_a_new_operator_key_concerns_role_ssh_only(hub: Hub, state: State) -> None:
-    before = render.desired(hub, state, "lab")["db"]
-    after = render.desired(replace(hub, operator_keys=("ssh-ed25519 BBBB new",)), state, "lab")["db"]
+    before = render.desired(hub, state)["db"]
+    after = render.desired(replace(hub, operator_keys=("ssh-ed25519 BBBB new",)), state)["db"]
     assert {key for key in before if before[key] != after[key]} == {"ssh"}
 
 
 def test_a_new_registry_ca_concerns_role_docker_only(hub: Hub, state: State) -> None:
-    before = render.desired(hub, state, "lab")["db"]
+    before = render.desired(hub, state)["db"]
     (state.directory / render.LAB_CA).write_text("-----BEGIN CERTIFICATE-----\n")
-    after = render.desired(hub, state, "lab")["db"]
+    after = render.desired(hub, state)["db"]
     assert {key for key in before if before[key] != after[key]} == {"docker"}
-    assert render.hostvars(hub, state, "pve")["db"]["docker_ca"] == ""
 
 
 def test_another_flow_concerns_role_firewall_of_its_guest_only(hub: Hub, state: State) -> None:
     flow = replace(hub.flows[0], port=4242)
-    before, after = (render.desired(h, state, "lab") for h in (hub, replace(hub, flows=(*hub.flows, flow))))
+    before, after = (render.desired(h, state) for h in (hub, replace(hub, flows=(*hub.flows, flow))))
     changed = {(name, key) for name in before for key in before[name] if before[name][key] != after[name][key]}
     target = next(g.name for g in hub.guests.values() if str(g.address) == flow.destination)
     assert changed == {(target, "firewall")}
 
 
 def test_only_guests_with_stacks_get_docker(hub: Hub, state: State) -> None:
-    found = render.inventory(hub, state, "lab")
+    found = render.inventory(hub, state)
     assert set(found["containers"]["hosts"]) == {i.guest.name for i in hub.instances}
-    assert "docker" not in render.desired(hub, state, "lab")["backup"]
+    assert "docker" not in render.desired(hub, state)["backup"]
 
 
 def test_guests_with_secrets_get_an_agent_that_knows_nobody_elses(hub: Hub, state: State) -> None:
-    found = render.inventory(hub, state, "lab")
+    found = render.inventory(hub, state)
     assert set(found["agents"]["hosts"]) == set(hub.agents)
-    config = render.hostvars(hub, state, "lab")["private-ai"]["vault_agent_config"]
+    config = render.hostvars(hub, state)["private-ai"]["vault_agent_config"]
     paths_read = [entry["path"] for instance in config["instances"] for entry in instance["entries"]]
     assert paths_read
     assert all(path.startswith("hub/private/private-ai/") for path in paths_read)
-    assert "vault_agent" not in render.desired(hub, state, "lab")["security"]
+    assert "vault_agent" not in render.desired(hub, state)["security"]
 
 
 def test_dockers_network_overlaps_no_zone(hub: Hub) -> None:

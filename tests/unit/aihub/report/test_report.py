@@ -157,7 +157,7 @@ def test_nobody_at_the_terminal_means_no(monkeypatch: pytest.MonkeyPatch) -> Non
 
 def test_addresses_say_where_everything_answers(capsys: pytest.CaptureFixture[str]) -> None:
     hub = load.load(paths.DEFAULT_HUB, target="lab")
-    report.addresses(hub, "lab", dict.fromkeys(hub.models, "SmolLM2-135M"))
+    report.addresses(hub, dict.fromkeys(hub.models, "SmolLM2-135M"))
     out = capsys.readouterr().out
     assert "http://10.10.20.11:11434" in out
     assert "(lab: SmolLM2-135M)" in out

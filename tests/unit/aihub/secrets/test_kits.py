@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 from aihub.errors import HubError, InvalidInput, PreconditionFailed
 from aihub.model.resolved import Hub
+from aihub.model.target import PVE
 from aihub.secrets import kits
 from aihub.secrets.kits import Root
 from aihub.state.directory import State
@@ -37,7 +38,7 @@ def hub() -> Hub:
 
 @pytest.fixture
 def to(hub: Hub, state: State) -> tuple[str, ...]:
-    return kits.recipients(hub, state, "lab")
+    return kits.recipients(hub, state)
 
 
 def blob(kit: kits.Kit, name: str) -> str:
@@ -203,6 +204,6 @@ def test_giving_a_vault_up_begins_anew(hub: Hub, state: State) -> None:
 
 def test_a_real_node_wants_people_named(hub: Hub, state: State) -> None:
     with pytest.raises(InvalidInput, match="nobody"):
-        kits.recipients(hub, state, "pve")
+        kits.recipients(replace(hub, target=PVE), state)
     named = replace(hub, operator_recovery=("age1x",))
-    assert kits.recipients(named, state, "pve") == kits.recipients(named, state, "lab") == ("age1x",)
+    assert kits.recipients(named, state) == kits.recipients(replace(named, target=PVE), state) == ("age1x",)
