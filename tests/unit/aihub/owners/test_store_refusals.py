@@ -16,6 +16,7 @@ from aihub.owners.run import Run, perform
 from aihub.plan import Plan
 from aihub.reading import load
 from aihub.state.directory import State
+from aihub.vault.desired import vault_of
 
 
 @pytest.mark.parametrize(("begun", "error"), [(True, TaskFailed), (False, PreconditionFailed)])
@@ -23,7 +24,7 @@ def test_a_kit_that_nobody_proved_is_no_refusal_once_the_store_was_begun(
     begun: bool, error: type[Exception], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     options, hub = Options(), load.load(paths.DEFAULT_HUB, target="lab")
-    first = vault._begin(vault.of(hub), "is to be initialised")
+    first = vault._begin(vault_of(hub), "is to be initialised")
 
     @contextmanager
     def connected(*_: object) -> Iterator[None]:
