@@ -45,7 +45,7 @@ def command(world: World, driver: Driver, monkeypatch: pytest.MonkeyPatch, tmp_p
     monkeypatch.setattr(status.vaults, "connected", connected)
     monkeypatch.setattr(owners_run, "vault_opened", opened)
     monkeypatch.setattr(agent, "status", lambda _state, guest: rotation_world.status(world.facts, guest))
-    monkeypatch.setattr(rotation, "of", lambda hub, _state, vault, _target: nullcontext(world.reach(vault)))
+    monkeypatch.setattr(rotation, "of", lambda hub, _state, vault: nullcontext(world.reach(vault)))
     return Options(lab="none")
 
 
