@@ -111,4 +111,5 @@ class Access(Calls):
 
 
 def _token(data: Answer) -> Token:
-    return Token(str(data["accessor"]), str((data.get("meta") or {}).get("role_name", "")))
+    role = str((data.get("meta") or {}).get("role_name", ""))
+    return Token(str(data["accessor"]), role, tuple(data.get("policies") or ()))

@@ -60,6 +60,7 @@ class Token:
 
     accessor: str
     role: str  # of the AppRole that it came from
+    policies: tuple[str, ...]
 
 
 @dataclass(frozen=True)
