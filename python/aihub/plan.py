@@ -29,7 +29,7 @@ class Change:
 
     subject: str  # a guest, an instance, or an object: `postgres@db: database main`
     action: Literal["create", "update", "delete", "start", "stop", "configure", "deliver", "reconcile"]
-    owner: Literal["api", "node", "guest", "service", "secrets", "vault"]
+    owner: Literal["node", "guests", "insides", "vault", "secrets", "services"]
     identity: Literal["token", "root@node", "guest", "service", "vault"]
     summary: str
     differences: tuple[Difference, ...] = ()

@@ -54,7 +54,7 @@ def require(run: Run, agreed: Plan) -> None:
 
 def apply(run: Run, agreed: Plan) -> None:
     """The guests exist and run, and their host keys are pinned; what a killed run began is finished."""
-    if not agreed.of("api") and not run.journal.entries():
+    if not agreed.of("guests") and not run.journal.entries():
         return
     if run.images:
         run.images.await_systems()

@@ -33,7 +33,7 @@ def look(run: Run) -> None:
         first = node.look(run)  # whatever the scope: nobody else can reach Proxmox before the token is renewed
     run.plan = joined([first, *parts], run.hub.warnings)
     guests.require(run, run.plan)
-    if run.plan.of("guest", "service", "secrets", "vault"):
+    if run.plan.of("insides", "services", "secrets", "vault"):
         run.target.require(run.hub)
     _require_known(run)
 
@@ -94,7 +94,7 @@ def apply_insides(run: Run) -> None:
     The store comes between them: its guest has to be configured, and the others' agents ask it for their secrets.
     """
     agreed = run.plan
-    if not agreed.of("guest", "secrets", "vault", "service", "api") and not run.options.full:
+    if not agreed.of("insides", "secrets", "vault", "services", "guests") and not run.options.full:
         return
     guests.require_running(run)
     outside = [name for name in run.hub.guests if run.hub.guests[name].internet]
@@ -125,7 +125,7 @@ def _rest(run: Run, before: Sequence[Instance]) -> list[Instance]:
 
 def apply_services(run: Run) -> None:
     """Databases, logins and models inside the services are as declared."""
-    if not run.plan.of("guest", "secrets", "vault", "service", "api") and not run.options.full:
+    if not run.plan.of("insides", "secrets", "vault", "services", "guests") and not run.options.full:
         return
     if run.images:
         run.images.await_stacks()  # models are pulled now, also where no stack had to start

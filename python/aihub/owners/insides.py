@@ -33,7 +33,7 @@ def _compared(run: Run) -> Plan:
     """What differs inside the guests that were looked into; with `--full` everything."""
     changes, unknown = probe.plan(run.hub, run.state, run.insides)
     if run.options.full:
-        rest = [change for change in changes if change.owner != "guest"]
+        rest = [change for change in changes if change.owner != "insides"]
         asked = [_whole(run, name, "everything, as asked for") for name in run.insides if name not in unknown]
         return Plan((*asked, *rest), unknown)
     return Plan(changes, unknown)
@@ -41,12 +41,12 @@ def _compared(run: Run) -> Plan:
 
 def _whole(run: Run, guest: str, summary: str) -> Change:
     parts = tuple(render.desired(run.hub, run.state)[guest])
-    return Change(guest, "configure", "guest", "guest", summary, parts=parts)
+    return Change(guest, "configure", "insides", "guest", summary, parts=parts)
 
 
 def _later(guest: str) -> Change:
     text = "compared once it runs: restarts and removal of undeclared things may follow, data stays"
-    return Change(guest, "configure", "guest", "guest", text, later=True)
+    return Change(guest, "configure", "insides", "guest", text, later=True)
 
 
 class Work:
@@ -105,7 +105,7 @@ def _roles(run: Run, changes: Sequence[Change]) -> dict[str, list[str] | None]:
     """The roles that each guest needs; None is all of them."""
     if run.options.full:
         return dict.fromkeys(run.hub.guests)
-    found: dict[str, list[str] | None] = {c.subject: list(c.parts) for c in changes if c.owner == "guest"}
+    found: dict[str, list[str] | None] = {c.subject: list(c.parts) for c in changes if c.owner == "insides"}
     for change in changes:
         if change.owner == "secrets":
             stack, _, guest = change.subject.partition("@")

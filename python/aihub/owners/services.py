@@ -46,7 +46,7 @@ def _try(run: Run, instance: Instance) -> list[Change]:
 
 def _later(instance: Instance) -> Change:
     text = "compared once it runs: removal of undeclared things may follow, data stays"
-    return Change(instance.name, "reconcile", "service", "service", text, later=True)
+    return Change(instance.name, "reconcile", "services", "service", text, later=True)
 
 
 def apply(run: Run, agreed: Plan, progress: Progress) -> None:

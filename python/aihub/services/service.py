@@ -212,7 +212,7 @@ def _changes(missing: Mapping[str, Sequence[Step]]) -> list[Change]:
         Change(
             subject=f"{name}: {step.object}",
             action=step.action,
-            owner="service",
+            owner="services",
             identity="service",
             summary=step.summary,
             differences=step.differences,

@@ -207,11 +207,11 @@ class Lab:
         """OS images and stack images are made beside the next steps."""
         progress = stack.enter_context(screen.progress("images"))
         systems, stacks = None, None
-        if any(c.action == "create" for c in agreed.of("api")):
+        if any(c.action == "create" for c in agreed.of("guests")):
             packages = [] if stock else render.packages()
             job = Background("OS images", lambda: templates(self.name, packages, progress), progress)
             systems = stack.enter_context(job)
-        if agreed.of("guest", "service", "secrets", "vault"):
+        if agreed.of("insides", "services", "secrets", "vault"):
             stacks = stack.enter_context(images.Builds(self.name, hub, progress))
         return _Making(systems, stacks)
 

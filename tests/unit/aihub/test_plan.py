@@ -9,12 +9,12 @@ import pytest
 from aihub.errors import Conflict
 from aihub.plan import Change, Plan, require_agreed
 
-SET = Change("db", "update", "api", "token", "memory differs")
-ROLE = Change("db", "configure", "guest", "guest", "ssh", parts=("ssh",))
+SET = Change("db", "update", "guests", "token", "memory differs")
+ROLE = Change("db", "configure", "insides", "guest", "ssh", parts=("ssh",))
 BRIDGE = Change("bridge hubinfra", "create", "node", "root@node", "missing")
-LATER = Change("db", "configure", "guest", "guest", "compared once it runs", later=True)
-TABLE = Change("postgres@db: database main", "delete", "service", "service", "nobody declares it")
-NEW = Change("db", "create", "api", "token", "new")
+LATER = Change("db", "configure", "insides", "guest", "compared once it runs", later=True)
+TABLE = Change("postgres@db: database main", "delete", "services", "service", "nobody declares it")
+NEW = Change("db", "create", "guests", "token", "new")
 
 MORE: dict[str, tuple[Change, Change]] = {
     "a subject that the plan did not name": (SET, replace(SET, subject="cache")),

@@ -53,7 +53,7 @@ def secret_changes(wanted: Mapping[str, tuple[str, int]], actual: Mapping[str, A
 
 
 def _change(guest: str, summary: str, roles: list[str], *, restart: bool = False) -> Change:
-    return Change(guest, "configure", "guest", "guest", summary, restart=restart, parts=tuple(roles))
+    return Change(guest, "configure", "insides", "guest", summary, restart=restart, parts=tuple(roles))
 
 
 def _summary(found: Mapping[str, list[str]]) -> str:

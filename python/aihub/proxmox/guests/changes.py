@@ -67,7 +67,7 @@ def delete(have: ActualGuest, why: str) -> Change:
     return Change(
         subject=name,
         action="delete",
-        owner="api",
+        owner="guests",
         identity="token",
         summary=f"VMID {have.vmid} is removed: {why}",
         data_at_risk=f"everything on the disk of {name} (VMID {have.vmid})",
@@ -85,4 +85,4 @@ def _change(
 ) -> Change:
     found = tuple(differences)
     parts = tuple(d.field for d in found) if action == "update" else ()
-    return Change(name, action, "api", identity, summary, found, parts=parts, details=details)
+    return Change(name, action, "guests", identity, summary, found, parts=parts, details=details)

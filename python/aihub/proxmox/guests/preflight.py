@@ -34,7 +34,7 @@ class Coming:
 def check(hub: Hub, changes: Iterable[Change], facts: Facts, coming: Coming | None = None) -> None:
     """Raises Conflict or PreconditionFailed with everything that stands in the way of the changes."""
     coming = coming or Coming()
-    changes = [c for c in changes if c.owner == "api" and c.subject in hub.guests]
+    changes = [c for c in changes if c.owner == "guests" and c.subject in hub.guests]
     created = {c.subject for c in changes if c.action == "create"}
     touched = dict.fromkeys(c.subject for c in changes if c.action in ("create", "update"))
     guests = [hub.guests[name] for name in touched]

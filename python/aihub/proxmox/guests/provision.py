@@ -49,7 +49,7 @@ def preflight(px: Proxmox | Root, hub: Hub, changes: Plan, coming: Coming | None
     `coming` is what the node's own part of an agreed plan makes first. While rights are coming, `Root` sees what the
     token does not see yet.
     """
-    if touched := [c for c in changes.changes if c.owner == "api" and c.action in ("create", "update")]:
+    if touched := [c for c in changes.changes if c.owner == "guests" and c.action in ("create", "update")]:
         vmids = frozenset(int(c.details["vmid"]) for c in touched)
         provision_preflight.check(hub, touched, px.facts(hub, vmids), coming)
 
@@ -91,7 +91,7 @@ def apply(
     Raises PreconditionFailed before the first change when data would be lost that `allow_destroy` does not
     name, or when only root may make a change and there is no `root`. The error of one guest does not stop the others.
     """
-    ours = [c for c in changes.changes if c.owner == "api"]
+    ours = [c for c in changes.changes if c.owner == "guests"]
     _refuse_losses(ours, allow_destroy)
     if root is None and (names := [c.subject for c in ours if c.identity == "root@node"]):
         raise PreconditionFailed(f"only root may change {', '.join(names)}, and there is no way to root")
@@ -116,7 +116,7 @@ def down(px: Proxmox, hub: Hub, changes: Plan, journal: Journal, progress: Progr
     site = Site(px, hub, journal, progress)
     with too_late(lambda: site.writes > 0):
         # Two guests of ours may have one name, when a VMID was changed: one job each.
-        gone = [c for c in changes.of("api") if c.action == "delete"]
+        gone = [c for c in changes.of("guests") if c.action == "delete"]
         _run(site, {f"{c.subject} {c.details['vmid']}": [c] for c in gone}, ())
         _finish_removals(site, frozenset())
         for entry in journal.entries().values():

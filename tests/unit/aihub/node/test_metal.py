@@ -107,7 +107,7 @@ def test_an_apply_allows_what_the_agreed_plan_has_room_for_and_nothing_else(answ
 def test_what_others_are_to_do_leaves_metal_no_room(answering, state):
     seen = answering(Answer((WALLS,)), Answer())
     (change,) = node.plan(state, WANTED)
-    node.apply(small(), state, WANTED, Plan((replace(change, owner="api"),)))
+    node.apply(small(), state, WANTED, Plan((replace(change, owner="guests"),)))
     assert seen.orders[1].allowed == ()
 
 

@@ -88,7 +88,7 @@ with report.progress("images") as images:
     wait()
     report.say("the lease stays")
     wait()
-    report.plan(Plan((Change("db", "update", "api", "token", "memory grows"),)))
+    report.plan(Plan((Change("db", "update", "guests", "token", "memory grows"),)))
     wait()
     report.as_json({"checks": ["x" * 150]})
     wait()

@@ -32,7 +32,7 @@ def test_an_empty_plan_says_so(capsys: pytest.CaptureFixture[str]) -> None:
 
 
 def test_a_plan_reads_like_a_diff(capsys: pytest.CaptureFixture[str]) -> None:
-    lost = Change("old", "delete", "api", "token", "LXC 199", data_at_risk="its disk of 8GiB")
+    lost = Change("old", "delete", "guests", "token", "LXC 199", data_at_risk="its disk of 8GiB")
     report.plan(Plan((GROW, lost), warnings=("one pool only",)))
     out = capsys.readouterr().out
     assert "~ db   update: memory grows  as token  restarts" in out
@@ -44,8 +44,8 @@ def test_a_plan_reads_like_a_diff(capsys: pytest.CaptureFixture[str]) -> None:
 
 
 def test_an_object_stands_beside_its_instance_and_is_said_once(capsys: pytest.CaptureFixture[str]) -> None:
-    made = Change("pg@db: database app", "create", "service", "service", "database app")
-    gone = Change("pg@db: login old_a", "update", "service", "service", "login old_a has no consumer any more")
+    made = Change("pg@db: database app", "create", "services", "service", "database app")
+    gone = Change("pg@db: login old_a", "update", "services", "service", "login old_a has no consumer any more")
     other = Change("vault@db: policy app", "update", "vault", "vault", "missing")
     report.plan(Plan((made, gone, other)))
     lines = capsys.readouterr().out.splitlines()
@@ -62,7 +62,7 @@ def test_a_guest_that_cannot_be_looked_into_is_never_unchanged(capsys: pytest.Ca
 
 
 def test_foreign_text_cannot_steer_the_terminal(capsys: pytest.CaptureFixture[str]) -> None:
-    hostile = Change("x\x1b[2J", "update", "api", "token", "[red]name[/red]\r", ())
+    hostile = Change("x\x1b[2J", "update", "guests", "token", "[red]name[/red]\r", ())
     report.plan(Plan((hostile,)))
     out = capsys.readouterr().out
     assert "\x1b" not in out and "\r" not in out

@@ -17,8 +17,8 @@ from aihub.reading import load
 from aihub.targets import images_builder
 from aihub.targets import lab as labs
 
-GUESTS = Plan((Change("db", "create", "api", "token", "new container"),))
-STACKS = Plan((Change("db", "configure", "guest", "guest", "all roles"),))
+GUESTS = Plan((Change("db", "create", "guests", "token", "new container"),))
+STACKS = Plan((Change("db", "configure", "insides", "guest", "all roles"),))
 
 
 class Screen:
