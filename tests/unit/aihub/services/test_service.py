@@ -108,7 +108,7 @@ def test_a_plan_reads_and_changes_nothing(hub: Hub, fake: Fake, forwards: Any, t
     (change,) = services.plan(hub, State(tmp_path), Store(), ["postgres@db"])
     assert (change.subject, change.owner, change.identity, change.action) == (
         "postgres@db: login app_a",
-        "service",
+        "services",
         "service",
         "create",
     )
