@@ -82,7 +82,7 @@ def begin(place: Place, run: str) -> None:
     place.hub.write({})
     place.lab.root.sweep(frozenset(place.decoys.before))
     place.hub.introduce()
-    reach_of_110(place.lab, taken=True)
+    reach(place.lab, taken=True)
     if run != "up":
         place.hub.ok("up")
     if run == "change":
@@ -158,10 +158,12 @@ def pin_by_hand(lab: Lab, name: str, address: str) -> None:
         file.write(f"{name},{address} ssh-ed25519 {blob}\n")
 
 
-def reach_of_110(lab: Lab, *, taken: bool = False) -> None:
-    """Rights on the number itself: the token may then clear what a dead create left in no pool."""
-    for who in ({"users": USER}, {"tokens": f"{USER}!hub"}):
-        lab.root("PUT", "/access/acl", path="/vms/110", roles="HubGuest", **who, **({"delete": 1} if taken else {}))
+def reach(lab: Lab, *, taken: bool = False) -> None:
+    """Rights on the numbers themselves: the token may then clear what dead creates left in no pool."""
+    more = {"delete": 1} if taken else {}
+    for vmid in sorted(OURS):
+        for who in ({"users": USER}, {"tokens": f"{USER}!hub"}):
+            lab.root("PUT", "/access/acl", path=f"/vms/{vmid}", roles="HubGuest", **who, **more)
 
 
 def wait_for(lab: Lab, vmid: int) -> None:
