@@ -61,7 +61,8 @@ class Desired:
 
     `names` are outside names that the node answers itself (the lab's registry). `storages` hold guests,
     `images` holds templates. `mappings` are PCI mappings that must exist. `kept` tells which
-    value of the token the controller holds; empty: none. With `removed` all of ours goes.
+    value of the token the controller holds; empty: none. With `removed` all of ours goes; `leaving` are the VMIDs of
+    guests that are gone by then.
     """
 
     hub: str
@@ -78,6 +79,7 @@ class Desired:
     kept: str = ""
     vault: Vault | None = None
     removed: bool = False
+    leaving: tuple[int, ...] = ()
     version: int = field(default=1)
 
     @property
@@ -127,6 +129,7 @@ def from_data(data: Mapping[str, Any]) -> Desired:
         "names": tuple((name, address) for name, address in data["names"]),
         "storages": tuple(data["storages"]),
         "mappings": tuple(data["mappings"]),
+        "leaving": tuple(data["leaving"]),
         "vault": Vault(**data["vault"]) if data.get("vault") else None,
     }
     return Desired(**{**data, **parts})

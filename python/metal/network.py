@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
 from .actual import Actual
@@ -9,6 +10,7 @@ from .desired import Desired, Zone
 from .refusal import Refused
 from .steps import Step, command
 
+_PORT = re.compile(r"(?:veth|tap|fwpr)(\d+)[ip]\d+")  # of a guest, as Proxmox names it
 _PENDING = ("configuration", "pending", "applied")
 
 
@@ -64,7 +66,7 @@ def removal(desired: Desired, actual: Actual) -> list[Step]:
     """The steps that remove our bridges."""
     names = sorted(_ours(desired, actual))
     for name in names:
-        if ports := actual.ports.get(name):
+        if ports := [port for port in actual.ports.get(name, []) if not _leaves(desired, port)]:
             raise Refused(
                 "conflict",
                 f"bridge {name} cannot be removed: {', '.join(ports)} is on it",
@@ -77,6 +79,11 @@ def removal(desired: Desired, actual: Actual) -> list[Step]:
         *(_delete(desired, name) for name in names),
         Step("interfaces", "interfaces", "configure", (_PENDING,), (_reload(desired), *gone)),
     ]
+
+
+def _leaves(desired: Desired, port: str) -> bool:
+    found = _PORT.fullmatch(port)
+    return found is not None and int(found[1]) in desired.leaving
 
 
 def _bridge(desired: Desired, zone: Zone, entry: dict[str, Any] | None) -> Step:

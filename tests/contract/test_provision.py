@@ -300,6 +300,26 @@ def test_trust_and_the_first_up_of_a_new_controller(lab, fresh):
 
 
 @pytest.mark.slow
+def test_down_shows_what_goes_off_the_node_before_anything_goes(lab, hub):
+    assert hub("down", allow=("db",)) == 4  # the other one's data was not given up
+    shown = hub.said.partition("plan: ")[0]
+    assert shown.index("VMID 201 is removed") < shown.index("delete: token hub-small@pve!hub")
+    assert hub.state.token.exists()
+    assert set(lab.root.guests()) == {110, 201}
+
+
+@pytest.mark.slow
+def test_down_without_a_token_shows_what_is_left_on_the_node(lab, hub):
+    for vmid in (110, 201):
+        lab.root.task("POST", f"/nodes/pve/{'lxc' if vmid == 110 else 'qemu'}/{vmid}/status/stop")
+        lab.root.task("DELETE", f"/nodes/pve/{'lxc' if vmid == 110 else 'qemu'}/{vmid}")
+    hub.state.token.unlink()
+    hub.ok("down")
+    assert "delete: token hub-small@pve!hub" in hub.said.partition("plan: ")[0]
+    assert not lab.root.call("GET", "/access/users/hub-small@pve/token/hub").ok
+
+
+@pytest.mark.slow
 def test_down_that_died_after_the_token_is_finished_by_root_s_own_look(lab, hub):
     token = hub.state.token.read_text()
     hub.ok("down")

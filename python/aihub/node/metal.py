@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, replace
 from typing import get_args
 
@@ -85,9 +85,21 @@ def grant(state: State, wanted: Desired) -> None:
     _metal(state, Order(wanted, only="rights"), dry=False)
 
 
-def remove(state: State, wanted: Desired) -> tuple[Change, ...]:
-    """Takes everything of this hub off the node: walls, DNS, time, bridges, token, user, roles, pool."""
-    done = _metal(state, Order(replace(wanted, removed=True)), dry=False).steps
+def removal(state: State, wanted: Desired, leaving: Collection[int]) -> tuple[Change, ...]:
+    """What `remove` would do once the guests `leaving` are gone; changes nothing.
+
+    Raises Conflict for what is not ours, as a guest of somebody else on a bridge of ours.
+    """
+    order = Order(replace(wanted, removed=True, leaving=tuple(leaving)))
+    return _changes(_metal(state, order, dry=True).steps)
+
+
+def remove(state: State, wanted: Desired, agreed: Plan) -> tuple[Change, ...]:
+    """Takes everything of this hub off the node: walls, DNS, time, bridges, token, user, roles, pool.
+
+    Raises Conflict, before anything is changed, when more would go than was agreed to.
+    """
+    done = _metal(state, Order(replace(wanted, removed=True), _allowed(agreed)), dry=False).steps
     statefile.unlink(state.token)
     return _changes(done)
 

@@ -92,6 +92,7 @@ def remove(run: Run, agreed: Plan) -> None:
     require_agreed(agreed, provision.down_plan(run.hub, px.read(run.hub)).changes)
     with run.screen.progress("down") as progress:
         provision.down(px, run.hub, agreed, run.journal, progress)
+    run.changed = run.changed or bool(agreed.of("api"))
 
 
 def has_no_say(run: Run, error: PreconditionFailed) -> bool:

@@ -134,16 +134,22 @@ def apply_services(run: Run) -> None:
         services.apply(run, run.plan, progress)
 
 
+def removal(run: Run, patience: float) -> Plan:
+    """The removal of every guest of this hub, then of everything of it on its node; `patience` as for the guests."""
+    found = guests.removal(run, patience)
+    return joined([found, node.removal(run, [int(c.details["vmid"]) for c in found.changes])])
+
+
 def remove(run: Run, agreed: Plan) -> None:
     """The guests of an agreed removal go, then everything of this hub on its node."""
     guests.remove(run, agreed)
     run.may_write()
-    clear(run)
+    clear(run, agreed)
 
 
-def clear(run: Run) -> None:
+def clear(run: Run, agreed: Plan) -> None:
     """Everything of this hub on its node goes, and what this machine knows of a store that is gone."""
-    node.remove(run)
+    node.remove(run, agreed)
     vault.remove(run)
     close_connections(run)
 

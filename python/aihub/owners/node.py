@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
+
 from metal.desired import Desired
 
 from aihub import node
@@ -26,11 +28,16 @@ def apply(run: Run, agreed: Plan) -> None:
         run.token_refused &= not done.renewed
 
 
-def remove(run: Run) -> None:
+def removal(run: Run, leaving: Collection[int] = ()) -> Plan:
+    """What goes off the node once the guests `leaving` are gone. Raises Conflict for what is not ours."""
+    return Plan(node.removal(run.state, _wanted(run), leaving))
+
+
+def remove(run: Run, agreed: Plan) -> None:
     """Everything of this hub goes off the node: walls, DNS, time, bridges, token, user, roles, pool."""
     with run.screen.progress("node") as progress:
         progress("node", "is cleared")
-        node.remove(run.state, _wanted(run))
+        node.remove(run.state, _wanted(run), agreed)
 
 
 def _wanted(run: Run) -> Desired:

@@ -5,8 +5,9 @@ from __future__ import annotations
 from .. import report
 from ..errors import DONE, PreconditionFailed
 from ..options import Options
-from ..owners import guests, hub
+from ..owners import guests, hub, node
 from ..owners.run import Run, close_connections, find_target, opened, perform, take_lease
+from ..plan import Plan
 from ..targets.lab import Lab
 
 LEFTOVER_PATIENCE = 5.0  # seconds for the tasks of a killed run to show up
@@ -27,35 +28,28 @@ def _on_a_node(run: Run) -> None:
     """Guests with our marker, then walls, names, bridges, token, user, roles and pool."""
     perform(run, (find_target,))
     try:
-        plan = guests.removal(run, LEFTOVER_PATIENCE)
+        plan, remove = hub.removal(run, LEFTOVER_PATIENCE), hub.remove
     except PreconditionFailed as error:
         if not guests.has_no_say(run, error):
             raise
-        _without_token(run, error)
-        return
+        plan, remove = _without_token(run, error), hub.clear
     report.plan(plan)
-    names = sorted(c.subject for c in plan.changes)
+    names = sorted(c.subject for c in plan.of("api"))
     if missing := [n for n in names if n not in run.options.allow_destroy]:
         raise PreconditionFailed(
             f"the data of {', '.join(missing)} would be lost",
             hint=f"aihub down{run.hub.target.option} {' '.join(f'--allow-destroy {n}' for n in names)}",
         )
-    _agree(run, "Remove all this?")
-    hub.remove(run, plan)
-
-
-def _agree(run: Run, question: str) -> None:
-    if not run.options.yes and not report.confirm(question):
+    if plan.changes and not run.options.yes and not report.confirm("Remove all this?"):
         raise PreconditionFailed("not confirmed: nothing was changed")
-    perform(run, (take_lease,))
+    perform(run, (take_lease, lambda run: remove(run, plan)))
 
 
-def _without_token(run: Run, error: PreconditionFailed) -> None:
+def _without_token(run: Run, error: PreconditionFailed) -> Plan:
     """The token goes last: a `down` that died after it is finished when root sees none of our guests."""
     if left := guests.left(run):
         raise PreconditionFailed(
             f"the API token is gone or refused, and of this hub's guests {', '.join(left)} are still there",
             hint=f"aihub up{run.hub.target.option} renews the token, then run the same command again",
         ) from error
-    _agree(run, "No guest is left. Clear the node of what is ours?")
-    hub.clear(run)
+    return node.removal(run)

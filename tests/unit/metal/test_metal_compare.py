@@ -203,6 +203,16 @@ def test_removal_leaves_a_foreign_bridge_and_refuses_one_in_use():
         steps(REMOVED, changed(lambda n: _set(n.ports, "hubinfra", ["tap300i0"])))
 
 
+@pytest.mark.parametrize("port", ["veth300i0", "tap300i1", "fwpr300p0"])
+def test_a_planned_removal_sees_past_guests_that_leave_first(port):
+    leaving, used = replace(REMOVED, leaving=(300,)), changed(lambda n: _set(n.ports, "hubinfra", [port]))
+    assert "bridge hubinfra" in pending(leaving, used)
+    for other in ("tap30i0", "tap3000i0", "eno300", "veth300i0x"):
+        used.ports["hubinfra"] = [port, other]
+        with pytest.raises(Refused, match=f": {other} is on it"):
+            steps(leaving, used)
+
+
 def test_no_privilege_at_the_root_and_none_that_gives_power_over_rights():
     assert all(grant.path != "/" for grant in grants(WANTED))
     given = {privilege for privileges in ROLES.values() for privilege in privileges}

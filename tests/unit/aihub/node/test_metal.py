@@ -219,11 +219,17 @@ def test_a_token_that_cannot_be_renewed_after_a_change_is_a_failure_and_no_refus
         node.apply(small(), state, WANTED, Plan())
 
 
-def test_a_removal_asks_for_everything_of_ours_and_forgets_the_token(answering, state):
+def test_a_removal_is_planned_and_takes_no_more_than_was_agreed(answering, state):
     state.token.write_text("old")
-    gone = Taken("walls", "node pve: walls", "delete", (), True, "done")
-    seen = answering(Answer((gone,)))
-    (change,) = node.remove(state, WANTED)
-    assert (seen.orders[0].desired, seen.orders[0].allowed) == (replace(WANTED, removed=True), None)
-    assert (change.action, change.restart) == ("delete", True)
+    gone = Taken("walls", "node pve: walls", "delete", (), True, "planned")
+    seen = answering(Answer((gone,)), Answer((replace(gone, outcome="done"),)))
+    agreed = node.removal(state, WANTED, [110, 201])
+    assert [(change.subject, change.action, change.restart) for change in agreed] == [(gone.subject, "delete", True)]
+    assert "--dry" in seen.argv[0]
+    assert state.token.exists()
+    assert node.remove(state, WANTED, Plan(agreed)) == agreed
+    planned, applied = seen.orders
+    assert (planned.desired, planned.allowed) == (replace(WANTED, removed=True, leaving=(110, 201)), None)
+    assert (applied.desired, "--dry" in seen.argv[1]) == (replace(WANTED, removed=True), False)
+    assert {one.subject for one in applied.allowed} == {gone.subject}
     assert not state.token.exists()
