@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
 import socket
 import ssl
@@ -11,10 +12,12 @@ import subprocess
 import sys
 import tempfile
 import time
+from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from aihub import process
 from aihub.state.directory import State
 
 from tests.contract.rooted import USER, Root, grant, prepare
@@ -38,6 +41,7 @@ guests:
   ai: {{vmid: 201, kind: vm, zone: private, address: 10.10.20.11, cores: 2, memory: 2GiB, disk: 10GiB}}
 """
 FIRST_ID = "00112233445566ff"
+MEMORY, PREFIX = Path("/dev/shm"), "aihub-contract-"
 LIMIT = 90.0  # seconds that a run may take at most
 
 
@@ -49,9 +53,16 @@ def free_port() -> int:
 
 
 def in_memory() -> Path:
-    """A directory in memory: here processes are killed, not disks, and waiting for a disk would be all there is."""
-    base = "/dev/shm" if Path("/dev/shm").is_dir() else None
-    return Path(tempfile.mkdtemp(prefix="aihub-contract-", dir=base))
+    """A directory in memory: here processes are killed, not disks, and waiting for a disk would be all there is.
+
+    Those of test runs that were killed go first: each has the number of its process in its name.
+    """
+    base = MEMORY if MEMORY.is_dir() else Path(tempfile.gettempdir())
+    for left in base.glob(f"{PREFIX}*-*"):
+        owner = left.name.removeprefix(PREFIX).partition("-")[0]
+        if owner.isdigit() and not Path(f"/proc/{owner}").exists():
+            shutil.rmtree(left, ignore_errors=True)
+    return Path(tempfile.mkdtemp(prefix=f"{PREFIX}{os.getpid()}-", dir=base))
 
 
 @dataclass(frozen=True)
@@ -73,6 +84,8 @@ class Lab:
         self.port = free_port()
         (self.directory / "password").write_text("secret-of-the-lab\n")
         self._images()
+        self._life = ExitStack()  # when the tests are killed, server and driver die with them
+        self._environment = self._life.enter_context(process.environment())
         self.start()
         self.root = Root(self.port, self.directory / "certificate.pem", "secret-of-the-lab")
         self.token = prepare(self.root)
@@ -83,6 +96,7 @@ class Lab:
             stdout=subprocess.PIPE,
             text=True,
             cwd=ROOT,
+            env=self._environment,
         )
 
     def _images(self) -> None:
@@ -100,7 +114,7 @@ class Lab:
         command = [sys.executable, "-m", "pvelab.cli", "serve", "--backend", "none", "--port", str(self.port)]
         command += ["--state", str(self.server_state), "--root-password-file", str(self.directory / "password")]
         with (self.directory / "server.log").open("ab") as log:
-            self.server = subprocess.Popen(command, stdout=log, stderr=log)
+            self.server = subprocess.Popen(command, stdout=log, stderr=log, env=self._environment)
         limit = time.monotonic() + 20
         while True:
             try:
@@ -125,6 +139,7 @@ class Lab:
         self.driver.wait(timeout=30)
         self.driver.stdout.close()
         self.root.session.close()
+        self._life.close()
         shutil.rmtree(self.directory, ignore_errors=True)
 
     def renew(self) -> None:
