@@ -124,7 +124,9 @@ class Lxc:
         """Starts a container and returns the pid of its init."""
         log = self.logs / f"lxc-{name}.log"
         log.unlink(missing_ok=True)
-        argv = ["lxc-start", "-P", str(self.directory), "-n", name, "-d", "-o", str(log), "-l", "WARN"]
+        # Its monitor outlives us: nothing of our environment is left in it.
+        argv = ["env", "-i", *_ENVIRONMENT]
+        argv += ["lxc-start", "-P", str(self.directory), "-n", name, "-d", "-o", str(log), "-l", "WARN"]
         result = run(self.enter(argv), check=False, timeout=60)
         pid = self.pid(name)
         if result.returncode != 0 or pid is None:

@@ -2,8 +2,10 @@
 
 from pathlib import Path
 
+import pytest
 from pvelab.world import lxc
 from pvelab.world.cgroups import Limits
+from pvelab.world.errors import LabError
 from pvelab.world.lxc import Link, Machine
 
 
@@ -50,3 +52,16 @@ def test_limits_are_written_for_the_machines_hierarchy():
     machine = Machine("110", Path("/x"), "db", limits=Limits(1024, 1))
     assert "lxc.cgroup2.memory.max = 1024" in lxc.config(machine, "v2")
     assert "lxc.cgroup.memory.limit_in_bytes = 1024" in lxc.config(machine, "hybrid")
+
+
+def test_a_monitor_which_outlives_us_has_nothing_of_our_environment(tmp_path, monkeypatch):
+    monkeypatch.setenv("CLOUD_PASSWORD", "of somebody")
+
+    def enter(argv):
+        show = ["sh", "-c", f"env > {tmp_path}/environment"]
+        return [*argv[: argv.index("lxc-start")], *show] if "lxc-start" in argv else ["true"]
+
+    with pytest.raises(LabError, match="did not start"):
+        lxc.Lxc(tmp_path, tmp_path, enter).start("110")
+    found = {line.partition("=")[0] for line in (tmp_path / "environment").read_text().splitlines()}
+    assert found - {"PWD", "_", "SHLVL"} == {"PATH", "HOME", "LANG"}
