@@ -15,6 +15,8 @@ APT = Path("/etc/apt")
 _ONE_LINE = re.compile(r"deb\s+(?:\[[^\]]*\]\s+)?(\S+)\s+(\S+)\s*(.*)")
 # Settings of the way to the mirror. What is not about that (caches, hooks, languages) stays the root's own.
 _CARRIED = ("Acquire::http::Proxy", "Acquire::https::Proxy", "Acquire::Check-Valid-Until", "Acquire::Check-Date")
+# What x86-64-v3 asks for, in the kernel's words.
+_V3 = {"avx", "avx2", "bmi1", "bmi2", "f16c", "fma", "abm", "movbe"}
 _BASE = re.compile(r"^(https?://\S*?/debian)/?$")
 _SECURITY = re.compile(r"^(https?://\S*?/debian-security)/?$")
 
@@ -83,7 +85,12 @@ def hosts() -> list[str]:
 
 def index(suite: str, week: str) -> list[str]:
     """What decides which packages this machine gets now: part of the name of whatever is made from them."""
-    return [week, os.uname().machine, *lines(host_sources(), suite)]
+    return [week, processor(os.uname().machine, Path("/proc/cpuinfo").read_text()), *lines(host_sources(), suite)]
+
+
+def processor(kind: str, described: str) -> str:
+    """What a program that is compiled here may need of a processor: its wide registers, where it has them."""
+    return f"{kind}-v3" if set(described.split()) >= _V3 else kind
 
 
 def carried_options() -> list[str]:

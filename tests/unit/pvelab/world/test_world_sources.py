@@ -52,3 +52,10 @@ def test_a_host_without_a_debian_mirror_leaves_the_choice_to_the_bootstrap_tool(
 def test_a_third_party_source_is_no_debian_mirror():
     others = [sources.Source("https://vendor.example/apt/docker-debian", ("x",))]
     assert sources.lines(others, "trixie") == []
+
+
+def test_a_program_for_wide_registers_is_not_taken_by_a_machine_without_them():
+    flags = "flags : fpu avx avx2 bmi1 bmi2 f16c fma abm movbe sse2"
+    assert sources.processor("x86_64", flags) == "x86_64-v3"
+    assert sources.processor("x86_64", flags.replace("avx2 ", "")) == "x86_64"
+    assert sources.processor("aarch64", "Features : fp asimd") == "aarch64"
