@@ -26,6 +26,7 @@ for file in /etc/apt/sources.list.d/*.sources; do if [ -e "$file" ]; then set --
 mmdebstrap --variant=minbase --quiet \
   --dpkgopt='path-exclude=/usr/share/man/*' --dpkgopt='path-exclude=/usr/share/locale/*' \
   --dpkgopt='path-exclude=/usr/share/doc/*' --dpkgopt='path-include=/usr/share/doc/*/copyright' \
+  --aptopt='Acquire::Languages "none"' --dpkgopt=force-unsafe-io \
   --customize-hook='printf "#!/bin/sh\\nexit 101\\n" > "$1/usr/sbin/policy-rc.d"; chmod 755 "$1/usr/sbin/policy-rc.d"' \
   trixie "$work/base.tar" "$@" >&2
 docker import --change "LABEL io.aihub.lab-build=true" "$work/base.tar" "$image"
@@ -112,4 +113,6 @@ def reuse(lab: str, wanted: Mapping[str, str]) -> dict[str, Taken]:
 def make(lab: str, reference: str, digest: str, recipe: Recipe) -> Taken:
     """The same for one image, made by its recipe unless the machine has it by now."""
     argv = [PVELAB, "image", lab, reference, digest, "--", "sh", "-c", recipe.script, "sh", *recipe.arguments]
-    return Taken.of(json.loads(process.run(argv, stdin=recipe.stdin, timeout=_BUILD_SECONDS).stdout))
+    # The builder that this may start outlives the run, and a build that goes on after a kill is there for the next one.
+    done = process.run(argv, stdin=recipe.stdin, timeout=_BUILD_SECONDS, lasting=True)
+    return Taken.of(json.loads(done.stdout))

@@ -80,6 +80,7 @@ def configuration(hub: Hub, root_key: str) -> dict[str, Any]:
         "gpus": [{"name": label, "id": card.id} for label, card in node.gpus.items()],
         "root_key": root_key,
         "registry_names": list(REGISTRY_NAMES),
+        "builder": True,
         "subnets": [str(zone.subnet) for zone in hub.zones.values()],
     }
 

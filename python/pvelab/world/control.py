@@ -59,9 +59,11 @@ def up(name: str, config: Mapping[str, Any]) -> dict[str, Any]:
         uplink.start(lab, way_out)
         say("uplink", f"user-space NAT by {way_out.gateway}, DNS {way_out.dns}")
         namespace.bridge(lab, "vmbr0", [f"{settings.node_address}/{settings.node_subnet.prefixlen}"])
-        with ThreadPoolExecutor(3) as pool:
+        with ThreadPoolExecutor(4) as pool:
             resolver = str(way_out.dns)
-            jobs: list[Future[None]] = []
+            jobs: list[Future[Any]] = []
+            if settings.builder:
+                jobs.append(pool.submit(builders.bake, lab))  # no other root is waited for as long as this one
             if settings.registry_names:
                 jobs.append(pool.submit(registry.ensure, lab, settings, resolver))
             # The daemon writes into the node's root file system, so that comes first.

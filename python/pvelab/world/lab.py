@@ -160,6 +160,7 @@ class Config:
     registry_names: tuple[str, ...]
     scale: float | None
     subnets: tuple[IPv4Network, ...]
+    builder: bool  # one will be wanted
 
     @classmethod
     def parse(cls, raw: Mapping[str, Any]) -> Config:
@@ -176,6 +177,7 @@ class Config:
                 registry_names=tuple(raw.get("registry_names", ())),
                 scale=float(raw["scale"]) if raw.get("scale") else None,
                 subnets=tuple(IPv4Network(text) for text in raw.get("subnets", ())),
+                builder=bool(raw.get("builder", False)),
             )
         except KeyError as error:
             raise LabError(f"the lab's config lacks {error.args[0]!r}") from error

@@ -31,11 +31,12 @@ class Builder:
         self.held: dict[str, threading.Event] = {}  # builds that go on until somebody says so
         monkeypatch.setattr(images_builder.process, "run", self.run)
 
-    def run(self, argv, *, stdin=b"", timeout=0.0):
+    def run(self, argv, *, stdin=b"", timeout=0.0, lasting=False):
         if argv[1:3] == ["reuse", "lab"]:
             pairs = [text.rpartition("=") for text in argv[3:]]
             return self.answer(argv, [self.taken(name, key) for name, _, key in pairs if key in self.there])
         assert argv[1:3] == ["image", "lab"]
+        assert lasting, "it may start the builder"
         reference, digest, command = argv[3], argv[4], argv[5:]
         assert command[:3] == ["--", "sh", "-c"]
         if (held := next((event for name, event in self.held.items() if name in reference), None)) is not None:

@@ -19,6 +19,7 @@ NAME = "ghcr.io/owner/name"
 def machine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A machine with an empty cache and two labs."""
     monkeypatch.setenv("PVELAB_CACHE", str(tmp_path / "cache"))
+    monkeypatch.delenv(artifacts.REPORT, raising=False)
     monkeypatch.setattr(lab, "STATES", tmp_path / "states")
     monkeypatch.setattr(lab, "RUNTIME", tmp_path / "run")
     for name in ("a", "b"):
