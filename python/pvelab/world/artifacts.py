@@ -18,7 +18,7 @@ import json
 import os
 import time
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -135,9 +135,14 @@ def _taken(lab: Lab, taken: Taken) -> Taken:
 def used(lab: Lab) -> list[dict[str, Any]]:
     """What a lab took so far, the oldest first."""
     try:
-        return [json.loads(line) for line in lab.artifacts.read_text().splitlines()]
+        lines = lab.artifacts.read_text().splitlines()
     except FileNotFoundError:
         return []
+    found = []
+    for line in lines:
+        with suppress(ValueError):  # the end of a line may be missing where a disk was full
+            found.append(json.loads(line))
+    return found
 
 
 @contextmanager

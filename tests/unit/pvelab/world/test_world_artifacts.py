@@ -156,6 +156,14 @@ def test_what_a_lab_of_this_machine_took_stays_however_old() -> None:
     assert there() == ["mine"]
 
 
+def test_a_line_that_was_not_written_to_its_end_keeps_nobody_from_making(machine: Path) -> None:
+    ensure("k", where="a")
+    with Lab("a").artifacts.open("a") as file:
+        file.write('{"kind": "ro\n')
+    assert ensure("other", where="b").outcome == "built"
+    assert [entry["key"] for entry in artifacts.used(Lab("a"))] == ["k"]
+
+
 def test_what_a_killed_maker_left_is_removed_but_never_beside_a_maker(machine: Path) -> None:
     ensure("k")
     left = artifacts.root() / "roots" / ".part-x"
