@@ -19,6 +19,7 @@ import shlex
 import subprocess
 import sys
 import time
+import zlib
 from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 from urllib.parse import quote
@@ -326,11 +327,15 @@ def _machine_id() -> list[str]:
 
 
 def _unpacked(path: str) -> bytes:
+    """What is in a compressed file, as far as it can be unpacked: it may be cut off, or not what its name says."""
+    text = bytearray()
     try:
         with gzip.open(path) as handle:
-            return handle.read(4 * CHUNK)
-    except (OSError, EOFError):
-        return b""  # not what its name says
+            while len(text) < 4 * CHUNK and (piece := handle.read1()):
+                text += piece
+    except (OSError, EOFError, zlib.error):
+        pass
+    return bytes(text)
 
 
 def _there(program: str) -> bool:

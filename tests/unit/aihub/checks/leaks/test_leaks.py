@@ -206,6 +206,14 @@ def test_only_what_is_younger_than_the_secrets_is_looked_at(machine: Machine) ->
     assert hits(machine.scan(**FILES, roots=[{**root, "since": born + 5}])) == []
 
 
+def test_a_broken_archive_is_searched_as_far_as_it_can_be_unpacked(machine: Machine) -> None:
+    packed = gzip.compress(PLAIN.encode() + os.urandom(1 << 20))
+    machine.write("log/cut.gz", packed[: 1 << 19])
+    machine.write("log/broken.gz", packed[: 1 << 19] + b"\xff" * 64 + packed[1 << 19 :])
+    machine.write("log/other.gz", b"no archive")
+    assert hits(machine.scan(**FILES)) == [("broken.gz", "kv/two"), ("cut.gz", "kv/two")]
+
+
 def test_what_could_not_be_looked_at_is_said(machine: Machine) -> None:
     (machine.bin / "journalctl").write_text("#!/bin/sh\nexit 1\n")
     (machine.bin / "docker").write_text("#!/bin/sh\nexit 1\n")
