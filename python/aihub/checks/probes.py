@@ -56,6 +56,7 @@ with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as link:
 """
 
 OPEN = "open"
+NOT_FOUND = 2  # of getent's exit codes
 NO_SUCH_NAME = 2  # of getent
 
 
@@ -113,6 +114,8 @@ def ntp(shell: Shell, server: str) -> dict[str, Any]:
 def addresses_of(shell: Shell, name: str) -> list[str]:
     """The IPv4 addresses that a name has on a machine; empty where it doesn't resolve."""
     output = shell.run(f"getent ahostsv4 {shlex.quote(name)}")
+    if output.code not in (0, NOT_FOUND):
+        raise TaskFailed(f"getent ended with exit code {output.code}", where=shell.alias)
     assert output.code in (0, NO_SUCH_NAME), f"{shell.alias} could not ask: {output.stderr.decode(errors='replace')}"
     return sorted({line.split()[0] for line in output.stdout.decode().splitlines()})
 

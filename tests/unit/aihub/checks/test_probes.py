@@ -65,3 +65,10 @@ def test_a_probe_that_fails_says_where_and_why(shell: Shell) -> None:
 def test_a_name_that_does_not_resolve_has_no_address(shell: Shell) -> None:
     assert probes.addresses_of(shell, "nothing.invalid") == []
     assert probes.addresses_of(shell, "localhost") == ["127.0.0.1"]
+
+
+def test_who_cannot_ask_for_a_name_does_not_say_that_there_is_none() -> None:
+    shell = Shell("db", ["env", "PATH=/nowhere", "/bin/sh"])
+    with pytest.raises(TaskFailed, match="getent ended with exit code 127"):
+        probes.addresses_of(shell, "nothing.invalid")
+    shell.close()
