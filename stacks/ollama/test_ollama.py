@@ -12,6 +12,8 @@ from aihub.model.hub import LanguageModel
 from aihub.model.resolved import Guest, Hub
 from aihub.targets.images import STAND_IN
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture(scope="session")
 def call(forward: Callable[[int], int]) -> Callable[..., Any]:

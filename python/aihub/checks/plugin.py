@@ -15,10 +15,10 @@ import pytest
 from aihub.errors import HubError
 from aihub.model.resolved import Guest, Hub, Instance
 
-from .context import NODE, Context
-from .subjects import CONTEXT, about, is_about_something, stack_of, subject_of
+from .context import Context
+from .subjects import CONTEXT, about, is_about_something, machine_of, side_by_side, stack_of, subject_of
 
-pytest_plugins = ["aihub.checks.fixtures", "aihub.checks.results"]
+pytest_plugins = ["aihub.checks.fixtures", "aihub.checks.results", "aihub.checks.workers"]
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -85,17 +85,10 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
 
 def pytest_collection_finish(session: pytest.Session) -> None:
     """Starts to connect to every machine that a check will ask, all at the same time."""
-    if session.config.option.collectonly:
+    if session.config.option.collectonly or side_by_side(session.config):
         return
     context = session.config.stash[CONTEXT]
-    context.shells.open(list(dict.fromkeys(_machine(item) for item in session.items)))
-
-
-def _machine(item: pytest.Item) -> str:
-    subject = subject_of(item)
-    if subject is None:
-        return NODE
-    return subject.guest.name if isinstance(subject, Instance) else subject.name
+    context.shells.open(list(dict.fromkeys(map(machine_of, session.items))))
 
 
 def _names(item: pytest.Item) -> set[str]:

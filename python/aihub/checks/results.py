@@ -14,6 +14,8 @@ from aihub.model.resolved import Guest, Instance
 from .context import Context, first_line, redactor
 from .subjects import CONTEXT, about, subject_of, variant_of
 
+RESULTS = "AIHUB_RESULTS"
+
 
 @pytest.hookimpl(wrapper=True)
 def pytest_runtest_makereport(item: pytest.Item, call: pytest.CallInfo[None]) -> Iterator[None]:
@@ -28,13 +30,26 @@ def pytest_runtest_makereport(item: pytest.Item, call: pytest.CallInfo[None]) ->
         report.longrepr = redact(str(report.longrepr))
     report.sections = [(title, redact(text)) for title, text in report.sections]
     if call.when == "setup":
-        function = getattr(item, "function", None)
-        claim = (first_line(function) if function else item.name) + variant_of(item)
-        item.user_properties[:0] = [("subject", about(item)), ("claim", claim)]
+        item.user_properties[:0] = _described(item)
         if label := _label(context, subject_of(item)):
             item.user_properties.append(("label", label))
+        item.user_properties.append(("setup", report.duration))
         report.user_properties[:0] = item.user_properties
     return report  # type: ignore[return-value]
+
+
+def _described(item: pytest.Item) -> list[tuple[str, object]]:
+    function = getattr(item, "function", None)
+    claim = (first_line(function) if function else item.name) + variant_of(item)
+    return [("subject", about(item)), ("claim", claim)]
+
+
+def lost(item: pytest.Item, why: str) -> pytest.TestReport:
+    """The report of a check that has none, since the process that was to run it ended: it failed."""
+    why = f"it has no result: {why}"
+    return pytest.TestReport(
+        item.nodeid, item.location, {}, "failed", why, "call", user_properties=[*_described(item), ("message", why)]
+    )
 
 
 def _label(context: Context, subject: Guest | Instance | None) -> str:
@@ -45,13 +60,21 @@ def _label(context: Context, subject: Guest | Instance | None) -> str:
     return "lab: a container stands in for the VM" if stands_in else ""
 
 
+def pytest_collection_finish(session: pytest.Session) -> None:
+    """Begins the file that `aihub verify` reads while we run: every check that is to have a result, in order."""
+    _append({"collected": [item.nodeid for item in session.items]})
+
+
 def pytest_runtest_logreport(report: pytest.TestReport) -> None:
-    """Appends a check's outcome to the file that `aihub verify` reads while we run."""
-    path = os.environ.get("AIHUB_RESULTS")
-    if not path or not (report.when == "call" or report.failed or report.skipped):
-        return
-    with Path(path).open("a", encoding="utf-8") as out:
-        out.write(json.dumps(result_of(report)) + "\n")
+    """Appends a check's outcome to that file."""
+    if report.when == "call" or report.failed or report.skipped:
+        _append(result_of(report))
+
+
+def _append(line: dict[str, object]) -> None:
+    if path := os.environ.get(RESULTS):
+        with Path(path).open("a", encoding="utf-8") as out:
+            out.write(json.dumps(line) + "\n")
 
 
 def _origin(nodeid: str) -> str:
@@ -65,7 +88,7 @@ def result_of(report: pytest.TestReport) -> dict[str, object]:
     known: dict[str, list[str]] = {}
     for key, value in report.user_properties:
         known.setdefault(key, []).append(str(value))
-    message = known.get("message", [""])[-1]
+    message, setup = known.get("message", [""])[-1], float(known.get("setup", ["0"])[0])
     if report.skipped and isinstance(report.longrepr, tuple):
         message = str(report.longrepr[2]).removeprefix("Skipped: ")
     return {
@@ -74,7 +97,7 @@ def result_of(report: pytest.TestReport) -> dict[str, object]:
         "claim": known.get("claim", [report.nodeid])[0],
         "origin": _origin(report.nodeid),
         "outcome": "failed" if report.failed else "skipped" if report.skipped else "passed",
-        "seconds": round(report.duration, 3),
+        "seconds": round(report.duration + (setup if report.when == "call" else 0), 3),
         "message": message,
         "label": "; ".join(dict.fromkeys(known.get("label", []))),
     }

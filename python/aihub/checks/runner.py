@@ -19,6 +19,7 @@ from aihub.state.directory import State
 CHECKS = Path(__file__).resolve().parents[1] / "checks"
 PASSED, SOME_FAILED = 0, 1  # of pytest's exit codes, those after which the results count
 TIME_LIMIT = 1800.0
+WORKERS = 4  # they mostly wait, for networks and for services
 
 Outcome = Literal["passed", "failed", "skipped"]
 Progress = Callable[[str, str], None]
@@ -66,10 +67,13 @@ def run(
                 cwd=paths.ROOT,
             )
         finally:
-            found = watch.stop()
+            told = watch.stop()
+    found, collected = merged(told), order(told)
     if done.returncode not in (PASSED, SOME_FAILED) or not found:
         output = (done.stdout + done.stderr).decode(errors="replace").strip().splitlines()
         raise TaskFailed("the checks did not run:\n" + "\n".join(output[-20:]), where="verify")
+    if len(found) != len(collected):
+        raise TaskFailed(f"of {len(collected)} checks, {len(found)} have a result", where="verify")
     if done.returncode == SOME_FAILED and all(r.outcome != "failed" for r in found):
         found.append(CheckResult("hub", "pytest ends without an error", "failed", 0.0, _tail(done.stdout)))
     return [*found, *_left_out(hub, select)]
@@ -82,7 +86,7 @@ def command(hub: Hub, state: State, select: Sequence[str]) -> list[str]:
     subjects = [option for name in select for option in ("--subject", name)]
     return [
         *(sys.executable, "-m", "pytest", "-q", "-c", str(CHECKS / "pytest.ini")),
-        *("--rootdir", str(paths.ROOT), "--confcutdir", str(paths.ROOT)),
+        *("--rootdir", str(paths.ROOT), "--confcutdir", str(paths.ROOT), f"--workers={WORKERS}"),
         *(f"--junitxml={state.runs / 'junit.xml'}", *subjects, str(CHECKS), *map(str, tests)),
     ]
 
@@ -94,6 +98,7 @@ def _environment(hub: Hub, state: State, lines: Path) -> dict[str, str]:
         "AIHUB_STATE_DIR": str(state.directory),
         "AIHUB_RESULTS": str(lines),
         "PYTEST_ADDOPTS": "",
+        "PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1",  # what else is installed costs time and changes nothing here
         "NO_PROXY": ",".join(filter(None, (os.environ.get("NO_PROXY"), "127.0.0.1"))),  # forwards end here
     }
 
@@ -119,11 +124,17 @@ def _left_out(hub: Hub, select: Sequence[str]) -> list[CheckResult]:
     ]
 
 
+def order(lines: Sequence[str]) -> list[str]:
+    """The checks that are to have a result."""
+    return next((list(raw["collected"]) for raw in map(json.loads, lines) if "collected" in raw), [])
+
+
 def merged(lines: Sequence[str]) -> list[CheckResult]:
-    """The results in the order of their first line; a check that failed in any phase failed."""
+    """The results in the order in which the checks were collected; one that failed in any phase failed."""
     found: dict[str, CheckResult] = {}
-    for line in lines:
-        raw = json.loads(line)
+    for raw in map(json.loads, lines):
+        if "collected" in raw:
+            continue
         name = raw.pop("id")
         result = CheckResult(**raw)
         known = found.get(name)
@@ -132,7 +143,8 @@ def merged(lines: Sequence[str]) -> list[CheckResult]:
         elif result.outcome == "failed":
             message = f"{known.message}\n{result.message}".strip()
             found[name] = replace(known, outcome="failed", message=message)
-    return list(found.values())
+    places = {name: place for place, name in enumerate(order(lines))}
+    return [found[name] for name in sorted(found, key=lambda name: places.get(name, 0))]
 
 
 def _tail(output: bytes) -> str:
@@ -150,12 +162,12 @@ class _Watch:
         self._thread = threading.Thread(target=self._follow, daemon=True)
         self._thread.start()
 
-    def stop(self) -> list[CheckResult]:
+    def stop(self) -> list[str]:
         """Everything that was written."""
         self._end.set()
         self._thread.join()
         self._show()
-        return merged(self._lines())
+        return self._lines()
 
     def _follow(self) -> None:
         while not self._end.wait(0.2):

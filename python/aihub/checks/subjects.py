@@ -9,7 +9,7 @@ import pytest
 from aihub import paths
 from aihub.model.resolved import Guest, Instance
 
-from .context import Context
+from .context import NODE, Context
 
 CONTEXT = pytest.StashKey[Context]()
 
@@ -42,6 +42,24 @@ def about(item: pytest.Item) -> str:
         return subject.name
     marker = item.get_closest_marker("about")
     return str(marker.args[0]) if marker else stack_of(item.path) or "hub"
+
+
+def machine_of(item: pytest.Item) -> str:
+    """The alias of the machine that a collected check asks first."""
+    subject = subject_of(item)
+    if subject is None:
+        return NODE
+    return subject.guest.name if isinstance(subject, Instance) else subject.name
+
+
+def group_of(item: pytest.Item) -> str:
+    """What the checks have in common that one process runs, one after the other."""
+    return str(item.path) if item.get_closest_marker("together") else about(item)
+
+
+def side_by_side(config: pytest.Config) -> bool:
+    """Whether other processes run the checks; then this one must not contact anything before they are forked."""
+    return bool(config.option.workers > 1 and not config.option.collectonly)
 
 
 def variant_of(item: pytest.Item) -> str:

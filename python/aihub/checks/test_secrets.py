@@ -15,6 +15,7 @@ from .context import NODE, Context
 from .leaks import Found
 from .subjects import subject_of
 
+pytestmark = [pytest.mark.together, pytest.mark.slow]
 HERE = Path(__file__)
 Scans = Answers[str, Found]
 

@@ -22,6 +22,7 @@ from .context import NODE, Context
 from .denials import SECRET_ID
 from .test_secrets import with_agent
 
+pytestmark = pytest.mark.together
 Tries = Answers[str, denials.Tried]
 LIFE_LEFT = 1 / 3  # an agent renews when two thirds are over
 STARTS = {"postgres": tls.postgres}

@@ -18,7 +18,7 @@ from . import probes
 from .context import NODE, Context
 from .probes import OPEN, Place, Round
 
-pytestmark = pytest.mark.about("zones")
+pytestmark = [pytest.mark.about("zones"), pytest.mark.together, pytest.mark.slow]
 
 SSH, DNS, API = 22, 53, 8006
 FORBIDDEN = "https://forbidden.example.com/"  # a reserved name: no allow-list may hold it

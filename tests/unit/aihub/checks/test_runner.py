@@ -6,16 +6,12 @@ import json
 from pathlib import Path
 
 import pytest
-from aihub import paths
 from aihub.checks import runner as checks
 from aihub.errors import InvalidInput, TaskFailed
 from aihub.model.resolved import Hub
-from aihub.reading import load
 from aihub.state.directory import State
 
-SSH = """#!/bin/sh
-exec sh
-"""
+from .conftest import VALUE
 
 TESTS = '''
 import pytest
@@ -45,51 +41,8 @@ def test_walls(hub):
 '''
 
 
-VALUE = "a-secret-value-nobody-may-see"
-PLUGIN = f'''
-from datetime import UTC, datetime
-from types import SimpleNamespace
-from aihub.checks.context import Context
-from aihub.services.secrets import Entry
-
-pytest_plugins = ["aihub.checks.plugin"]
-# A vault that is none: every entry is the same.
-Context.vault = SimpleNamespace(read=lambda path: Entry({{"a": "{VALUE}"}}, 1, datetime.now(UTC)))
-'''
-
-
-@pytest.fixture(scope="module")
-def hub() -> Hub:
-    return load.load(paths.DEFAULT_HUB, target="lab")
-
-
-@pytest.fixture
-def state(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> State:
-    made = State(tmp_path / "state")
-    made.make()
-    made.ssh_config.write_text("")
-    programs = tmp_path / "bin"
-    programs.mkdir()
-    (programs / "ssh").write_text(SSH)
-    (programs / "ssh").chmod(0o755)
-    monkeypatch.setenv("PATH", f"{programs}:/usr/bin:/bin")
-    monkeypatch.setenv("COVERAGE_PROCESS_START", "")
-    return made
-
-
-@pytest.fixture
-def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    made = tmp_path / "checks"
-    made.mkdir()
-    (made / "conftest.py").write_text(PLUGIN)
-    (made / "pytest.ini").write_text((checks.CHECKS / "pytest.ini").read_text())
-    (made / "test_some.py").write_text(TESTS)
-    monkeypatch.setattr(checks, "CHECKS", made)
-    monkeypatch.setattr(paths, "STACKS", tmp_path / "no-stacks")
-    return made
-
-
 def test_every_claim_gets_a_result_about_its_subject(hub: Hub, state: State, folder: Path) -> None:
+    (folder / "test_some.py").write_text(TESTS)
     seen: list[tuple[str, str]] = []
     results = checks.run(hub, state, progress=lambda *step: seen.append(step))
     by_claim = {(r.subject, r.claim): r for r in results}
@@ -111,6 +64,7 @@ def test_every_claim_gets_a_result_about_its_subject(hub: Hub, state: State, fol
 
 @pytest.mark.slow
 def test_a_selection_leaves_the_rest_out(hub: Hub, state: State, folder: Path) -> None:
+    (folder / "test_some.py").write_text(TESTS)
     results = checks.run(hub, state, select=["security", "zones"])
     assert {r.subject for r in results} == {"security", "zones"}
 
