@@ -45,8 +45,8 @@ check: venv ## lint, types, unit tests and cases; no root, no network
 test: tools ## everything, the real lab included
 	@$(AIHUB) test
 
-test-long: venv ## what does not fit beside the lab: 1,000 random kills, 10,000 changed files; result in build/test-long.json
-	@$(AIHUB) test --long
+test-long: $(if $(filter kills files,$(PART)),venv,tools) ## what takes too long for every day, in parts: PART=kills, files (no root) or hub; default all
+	@$(AIHUB) test --long $(PART:%=--part %)
 
 clean: ## remove what was built in this checkout (the hub and its state stay)
 	@rm -rf build .mypy_cache .ruff_cache .pytest_cache .hypothesis .ansible python/*.egg-info

@@ -67,7 +67,8 @@ GIVEN = {
     "full": _flag("Configure every guest, changed or not.", "--full"),
     "no_verify": _flag("Leave the checks to `aihub verify`.", "--no-verify"),
     "stock": _flag("Lab: guests start from a stock image, as on a node.", "--stock", envvar="AIHUB_STOCK"),
-    "long": _flag("Only what is too long for every day; needs no root.", "--long", field="full"),
+    "long": _flag("Only what is too long for every day.", "--long", field="full"),
+    "part": _option(NAMES, None, "Of the long ones these only; default all.", "--part", field="only", metavar="NAME"),
     "every": _flag("Everything.", "--all"),
     "due": _flag("Only what is old enough.", "--due"),
     "allow_destroy": _option(NAMES, None, "Guest or instance whose data may go.", metavar="NAME"),
@@ -107,7 +108,7 @@ VERBS = {
     "inventory": ("hub target lab", "Print the Ansible inventory of the hub as JSON."),
     "ssh": ("machine command hub target lab", "Open a shell on a guest, or run a command there."),
     "check": ("", "Lint, types, unit tests and cases of this checkout; no root, no network."),
-    "test": ("long", "Every test of this checkout, the real lab included."),
+    "test": ("long part", "Every test of this checkout, the real lab included."),
     "bench": ("hub lab as_json debug", "Measure the running lab, with the goal beside each figure."),
     "secrets.init": ("hub target lab kit_proof debug", "Bring the vault up: `aihub up` does it too."),
     "secrets.status": (

@@ -115,10 +115,10 @@ class Lab:
         command += ["--state", str(self.server_state), "--root-password-file", str(self.directory / "password")]
         with (self.directory / "server.log").open("ab") as log:
             self.server = subprocess.Popen(command, stdout=log, stderr=log, env=self._environment)
-        limit = time.monotonic() + 20
+        limit = time.monotonic() + 60
         while True:
             try:
-                pem = ssl.get_server_certificate(("127.0.0.1", self.port), timeout=1)
+                pem = ssl.get_server_certificate(("127.0.0.1", self.port), timeout=5)
                 break
             except OSError:
                 assert self.server.poll() is None, (self.directory / "server.log").read_text()

@@ -12,7 +12,7 @@ import pytest
 from aihub.model.resolved import Guest, Instance
 
 from .context import Context, first_line, redactor
-from .subjects import CONTEXT, about, subject_of, variant_of
+from .subjects import CONTEXT, about, stack_of, subject_of, variant_of
 
 RESULTS = "AIHUB_RESULTS"
 
@@ -41,7 +41,7 @@ def pytest_runtest_makereport(item: pytest.Item, call: pytest.CallInfo[None]) ->
 def _described(item: pytest.Item) -> list[tuple[str, object]]:
     function = getattr(item, "function", None)
     claim = (first_line(function) if function else item.name) + variant_of(item)
-    return [("subject", about(item)), ("claim", claim)]
+    return [("subject", about(item)), ("claim", claim), ("origin", _origin(item.path))]
 
 
 def lost(item: pytest.Item, why: str) -> pytest.TestReport:
@@ -77,10 +77,10 @@ def _append(line: dict[str, object]) -> None:
             out.write(json.dumps(line) + "\n")
 
 
-def _origin(nodeid: str) -> str:
+def _origin(path: Path) -> str:
     """`stacks/postgres` for a stack's own test, else the name of the file of checks."""
-    path = Path(nodeid.partition("::")[0])
-    return "/".join(path.parts[:2]) if path.parts[0] == "stacks" else path.stem.removeprefix("test_")
+    stack = stack_of(path)
+    return f"stacks/{stack}" if stack else path.stem.removeprefix("test_")
 
 
 def result_of(report: pytest.TestReport) -> dict[str, object]:
@@ -95,7 +95,7 @@ def result_of(report: pytest.TestReport) -> dict[str, object]:
         "id": report.nodeid,
         "subject": known.get("subject", ["hub"])[0],
         "claim": known.get("claim", [report.nodeid])[0],
-        "origin": _origin(report.nodeid),
+        "origin": known.get("origin", [""])[0],
         "outcome": "failed" if report.failed else "skipped" if report.skipped else "passed",
         "seconds": round(report.duration + (setup if report.when == "call" else 0), 3),
         "message": message,

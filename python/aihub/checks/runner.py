@@ -86,7 +86,8 @@ def command(hub: Hub, state: State, select: Sequence[str]) -> list[str]:
     subjects = [option for name in select for option in ("--subject", name)]
     return [
         *(sys.executable, "-m", "pytest", "-q", "-c", str(CHECKS / "pytest.ini")),
-        *("--rootdir", str(paths.ROOT), "--confcutdir", str(paths.ROOT), f"--workers={WORKERS}"),
+        *("--rootdir", os.path.commonpath([paths.ROOT, paths.STACKS]), "--confcutdir", str(paths.ROOT)),
+        f"--workers={WORKERS}",
         *(f"--junitxml={state.runs / 'junit.xml'}", *subjects, str(CHECKS), *map(str, tests)),
     ]
 

@@ -22,7 +22,8 @@ def look(run: Run) -> Plan:
     run.guests = read(run)
     found = _plan(run)
     run.made = tuple(c.subject for c in found.changes if c.action == "create")
-    run.started = tuple(c.subject for c in found.changes if c.action == "start" and c.subject not in run.made)
+    starts = dict.fromkeys(c.subject for c in found.changes if c.action == "start" or c.restart)
+    run.started = tuple(name for name in starts if name not in run.made)
     return found
 
 
@@ -92,7 +93,7 @@ def remove(run: Run, agreed: Plan) -> None:
     require_agreed(agreed, provision.down_plan(run.hub, px.read(run.hub)).changes)
     with run.screen.progress("down") as progress:
         provision.down(px, run.hub, agreed, run.journal, progress)
-    run.changed = run.changed or bool(agreed.of("api"))
+    run.changed = run.changed or bool(agreed.of("guests"))
 
 
 def has_no_say(run: Run, error: PreconditionFailed) -> bool:

@@ -67,7 +67,7 @@ class Run:
     insides: Mapping[str, Inside] = field(default_factory=dict)
     token_refused: bool = False
     made: tuple[str, ...] = ()  # guests that the plan makes
-    started: tuple[str, ...] = ()  # guests that are there, and that the plan starts
+    started: tuple[str, ...] = ()  # guests that are there, and that the plan starts or restarts
     changed: bool = False  # something outside of this machine is no longer as it was
     images: targets.Images | None = None
     opened_vault: Vault | None = None

@@ -34,7 +34,7 @@ def _on_a_node(run: Run) -> None:
             raise
         plan, remove = _without_token(run, error), hub.clear
     report.plan(plan)
-    names = sorted(c.subject for c in plan.of("api"))
+    names = sorted(c.subject for c in plan.of("guests"))
     if missing := [n for n in names if n not in run.options.allow_destroy]:
         raise PreconditionFailed(
             f"the data of {', '.join(missing)} would be lost",

@@ -6,26 +6,41 @@ import json
 import os
 import sys
 import time
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from xml.etree import ElementTree
 
 from .. import process
-from ..errors import PreconditionFailed
+from ..errors import InvalidInput, PreconditionFailed
 from ..options import Options
 from ..paths import ROOT
 from .check import TESTS, Linters, environment, pytest_command
 
 BUILD = ROOT / "build"
 LONG_RESULT = BUILD / "test-long.json"
-LONG_TESTS = (  # the first shares its work out itself
-    ("tests/contract/test_crash_safety.py",),
-    ("tests/unit/aihub/reading/test_mutations.py", "-n", "2"),
-)
-KILLS, CHANGED_FILES = "AIHUB_CRASH_RANDOM", "AIHUB_MUTATIONS"
+KILLS, CHANGED_FILES, ROTATION_KILLS = "AIHUB_CRASH_RANDOM", "AIHUB_MUTATIONS", "AIHUB_ROTATION_KILLS"
 DAILY = {"AIHUB_CRASH_POINTS": "all", KILLS: "200", CHANGED_FILES: "2000"}
-LONG = {"AIHUB_CRASH_POINTS": "all", KILLS: "1000", CHANGED_FILES: "10000"}
+LONG = {"AIHUB_CRASH_POINTS": "all", KILLS: "1000", CHANGED_FILES: "10000", ROTATION_KILLS: "20"}
+
+
+@dataclass(frozen=True)
+class Part:
+    """Long tests that are run in one go: at most 80 minutes on two cores. `figures` go into the result."""
+
+    tests: tuple[str, ...]
+    figures: dict[str, int]
+    root: bool = False  # it makes real guests
+
+
+PARTS = {
+    "kills": Part(("tests/contract/test_crash_safety.py",), {"random_kills": int(LONG[KILLS])}),  # shares its work out
+    "files": Part(
+        ("tests/unit/aihub/reading/test_mutations.py", "-n", "2"), {"changed_files": int(LONG[CHANGED_FILES])}
+    ),
+    "hub": Part(("tests/lab/whole/long_rotations.py",), {"rotation_kills": int(LONG[ROTATION_KILLS])}, root=True),
+}
 
 
 @dataclass(frozen=True)
@@ -44,59 +59,74 @@ class Count:
 
 
 def run(options: Options) -> int:
-    """Runs and sums up; 1 when anything failed."""
+    """Runs and sums up; 1 when anything failed. Raises InvalidInput for a part that there is not."""
+    if unknown := [name for name in options.only if name not in PARTS]:
+        raise InvalidInput(f"no part of the long tests: {', '.join(unknown)}", hint=f"there are: {', '.join(PARTS)}")
+    if options.only and not options.full:
+        raise InvalidInput("only the long tests have parts", hint=f"aihub test --long --part {options.only[0]}")
+    chosen = options.only or tuple(PARTS)
+    if os.geteuid() != 0 and (not options.full or any(PARTS[name].root for name in chosen)):
+        without = "make check" if not options.full else f"PART={', PART='.join(n for n in PARTS if not PARTS[n].root)}"
+        raise PreconditionFailed("the lab tests make real guests: they need root", hint=f"without root: {without}")
     BUILD.mkdir(exist_ok=True)
-    return _long() if options.full else _daily()
+    return _long(chosen) if options.full else _daily()
 
 
 def _daily() -> int:
-    """Linters, then the lab's tests with the others beside them; ends with every failure and the sum of both."""
-    if os.geteuid() != 0:
-        raise PreconditionFailed(
-            "the lab tests make real guests: they need root", hint="sudo make test, or make check without root"
-        )
+    """Two labs and all that needs none, side by side; ends with every failure and the sum of all.
+
+    The whole hub takes longest, and is what is shown meanwhile. Where nothing was built before, that is mostly its
+    images; the small hub waits with its first `up` for those that both need.
+    """
     started = time.time()
-    failed = Linters().join()
-    reports = [BUILD / "junit-others.xml", BUILD / "junit-lab.xml"]
-    for path in reports:
+    reports = {name: BUILD / f"junit-{name}.xml" for name in ("whole", "small", "others")}
+    logs = {name: BUILD / f"tests-{name}.log" for name in ("small", "others")}
+    for path in reports.values():
         path.unlink(missing_ok=True)
     chosen = {**environment(), **DAILY, "PYTHONUNBUFFERED": "1"}
-    log = BUILD / "tests-others.log"
-    with ThreadPoolExecutor(1) as beside:
-        others = beside.submit(process.stream, _command(reports[0], *TESTS), log=log, cwd=ROOT, env=chosen)
-        lab = process.stream(_command(reports[1], "tests/lab"), cwd=ROOT, env=chosen)
-        codes = (others.result(), lab)
-    sys.stdout.write(log.read_text(errors="replace"))
+
+    def one(name: str, *where: str) -> int:
+        return process.stream(_command(reports[name], *where), log=logs.get(name), cwd=ROOT, env=chosen)
+
+    with ThreadPoolExecutor(3) as beside:
+        small, others = beside.submit(one, "small", "tests/lab/small"), beside.submit(one, "others", *TESTS)
+        linters = beside.submit(lambda: Linters().join())
+        codes = [one("whole", "tests/lab/whole"), small.result(), others.result()]
+        failed = linters.result()
+    sys.stdout.writelines(path.read_text(errors="replace") for path in logs.values())
     if failed:
         sys.stdout.write(f"{failed} linters failed, see above\n")
-    _tell(reports, started)
+    _tell(list(reports.values()), started)
     return 1 if failed or any(codes) else 0
 
 
-def _long() -> int:
-    """Kills and changed files in numbers that do not fit beside the lab; keeps the result for README. Needs no root."""
-    reports = [BUILD / f"junit-long-{number}.xml" for number in range(len(LONG_TESTS))]
-    seed = os.environ.get("AIHUB_CRASH_SEED") or str(int(time.time()))
+def _long(names: Sequence[str]) -> int:
+    """One part after the other, each with its result; what other parts found earlier stays beside it."""
+    started, reports, failed = time.time(), [], 0
+    seed = os.environ.get("AIHUB_CRASH_SEED") or str(int(started))
     chosen = {**environment(), **LONG, "AIHUB_CRASH_SEED": seed, "PYTHONUNBUFFERED": "1"}
-    started = time.time()
-    codes = []
-    for report, which in zip(reports, LONG_TESTS, strict=True):
-        report.unlink(missing_ok=True)
-        codes.append(process.stream(_command(report, *which), cwd=ROOT, env=chosen))
-    found = _sum(reports)
-    result = {
-        "date": time.strftime("%Y-%m-%d", time.gmtime(started)),
-        "seconds": round(time.time() - started),
-        "passed": found.passed,
-        "failed": found.failed,
-        "skipped": found.skipped,
-        "random_kills": int(LONG[KILLS]),
-        "changed_files": int(LONG[CHANGED_FILES]),
-        "seed": int(seed),
-    }
-    LONG_RESULT.write_text(json.dumps(result, indent=2) + "\n")
+    for name in names:
+        reports.append(BUILD / f"junit-long-{name}.xml")
+        reports[-1].unlink(missing_ok=True)
+        begun = time.time()
+        command = _command(reports[-1], *PARTS[name].tests)
+        failed += process.stream(command, cwd=ROOT, env=chosen) != 0
+        _keep(name, begun, _sum(reports[-1:]), int(seed))
     _tell(reports, started)
-    return 1 if any(codes) else 0
+    return 1 if failed else 0
+
+
+def _keep(name: str, begun: float, found: Count, seed: int) -> None:
+    """Writes down how a part ended; seconds, and the seed that repeats it."""
+    results = json.loads(LONG_RESULT.read_text()) if LONG_RESULT.exists() else {}
+    results[name] = {
+        "date": time.strftime("%Y-%m-%d", time.gmtime(begun)),
+        "seconds": round(time.time() - begun),
+        **asdict(found),
+        **PARTS[name].figures,
+        "seed": seed,
+    }
+    LONG_RESULT.write_text(json.dumps(results, indent=2) + "\n")
 
 
 def _command(report: Path, *where: str) -> list[str]:

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 
 import pytest
+from aihub import paths
 from aihub.checks import runner as checks
 from aihub.errors import InvalidInput, TaskFailed
 from aihub.model.resolved import Hub
@@ -60,6 +62,23 @@ def test_every_claim_gets_a_result_about_its_subject(hub: Hub, state: State, fol
     printed = json.dumps([r.as_json() for r in results]) + (state.runs / "junit.xml").read_text()
     assert VALUE not in printed
     assert ("db", "FAILED: leaks") in seen
+
+
+@pytest.mark.slow
+def test_stacks_that_lie_elsewhere_have_checks_of_their_own(
+    hub: Hub, state: State, folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    stacks = tmp_path / "elsewhere"
+    shutil.copytree(paths.ROOT / "stacks", stacks)
+    for name in hub.stacks:
+        (stacks / name / f"test_{name}.py").write_text('def test_it(instance):\n    """it has a name"""\n')
+    monkeypatch.setattr(paths, "STACKS", stacks)
+    monkeypatch.setenv("AIHUB_STACKS", str(stacks))
+    results = checks.run(hub, state, select=["redis", "postgres"])
+    assert sorted((r.origin, r.subject, r.outcome) for r in results if r.claim == "it has a name") == [
+        ("stacks/postgres", "postgres@db", "passed"),
+        ("stacks/redis", "redis@cache", "passed"),
+    ]
 
 
 @pytest.mark.slow

@@ -1,4 +1,4 @@
-"""What is not ours stays as it is; two hubs live side by side; a killed run is picked up."""
+"""A killed run is picked up; what is not ours stays as it is; two hubs live side by side, two runs do not."""
 
 from __future__ import annotations
 
@@ -12,21 +12,11 @@ from dataclasses import replace
 import pytest
 
 from tests.contract.fault_table import Table, table
-from tests.lab.conftest import SMALL, Api, Cli
+from tests.lab.cli import Api, Cli
 
 __all__ = ["table"]
 
 pytestmark = pytest.mark.lab
-
-
-@pytest.fixture(scope="module")
-def small(hub: Cli, tmp_path_factory):
-    """A second lab beside the first: two guests from a stock image without Python, killed twice on its way up."""
-    cli = Cli(SMALL, f"{hub.lab}-s", tmp_path_factory.mktemp("small"), {"AIHUB_STOCK": "1"})
-    try:
-        yield cli
-    finally:
-        cli("down", "--yes", timeout=300)
 
 
 def kill_when(cli: Cli, text: str, limit: float = 600) -> str:
@@ -85,27 +75,27 @@ KILLED = "killed at a create and in a playbook, real guests"
 CREATE = "POST /nodes/pve/lxc"
 
 
-def test_a_run_killed_four_times_is_finished_by_the_next_and_decoys_stay(small, table: Table):
+def test_a_run_killed_four_times_is_finished_by_the_next_and_decoys_stay(small: Cli, table: Table):
     table.tried(KILLED, ["not over"], times=4)  # until all is seen below
     kill_at(small, CREATE, "before")
     api = Api(small)
-    assert api("GET", "/cluster/resources", type="vm") == []
+    assert 310 not in {g["vmid"] for g in api("GET", "/cluster/resources", type="vm")}
     assert journal(small), "the intent was written first"
     kill_at(small, CREATE, "after")
-    forget(api, 311)
+    forget(api, 310)
     kill_at(small, CREATE, "inside")
     marker = api("GET", "/access/users/hub-small@pve/token/hub")["comment"].partition(" value=")[0]
-    copied = f"{marker} vmid=310 guest=db"
+    copied = f"{marker} vmid=310 guest=security"
     decoys = {
         312: decoy(api, 312, "neighbour"),
-        399: decoy(api, 399, "db"),
-        313: decoy(api, 313, "db", copied),
+        399: decoy(api, 399, "security"),
+        313: decoy(api, 313, "security", copied),
     }
     kill_when(small, "docker")
     small.ok("up")
 
     guests = {g["vmid"]: g["name"] for g in api("GET", "/cluster/resources", type="vm")}
-    assert guests == {310: "db", 311: "cache", 312: "neighbour", 313: "db", 399: "db"}
+    assert guests == {310: "security", 311: "app", 312: "neighbour", 313: "security", 399: "security"}
     for vmid, before in decoys.items():
         assert json.dumps(api("GET", f"/nodes/pve/lxc/{vmid}/config"), sort_keys=True) == before
     assert journal(small) == []
@@ -117,24 +107,24 @@ def test_a_run_killed_four_times_is_finished_by_the_next_and_decoys_stay(small, 
     table.rows[KILLED].weakened = "not weakened here: as the kills on backend none"
 
 
-def test_a_guest_of_somebody_else_on_our_number_is_a_conflict(small, tmp_path):
+def test_a_guest_of_somebody_else_on_our_number_is_a_conflict(small: Cli, tmp_path):
     other = tmp_path / "other.yml"
-    other.write_text(SMALL.read_text().replace("vmid: 311", "vmid: 312"))
+    other.write_text(small.hub.read_text().replace("vmid: 310", "vmid: 312"))
     done = replace(small, hub=other)("up", "--yes")
     assert done.returncode == 6, done.stderr
     assert "312" in done.stderr
     assert "neighbour" in done.stderr
 
 
-def test_a_second_run_is_told_who_holds_the_lock_and_ctrl_c_ends_the_first_soon(small):
-    first = small.start("up", "--full", "--no-verify")
-    (lock,) = small.state.glob("*/lock")
+def test_a_second_run_is_told_who_holds_the_lock_and_ctrl_c_ends_the_first_soon(hub: Cli):
+    first = hub.start("up", "--full", "--no-verify")
+    (lock,) = hub.state.glob("*/lock")
     try:
         limit = time.monotonic() + 60
         while str(first.pid) not in lock.read_text():
             assert time.monotonic() < limit, "it never took the lock"
             time.sleep(0.05)
-        second = small("up")
+        second = hub("up")
         assert second.returncode == 5, second.stderr
         assert str(first.pid) in second.stderr
         assert first.poll() is None, first.communicate()
@@ -144,21 +134,31 @@ def test_a_second_run_is_told_who_holds_the_lock_and_ctrl_c_ends_the_first_soon(
         out, _ = first.communicate(timeout=40)
     assert first.returncode == 130, out[-3000:]
     assert "Traceback" not in out
-    small.ok("up", "--no-verify")
-    assert small.plan()[0] == 0
+    hub.ok("up", "--no-verify")
+    assert hub.plan()[0] == 0
 
 
-def test_two_labs_have_guests_of_their_own(hub, small):
-    assert hub.ssh("db", "hostname -f") == "db.hub.home.arpa"
-    assert small.ssh("db", "hostname -f") == "db.small.home.arpa"
+def test_two_labs_have_guests_of_their_own(hub: Cli, tmp_path):
+    """Under the same names, numbers and addresses."""
+    text = hub.hub.read_text().replace("small.home.arpa", "twin.home.arpa").replace(", stacks: [vault, redis]", "")
+    (tmp_path / "twin.yml").write_text("".join(line for line in text.splitlines(True) if "app: {" not in line))
+    twin = Cli(tmp_path / "twin.yml", f"{hub.lab}-t", tmp_path / "state")
+    try:
+        twin.ok("up", "--scope", "api")
+        assert twin.ssh("security", "hostname -f") == "security.twin.home.arpa"
+        assert hub.ssh("security", "hostname -f") == "security.small.home.arpa"
+        assert {g["vmid"] for g in Api(twin)("GET", "/cluster/resources", type="vm")} == {310}
+    finally:
+        twin("down", "--yes", timeout=300)
+    assert hub.plan()[0] == 0
 
 
-def test_the_lab_s_server_may_die_and_guests_go_on(small):
-    before = small.ssh("cache", "cut -d' ' -f22 /proc/1/stat")
-    pid = int(small.world()["api"]["pid"])
+def test_the_lab_s_server_may_die_and_guests_go_on(hub: Cli):
+    before = hub.ssh("app", "cut -d' ' -f22 /proc/1/stat")
+    pid = int(hub.world()["api"]["pid"])
     os.kill(pid, signal.SIGKILL)
-    assert small.ssh("cache", "cut -d' ' -f22 /proc/1/stat") == before
-    assert small("plan").returncode == 4, "without its API a lab does not run"
-    small.ok("up", "--no-verify")
-    assert small.ssh("cache", "cut -d' ' -f22 /proc/1/stat") == before
-    assert small.plan()[0] == 0
+    assert hub.ssh("app", "cut -d' ' -f22 /proc/1/stat") == before
+    assert hub("plan").returncode == 4, "without its API a lab does not run"
+    hub.ok("up", "--no-verify")
+    assert hub.ssh("app", "cut -d' ' -f22 /proc/1/stat") == before
+    assert hub.plan()[0] == 0

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import subprocess
 from pathlib import Path
 
@@ -11,28 +12,24 @@ pytestmark = pytest.mark.lab
 
 
 def traces(lab: str) -> dict[str, list[str]]:
-    """Whatever of a lab is still on this machine."""
+    """Whatever of a lab is still on this machine; others, whose names may begin alike, do not count."""
+    own = re.compile(rf"pvelab[-/]{re.escape(lab)}(?![\w-])")
     run = lambda *argv: subprocess.run(argv, capture_output=True, text=True, check=True).stdout.splitlines()  # noqa: E731
     processes = []
     for path in Path("/proc").glob("[0-9]*/cmdline"):
         try:
-            text = path.read_bytes().replace(b"\0", b" ").decode(errors="replace")
+            processes.append(path.read_bytes().replace(b"\0", b" ").decode(errors="replace"))
         except OSError:
             continue
-        if f"pvelab-{lab}" in text or f"/pvelab/{lab}/" in text:
-            processes.append(text)
-    return {
-        "namespaces": [line for line in run("ip", "netns") if line.split()[0] == f"pvelab-{lab}"],
-        "mounts": [
-            line
-            for line in Path("/proc/self/mounts").read_text().splitlines()
-            if f"/pvelab/{lab}" in line or f"pvelab-{lab}" in line
-        ],
-        "links": [line for line in run("ip", "-o", "link") if f"pvelab-{lab}" in line],
+    found = {
+        "namespaces": run("ip", "netns"),
+        "mounts": Path("/proc/self/mounts").read_text().splitlines(),
+        "links": run("ip", "-o", "link"),
         "processes": processes,
-        "files": [str(p) for p in (Path("/run/pvelab") / lab, Path("/var/lib/pvelab") / lab) if p.exists()],
-        "cgroups": [str(p) for p in Path("/sys/fs/cgroup").glob(f"**/*pvelab-{lab}*")][:5],
+        "files": [str(path) for place in ("/run", "/var/lib") for path in Path(place).glob("pvelab/*")],
+        "cgroups": [str(path) for path in Path("/sys/fs/cgroup").glob("**/*pvelab-*")],
     }
+    return {kind: [line for line in lines if own.search(line)][:5] for kind, lines in found.items()}
 
 
 def host_network() -> str:

@@ -16,7 +16,7 @@ from urllib.parse import quote
 
 from aihub.checks.leaks import CONTROLLER, LABS
 
-from tests.lab.conftest import ROOT, Cli
+from tests.lab.cli import ROOT, Cli
 
 VALUE = "Kq?+Zt/0w'R$9 x\"Lm4=Vb&n2YpHs8"
 ENCODED = {
@@ -59,29 +59,29 @@ def planted(hub: Cli, state: Path) -> Iterator[Planted]:
     found = Planted()
     with ExitStack() as undo:
         _files(hub, found, undo)
-        for guest in ("db", "private-ai", "node"):
+        for guest in ("security", "app", "node"):
             _processes(hub, guest, found, undo)
-        _docker(hub, "cache", found, undo)
-        hub.on("backup", "logger", VALUE)
-        found.expected.append(("backup", "journal", "raw"))
+        _docker(hub, "app", found, undo)
+        hub.on("security", "logger", VALUE)
+        found.expected.append(("security", "journal", "raw"))
         hub.on(
-            "cache",
+            "app",
             "umask 022; mkdir /run/hub/planted; cat > /run/hub/planted/key; chmod 644 /run/hub/planted/key",
             "x",
         )
-        undo.callback(hub.on, "cache", "rm -r /run/hub/planted")
-        found.expected.append(("cache", "/run/hub/planted/key", "mode"))
+        undo.callback(hub.on, "app", "rm -r /run/hub/planted")
+        found.expected.append(("app", "/run/hub/planted/key", "mode"))
         _controller(hub, state, found, undo)
         yield found
 
 
 def _files(hub: Cli, found: Planted, undo: ExitStack) -> None:
     """One file for each encoding, in turn on a container and a virtual machine."""
-    for guest in ("monitoring", "public-ai"):
+    for guest in ("security", "app"):
         hub.on(guest, f"mkdir {FOLDER}")
         undo.callback(hub.on, guest, f"rm -r {FOLDER}")
     for number, (encoding, data) in enumerate(ENCODED.items()):
-        guest, name = ("monitoring", "public-ai")[number % 2], f"{FOLDER}/{number}{'.gz' if encoding == 'gz' else ''}"
+        guest, name = ("security", "app")[number % 2], f"{FOLDER}/{number}{'.gz' if encoding == 'gz' else ''}"
         hub.on(guest, f"base64 -d > {name}", base64.b64encode(data).decode())
         found.expected.append((guest, name, "raw" if encoding == "gz" else encoding))
 

@@ -1,0 +1,230 @@
+"""An edit of hub.yml or of a stack comes true in one `up`, whole; what is refused changes nothing."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+
+import pytest
+
+from tests.lab.cli import Api, Cli
+from tests.lab.small.test_1_kills import kill_at, kill_when
+
+pytestmark = pytest.mark.lab
+KEY = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAICzkdNXIzyBqEISLoVlCi/RPMZZt0I+7u6DwwySOEoki"  # nobody has its other half
+ASK = "exec 3<>/dev/tcp/{}/8080 && cat <&3"
+
+
+class Files:
+    """hub.yml and the files of its stacks, edited by a test and put back after it."""
+
+    def __init__(self, hub: Cli) -> None:
+        self.folder = hub.hub.parent
+        self.before = {path: path.read_bytes() for path in (hub.hub, *hub.stacks.rglob("*")) if path.is_file()}
+
+    def edit(self, name: str, old: str, new: str) -> None:
+        """Replaces a text that must be there once."""
+        path = self.folder / name
+        text = path.read_text()
+        assert text.count(old) == 1, f"{name}: {old!r} is there {text.count(old)} times"
+        path.write_text(text.replace(old, new))
+
+    def add(self, name: str, text: str) -> None:
+        """Writes a file, new or not."""
+        (self.folder / name).write_text(text)
+
+    def put_back(self, hub: Cli) -> None:
+        """Everything is as it was at first."""
+        for path in hub.stacks.rglob("*"):
+            if path.is_file() and path not in self.before:
+                path.unlink()
+        for path, content in self.before.items():
+            path.write_bytes(content)
+
+
+@pytest.fixture
+def files(hub: Cli) -> Iterator[Files]:
+    found = Files(hub)
+    yield found
+    found.put_back(hub)
+
+
+def come_true(hub: Cli, *subjects: str, allow: tuple[str, ...] = ()) -> None:
+    """The plan is about these guests, instances and the node, one `up` does it, and nothing is left to do then."""
+    options = [word for name in allow for word in ("--allow-destroy", name)]
+    done = hub("plan", "--json", *options)
+    assert done.returncode == 3, f"{done.stdout[-3000:]}\n{done.stderr[-3000:]}"
+    planned = {change["subject"].partition(": ")[0] for change in json.loads(done.stdout)["changes"]}
+    assert set(subjects) <= planned
+    hub.ok("up", "--no-verify", *options)
+    code, left = hub.plan()
+    assert (code, left["changes"], left["unknown"]) == (0, [], [])
+
+
+def answer(hub: Cli, address: str) -> dict[str, str]:
+    """What the notes say of themselves, but for how often they started."""
+    text = hub.on("node", f"timeout 5 bash -c {json.dumps(ASK.format(address))}")
+    found = dict(pair.split("=") for pair in text.split())
+    del found["starts"]
+    return found
+
+
+def inside(hub: Cli) -> dict[str, object]:
+    """All that the edits below touch inside the guests."""
+    listed = "docker ps --all --format '{{.Names}}'; ls /run/hub/notes /opt/hub/notes/config 2>/dev/null || true"
+    keys = "grep -c nobody@ /etc/ssh/hub_authorized_keys || true"
+    return {
+        "answer": answer(hub, "10.20.10.12"),
+        **{guest: sorted(hub.on(guest, listed).split()) for guest in ("security", "app")},
+        "keys": [hub.on(guest, keys) for guest in ("security", "app")],
+        "rules": hub.on("security", "nft list table inet hub | grep -c 8080 || true"),
+        "policies": [row for row in _policies(hub) if "notes" in row],
+    }
+
+
+def _policies(hub: Cli) -> list[str]:
+    with hub.opened() as context:
+        return sorted(context.vault.names("sys/policies/acl"))
+
+
+def test_what_runs_on_guests_is_put_in_changed_and_taken_out(hub: Cli, files: Files):
+    """An instance, a file, a secret, a setting, a person's key."""
+    before = inside(hub)
+    assert before["answer"] == {"setting": "one", "file": "first", "api_key": "48"}
+
+    files.edit("hub.yml", "stacks: [vault, redis]", "stacks: [vault, redis, notes]")
+    files.edit("hub.yml", "nodes:", f"operator: {{ssh_keys: ['{KEY} nobody@one']}}\nnodes:")
+    files.edit("stacks/notes/stack.yml", "secrets:", "secrets:\n    salt: {kind: hex, length: 32}")
+    files.add("stacks/notes/config/more", "added\n")
+    come_true(hub, "security", "app")
+    now = inside(hub)
+    assert answer(hub, "10.20.10.11") == before["answer"], "the new instance has its own files and secrets"
+    assert {"salt", "more"} <= set(now["app"])
+    assert now["keys"] == ["1", "1"]
+    assert (now["rules"], len(now["policies"])) == ("1", len(before["policies"]) + 1)
+
+    files.edit("stacks/notes/compose.yml", 'NOTES_SETTING: "one"', 'NOTES_SETTING: "two"')
+    files.edit("hub.yml", "nobody@one", "nobody@two")
+    files.add("stacks/notes/config/words", "second\n")
+    files.add("stacks/notes/config/more", "changed\n")
+    come_true(hub, "security", "app")
+    for address in ("10.20.10.11", "10.20.10.12"):
+        assert answer(hub, address) == {"setting": "two", "file": "second", "api_key": "48"}
+    assert hub.on("app", "cat /opt/hub/notes/config/more; grep -o 'nobody@.*' /etc/ssh/hub_authorized_keys") == (
+        "changed\nnobody@two"
+    )
+
+    files.put_back(hub)
+    come_true(hub, "security", "app", "vault@security")
+    assert inside(hub) == before
+    assert hub.on("security", "cat /var/lib/hub/notes/data/starts"), "data goes only when it is named"
+
+
+def machines(api: Api) -> dict[str, object]:
+    """All that the edits below touch at Proxmox and on the node."""
+    ours = [g for g in api("GET", "/cluster/resources", type="vm") if g.get("pool") == "hub-small"]
+    changing = ("digest", "description")
+    return {
+        "guests": {
+            g["name"]: {
+                k: v for k, v in api("GET", f"/nodes/pve/{g['type']}/{g['vmid']}/config").items() if k not in changing
+            }
+            for g in ours
+        },
+        "running": {g["name"]: g["status"] for g in ours},
+        "mappings": [m["id"] for m in api("GET", "/cluster/mapping/pci")],
+    }
+
+
+def on_node(hub: Cli) -> dict[str, str]:
+    """Bridges, addresses and walls of the hub, without counters."""
+    rules = "nft --stateless list table inet hub_small; nft --stateless list tables"
+    return {"links": hub.on("node", "ip -br address | grep -o 'hub[^ ]* .*'"), "walls": hub.on("node", rules)}
+
+
+def memory(old: str, new: str) -> tuple[str, str]:
+    """The edit of the VM's memory."""
+    return f"memory: {old}, disk: 8GiB, stacks: [client", f"memory: {new}, disk: 8GiB, stacks: [client"
+
+
+EXTRA = """  extra: {vmid: 320, kind: lxc, zone: public, address: 10.20.30.11, cores: 1, memory: 512MiB, disk: 4GiB}
+"""
+
+
+def test_guests_zones_and_sizes_are_put_in_changed_and_taken_out(hub: Cli, api: Api, files: Files):
+    """And Proxmox and the node are as they were."""
+    before, node = machines(api), on_node(hub)
+
+    files.edit("hub.yml", "guests:\n", "  public: {subnet: 10.20.30.0/24, internet: outbound}\nguests:\n" + EXTRA)
+    files.edit(
+        "hub.yml", "memory: 2GiB, disk: 8GiB, stacks: [client", "gpu: card, memory: 3GiB, disk: 8GiB, stacks: [client"
+    )
+    come_true(hub, "extra", "app", "pve")
+    now = machines(api)
+    assert now["running"] == {"security": "running", "app": "running", "extra": "running"}
+    assert int(now["guests"]["app"]["memory"]) == 3072
+    assert hub.on("extra", "hostname -f") == "extra.small.home.arpa"
+    assert "hubpublic" in on_node(hub)["links"]
+
+    files.edit("hub.yml", "memory: 512MiB, disk: 4GiB", "memory: 1GiB, disk: 5GiB")
+    files.edit("hub.yml", *memory("3GiB", "2560MiB"))
+    come_true(hub, "extra", "app")
+    now = machines(api)
+    assert int(now["guests"]["app"]["memory"]) == 2560
+    assert int(now["guests"]["extra"]["memory"]) == 1024
+    assert "size=5G" in now["guests"]["extra"]["rootfs"]
+
+    files.put_back(hub)
+    come_true(hub, "app")
+    assert set(machines(api)["running"]) == {"security", "app", "extra"}, "a guest goes only when it is named"
+    assert "extra" in hub("plan").stderr + hub("plan").stdout
+    come_true(hub, "extra", allow=("extra",))
+    assert machines(api) == before
+    assert on_node(hub) == node
+
+
+REFUSED = {
+    "a smaller disk": ("disk: 8GiB, stacks: [client", "disk: 4GiB, stacks: [client", "disks only grow"),
+    "another kind": ("vmid: 311, kind: vm", "vmid: 311, kind: lxc", "--allow-destroy app"),
+}
+
+
+@pytest.mark.parametrize("edit", REFUSED)
+def test_a_refused_edit_changes_nothing(hub: Cli, api: Api, files: Files, edit: str):
+    old, new, said = REFUSED[edit]
+    before, writes = (machines(api), on_node(hub), inside(hub)), api.writes()
+    files.edit("hub.yml", old, new)
+    done = hub("up", "--no-verify")
+    assert done.returncode == 4, f"{done.returncode}\n{done.stdout[-2000:]}\n{done.stderr[-2000:]}"
+    assert said in done.stderr
+    files.put_back(hub)
+    assert api.writes() == writes
+    assert (machines(api), on_node(hub), inside(hub)) == before
+    assert hub.plan()[0] == 0
+
+
+@pytest.mark.parametrize("verb", ["plan", "up"])
+def test_a_name_that_nobody_knows_is_refused_before_anything_is_changed(hub: Cli, api: Api, files: Files, verb: str):
+    writes = api.writes()
+    files.edit("hub.yml", *memory("2GiB", "3GiB"))
+    done = hub(verb, "--allow-destroy", "ap")
+    assert done.returncode == 4, done.stderr
+    assert "ap" in done.stderr
+    assert api.writes() == writes
+
+
+def test_an_edit_killed_on_its_way_is_finished_by_the_next_run(hub: Cli, api: Api, files: Files):
+    before = inside(hub)
+    files.edit("hub.yml", "stacks: [vault, redis]", "stacks: [vault, redis, notes]")
+    files.edit("hub.yml", *memory("2GiB", "3GiB"))
+    kill_at(hub, "PUT /nodes/pve/qemu/311/config", "after")
+    kill_when(hub, "the agent knows vault")
+    come_true(hub, "security")
+    assert int(machines(api)["guests"]["app"]["memory"]) == 3072
+    assert answer(hub, "10.20.10.11") == before["answer"]
+
+    files.put_back(hub)
+    kill_when(hub, "instances no longer declared are gone")
+    come_true(hub, "security")
+    assert inside(hub) == before
+    assert int(machines(api)["guests"]["app"]["memory"]) == 2048
