@@ -129,7 +129,7 @@ def test_a_policy_removed_by_hand_is_drift_and_repaired(hub, inside, resolved):
     inside.vault.delete_policy(name)
     code, plan = hub.plan()
     assert code == 3
-    assert f"policy {name}: missing" in [c["summary"] for c in plan["changes"]], json.dumps(plan, indent=1)
+    assert f"vault@security: policy {name}" in [c["subject"] for c in plan["changes"]], json.dumps(plan, indent=1)
     hub.ok("up", "--no-verify")
     assert hub.plan()[0] == 0
 
