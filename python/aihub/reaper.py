@@ -9,7 +9,9 @@ each open their own. What every descendant keeps is the environment that its fir
 - Nobody but the run has the other end of that socket, and a child just forked, until it becomes its program and thus
   has its mark. So the socket ends when the run is dead, however it died, and every child can be known.
 - Then whatever has the mark of a number that has not ended is killed, until nothing more is found; its children too,
-  which may be without one: `lxc-attach` gives what it starts in a container another environment.
+  which may be without one: `lxc-attach` gives what it starts in a container another environment. All of them are
+  stopped before the first is killed: a fork is done before that signal or not at all, so that none loses its parent
+  unseen.
 
 What a child left running on purpose before it ended stays: its number has ended. An ssh that shares its connection
 writes its title over its environment and stays, too.
@@ -37,10 +39,14 @@ def main(run: str) -> None:
     os.chdir("/")
     running = follow(socket.socket(fileno=0))
     last, limit = time.monotonic(), time.monotonic() + LIMIT
+    stopped: set[tuple[int, bytes]] = set()
     while running and time.monotonic() < min(last + QUIET, limit):
-        for pid, began in left(run, running).items():
+        if found := set(left(run, running).items()):
             last = time.monotonic()
-            kill(pid, began)
+        fresh = found - stopped
+        for pid, began in fresh or found:
+            send(signal.SIGSTOP if fresh else signal.SIGKILL, pid, began)
+        stopped |= fresh
         time.sleep(PAUSE)
 
 
@@ -95,15 +101,15 @@ def read(pid: int, what: str) -> bytes:
         return b""
 
 
-def kill(pid: int, began: bytes) -> None:
-    """Kills a process if it is still the one that was found."""
+def send(number: int, pid: int, began: bytes) -> None:
+    """Sends a signal to a process if it is still the one that was found."""
     try:
         handle = os.pidfd_open(pid)
     except OSError:
         return
     try:
         if look(pid)[1] == began:
-            signal.pidfd_send_signal(handle, signal.SIGKILL)
+            signal.pidfd_send_signal(handle, number)
     except OSError:
         pass
     finally:

@@ -63,6 +63,23 @@ def test_killed_at_any_moment_it_leaves_nothing_and_the_next_run_is_undisturbed(
         assert not runs.left(), f"turn {turn}"
 
 
+FORKER = """
+import sys
+from aihub import process
+busy = 'while :; do sleep 60 & sleep 0.001; done'
+process.run(["sh", "-c", 'env -i PATH="$PATH" AIHUB_TEST_RUN="$AIHUB_TEST_RUN" sh -c "$0"; :', busy])
+"""
+
+
+def test_what_is_being_started_at_that_moment_dies_as_well(runs: Runs) -> None:
+    """Without a mark it is known by its parent only, which may die before it was seen."""
+    for _ in range(3):
+        run = runs.start(FORKER)
+        runs.until(lambda: sum("sleep 60" in line for line in runs.alive().values()) > 10, run)
+        runs.kill(run, signal.SIGKILL)
+        assert not runs.left()
+
+
 def test_a_child_of_a_worker_outlives_that_worker() -> None:
     """What PR_SET_PDEATHSIG would get wrong: it is bound to the parent's thread."""
     with ThreadPoolExecutor(1) as pool:
