@@ -29,7 +29,10 @@ PONG") works=$((works + 1)) ;;
     *)
       if [ "$works" -gt 0 ]; then
         case $answer in
-          *authentication* | *permitted* | *denied* | *certificate* | *WRONGPASS* | *NOPERM* | *NOAUTH*)
+          *certificate*) refused=$((refused + 1)) last=$now ;;
+          # After a lost connection valkey-cli sends the next command on a new one, which nobody has logged in on.
+          *"Could not connect"*) silent=$((silent + 1)) ;;
+          *authentication* | *permitted* | *denied* | *WRONGPASS* | *NOPERM* | *NOAUTH*)
             refused=$((refused + 1)) last=$now ;;
           *) silent=$((silent + 1)) ;;
         esac
