@@ -74,7 +74,7 @@ def inside(hub: Cli) -> dict[str, object]:
     listed = "docker ps --all --format '{{.Names}}'; ls /run/hub/notes /opt/hub/notes/config 2>/dev/null || true"
     keys = "grep -c nobody@ /etc/ssh/hub_authorized_keys || true"
     return {
-        "answer": answer(hub, "10.20.10.12"),
+        "answer": answer(hub, "10.20.30.11"),
         **{guest: sorted(hub.on(guest, listed).split()) for guest in ("security", "app")},
         "keys": [hub.on(guest, keys) for guest in ("security", "app")],
         "rules": hub.on("security", "nft list table inet hub | grep -c 8080 || true"),
@@ -108,7 +108,7 @@ def test_what_runs_on_guests_is_put_in_changed_and_taken_out(hub: Cli, files: Fi
     files.add("stacks/notes/config/words", "second\n")
     files.add("stacks/notes/config/more", "changed\n")
     come_true(hub, "security", "app")
-    for address in ("10.20.10.11", "10.20.10.12"):
+    for address in ("10.20.10.11", "10.20.30.11"):
         assert answer(hub, address) == {"setting": "two", "file": "second", "api_key": "48"}
     assert hub.on("app", "cat /opt/hub/notes/config/more; grep -o 'nobody@.*' /etc/ssh/hub_authorized_keys") == (
         "changed\nnobody@two"
@@ -147,7 +147,7 @@ def memory(old: str, new: str) -> tuple[str, str]:
     return f"memory: {old}, disk: 8GiB, stacks: [client", f"memory: {new}, disk: 8GiB, stacks: [client"
 
 
-EXTRA = """  extra: {vmid: 320, kind: lxc, zone: public, address: 10.20.30.11, cores: 1, memory: 512MiB, disk: 4GiB}
+EXTRA = """  extra: {vmid: 320, kind: lxc, zone: private, address: 10.20.20.11, cores: 1, memory: 512MiB, disk: 4GiB}
 """
 
 
@@ -158,14 +158,14 @@ def bare(small: Cli, converged: None) -> tuple[dict[str, object], dict[str, str]
 
 
 def test_guests_zones_and_sizes_are_put_in_and_changed(hub: Cli, api: Api, files: Files, bare):
-    files.edit("hub.yml", "guests:\n", "  public: {subnet: 10.20.30.0/24, internet: outbound}\nguests:\n" + EXTRA)
+    files.edit("hub.yml", "guests:\n", "  private: {subnet: 10.20.20.0/24, internet: outbound}\nguests:\n" + EXTRA)
     files.edit("hub.yml", *memory("2GiB", "3GiB"))
     come_true(hub, "extra", "app")
     now = machines(api)
     assert now["running"] == {"security": "running", "app": "running", "extra": "running"}
     assert int(now["guests"]["app"]["memory"]) == 3072
     assert hub.on("extra", "hostname -f") == "extra.small.home.arpa"
-    assert "hubpublic" in on_node(hub)["links"]
+    assert "hubprivate" in on_node(hub)["links"]
 
     files.edit("hub.yml", "memory: 512MiB, disk: 4GiB", "memory: 1GiB, disk: 5GiB")
     files.edit("hub.yml", *memory("3GiB", "2560MiB"))
