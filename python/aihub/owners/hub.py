@@ -102,6 +102,7 @@ def apply_insides(run: Run) -> None:
     first = [i for i in run.hub.instances if i.stack.start_first]
     with run.screen.progress("guests configured") as progress:
         work = insides.Work(run, progress)
+        work.remove_undeclared()
         work.machines(outside)
         if inside and work.touches([*(i.guest.name for i in first), *inside]):
             work.stacks(first)

@@ -65,6 +65,18 @@ class Work:
         """Whether one of these guests has anything to be done."""
         return any(name in self._wanted for name in guests)
 
+    def remove_undeclared(self) -> None:
+        """Stacks that nobody declares any more stop, before anything else takes their ports; their data stays."""
+        run, gone = self._run, {}
+        for name, inside in run.insides.items():
+            declared = {STACK + instance.stack.name for instance in run.hub.on(name)}
+            there = [key for key in inside.manifest.get("desired", {}) if key.startswith(STACK)]
+            if left := [key for key in there if key not in declared]:
+                gone[name] = left
+        if gone:
+            run.may_write()
+            ansible.converge(run.hub, run.state, gone, phase="stacks", progress=self._progress)
+
     def machines(self, guests: Collection[str]) -> None:
         """These guests are as their roles say, but for their stacks."""
         if chosen := {name: self._wanted[name] for name in guests if name in self._wanted}:

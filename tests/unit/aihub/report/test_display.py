@@ -140,6 +140,7 @@ with report.progress("images") as images, report.progress("guests") as guests:
         if count >= 6:
             images.done(names[count - 6], "is in the registry")
         time.sleep(0.03)
+    time.sleep(1)  # at least one redraw with all that goes on, however busy the machine is
 """
 
 

@@ -78,6 +78,19 @@ def manifest(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return path
 
 
+def test_a_stack_that_is_no_longer_declared_is_remembered_until_it_was_taken_away(manifest: Path) -> None:
+    request = {
+        "action": "record",
+        "desired": {"ssh": "1", "stack/notes": "1"},
+        "entries": {"ssh": {}, "stack/notes": {}},
+    }
+    on_guest.record(request)
+    on_guest.record({"action": "record", "desired": {"ssh": "2"}, "entries": {"ssh": {}}})
+    assert json.loads(manifest.read_text())["desired"] == {"ssh": "2", "stack/notes": "1"}
+    on_guest.record({"action": "record", "desired": {"ssh": "2"}, "entries": {}, "stacks_gone": True})
+    assert json.loads(manifest.read_text())["desired"] == {"ssh": "2"}
+
+
 def record(desired: dict[str, str], entries: dict[str, Any]) -> bool:
     return bool(on_guest.record({"action": "record", "desired": desired, "entries": entries})["changed"])
 
