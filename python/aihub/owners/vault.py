@@ -122,12 +122,11 @@ def _again(run: Run, instance: Instance, vault: Vault) -> list[Change]:
 
     A server that is still to be initialised gets all; a sealed one is compared by nobody.
     """
-    health = vault.health()
-    left = pending.read(run.state)
-    if not health.initialised or (left and left.shares):
-        return [_begin(instance, "is to be initialised, and a recovery kit made")]
-    if health.sealed or not run.state.vault_login.exists():
-        return []  # bringing it up says what is wrong, and changes nothing before
+    health, left = vault.health(), pending.read(run.state)
+    begun = not health.initialised or bool(left and left.shares)
+    if not health.initialised or health.sealed or not run.state.vault_login.exists():
+        # Of one that was not begun from here, bringing it up says what is wrong, and changes nothing before.
+        return [_begin(instance, "is to be initialised, and a recovery kit made")] if begun else []
     vault.login(*vaults.operator(run.state))
     return _differences(run, instance, vault)
 
