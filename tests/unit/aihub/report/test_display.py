@@ -133,14 +133,15 @@ def test_nothing_is_drawn_over_a_question() -> None:
 
 MANY = """
 names = [f"image-{n:02}" for n in range(60)]
-with report.progress("images") as images, report.progress("guests") as guests:
-    guests("db", "being created")
-    for count, name in enumerate(names):
-        images(name, "is being built")
-        if count >= 6:
-            images.done(names[count - 6], "is in the registry")
-        time.sleep(0.03)
-    time.sleep(1)  # at least one redraw with all that goes on, however busy the machine is
+with report.progress("images") as images:
+    with report.progress("guests") as guests:
+        guests("db", "being created")
+        for count, name in enumerate(names):
+            images(name, "is being built")
+            if count >= 6:
+                images.done(names[count - 6], "is in the registry")
+            time.sleep(0.03)
+    time.sleep(0.5)  # the images have the screen to themselves for more than a moment
 """
 
 
