@@ -144,15 +144,13 @@ def test_verify_fails_when_a_promise_is_broken(hub: Cli):
         "app", "sed -i 's/^PasswordAuthentication no/PasswordAuthentication yes/' /etc/ssh/sshd_config.d/10-hub.conf"
     )
     hub.ssh("security", "docker stop redis-redis-1")
-    hub.ssh("node", "nft insert rule inet hub_small passing accept")
     try:
-        done = hub("verify", "--json", "security", "app", "zones")
+        done = hub("verify", "--json", "security", "app")
         assert done.returncode == 7
         failed = {(c["subject"], c["claim"]) for c in json.loads(done.stdout)["checks"] if c["outcome"] == "failed"}
         subjects = {subject for subject, _ in failed}
         assert "app" in subjects, failed
         assert "redis@security" in subjects, failed
-        assert "zones" in subjects, failed
     finally:
         hub.ok("up", "--no-verify")
     assert hub.plan()[0] == 0

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import subprocess
@@ -58,6 +59,19 @@ def test_a_second_up_writes_nothing_and_restarts_nothing(hub, api):
     hub.ok("up", "--no-verify")
     assert api.writes() == writes
     assert containers(hub) == before
+
+
+def test_a_wall_that_fell_turns_the_checks_red(hub):
+    """The small hub has no zone that is closed to the outside."""
+    hub.ssh("node", "nft insert rule inet hub_aihub passing accept")
+    try:
+        done = hub("verify", "--json", "zones")
+        assert done.returncode == 7
+        failed = {c["subject"] for c in json.loads(done.stdout)["checks"] if c["outcome"] == "failed"}
+        assert any("private" in subject or "zone" in subject for subject in failed), failed
+    finally:
+        hub.ok("up", "--no-verify")
+    assert hub.plan()[0] == 0
 
 
 def test_a_stacks_checks_run_by_themselves(hub):
