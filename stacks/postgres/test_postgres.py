@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import socket
+import struct
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -12,8 +14,15 @@ from aihub.checks import tls
 from aihub.model.resolved import Instance
 from aihub.state.directory import State
 
+SSL_REQUEST = 80877103
 NEAREST = "SELECT id FROM items ORDER BY embedding <-> '[1,0,0]' LIMIT 2"
 Open = Callable[..., Any]
+
+
+def ask_for_tls(link: socket.socket) -> None:
+    """Asks the server to go on in TLS, as its clients do."""
+    link.sendall(struct.pack("!II", 8, SSL_REQUEST))
+    assert link.recv(1) == b"S", "the server offers no TLS"
 
 
 @pytest.fixture(scope="session")
@@ -133,9 +142,16 @@ def test_certificate(login: Open, instance: Instance) -> None:
         pass
 
 
+def test_newest_certificate(server: dict[str, Any], state: State, instance: Instance) -> None:
+    """it serves with the newest certificate that its agent got, a third of whose life is still to come"""
+    found, _ = tls.certificate(server["port"], server["host"], state.ca, ask_for_tls)
+    tls.require_life_left(found, server["host"])
+    tls.require_newest(found, state, instance)
+
+
 def test_old_tls(server: dict[str, Any], state: State) -> None:
     """it refuses TLS older than 1.2"""
-    refusal = tls.refusal_of_old(server["port"], server["host"], state.ca, tls.postgres)
+    refusal = tls.refusal_of_old(server["port"], server["host"], state.ca, ask_for_tls)
     assert "PROTOCOL" in refusal, refusal or "it was let in"
 
 

@@ -91,15 +91,15 @@ def reach(facts: Facts, hub: Hub, vault: Vault, patience: float = 10.0, grace: f
                 raise TaskFailed(f"not yet in use: {', '.join(behind)}", where=guest, hint="aihub up")
             time.sleep(0.01)
 
-    def serial(guest: str, stack: str) -> str:
-        return str(status(facts, guest).tls[stack]["serial"])
+    def serial(guest: str, place: str) -> str:
+        return str(status(facts, guest).tls[place]["serial"])
 
-    def renew(guest: str, stack: str) -> None:
-        old = serial(guest, stack)
-        (facts.run(guest) / "agent" / "renew" / stack).touch()
+    def renew(guest: str, place: str) -> None:
+        old = serial(guest, place)
+        (facts.run(guest) / "agent" / "renew" / place).touch()
         os.kill(facts.agents[guest], signal.SIGHUP)
         limit = time.monotonic() + patience
-        while (now := status(facts, guest).tls[stack])["serial"] == old or now["applied"] != now["serial"]:
+        while (now := status(facts, guest).tls[place])["serial"] == old or now["applied"] != now["serial"]:
             assert time.monotonic() < limit
             time.sleep(0.01)
 

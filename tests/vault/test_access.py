@@ -73,12 +73,12 @@ def test_a_guest_gets_at_nothing_else(vault: Vault, guests: dict[str, Guest]) ->
         "sys/audit",
         "pki/roles/postgres-db",
         "kv/config",
-        "kv/metadata/hub/infra/db/postgres/reconcile",
+        "kv/metadata/hub/db/postgres/reconcile",
     ]
     lists = [
         "kv/metadata",
         "kv/metadata/hub",
-        "kv/metadata/hub/infra/db",
+        "kv/metadata/hub/db",
         "auth/approle/role",
         "sys/policies/acl",
         "auth/token/accessors",
@@ -122,9 +122,9 @@ def test_a_stolen_login_works_at_its_own_address_only(up: Server, guests: dict[s
         thief.login(db.role_id, db.secret_id)
     thief.use(db.vault._client.token)
     with pytest.raises(Denied):
-        thief.read("hub/infra/db/postgres/reconcile")
+        thief.read("hub/db/postgres/reconcile")
     thief.close()
-    assert db.vault.read("hub/infra/db/postgres/reconcile")
+    assert db.vault.read("hub/db/postgres/reconcile")
     db.vault.login(db.role_id, db.secret_id)
 
 
@@ -165,7 +165,7 @@ def test_a_wrapped_secret_id_that_was_opened_before_is_an_alarm(
     assert found.value.exit_code == 7
     assert "audit log" in found.value.hint
     with pytest.raises(Denied):
-        db.vault.read("hub/infra/db/postgres/reconcile")
+        db.vault.read("hub/db/postgres/reconcile")
     with pytest.raises(Denied):
         db.vault.login(db.role_id, stolen[0])
     db.vault.login(db.role_id, db.secret_id)  # what the guest had before is still its own
@@ -189,16 +189,16 @@ def test_revoking_a_guest_ends_its_access_within_five_seconds(
 ) -> None:
     db, other = guests["db"], guests["public-ai"]
     second = _logged_in(up, vault, "db")
-    assert db.vault.read("hub/infra/db/postgres/reconcile")
+    assert db.vault.read("hub/db/postgres/reconcile")
     begin = time.monotonic()
     assert enrol.revoke(up.hub, vault, "db") == 4
     for guest in (db, second):
         with pytest.raises(Denied):
-            guest.vault.read("hub/infra/db/postgres/reconcile")
+            guest.vault.read("hub/db/postgres/reconcile")
         with pytest.raises(Denied):
             guest.vault.login(guest.role_id, guest.secret_id)
     assert time.monotonic() - begin < 5
-    assert other.vault.read("hub/public/public-ai/notes/api_key")
+    assert other.vault.read("hub/public-ai/notes/api_key")
     second.vault.close()
 
 

@@ -24,7 +24,7 @@ from .local_vault import Server, in_memory
 
 pytestmark = pytest.mark.slow
 PROGRAM = Path(agent.__file__).parent / "on_guest.py"
-GUEST, STACK = "private-ai", "notes"
+GUEST, STACK, PLACE = "private-ai", "notes", "notes.tls.pem"
 
 
 @dataclass
@@ -44,7 +44,7 @@ class Guest:
         for instance in config["instances"]:
             instance["uid"] = os.getuid()
             instance["reload"] = {"service": "app", "signal": "HUP", "exec": []}
-            instance["tls"]["on_change"] = "reload"
+            instance["certificates"][0]["on_change"] = "reload"
         (self.home / "agent.json").write_text(json.dumps(config))
         (self.home / "bin").mkdir()
         in_memory(self.home / "run")
@@ -146,14 +146,14 @@ def test_a_new_value_is_there_soon_and_exactly_its_service_hears_of_it(guest: Gu
 def test_a_certificate_is_one_file_and_renewed_when_asked(guest: Guest) -> None:
     enrol.enrol(guest.server.hub, guest.server.state, guest.vault, GUEST, hand=guest.unwrap)
     guest.start()
-    eventually(lambda: STACK in guest.status().tls)
+    eventually(lambda: PLACE in guest.status().tls)
     before = guest.file("tls.pem").read_text()
     assert "PRIVATE KEY" in before
-    serial = guest.status().tls[STACK]["serial"]
-    flag = guest.home / "run" / "agent" / "renew" / STACK
+    serial = guest.status().tls[PLACE]["serial"]
+    flag = guest.home / "run" / "agent" / "renew" / PLACE
     flag.touch()
     guest.wake()
-    eventually(lambda: guest.status().tls[STACK]["serial"] != serial)
+    eventually(lambda: guest.status().tls[PLACE]["serial"] != serial)
     assert guest.file("tls.pem").read_text() != before
     eventually(lambda: any("HUP" in call for call in guest.calls()))
     assert not flag.exists()

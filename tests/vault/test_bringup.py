@@ -64,13 +64,13 @@ def test_every_entry_is_made_once(fresh: Server) -> None:
     assert len(wanted) == 16
     assert sorted(ensure(fresh.hub, vault)) == sorted(wanted)
     assert (ensure(fresh.hub, vault), missing(fresh.hub, vault)) == ([], [])
-    login = vault.read("hub/private/private-ai/notes/postgres_main")
+    login = vault.read("hub/private-ai/notes/postgres_main")
     pair = vault.read("operator/pair/postgres@db/notes_private_ai_main")
-    jobs = vault.read("hub/private/private-ai/notes/redis_jobs")
+    jobs = vault.read("hub/private-ai/notes/redis_jobs")
     assert login and pair and jobs
     assert dict(login.data) == {"user": "notes_private_ai_main_a", "password": pair.data["a"]}
     assert jobs.data["user"] == "notes_private_ai_jobs"
-    salt = vault.read("hub/public/public-ai/notes/salt")
+    salt = vault.read("hub/public-ai/notes/salt")
     assert salt
     assert len(bytes.fromhex(salt.data["value"])) == 16
 

@@ -21,7 +21,7 @@ from .local_vault import Server
 
 pytestmark = pytest.mark.slow
 GUEST = "public-ai"
-OTHER = "hub/private/private-ai/notes/api_key"
+OTHER = "hub/private-ai/notes/api_key"
 
 
 @pytest.fixture
@@ -59,9 +59,9 @@ def test_a_narrow_login_is_refused_everywhere_but_at_its_own(tried: Any) -> None
     [
         (f"kv/data/{OTHER}", "read", f"read kv/data/{OTHER} (200)"),
         (f"kv/data/{OTHER}", "update", f"update kv/data/{OTHER} (400)"),
-        ("kv/data/hub/private/*", "create", f"create beside kv/data/{OTHER}-beside (400)"),
+        ("kv/data/hub/private-ai/*", "create", f"create beside kv/data/{OTHER}-beside (400)"),
         (f"kv/metadata/{OTHER}", "read", f"look at kv/metadata/{OTHER} (200)"),
-        ("kv/metadata/hub/private/private-ai/notes", "list", "list kv/metadata/hub/private/private-ai/notes (200)"),
+        ("kv/metadata/hub/private-ai/notes", "list", "list kv/metadata/hub/private-ai/notes (200)"),
         (f"kv/delete/{OTHER}", "update", f"delete kv/delete/{OTHER} (204)"),
         (f"kv/destroy/{OTHER}", "update", f"destroy kv/destroy/{OTHER} (204)"),
         ("pki/issue/postgres-db", "update", "get certificates of pki/issue/postgres-db (400)"),

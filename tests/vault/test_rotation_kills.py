@@ -175,7 +175,7 @@ def test_a_weakened_rotation_is_caught(world: World, driver: Driver, weakening: 
 
 
 def test_a_certificate_is_replaced_and_the_old_one_revoked_even_by_a_later_run(world: World, driver: Driver) -> None:
-    name, stack = "notes@private-ai/tls", ("private-ai", "notes")
+    name, stack = "notes@private-ai/tls", ("private-ai", "notes.tls.pem")
     old = world.reach().serial(*stack)
     assert driver.run(name, crash="3:before")["killed"]  # the service has the new one by then
     new = world.reach().serial(*stack)

@@ -95,7 +95,7 @@ def question(hub: Hub, guest: str) -> dict[str, Any]:
     folders = {"", *(path.rpartition("/")[0] for path in every), "hub", "operator", "operator/rotation"}
     roles = [one.role for one in hub.certificates if owner[one.instance] != guest]
     if hub.vault is not None:
-        roles.append(f"{hub.vault.stack.name}-{hub.vault.guest.name}")  # of the vault's own listener
+        roles.append(hub.vault.store_name)  # of the vault's own listener
     return {"own": own, "others": others, "folders": sorted(folders), "roles": sorted(set(roles))}
 
 

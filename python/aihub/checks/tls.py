@@ -4,20 +4,19 @@ from __future__ import annotations
 
 import socket
 import ssl
-import struct
+import time
 import warnings
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
+if TYPE_CHECKING:
+    from aihub.model.resolved import Instance
+    from aihub.state.directory import State
+
+LIFE_LEFT = 1 / 3  # an agent renews when two thirds are over
 SECONDS = 10.0
 Start = Callable[[socket.socket], None]
-
-
-def postgres(link: socket.socket) -> None:
-    """Asks a PostgreSQL server to go on in TLS."""
-    link.sendall(struct.pack("!II", 8, 80877103))
-    assert link.recv(1) == b"S", "the server offers no TLS"
 
 
 def certificate(port: int, name: str, ca: Path, start: Start | None = None) -> tuple[dict[str, Any], str]:
@@ -26,6 +25,21 @@ def certificate(port: int, name: str, ca: Path, start: Start | None = None) -> t
     Raises ssl.SSLError unless it is a certificate of `ca` for `name`.
     """
     return _connect(ssl.create_default_context(cafile=str(ca)), port, name, start)
+
+
+def require_life_left(found: dict[str, Any], name: str) -> None:
+    """Fails unless a certificate is for this name alone, and a third of its life is still to come."""
+    assert found["subjectAltName"] == (("DNS", name),)
+    begin, end = (ssl.cert_time_to_seconds(found[key]) for key in ("notBefore", "notAfter"))
+    assert (end - time.time()) / (end - begin) >= LIFE_LEFT
+
+
+def require_newest(found: dict[str, Any], state: State, instance: Instance) -> None:
+    """Fails unless a certificate is the newest one that the agent of its guest got."""
+    from aihub.secrets import agent
+
+    told = agent.status(state, instance.guest.name).tls[f"{instance.stack.name}.tls.pem"]
+    assert int(str(told["serial"]).replace(":", ""), 16) == int(found["serialNumber"], 16)
 
 
 def refusal_of_old(port: int, name: str, ca: Path, start: Start | None = None) -> str:

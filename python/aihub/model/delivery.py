@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Literal
 
 from .resolved import (
-    LOGIN_STACKS,
     RECONCILE,
     RECONCILE_ROLE,
     Certificate,
@@ -15,91 +14,124 @@ from .resolved import (
     Pair,
     SecretRef,
 )
-from .stack import Stack
+from .stack import Offer, OnChange
 
 LOGIN_DAYS = 90
 """The longest age of what somebody logs in with: passwords, secret-ids, tokens and keys alike."""
 LOGIN_LENGTH = 40
-
-
-def delivered(stack: Stack) -> bool:
-    """Whether an agent brings anything to the stack's instances."""
-    return bool(stack.needs.secrets or stack.needs.tls or stack.logins or stack.name in LOGIN_STACKS)
+CLIENT_DAYS = 30
+"""How long a certificate lives by which a consumer says who it is."""
 
 
 def secrets(instances: Iterable[Instance], logins: Iterable[Consumer]) -> tuple[SecretRef, ...]:
     """Every entry that a guest reads, instance by instance."""
+    every = {instance.name: instance for instance in instances}
     mine: dict[str, list[Consumer]] = {}
     for login in logins:
-        mine.setdefault(login.consumer, []).append(login)
-    return tuple(ref for instance in instances for ref in _entries(instance, mine.get(instance.name, [])))
+        if login.strategy and login.strategy != "certificate":
+            mine.setdefault(login.consumer, []).append(login)
+    return tuple(ref for instance in every.values() for ref in _entries(instance, mine.get(instance.name, []), every))
 
 
-def pairs(logins: Iterable[Consumer], refs: Iterable[SecretRef]) -> tuple[Pair, ...]:
-    """Both passwords of everyone who logs in at a provider; aihub's own before the others."""
+def pairs(instances: Iterable[Instance], logins: Iterable[Consumer], refs: Iterable[SecretRef]) -> tuple[Pair, ...]:
+    """The passwords of everyone who logs in at a provider; aihub's own before the others."""
+    every = {instance.name: instance for instance in instances}
     entries = {(ref.instance, ref.name): ref for ref in refs}
     found: list[Pair] = []
     for ref in entries.values():
-        if ref.kind == "pair":
-            found.append(Pair(ref.instance, RECONCILE_ROLE, ref.path, None, ref.rotate))
+        if ref.kind == "pair" and (admin := every[ref.instance].stack.admin):
+            found.append(Pair(ref.instance, RECONCILE_ROLE, ref.path, None, ref.rotate, admin))
     for login in logins:
-        entry = entries.get((login.consumer, entry_name(login)))
-        path = f"operator/pair/{login.provider}/{login.role}"
-        found.append(Pair(login.provider, login.role, path, entry, LOGIN_DAYS))
+        if login.strategy and login.strategy != "certificate":
+            entry = entries.get((login.consumer, login.name))
+            provider = every[login.provider]
+            path = f"operator/pair/{provider.id}/{login.role}"
+            interrupts = provider.stack.gives[login.kind].interrupts or ""
+            found.append(Pair(login.provider, login.role, path, entry, LOGIN_DAYS, login.strategy, interrupts))
     return tuple(found)
 
 
-def certificates(instances: Iterable[Instance]) -> tuple[Certificate, ...]:
-    """The certificate of every instance that serves with one."""
-    return tuple(
+def certificates(instances: Iterable[Instance], logins: Iterable[Consumer], domain: str) -> tuple[Certificate, ...]:
+    """The certificates that instances serve with, and those by which they say who they are."""
+    every = {instance.name: instance for instance in instances}
+    serving = [
         Certificate(
             instance=instance.name,
-            role=f"{instance.stack.name}-{instance.guest.name}",
+            role=instance.store_name,
             name=instance.guest.fqdn,
             days=_days(tls.rotate),
             on_change=tls.on_change,
         )
-        for instance in instances
+        for instance in every.values()
         if (tls := instance.stack.needs.tls)
+    ]
+    clients = [_client(every[one.consumer], one, domain) for one in logins if one.strategy == "certificate"]
+    return (*serving, *clients)
+
+
+def _client(instance: Instance, login: Consumer, domain: str) -> Certificate:
+    label = login.role.replace("_", "-")
+    return Certificate(
+        instance=instance.name,
+        role=f"{instance.store_name}-{login.name}",
+        name=f"{label}.{login.kind.replace('_', '-')}.{domain}",
+        days=CLIENT_DAYS,
+        on_change=instance.stack.needs.on_login_change,
+        file=f"{login.name}.pem",
+        client=True,
+        later=login.later,
     )
 
 
-def entry_name(login: Consumer) -> str:
-    """What a consumer's entry for a login is called."""
-    return f"{login.provider.partition('@')[0]}_{login.key}"
-
-
-def _entries(instance: Instance, logins: Iterable[Consumer]) -> Iterator[SecretRef]:
-    stack, guest = instance.stack, instance.guest
-    folder = f"hub/{guest.zone}/{guest.name}/{stack.name}"
-    if stack.name in LOGIN_STACKS:
-        files = {half: f"{RECONCILE}_{half}" for half in ("a", "b")}
-        yield _login(instance, RECONCILE, f"{folder}/{RECONCILE}", "pair", files)
+def _entries(instance: Instance, logins: Iterable[Consumer], every: Mapping[str, Instance]) -> Iterator[SecretRef]:
+    stack = instance.stack
+    if stack.admin == "single":
+        yield _login(instance, RECONCILE, "pair", {RECONCILE: "{a}"}, "restart")
+    elif stack.admin:
+        # aihub sets its own pair inside the running provider; the files matter at the next start only.
+        yield _login(instance, RECONCILE, "pair", {f"{RECONCILE}_{half}": f"{{{half}}}" for half in ("a", "b")}, "none")
     for name, spec in stack.needs.secrets.items():
         yield SecretRef(
             instance=instance.name,
             name=name,
-            path=f"{folder}/{name}",
+            path=f"{instance.folder}/{name}",
             kind="value",
-            files={"value": name},
+            files={name: "{value}"},
             length=spec.length,
             alphabet=spec.kind,
             rotate=_days(spec.rotate),
             on_change=spec.on_change,
         )
     for login in logins:
-        name = entry_name(login)
-        # One file of both as well: two files are not replaced at the same moment, and their reader might mix them.
-        files = {"user": f"{name}_user", "password": f"{name}_password", "user password": f"{name}_login"}
-        yield _login(instance, name, f"{folder}/{name}", "login", files)
+        provider = every[login.provider]
+        files = _files(login, provider, provider.stack.gives[login.kind])
+        yield _login(instance, login.name, "login", files, stack.needs.on_login_change, later=login.later)
+
+
+def _files(login: Consumer, provider: Instance, offer: Offer) -> dict[str, str]:
+    """The consumer's files; what is no secret stands in their texts already."""
+    known = {"{name}": login.role, "{host}": provider.guest.fqdn, "{port}": str(offer.port)}
+    found = {}
+    for part, text in offer.texts.items():
+        for word, value in known.items():
+            text = text.replace(word, value)  # noqa: PLW2901
+        found[f"{login.name}_{part}"] = text
+    return found
 
 
 def _login(
-    instance: Instance, name: str, path: str, kind: Literal["login", "pair"], files: dict[str, str]
+    instance: Instance,
+    name: str,
+    kind: Literal["login", "pair"],
+    files: Mapping[str, str],
+    change: OnChange,
+    *,
+    later: bool = False,
 ) -> SecretRef:
-    # aihub sets its own pair inside the running provider; the files matter at the next start only.
-    change = "none" if kind == "pair" else instance.stack.needs.on_login_change
-    return SecretRef(instance.name, name, path, kind, files, LOGIN_LENGTH, "alphanumeric", LOGIN_DAYS, on_change=change)
+    path = f"{instance.folder}/{name}"
+    return SecretRef(
+        instance.name, name, path, kind, files, LOGIN_LENGTH, "alphanumeric", LOGIN_DAYS, on_change=change, later=later
+    )
 
 
 def _days(text: str) -> int:

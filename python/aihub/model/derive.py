@@ -6,12 +6,8 @@ import hashlib
 from collections.abc import Iterable, Iterator, Mapping
 from itertools import chain
 
-from .delivery import delivered
 from .hub import GuestSpec, HubFile
 from .resolved import (
-    EGRESS,
-    LOGIN_STACKS,
-    VAULT,
     VERIFY,
     Consumer,
     Flow,
@@ -43,6 +39,7 @@ def guest(file: HubFile, name: str, spec: GuestSpec) -> Guest | None:
         return None
     return Guest(
         name=name,
+        id=spec.id or name,
         vmid=spec.vmid,
         kind=spec.kind,
         zone=spec.zone,
@@ -65,15 +62,19 @@ def guest(file: HubFile, name: str, spec: GuestSpec) -> Guest | None:
 
 
 def consumers(instances: Iterable[Instance]) -> tuple[Consumer, ...]:
-    """Everyone who logs in at a provider; the checks log in at each."""
+    """Everyone who uses a provider; the checks log in at each that has passwords."""
+    every = {instance.name: instance for instance in instances}
     found: list[Consumer] = []
-    for instance in instances:
-        for provider, keys in instance.stack.logins.items():
-            for key in keys:
-                role = instance.object_name(key)
-                found.append(Consumer(instance.providers[provider], instance.name, key, role))
-        if instance.stack.name in LOGIN_STACKS:
-            found.append(Consumer(instance.name, VERIFY, VERIFY, VERIFY))
+    for instance in every.values():
+        for need in instance.stack.wants:
+            if (provider := every.get(instance.providers.get(need.kind, ""))) is None:
+                continue
+            role, strategy = instance.object_name(need.key), provider.stack.gives[need.kind].strategy
+            who = (provider.name, instance.name, need.kind, need.key, role)
+            found.append(Consumer(*who, strategy, need.options, need.later))
+        for kind, offer in instance.stack.gives.items():
+            if offer.strategy and offer.strategy != "certificate":
+                found.append(Consumer(instance.name, VERIFY, kind, VERIFY, VERIFY, offer.strategy))
     return tuple(found)
 
 
@@ -93,18 +94,11 @@ def flows(file: HubFile, instances: Iterable[Instance]) -> tuple[Flow, ...]:
 
 
 def _to_providers(instance: Instance, every: Mapping[str, Instance]) -> Iterator[Flow]:
-    for name in instance.providers.values():
+    for kind, name in instance.providers.items():
         provider = every[name]
-        if provider.guest.name == instance.guest.name:
-            continue
-        ports = [provider.stack.main_port]
-        if provider.stack.name in instance.stack.needs.stacks:
-            ports += [port.port for port in provider.stack.gives.values() if port.publish != "none"]
-        for port in ports:
-            if port is not None:
-                source = f"{instance.guest.address}/32"
-                why = f"{instance.name} uses {provider.name}"
-                yield Flow(source, str(provider.guest.address), port, why=why)
+        if provider.guest.name != instance.guest.name:
+            source, port = f"{instance.guest.address}/32", provider.stack.gives[kind].port
+            yield Flow(source, str(provider.guest.address), port, why=f"{instance.name} uses {provider.name}")
 
 
 def _to_published(file: HubFile, instance: Instance) -> Iterator[Flow]:
@@ -117,7 +111,7 @@ def _to_published(file: HubFile, instance: Instance) -> Iterator[Flow]:
 
 def _to_egress(file: HubFile, instance: Instance) -> Iterator[Flow]:
     port = instance.stack.main_port
-    if instance.stack.name != EGRESS or port is None:
+    if instance.stack.office != "egress" or port is None:
         return
     for name, zone in file.zones.items():
         if zone.internet == "none":
@@ -128,11 +122,11 @@ def _to_egress(file: HubFile, instance: Instance) -> Iterator[Flow]:
 def _to_vault(file: HubFile, vault: Instance, every: Iterable[Instance]) -> Iterator[Flow]:
     """Each agent fetches from the vault, and the vault's node unseals it."""
     port = vault.stack.main_port
-    if vault.stack.name != VAULT or port is None:
+    if vault.stack.office != "secrets" or port is None:
         return
     guest = vault.guest
     for instance in every:
-        if delivered(instance.stack) and instance.guest.name != guest.name:
+        if instance.stack.delivered and instance.guest.name != guest.name:
             why = f"the agent of {instance.guest.name} uses {vault.name}"
             yield Flow(f"{instance.guest.address}/32", str(guest.address), port, why=why)
     # As the guest sees its node: the zone's gateway, or with a router between them the node's own address.

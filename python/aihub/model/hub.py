@@ -10,6 +10,7 @@ from .types import (
     DOMAIN,
     HUB_ID,
     HUB_NAME,
+    INSTANCE_ID,
     NAME,
     PCI_ID,
     WEIGHTS,
@@ -148,6 +149,12 @@ class StackPlacement(Strict):
         int, NotYet("a stack has one of each container in this version; remove `replicas`, or place it on more guests")
     ] = Field(1, ge=1, le=16, description="Copies of the stack's main container (not yet).")
     flavour: Flavour | None = Field(None, description="Which server the vault stack runs; openbao unless it says so.")
+    id: str | None = Field(
+        None,
+        pattern=INSTANCE_ID,
+        max_length=127,
+        description="What its data is called by; only `aihub move` writes it.",
+    )
 
 
 def _placement(value: Any) -> Any:
@@ -177,6 +184,7 @@ Placement = Annotated[
                         "properties": {
                             "replicas": {"type": "integer", "minimum": 1, "maximum": 16},
                             "flavour": {"enum": list(get_args(Flavour))},
+                            "id": {"type": "string", "pattern": INSTANCE_ID, "maxLength": 127},
                         },
                     },
                 },
@@ -204,6 +212,7 @@ def _between(least: int, most: int) -> AfterValidator:
 class GuestSpec(Strict):
     """A container or a VM as hub.yml writes it."""
 
+    id: Name | None = Field(None, description="What its data is called by; only `aihub rename` writes it.")
     vmid: int = Field(
         ge=100,
         le=999_999_999,

@@ -10,17 +10,9 @@ from ipaddress import IPv4Address, IPv4Network
 from typing import Literal
 
 from .hub import HubFile, LanguageModel, Node, Zone
-from .stack import Alphabet, OnChange, Stack
+from .stack import Alphabet, Offer, OnChange, Stack, Strategy
 from .target import Target
 
-EGRESS = "egress"
-"""The stack through which zones without internet reach listed hosts."""
-VAULT = "vault"
-"""The stack that keeps the hub's secrets and makes its certificates."""
-LOGIN_STACKS = ("postgres", "redis")
-"""Stacks that other stacks log in at."""
-ONE_USER = ("redis",)
-"""Those of them where one user holds both passwords of a pair; elsewhere a pair is two users, ROLE_a and ROLE_b."""
 VERIFY = "verify"
 """The checks' own login at every provider."""
 RECONCILE = "reconcile"
@@ -54,6 +46,7 @@ class Guest:
     """A guest with everything that follows from hub.yml."""
 
     name: str
+    id: str  # what bears its data is called by; its name, unless hub.yml has another
     vmid: int
     kind: Literal["lxc", "vm"]
     zone: str
@@ -76,7 +69,7 @@ class Guest:
 
 @dataclass(frozen=True)
 class Instance:
-    """A stack on a guest. `providers` maps a needed stack's name to the instance that serves it."""
+    """A stack on a guest. `providers` maps each kind that it needs to the instance that serves it."""
 
     stack: Stack
     guest: Guest
@@ -84,13 +77,34 @@ class Instance:
     providers: Mapping[str, str] = field(default_factory=dict)
 
     @property
+    def id(self) -> str:
+        """What its data is called by: databases, roles, entries of the store. `STACK@ID`, for ever the same."""
+        return str(self.options.get("id") or f"{self.stack.name}@{self.guest.id}")
+
+    @property
+    def started_after(self) -> tuple[str, ...]:
+        """The instances that serve what it needs in order to start, each once."""
+        return tuple(dict.fromkeys(self.providers[kind] for kind in self.stack.needs.start if kind in self.providers))
+
+    @property
     def name(self) -> str:
         """`STACK@GUEST`."""
         return f"{self.stack.name}@{self.guest.name}"
 
+    @property
+    def folder(self) -> str:
+        """Where its entries lie in the store: hub/GUEST/STACK, by ids."""
+        stack, _, guest = self.id.partition("@")
+        return f"hub/{guest}/{stack}"
+
+    @property
+    def store_name(self) -> str:
+        """What its policy and certificates are called in the store, by ids."""
+        return self.id.replace("@", "-")
+
     def object_name(self, key: str) -> str:
         """The name of a database, an owner role or an ACL user that this instance owns elsewhere."""
-        return f"{self.stack.name}_{self.guest.name}_{key}".replace("-", "_")
+        return f"{self.id}_{key}".replace("@", "_").replace("-", "_")
 
 
 @dataclass(frozen=True, order=True)
@@ -106,12 +120,26 @@ class Flow:
 
 @dataclass(frozen=True)
 class Consumer:
-    """One who logs in at a provider: `role` owns, `role_a` and `role_b` log in."""
+    """One who uses a provider: `role` owns what it has there; whether and how it logs in, the strategy says."""
 
-    provider: str  # instance name, like postgres@db
+    provider: str  # instance name, like db@data
     consumer: str  # instance name, or "verify"
-    key: str  # the database or ACL user as the consumer names it
+    kind: str
+    key: str  # what the consumer calls it
     role: str
+    strategy: Strategy | None = None
+    options: Mapping[str, str] = field(default_factory=dict, hash=False)
+    later: bool = False
+
+    @property
+    def name(self) -> str:
+        """What the consumer's files and its entry in the store begin with."""
+        return f"{self.kind}_{self.key}"
+
+    @property
+    def variable(self) -> str:
+        """What the consumer's variables in Compose begin with."""
+        return f"HUB_{self.name}".upper()
 
 
 @dataclass(frozen=True)
@@ -119,45 +147,67 @@ class SecretRef:
     """One entry of the vault that a guest reads: a value of the instance's own, a login elsewhere, or a pair."""
 
     instance: str  # STACK@GUEST
-    name: str  # inside the instance, like api_key, postgres_main or reconcile
-    path: str  # below the mount kv: hub/ZONE/GUEST/STACK/NAME
+    name: str  # inside the instance, like api_key, KIND_KEY or reconcile
+    path: str  # below the mount kv: hub/GUEST/STACK/NAME, by ids
     kind: Literal["value", "login", "pair"]
-    files: Mapping[str, str]  # key of the entry, or several and so many lines -> file under /run/hub/STACK
+    files: Mapping[str, str]  # file under /run/hub/STACK -> its text, {KEY} for each key of the entry
     length: int
     alphabet: Alphabet
     rotate: int  # days
     on_change: OnChange
+    later: bool = False  # the instance starts without it
 
 
 @dataclass(frozen=True)
 class Pair:
-    """Both passwords of a role that logs in at a provider, as {"a", "b", "active"} at `path` below the mount kv."""
+    """The passwords of a role that logs in at a provider, as {"a", "b", "active"} at `path` below the mount kv.
+
+    With the strategy `single` there is only one, "a".
+    """
 
     provider: str  # STACK@GUEST
     role: str
     path: str
     entry: SecretRef | None  # what its consumer reads; None for those of the checks and of aihub itself
     rotate: int  # days
+    strategy: Strategy = "pair"
+    interrupts: str = ""  # with `single`: how long a change may keep its consumer out
 
     @property
     def name(self) -> str:
         """`PROVIDER/ROLE`."""
         return f"{self.provider}/{self.role}"
 
+    @property
+    def halves(self) -> tuple[str, ...]:
+        """The keys of its passwords."""
+        return ("a",) if self.strategy == "single" else ("a", "b")
+
     def user(self, half: str) -> str:
         """Whom one half (`a` or `b`) logs in as."""
-        return self.role if self.provider.partition("@")[0] in ONE_USER else f"{self.role}_{half}"
+        return f"{self.role}_{half}" if self.strategy == "pair" else self.role
 
 
 @dataclass(frozen=True)
 class Certificate:
-    """A certificate that an instance serves with; `role` is its role at the vault's certificate authority."""
+    """A certificate that an instance has; `role` is its role at the vault's certificate authority.
+
+    It serves with it, or, where a provider asks for one, says with it who it is (`client`).
+    """
 
     instance: str  # STACK@GUEST
-    role: str  # STACK-GUEST
-    name: str  # GUEST.DOMAIN, and no other name
+    role: str
+    name: str  # the one name in it
     days: int
     on_change: OnChange
+    file: str = "tls.pem"  # key and chain, under /run/hub/STACK
+    client: bool = False
+    later: bool = False  # the instance starts without it
+
+    @property
+    def place(self) -> str:
+        """What its guest's agent calls it: STACK.FILE."""
+        return f"{self.instance.partition('@')[0]}.{self.file}"
 
 
 @dataclass(frozen=True)
@@ -216,7 +266,7 @@ class Hub:
     @cached_property
     def egress(self) -> Instance | None:
         """The proxy of the zones without internet; None where the hub has none."""
-        return next((i for i in self.instances if i.stack.name == EGRESS), None)
+        return next((i for i in self.instances if i.stack.office == "egress"), None)
 
     @cached_property
     def way_out(self) -> tuple[IPv4Address, int] | None:
@@ -227,13 +277,12 @@ class Hub:
     @cached_property
     def vault(self) -> Instance | None:
         """The vault; None where the hub has neither secrets nor certificates."""
-        return next((i for i in self.instances if i.stack.name == VAULT), None)
+        return next((i for i in self.instances if i.stack.office == "secrets"), None)
 
     @cached_property
     def agents(self) -> tuple[str, ...]:
         """The guests with secrets or certificates, in hub.yml's order: each has an agent that fetches them."""
-        owners = {one.instance for one in self.secrets} | {one.instance for one in self.certificates}
-        named = {self.instance(owner).guest.name for owner in owners}
+        named = {instance.guest.name for instance in self.instances if instance.stack.delivered}
         return tuple(name for name in self.guests if name in named)
 
     @cached_property
@@ -250,6 +299,19 @@ class Hub:
     def instance(self, name: str) -> Instance:
         """The instance called `STACK@GUEST`. Raises KeyError."""
         return self._by_name[name]
+
+    def offer(self, consumer: Consumer) -> Offer:
+        """What a provider gives to one of its consumers."""
+        return self.instance(consumer.provider).stack.gives[consumer.kind]
+
+    def uses(self, instance: Instance) -> tuple[Consumer, ...]:
+        """What an instance uses of others, in the order of its stack.yml."""
+        return tuple(one for one in self.consumers if one.consumer == instance.name)
+
+    def served(self, instance: Instance) -> tuple[LanguageModel, ...]:
+        """The language models of hub.yml that an instance serves."""
+        here = (instance.stack.name, instance.guest.name)
+        return tuple(one for one in self.models.values() if (one.engine, one.guest) == here)
 
     def on(self, guest: str) -> tuple[Instance, ...]:
         """The instances of one guest, in start order."""

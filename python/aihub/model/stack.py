@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from collections.abc import Mapping
+from typing import Annotated, Any, Literal, NamedTuple
 
-from pydantic import Field, StringConstraints
+from pydantic import BeforeValidator, Field, StringConstraints
 
 from .hub import ZoneName
 from .types import (
@@ -13,18 +14,30 @@ from .types import (
     HTTP_PATH,
     LAB_IMAGE,
     LOG_FILE,
+    SECONDS,
     Argument,
     Command,
+    FileText,
     Key,
     Name,
     NotYet,
+    Option,
     OutsideHost,
     Sentence,
+    Size,
     Strict,
 )
 
 OnChange = Literal["restart", "reload", "none"]
 Alphabet = Literal["alphanumeric", "hex", "base64"]
+Strategy = Literal["pair", "overlap", "single", "certificate"]
+AdminStrategy = Literal["pair", "overlap", "single"]
+Office = Literal["secrets", "egress"]
+METRICS = "metrics"
+MODELS = "models"
+"""The kind whose givers serve the language models of hub.yml; they are called as the models' `engine`."""
+LOGIN_FILES = {"user": "{user}", "password": "{password}", "login": "{user}\n{password}"}
+"""What a consumer gets with a password. Both in one file as well: two are not replaced at the same moment."""
 
 
 class SecretSpec(Strict):
@@ -47,13 +60,49 @@ class Tls(Strict):
     on_change: OnChange = Field("reload", description="What a running service needs to take a new certificate.")
 
 
+class Need(NamedTuple):
+    """One thing that a stack asks of others: something of a kind, by a name of its own."""
+
+    kind: str
+    key: str
+    options: Mapping[str, str]
+    later: bool
+
+    @property
+    def name(self) -> str:
+        """What its files and its entry in the store begin with."""
+        return f"{self.kind}_{self.key}"
+
+
+def _by_name(value: Any) -> Any:
+    """`[main]` is `{main: {}}`. Raises ValueError for a name that is there twice."""
+    if not isinstance(value, list):
+        return {key: {} if options is None else options for key, options in value.items()} if value else value
+    for index, name in enumerate(value):
+        if name in value[:index]:
+            raise ValueError(f'"{name}" is in the list already')
+    return {name: {} for name in value if isinstance(name, str)} if all(isinstance(n, str) for n in value) else value
+
+
+Wanted = Annotated[
+    dict[Key, dict[Key, Option]],
+    BeforeValidator(_by_name, json_schema_input_type=list[Key] | dict[Key, dict[Key, Option] | None]),
+]
+"""Names of one's own, with options where the kind has some."""
+
+
 class Needs(Strict):
     """What a stack asks of others."""
 
-    postgres: list[Key] = Field(
-        default_factory=list, description="Databases; each gets an owner role and a pair of logins."
+    start: dict[Key, Wanted] = Field(
+        default_factory=dict,
+        description="KIND: names of its own. Must be there before it starts: databases, users, keys.",
+        examples=[{"sql": ["main"]}],
     )
-    redis: list[Key] = Field(default_factory=list, description="ACL users; each sees only keys under its own prefix.")
+    later: dict[Key, Wanted] = Field(
+        default_factory=dict,
+        description="KIND: names of its own. Met once everything runs; its files may be missing at the start.",
+    )
     secrets: dict[Key, SecretSpec] = Field(default_factory=dict, description="Secrets of its own.")
     tls: Tls | None = Field(
         default=None, description="A certificate for its guest's name; `tls: {}` takes the defaults."
@@ -66,7 +115,6 @@ class Needs(Strict):
         default_factory=list,
         description="Hosts outside the hub that it must reach; `*.` stands for all below.",
     )
-    stacks: list[Name] = Field(default_factory=list, description="Stacks that must run before this one starts.")
 
 
 class Reload(Strict):
@@ -77,8 +125,8 @@ class Reload(Strict):
     exec: list[Argument] = Field(default_factory=list, description="A command to run inside its container.")
 
 
-class Port(Strict):
-    """A port that a stack serves."""
+class Offer(Strict):
+    """What a stack gives of one kind: a port, and what those get who log in there."""
 
     port: int = Field(ge=1, le=65535, description="The TCP port on the guest's address.")
     path: str = Field("/", pattern=HTTP_PATH, max_length=200, description="Where its pages or metrics begin.")
@@ -92,6 +140,39 @@ class Port(Strict):
         "zone",
         description="Who may connect: declared consumers only, its zone, every zone, or the ingress (not yet).",
     )
+    tls: Literal["direct", "negotiated"] = Field(
+        "direct",
+        description="Where it serves with a certificate: from the first byte, or after words of its own protocol, "
+        "so that its own checks look at the certificate.",
+    )
+    strategy: Strategy | None = Field(
+        None,
+        description="How a consumer's login is replaced. pair: two logins that act as one owner. overlap: the new "
+        "password works beside the old. single: a change interrupts. certificate: a new one. None: nobody logs in.",
+    )
+    admin: AdminStrategy | None = Field(
+        None, description="How aihub's own login there is replaced; none where its reconcile.py needs none."
+    )
+    interrupts: str | None = Field(
+        None,
+        pattern=SECONDS,
+        description="For `single`: how long a change may keep a consumer out, its restart included.",
+    )
+    files: dict[Key, FileText] = Field(
+        default_factory=dict,
+        description="What a consumer gets: file KIND_NAME_KEY with this text, where {user}, {password}, {name}, {host} "
+        "and {port} stand for their values. With a password and none of these: user, password, and both as login.",
+    )
+    options: list[Key] = Field(default_factory=list, description="The options that a need of this kind may have.")
+    registry: OutsideHost | None = Field(
+        None, description="For `models`: the registry that weights come from, which the lab serves itself."
+    )
+
+    @property
+    def texts(self) -> Mapping[str, str]:
+        """What a consumer gets, by the last part of the file's name."""
+        plain = self.strategy in ("pair", "overlap", "single") and not self.files
+        return LOGIN_FILES if plain else self.files
 
 
 _NO_COPIES = NotYet("no copies are made in this version; remove it")
@@ -142,26 +223,45 @@ class Stack(Strict):
         description="How the lab gets the image: build (lab/Dockerfile), pull, or `skipped: reason`.",
     )
     needs: Needs = Field(default_factory=Needs, description="What it asks of others.")
-    gives: dict[Key, Port] = Field(default_factory=dict, description="What it serves.")
+    gives: dict[Key, Offer] = Field(default_factory=dict, description="KIND: what it serves; the main one first.")
     data: list[Data] = Field(default_factory=list, description="Its volumes whose content matters.")
     logs: list[Log] = Field(default_factory=list, description="Log files that it writes itself; they need a `reload`.")
     gpu: Gpu = Field(default=Gpu(), description="How it uses the guest's GPU.")
     reload: Reload | None = Field(
         None, description="How it is reloaded; needed for `logs` and where an `on_change` says reload."
     )
-    start_first: bool = Field(False, description="Started before guests without internet converge (egress).")
+    office: Office | None = Field(
+        None,
+        description="What a hub has at most once. secrets: keeps all secrets and makes certificates. "
+        "egress: the way out of zones without internet; it starts before their guests are configured.",
+    )
+    memory: Size = Field(description="What the service needs at least.", examples=["512MiB"])
     waivers: dict[Key, Sentence] = Field(
         default_factory=dict, description="Hardening that compose.yml can't keep, and why."
     )
 
     @property
-    def logins(self) -> dict[str, list[str]]:
-        """What it logs in to: the provider's stack and the databases or users there."""
-        return {n: k for n, k in (("postgres", self.needs.postgres), ("redis", self.needs.redis)) if k}
+    def wants(self) -> tuple[Need, ...]:
+        """Everything that it asks of others, in the order of its stack.yml."""
+        places = ((self.needs.start, False), (self.needs.later, True))
+        return tuple(
+            Need(kind, key, options, later)
+            for needs, later in places
+            for kind, names in needs.items()
+            for key, options in names.items()
+        )
+
+    @property
+    def admin(self) -> AdminStrategy | None:
+        """How aihub's own login in it is replaced; None where it has none."""
+        return next((offer.admin for offer in self.gives.values() if offer.admin), None)
+
+    @property
+    def delivered(self) -> bool:
+        """Whether an agent brings its instances anything: secrets, logins, a certificate, whom to trust."""
+        return bool(self.needs.secrets or self.needs.tls or self.wants or self.admin)
 
     @property
     def main_port(self) -> int | None:
-        """The port that consumers log in at: called like the stack, else the first that is not metrics."""
-        if self.name in self.gives:
-            return self.gives[self.name].port
-        return next((p.port for key, p in self.gives.items() if key != "metrics"), None)
+        """The first port that it gives and that is not metrics."""
+        return next((offer.port for kind, offer in self.gives.items() if kind != METRICS), None)

@@ -16,6 +16,7 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, StringConstraints, 
 UNITS = {"MiB": 1 << 20, "GiB": 1 << 30, "TiB": 1 << 40}
 
 NAME = r"^[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?$"
+INSTANCE_ID = r"^[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?@[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?$"
 HUB_NAME = r"^[a-z](?:[a-z0-9-]{0,30}[a-z0-9])?$"
 KEY = r"^[a-z][a-z0-9_]{0,62}$"
 STORAGE_ID = r"^[A-Za-z][A-Za-z0-9._-]{0,62}[A-Za-z0-9]$"
@@ -41,6 +42,11 @@ COMMAND = r'^(?:[ -z|}~]|\{[ !"$&-z|}~])*$'
 HTTP_PATH = r"^/[A-Za-z0-9/_.~-]*$"
 HEALTH_PATH = r"^(?:/[A-Za-z0-9/_.~-]*)?$"
 DAYS = r"^[1-9][0-9]{0,3}d$"
+SECONDS = r"^[1-9][0-9]{0,3}s$"
+OPTION = r"^[A-Za-z0-9/][A-Za-z0-9/_.:*+@,=-]*$"
+_PLAIN = r"[A-Za-z0-9/_.:@?&=,+ -]*"
+_FILE_LINE = rf"{_PLAIN}(?:\{{(?:user|password|name|host|port)\}}{_PLAIN})+"
+FILE_TEXT = rf"^{_FILE_LINE}(?:\n{_FILE_LINE})*$"
 ARGUMENT = rf"^/?{_SEGMENT}(?:/{_SEGMENT})*$"
 AGE_KEY = r"age1[02-9ac-hj-np-z]{58}"
 _ED25519_LINE = r"ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAI[A-Za-z0-9+/]{43}(?: [A-Za-z0-9._@+-]{1,100})?"
@@ -52,6 +58,7 @@ LAB_IMAGE = rf"^(?:build|pull|skipped: {_WORDS})$"
 MEANING = {
     NAME: "1 to 63 lower-case letters, digits and hyphens, no hyphen at an end",
     HUB_NAME: "1 to 32 lower-case letters, digits and hyphens; a letter first, no hyphen at the end",
+    INSTANCE_ID: "STACK@GUEST, as the instance was first called",
     KEY: "lower-case letters, digits and _, a letter first, at most 63",
     STORAGE_ID: "a storage id of Proxmox VE: letters, digits, . _ - and a letter first",
     DOMAIN: "a lower-case domain of at least two labels, like hub.home.arpa",
@@ -68,6 +75,9 @@ MEANING = {
     HEALTH_PATH: "empty or an absolute path of letters, digits and / _ . ~ -",
     LOG_FILE: "VOLUME/FILE: a volume of `data` and the plain name of a file in it",
     DAYS: "a number of days like 90d",
+    SECONDS: "a number of seconds like 30s",
+    OPTION: "a plain word, path or address: letters, digits and / _ . : * + @ , = -",
+    FILE_TEXT: "letters, digits and / _ . : @ ? & = , + -, in each line {user}, {password}, {name}, {host} or {port}",
     LAB_IMAGE: "build, pull, or `skipped: ` and the reason in plain words",
     HTTP_PATH: "an absolute path of letters, digits and / _ . ~ -",
 }
@@ -85,6 +95,8 @@ SshKey = Annotated[str, StringConstraints(pattern=SSH_KEY, max_length=2200)]
 RecoveryKey = Annotated[str, StringConstraints(pattern=RECOVERY_KEY, max_length=400)]
 Argument = Annotated[str, StringConstraints(pattern=ARGUMENT, max_length=200)]
 Sentence = Annotated[str, StringConstraints(pattern=SENTENCE, min_length=1, max_length=300)]
+Option = Annotated[str, StringConstraints(pattern=OPTION, max_length=300)]
+FileText = Annotated[str, StringConstraints(pattern=FILE_TEXT, max_length=1000)]
 Command = Annotated[str, StringConstraints(pattern=COMMAND, max_length=2000)]
 
 _SIZE = re.compile(r"([1-9][0-9]{0,6})(MiB|GiB|TiB)")

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import heapq
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 
-from .findings import Finding
+from .findings import Finding, Place, did_you_mean
 from .hub import HubFile
-from .resolved import VAULT, Guest, Instance
+from .resolved import Guest, Instance
 from .stack import Stack
 
+Givers = Callable[[str], Sequence[str]]
 Where = Mapping[str, tuple[str | int, ...]]
 
 
@@ -30,26 +31,31 @@ def placed(file: HubFile, guests: Mapping[str, Guest], stacks: Mapping[str, Stac
 
 
 def needed(stack: Stack) -> tuple[str, ...]:
-    """The stacks that a stack needs, each once."""
-    return tuple(dict.fromkeys([*stack.logins, *stack.needs.stacks]))
+    """The kinds that a stack needs, each once."""
+    return tuple(dict.fromkeys([*stack.needs.start, *stack.needs.later]))
 
 
-def wire(instances: Iterable[Instance], where: Where) -> tuple[list[Instance], list[Finding]]:
-    """The instances with their providers, in start order, or what keeps them from being served."""
+def wire(instances: Iterable[Instance], where: Where, givers: Givers) -> tuple[list[Instance], list[Finding]]:
+    """The instances with their providers, in start order, or what keeps them from being served.
+
+    `givers` names the stacks that could give a kind.
+    """
     every = list(instances)
     serving: dict[str, list[Instance]] = {}
     for instance in every:
-        serving.setdefault(instance.stack.name, []).append(instance)
+        for kind in instance.stack.gives:
+            serving.setdefault(kind, []).append(instance)
     findings: list[Finding] = []
     wired: list[Instance] = []
     for instance in every:
         providers: dict[str, str] = {}
-        for name in needed(instance.stack):
-            found = _nearest(instance, serving.get(name, []))
+        for kind in needed(instance.stack):
+            found = _nearest(instance, serving.get(kind, []))
             if len(found) == 1:
-                providers[name] = found[0].name
+                providers[kind] = found[0].name
+                findings += _unknown_options(instance, found[0], kind, where[instance.name])
             else:
-                findings.append(Finding(where[instance.name], _unserved(instance, name, found)))
+                findings.append(Finding(where[instance.name], _unserved(instance, kind, found, givers)))
         wired.append(replace(instance, providers=providers))
     ordered, cycle = _ordered(wired)
     if cycle:
@@ -71,19 +77,32 @@ def _nearest(instance: Instance, serving: list[Instance]) -> list[Instance]:
     return []
 
 
-def _unserved(instance: Instance, name: str, found: list[Instance]) -> str:
+def _unserved(instance: Instance, kind: str, found: list[Instance], givers: Givers) -> str:
     if not found:
         zone = instance.guest.zone
         places = "infra" if zone == "infra" else f"{zone} or infra"
-        return f"{instance.name} needs {name}, and no guest of {places} runs it: add {name} to one"
+        known = givers(kind)
+        added = f"add {' or '.join(known)} to one" if known else f"no stack gives {kind}"
+        return f"{instance.name} needs {kind}, and nothing on a guest of {places} gives it: {added}"
     names = " and ".join(i.name for i in found)
-    return f"{instance.name} needs {name}, and {names} are equally near: put one on its guest or remove one"
+    return f"{instance.name} needs {kind}, and {names} are equally near: put one on its guest or remove one"
+
+
+def _unknown_options(instance: Instance, provider: Instance, kind: str, place: Place) -> Iterator[Finding]:
+    known = provider.stack.gives[kind].options
+    for need in instance.stack.wants:
+        for option in need.options:
+            if need.kind == kind and option not in known:
+                text = (
+                    f'{provider.name} knows no option "{option}" of {kind}, which {instance.name} needs as {need.key}'
+                )
+                yield Finding(place, f"{text}{did_you_mean(option, known)}")
 
 
 def _ordered(instances: list[Instance]) -> tuple[list[Instance], list[str]]:
-    """Providers before consumers, start_first before all others, then the vault, else hub.yml's order; any cycle."""
+    """Providers before consumers, the way out before all others, then the vault, else hub.yml's order; any cycle."""
     index = {instance.name: number for number, instance in enumerate(instances)}
-    waiting = {i.name: set(i.providers.values()) & index.keys() for i in instances}
+    waiting = {i.name: set(i.started_after) & index.keys() for i in instances}
     users: dict[str, list[str]] = {}
     for name, providers in waiting.items():
         for provider in providers:
@@ -103,8 +122,7 @@ def _ordered(instances: list[Instance]) -> tuple[list[Instance], list[str]]:
 
 
 def _rank(instance: Instance, index: Mapping[str, int]) -> tuple[int, int]:
-    first = 0 if instance.stack.start_first else 1 if instance.stack.name == VAULT else 2
-    return (first, index[instance.name])
+    return ({"egress": 0, "secrets": 1, None: 2}[instance.stack.office], index[instance.name])
 
 
 def _cycle(waiting: Mapping[str, set[str]]) -> list[str]:

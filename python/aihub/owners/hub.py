@@ -99,7 +99,7 @@ def apply_insides(run: Run) -> None:
     guests.require_running(run)
     outside = [name for name in run.hub.guests if run.hub.guests[name].internet]
     inside = [name for name in run.hub.guests if name not in outside]
-    first = [i for i in run.hub.instances if i.stack.start_first]
+    first = [i for i in run.hub.instances if i.stack.office == "egress"]
     with run.screen.progress("guests configured") as progress:
         work = insides.Work(run, progress)
         work.remove_undeclared()

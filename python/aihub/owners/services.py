@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from aihub.errors import HubError
-from aihub.model.delivery import delivered
 from aihub.model.resolved import Instance
 from aihub.plan import Change, Plan, require_agreed
 from aihub.screen import Progress
@@ -33,7 +32,7 @@ def look(run: Run) -> Plan:
 
 def _cannot_log_in(run: Run, instance: Instance) -> bool:
     """Whether our login there is kept in a store that does not serve now."""
-    return delivered(instance.stack) and run.hub.vault is not None and run.opened_vault is None
+    return instance.stack.delivered and run.hub.vault is not None and run.opened_vault is None
 
 
 def _try(run: Run, instance: Instance) -> list[Change]:

@@ -5,7 +5,9 @@ Used by each verb. Nothing is contacted: files are read, nothing else.
 
 from __future__ import annotations
 
+from contextlib import suppress
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -49,7 +51,7 @@ def load(path: Path, stacks: Path = paths.STACKS, *, target: Word) -> Hub:
         raise _invalid(read, findings, [])
     manifests, unknown, problems = _manifests(file, stacks)
     keys, key_findings, warnings = operator_keys.read(file.operator.ssh_keys, path.parent, facts)
-    needed = any(delivery.delivered(stack) for stack in manifests.values())
+    needed = any(stack.delivered for stack in manifests.values())
     recipients, kit_findings, kit_warnings = operator_keys.recovery(
         file.operator.recovery, path.parent, facts, needed=needed
     )
@@ -58,7 +60,7 @@ def load(path: Path, stacks: Path = paths.STACKS, *, target: Word) -> Hub:
     found = {name: guest for name, guest in guests.items() if guest is not None}
     instances, where = wiring.placed(file, found, manifests)
     if whole and not problems and not unknown and len(found) == len(file.guests):
-        instances, unserved = wiring.wire(instances, where)
+        instances, unserved = wiring.wire(instances, where, partial(givers, stacks=stacks))
         findings += unserved or rules.check_wired(instances, where)
     if findings or problems or read.problems:
         raise _invalid(read, findings, problems)
@@ -78,8 +80,8 @@ def load(path: Path, stacks: Path = paths.STACKS, *, target: Word) -> Hub:
         warnings=(*warnings, *kit_warnings, *rules.warnings(file, instances, facts)),
         operator_keys=keys,
         operator_recovery=recipients,
-        pairs=delivery.pairs(logins, secrets),
-        certificates=delivery.certificates(instances),
+        pairs=delivery.pairs(instances, logins, secrets),
+        certificates=delivery.certificates(instances, logins, file.hub.domain),
     )
 
 
@@ -107,6 +109,16 @@ def stack(name: str, stacks: Path = paths.STACKS) -> Stack:
 def stack_names(stacks: Path = paths.STACKS) -> list[str]:
     """Every stack that there is."""
     return sorted(path.parent.name for path in stacks.glob("*/stack.yml"))
+
+
+def givers(kind: str, stacks: Path = paths.STACKS) -> list[str]:
+    """The stacks that give something of a kind; one whose manifest is wrong gives nothing."""
+    found = []
+    for name in stack_names(stacks):
+        with suppress(InvalidInput):
+            if kind in stack(name, stacks).gives:
+                found.append(name)
+    return found
 
 
 def _hub_file(read: Document) -> tuple[HubFile | None, list[Finding], bool]:

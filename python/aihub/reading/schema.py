@@ -1,6 +1,6 @@
 """Makes the JSON Schemas that editors complete hub.yml and stack.yml with; CI checks that they are current.
 
-Run `python -m aihub.schema` after a change of the models, with `--check` to only look.
+Run `python -m aihub.reading.schema` after a change of the models, with `--check` to only look.
 """
 
 from __future__ import annotations
@@ -82,7 +82,7 @@ def main(arguments: list[str]) -> int:
     check = "--check" in arguments
     names = stale() if check else write()
     for name in names:
-        sys.stdout.write(f"{name} {'is not current: run python -m aihub.schema' if check else 'written'}\n")
+        sys.stdout.write(f"{name} {'is not current: run python -m aihub.reading.schema' if check else 'written'}\n")
     return 1 if check and names else 0
 
 

@@ -37,12 +37,16 @@ def config(hub: Hub, guest: str) -> dict[str, Any]:
 
 def _instance(hub: Hub, instance: Instance) -> dict[str, Any] | None:
     entries = [
-        {"path": ref.path, "files": dict(ref.files), "on_change": ref.on_change}
+        {"path": ref.path, "files": dict(ref.files), "on_change": ref.on_change, "later": ref.later}
         for ref in hub.secrets
         if ref.instance == instance.name
     ]
-    tls = next((c for c in hub.certificates if c.instance == instance.name), None)
-    if not entries and tls is None:
+    certificates = [
+        {"id": one.place, "role": one.role, "name": one.name, "file": one.file, "on_change": one.on_change}
+        for one in hub.certificates
+        if one.instance == instance.name
+    ]
+    if not instance.stack.delivered:
         return None
     reload = instance.stack.reload
     return {
@@ -51,5 +55,5 @@ def _instance(hub: Hub, instance: Instance) -> dict[str, Any] | None:
         "restart": names.unit(instance.stack.name),
         "reload": reload.model_dump() if reload else None,
         "entries": entries,
-        "tls": {"role": tls.role, "name": tls.name, "on_change": tls.on_change} if tls else None,
+        "certificates": certificates,
     }

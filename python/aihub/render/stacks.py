@@ -12,7 +12,7 @@ from typing import Any
 
 from aihub import names
 from aihub.errors import InvalidInput
-from aihub.model.resolved import Guest, Hub, Instance
+from aihub.model.resolved import Consumer, Guest, Hub, Instance
 from aihub.paths import ROOT, STACKS
 from aihub.reading import document
 
@@ -46,7 +46,7 @@ def stack_files(hub: Hub, instance: Instance, package_hosts: Sequence[str] = ())
 def unit_file(hub: Hub, instance: Instance) -> str:
     """The systemd unit of an instance."""
     template = ROOT / "templates" / "stack.service.j2"
-    context = {"instance": instance, "secrets": secret_files(hub, instance)}
+    context = {"instance": instance, "secrets": secret_files(hub, instance, starting=True)}
     return _render(template, template.read_bytes(), context).decode()
 
 
@@ -69,13 +69,16 @@ def logrotate(instance: Instance) -> str:
     return _render(template, template.read_bytes(), context).decode()
 
 
-def secret_files(hub: Hub, instance: Instance) -> list[str]:
-    """The names of the files that the guest's agent keeps under /run/hub/STACK for an instance."""
-    files = {name for ref in hub.secrets if ref.instance == instance.name for name in ref.files.values()}
-    if any(one.instance == instance.name for one in hub.certificates):
-        files |= {"ca.pem", "tls.pem"}
-    elif files:
-        files.add("ca.pem")  # whoever logs in elsewhere verifies who answers
+def secret_files(hub: Hub, instance: Instance, *, starting: bool = False) -> list[str]:
+    """The names of the files that the guest's agent keeps under /run/hub/STACK for an instance.
+
+    With `starting` only those that it can't start without.
+    """
+    refs = [ref for ref in hub.secrets if ref.instance == instance.name and not (starting and ref.later)]
+    shown = [one for one in hub.certificates if one.instance == instance.name and not (starting and one.later)]
+    files = {*(name for ref in refs for name in ref.files), *(one.file for one in shown)}
+    if instance.stack.delivered:
+        files.add("ca.pem")  # whoever uses others verifies who answers
     return sorted(files)
 
 
@@ -102,8 +105,19 @@ def _environment(hub: Hub, instance: Instance) -> str:
         "HUB_NO_PROXY": no_proxy(hub),
         "HUB_SECRETS": names.secret_folder(instance.stack.name),
         "HUB_ZONE": guest.zone,
+        **{key: value for one in hub.uses(instance) for key, value in _variables(hub, one).items()},
     }
     return "".join(f"{key}={value}\n" for key, value in values.items())
+
+
+def _variables(hub: Hub, consumer: Consumer) -> dict[str, str]:
+    """Where a consumer finds what it uses, and what that is called there."""
+    provider = hub.instance(consumer.provider)
+    return {
+        f"{consumer.variable}_HOST": provider.guest.fqdn,
+        f"{consumer.variable}_PORT": str(hub.offer(consumer).port),
+        f"{consumer.variable}_NAME": consumer.role,
+    }
 
 
 def _context(hub: Hub, instance: Instance, package_hosts: Sequence[str]) -> dict[str, Any]:
@@ -113,6 +127,7 @@ def _context(hub: Hub, instance: Instance, package_hosts: Sequence[str]) -> dict
         "guest": instance.guest,
         "zones": hub.zones,
         "consumers": [c for c in hub.consumers if c.provider == instance.name],
+        "models": hub.served(instance),
         "egress_hosts": sorted({*hub.egress_hosts, *package_hosts}),
         "client_subnets": sorted(str(z.subnet) for z in hub.zones.values() if z.internet == "none"),
     }

@@ -63,9 +63,9 @@ def new_value(ref: SecretRef) -> dict[str, str]:
 
 
 def new_pair(pair: Pair) -> dict[str, str]:
-    """Two fresh passwords, the first in use."""
+    """Fresh passwords, the first in use."""
     length = pair.entry.length if pair.entry else PAIR_LENGTH
-    return {"a": generate("alphanumeric", length), "b": generate("alphanumeric", length), "active": "a"}
+    return {**{half: generate("alphanumeric", length) for half in pair.halves}, "active": "a"}
 
 
 def _login(store: Secrets, pair: Pair) -> dict[str, str]:

@@ -21,9 +21,5 @@ def of(hub: Hub, instance: Instance) -> Declared:
     return Declared(
         instance.name,
         tuple(one for one in hub.consumers if one.provider == instance.name),
-        tuple(
-            model.weights
-            for model in hub.models.values()
-            if (model.engine, model.guest) == (instance.stack.name, instance.guest.name)
-        ),
+        tuple(model.weights for model in hub.served(instance)),
     )

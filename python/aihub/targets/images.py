@@ -11,21 +11,22 @@ import os
 import tarfile
 from collections.abc import Collection, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
 from aihub import render
-from aihub.errors import HubError, PreconditionFailed, TaskFailed
+from aihub.errors import HubError, InvalidInput, PreconditionFailed, TaskFailed
 from aihub.model.resolved import Hub, Instance
+from aihub.model.stack import MODELS
 from aihub.paths import STACKS
-from aihub.reading import document
+from aihub.reading import document, load
 
 from . import images_builder
 from .background import Background, Progress
 from .images_builder import Recipe, Taken
 
 STAND_IN = "SmolLM2-135M"  # what stacks/ENGINE/lab/model makes
-_MODEL_REGISTRY = {"ollama": "registry.ollama.ai"}
 _DOCKER_HUB = "registry-1.docker.io"
 _BASE = f"{_DOCKER_HUB}/library/{images_builder.BASE}"
 _BASE_DIGEST = images_builder.BASE_RECIPE.digest()
@@ -119,7 +120,7 @@ class Builds(Background):
         """Those of these instances, in start order, whose images are there and whose providers are no others."""
         waiting: set[str] = set()
         for instance in instances:
-            if waiting & set(instance.providers.values()) or not all(f.done() for f in self._needed([instance])):
+            if waiting & set(instance.started_after) or not all(f.done() for f in self._needed([instance])):
                 waiting.add(instance.name)
         return [instance for instance in instances if instance.name not in waiting]
 
@@ -179,7 +180,7 @@ class Builds(Background):
 def _ordered(hub: Hub, tasks: list[_Task]) -> list[_Task]:
     """What others wait for first: engines, whose models come after them, then what the other stacks start after."""
     awaited = {task.after for task in tasks}
-    early = [i.stack.name for i in (*hub.instances, hub.vault) if i and (i.stack.start_first or i == hub.vault)]
+    early = [i.stack.name for i in hub.instances if i.stack.office]
 
     def rank(task: _Task) -> int:
         return 0 if task.subject in awaited else 3 if task.after else 1 if task.stack in early else 2
@@ -217,7 +218,8 @@ def _model_tasks(hub: Hub, engines: dict[str, _Task]) -> list[_Task]:
     found: dict[str, _Task] = {}
     for model in hub.models.values():
         folder, engine = _model_folder(model.engine), engines.get(model.engine)
-        if engine is None or not folder.is_dir():
+        registry = _registry(hub, model.engine)
+        if engine is None or registry is None or not folder.is_dir():
             continue
         weights = model.weights if ":" in model.weights.rpartition("/")[2] else f"{model.weights}:latest"
         name, _, tag = weights.rpartition(":")
@@ -225,7 +227,7 @@ def _model_tasks(hub: Hub, engines: dict[str, _Task]) -> list[_Task]:
             raise PreconditionFailed(
                 f"the lab can't stand in for weights of {name.partition('/')[0]}",
                 where=f"models: {model.weights}",
-                hint=f"name weights of {_MODEL_REGISTRY[model.engine]}, like qwen2.5:7b",
+                hint=f"name weights of {registry}, like qwen2.5:7b",
             )
         repository = name if "/" in name else f"library/{name}"
         image, engine_name = f"aihub-lab/{repository}", ("--build-arg", f"ENGINE={engine.subject}")
@@ -233,12 +235,29 @@ def _model_tasks(hub: Hub, engines: dict[str, _Task]) -> list[_Task]:
         found[weights] = _Task(
             f"{weights} (lab: {STAND_IN})",
             engine.stack,
-            f"{_MODEL_REGISTRY[model.engine]}/{repository}:{tag}",
+            f"{registry}/{repository}:{tag}",
             recipe,
             recipe.digest(engine.digest),
             after=engine.subject,
         )
     return list(found.values())
+
+
+def _registry(hub: Hub, engine: str) -> str | None:
+    """Where an engine takes weights from, as its stack.yml says."""
+    stack = hub.stacks.get(engine)
+    offer = stack.gives.get(MODELS) if stack else None
+    return offer.registry if offer else None
+
+
+def model_registries() -> tuple[str, ...]:
+    """Where the engines among all stacks take weights from: a lab lives longer than one version of hub.yml."""
+    found = set()
+    for name in load.stack_names():
+        with suppress(InvalidInput):  # the hub's own stacks are sound; others may be in the making
+            offer = load.stack(name).gives.get(MODELS)
+            found |= {offer.registry} if offer and offer.registry else set()
+    return tuple(sorted(found))
 
 
 def _place(name: str) -> tuple[str, str]:

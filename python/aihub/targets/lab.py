@@ -25,7 +25,7 @@ from . import Images, images, keep_package_hosts
 from .background import Background, Progress
 from .images_builder import PVELAB, Taken
 
-REGISTRY_NAMES = ("registry-1.docker.io", "ghcr.io", "quay.io", "registry.ollama.ai")
+REGISTRY_NAMES = ("registry-1.docker.io", "ghcr.io", "quay.io")
 SUITE = "trixie"
 DISK = 4 << 40
 """What a storage of the lab holds where hub.yml does not say."""
@@ -79,7 +79,7 @@ def configuration(hub: Hub, root_key: str) -> dict[str, Any]:
         "storages": storages,
         "gpus": [{"name": label, "id": card.id} for label, card in node.gpus.items()],
         "root_key": root_key,
-        "registry_names": list(REGISTRY_NAMES),
+        "registry_names": [*REGISTRY_NAMES, *images.model_registries()],
         "builder": True,
         "subnets": [str(zone.subnet) for zone in hub.zones.values()],
     }

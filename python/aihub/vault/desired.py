@@ -67,12 +67,12 @@ def desired(hub: Hub) -> Desired:
 
 def policy_of(instance: Instance) -> str:
     """The policy that lets a guest's agent read what an instance on it needs."""
-    return f"{PREFIX}{instance.stack.name}-{instance.guest.name}"
+    return f"{PREFIX}{instance.store_name}"
 
 
 def listener_role(vault: Instance) -> str:
     """The certificate role of the vault's own listener, for the day when its first certificate is old."""
-    return f"{vault.stack.name}-{vault.guest.name}"
+    return vault.store_name
 
 
 def text_of(grants: Grants) -> str:
@@ -111,7 +111,7 @@ def _policies(hub: Hub) -> dict[str, Grants]:
 def _approles(hub: Hub, vault: Instance) -> dict[str, dict[str, Any]]:
     found = {OPERATOR: _approle([OPERATOR], vault.guest)}
     for name in hub.agents:
-        own = [policy_of(i) for i in hub.on(name) if _delivers(hub, i)]
+        own = [policy_of(i) for i in hub.on(name) if _reads(hub, i)]
         _refuse_twice(hub, approle(name), found, f"the login of the guest {name}")
         settings = _approle([AGENT, *own], hub.guests[name])
         found[approle(name)] = {**settings, "role_id": approle_id(hub.id, name)}
@@ -143,12 +143,12 @@ def _pki_roles(hub: Hub, vault: Instance) -> dict[str, dict[str, Any]]:
     found = {listener_role(vault): _pki_role(vault.guest.fqdn, LISTENER_DAYS)}
     for one in hub.certificates:
         _refuse_twice(hub, one.role, found, f"the certificates of {one.instance}")
-        found[one.role] = _pki_role(one.name, one.days)
+        found[one.role] = _pki_role(one.name, one.days, client=one.client)
     return found
 
 
-def _pki_role(name: str, days: int) -> dict[str, Any]:
-    """Leaves for one name, for servers, and nothing else."""
+def _pki_role(name: str, days: int, *, client: bool = False) -> dict[str, Any]:
+    """Leaves for one name, for servers or for clients, and nothing else."""
     return {
         "allow_any_name": False,
         "allow_bare_domains": True,
@@ -160,7 +160,7 @@ def _pki_role(name: str, days: int) -> dict[str, Any]:
         "allowed_domains": [name],
         "allowed_other_sans": [],
         "allowed_uri_sans": [],
-        "client_flag": False,
+        "client_flag": client,
         "code_signing_flag": False,
         "email_protection_flag": False,
         "enforce_hostnames": True,
@@ -168,7 +168,7 @@ def _pki_role(name: str, days: int) -> dict[str, Any]:
         "key_type": "ec",
         "max_ttl": days * DAY,
         "not_before_duration": 3600,  # another machine's clock may be behind
-        "server_flag": True,
+        "server_flag": not client,
         "ttl": days * DAY,
     }
 
@@ -210,7 +210,7 @@ def _operator() -> Grants:
     }
 
 
-def _delivers(hub: Hub, instance: Instance) -> bool:
+def _reads(hub: Hub, instance: Instance) -> bool:
     named = {ref.instance for ref in hub.secrets} | {one.instance for one in hub.certificates}
     return instance.name in named
 

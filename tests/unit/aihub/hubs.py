@@ -39,6 +39,7 @@ def _guest(file: HubFile, name: str, vmid: int, zone: str, address: str, gpu: st
     spec = next(z for n, z in file.zones.items() if n == zone)
     return Guest(
         name=name,
+        id=name,
         vmid=vmid,
         kind="vm" if gpu else "lxc",
         zone=zone,

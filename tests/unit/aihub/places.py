@@ -84,7 +84,12 @@ def _concrete(place: Path, data: Any) -> Path:
 
 
 def told(place: Path) -> Path:
-    """The place as the loader tells it: one stack without brackets is a list of one, and its name is no step."""
+    """The place as the loader tells it.
+
+    One stack without brackets is a list of one, and its name is no step; a need in a list is told by its name.
+    """
+    if place[:1] == ("needs",) and place[-1] == 0 and len(place) == 4:
+        return place[:3]
     if place[:1] != ("guests",) or place[2:3] != ("stacks",):
         return place
     inside = [step for step in place[3:] if step != 0]

@@ -29,7 +29,7 @@ STACKS = sorted(path.parent.name for path in paths.STACKS.glob("*/reconcile.py")
 
 def wanted(instance: str) -> Declared:
     """Only the checks log in."""
-    return Declared(instance, (Consumer(instance, "verify", "verify", "verify"),))
+    return Declared(instance, (Consumer(instance, "verify", "any", "verify", "verify"),))
 
 
 class Store:
@@ -91,6 +91,8 @@ def cut_off(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def leaves(value: Any) -> list[Any]:
+    if isinstance(value, dict):
+        return leaves((*value, *value.values()))
     if isinstance(value, tuple):
         return [leaf for part in value for leaf in leaves(part)]
     return [value]
@@ -101,7 +103,7 @@ def test_what_a_diff_is_given_is_names(hub: Hub, stack: str) -> None:
     assert list(inspect.signature(services.reconciler(stack).diff).parameters) == ["declared", "state"]
     for instance in services.reconciled(hub):
         found = declared.of(hub, instance)
-        assert all(isinstance(leaf, str) for leaf in leaves(astuple(found))), found
+        assert all(isinstance(leaf, str | bool | None) for leaf in leaves(astuple(found))), found
         assert hash(found) == hash(declared.of(hub, instance))
 
 

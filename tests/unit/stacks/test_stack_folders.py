@@ -8,7 +8,6 @@ from typing import Any
 
 import pytest
 from aihub import paths
-from aihub.model.delivery import delivered
 from aihub.model.stack import Stack
 from aihub.reading import document, load
 
@@ -74,7 +73,7 @@ def test_mounts_fail_without_their_source(name: str, service: dict[str, Any], st
         data = [f"${{HUB_DATA:-/var/lib/hub}}/{name}/{data.volume}" for data in stack.data]
         assert mount.get("read_only") is True or mount["source"] in data
     sources = [mount["source"] for mount in service.get("volumes", [])]
-    assert (f"${{HUB_SECRETS:-/run/hub/{name}}}" in sources) == delivered(stack)
+    assert (f"${{HUB_SECRETS:-/run/hub/{name}}}" in sources) == stack.delivered
 
 
 @pytest.mark.parametrize(("name", "service", "stack"), services())

@@ -147,9 +147,9 @@ def everywhere(
 def _belongs(hub: Hub, ref: SecretRef, labels: Mapping[str, str], files: dict[str, dict[str, set[str]]]) -> None:
     instance = hub.instance(ref.instance)
     here = files.setdefault(instance.guest.name, {})
-    for keys, name in ref.files.items():
+    for name, text in ref.files.items():
         place = here.setdefault(f"{names.secret_folder(instance.stack.name)}/{name}", set())
-        place.update(labels[key] for key in keys.split() if key in labels)
+        place.update(label for key, label in labels.items() if f"{{{key}}}" in text)
 
 
 def _of_controller(state: State) -> Iterator[tuple[str, str]]:

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 
 from ..findings import Finding
-from ..resolved import LOGIN_STACKS, RECONCILE, VAULT
-from ..stack import Stack
+from ..resolved import RECONCILE
+from ..stack import METRICS, Offer, Stack
 from . import not_yet
 
 
@@ -15,9 +15,10 @@ def check_stack(stack: Stack) -> list[Finding]:
     return [
         *_repeated(stack),
         *_ports(stack),
-        *_first(stack),
+        *_offers(stack),
+        *_egress(stack),
         *_secrets(stack),
-        *_vault(stack),
+        *_store(stack),
         *_reload(stack),
         *_data(stack),
         *_logs(stack),
@@ -29,10 +30,8 @@ def check_stack(stack: Stack) -> list[Finding]:
 def _repeated(stack: Stack) -> Iterator[Finding]:
     lists: dict[tuple[str, ...], Sequence[str]] = {
         ("zones",): stack.zones,
-        ("needs", "postgres"): stack.needs.postgres,
-        ("needs", "redis"): stack.needs.redis,
         ("needs", "internet"): stack.needs.internet,
-        ("needs", "stacks"): stack.needs.stacks,
+        **{("gives", kind, "options"): offer.options for kind, offer in stack.gives.items()},
     }
     for place, names in lists.items():
         for index, name in enumerate(names):
@@ -51,24 +50,49 @@ def _ports(stack: Stack) -> Iterator[Finding]:
             yield Finding(("gives", key, "publish"), text)
 
 
-def _first(stack: Stack) -> Iterator[Finding]:
-    if not stack.start_first:
+def _offers(stack: Stack) -> Iterator[Finding]:
+    """What a kind says of its consumers' logins is whole, and nothing of it is left unused."""
+    for kind, offer in stack.gives.items():
+        for key, text in _incomplete(kind, offer):
+            yield Finding(("gives", kind, key), text, at_key=True)
+    admins = [kind for kind, offer in stack.gives.items() if offer.admin]
+    for kind in admins[1:]:
+        text = f"aihub has one login in a service, and {admins[0]} names it already"
+        yield Finding(("gives", kind, "admin"), text, at_key=True)
+
+
+def _incomplete(kind: str, offer: Offer) -> Iterator[tuple[str, str]]:
+    passwords = offer.strategy in ("pair", "overlap", "single")
+    if kind == METRICS and offer.strategy:
+        yield "strategy", "whoever collects metrics shows its guest's certificate: remove this"
+    if passwords and offer.admin is None:
+        yield "strategy", "somebody has to replace passwords, and no `admin:` says how aihub's own login is replaced"
+    if offer.strategy == "single" and not offer.interrupts:
+        yield "strategy", "a change interrupts its consumers, and no `interrupts:` says for how long"
+    if offer.interrupts and offer.strategy != "single":
+        yield "interrupts", "only with the strategy single a change interrupts: remove this"
+    if offer.files and not passwords:
+        yield "files", "files are for consumers with a password; host, port and name are variables in any case"
+    if passwords and offer.files and not any("{password}" in text for text in offer.files.values()):
+        yield "files", "no file has the {password}"
+
+
+def _egress(stack: Stack) -> Iterator[Finding]:
+    if stack.office != "egress":
         return
     if stack.main_port is None:
-        text = "a stack that starts first is the way out for others, and no port of it is given"
-        yield Finding(("start_first",), text, at_key=True)
-    for key in ("postgres", "redis", "secrets", "tls", "stacks"):
+        yield Finding(("office",), "the way out for others needs a port, and none is given", at_key=True)
+    for key in ("start", "later", "secrets", "tls"):
         if getattr(stack.needs, key):
-            text = "a stack that starts first waits for nothing: remove this or start_first"
+            text = "the way out waits for nothing: remove this, or the office"
             yield Finding(("needs", key), text, at_key=True)
 
 
 def _secrets(stack: Stack) -> Iterator[Finding]:
-    derived = {RECONCILE, f"{RECONCILE}_a", f"{RECONCILE}_b"} if stack.name in LOGIN_STACKS else set()
-    for provider, keys in stack.logins.items():
-        derived |= {f"{provider}_{key}{part}" for key in keys for part in ("", "_user", "_password", "_login")}
+    derived = {RECONCILE, f"{RECONCILE}_a", f"{RECONCILE}_b"} if stack.admin else set()
+    begins = tuple(f"{need.name}_" for need in stack.wants)
     for name, spec in stack.needs.secrets.items():
-        if name in derived:
+        if name in derived or f"{name}_".startswith(begins):
             text = f'"{name}" is a name that aihub gives to a login itself: name the secret otherwise'
             yield Finding(("needs", "secrets", name), text, at_key=True)
         whole = {"hex": 2, "base64": 4}.get(spec.kind, 1)
@@ -77,12 +101,14 @@ def _secrets(stack: Stack) -> Iterator[Finding]:
             yield Finding(("needs", "secrets", name, "length"), text)
 
 
-def _vault(stack: Stack) -> Iterator[Finding]:
-    if stack.name != VAULT:
+def _store(stack: Stack) -> Iterator[Finding]:
+    if stack.office != "secrets":
         return
-    for key in ("postgres", "redis", "secrets", "tls"):
+    if stack.main_port is None:
+        yield Finding(("office",), "the agents of all guests ask the store, and no port of it is given", at_key=True)
+    for key in ("start", "secrets", "tls"):
         if getattr(stack.needs, key):
-            text = "the vault can't wait for what comes out of it: remove this"
+            text = "the store can't wait for what comes out of it: remove this"
             yield Finding(("needs", key), text, at_key=True)
 
 
@@ -128,5 +154,12 @@ def _logs(stack: Stack) -> Iterator[Finding]:
 
 
 def _itself(stack: Stack) -> Iterator[Finding]:
-    if stack.name in (*stack.needs.stacks, *stack.logins):
-        yield Finding(("needs",), f'stack "{stack.name}" needs itself', at_key=True)
+    for place in ("start", "later"):
+        for kind in getattr(stack.needs, place):
+            if kind in stack.gives:
+                text = f"it needs {kind} and gives {kind}: an instance would be its own nearest provider"
+                yield Finding(("needs", place, kind), text, at_key=True)
+    for kind in stack.needs.later:
+        if kind in stack.needs.start:
+            text = f"{kind} is needed at the start already: one provider serves an instance, then or later"
+            yield Finding(("needs", "later", kind), text, at_key=True)

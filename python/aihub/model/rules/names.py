@@ -4,10 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 
-from ..delivery import delivered
 from ..derive import consumers
 from ..findings import Finding
-from ..resolved import VAULT, VERIFY, Consumer, Instance
+from ..resolved import VERIFY, Consumer, Instance
 from ..wiring import Where
 
 LONGEST = 63
@@ -24,9 +23,9 @@ def _at_vault(instances: Iterable[Instance], where: Where) -> Iterator[Finding]:
     """Policies and certificates are named by stack and guest; a hyphen may stand in both."""
     owners: dict[str, str] = {}
     for instance in instances:
-        if not delivered(instance.stack) and instance.stack.name != VAULT:
+        if not instance.stack.delivered and instance.stack.office != "secrets":
             continue
-        name = f"{instance.stack.name}-{instance.guest.name}"
+        name = instance.store_name
         first = owners.setdefault(name, instance.name)
         if first != instance.name:
             text = f'{instance.name} and {first} would both be "{name}" at the vault: rename a guest'
@@ -37,7 +36,7 @@ def _logins(instances: Iterable[Instance], where: Where) -> list[Finding]:
     findings: list[Finding] = []
     owners: dict[tuple[str, str], Consumer] = {}
     for login in consumers(instances):
-        if login.consumer == VERIFY:
+        if login.consumer == VERIFY or login.strategy is None:
             continue
         place = where[login.consumer]
         if len(login.role) + 2 > LONGEST:

@@ -4,11 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Container, Iterator, Mapping
 
-from ..delivery import delivered
 from ..findings import Finding, Place
 from ..hub import GuestSpec, HubFile
-from ..resolved import EGRESS, VAULT
-from ..stack import Stack
+from ..stack import Office, Stack
 
 SSH = 22
 
@@ -20,8 +18,8 @@ def check(file: HubFile, stacks: Mapping[str, Stack], declared: Mapping[str, set
         for index, placement in enumerate(spec.stacks):
             place = ("guests", name, "stacks", index)
             stack = stacks.get(placement.name)
-            if placement.flavour and placement.name != VAULT:
-                yield Finding(place, f'stack "{placement.name}" has no flavours: only {VAULT} does')
+            if placement.flavour and stack is not None and stack.office != "secrets":
+                yield Finding(place, f'stack "{placement.name}" has no flavours: only the secret store does')
             if placement.name in seen:
                 yield Finding(place, f'stack "{placement.name}" is on guest {name} already')
             elif stack is not None:
@@ -29,7 +27,7 @@ def check(file: HubFile, stacks: Mapping[str, Stack], declared: Mapping[str, set
                 yield from _beside(name, stack, seen, place)
                 seen[stack.name] = stack
     sound = len(file.guests) == len(declared.get("guests", ()))
-    yield from _egress(file, sound=sound)
+    yield from _egress(file, stacks, sound=sound)
     yield from _vault(file, stacks, sound=sound)
 
 
@@ -39,7 +37,7 @@ def _may_stand(file: HubFile, name: str, spec: GuestSpec, stack: Stack, place: P
         text = f'stack "{stack.name}" may stand in zone {allowed} only, and guest {name} is in {spec.zone}'
         yield Finding(place, text)
     zone = file.zones.get(spec.zone)
-    if stack.start_first and zone is not None and zone.internet == "none":
+    if stack.office == "egress" and zone is not None and zone.internet == "none":
         text = f'stack "{stack.name}" is the way out for others and needs a zone with `internet: outbound`'
         yield Finding(place, text)
 
@@ -72,11 +70,11 @@ def _places(file: HubFile, wanted: Container[str]) -> list[tuple[str, int]]:
 
 
 def _vault(file: HubFile, stacks: Mapping[str, Stack], *, sound: bool) -> Iterator[Finding]:
-    vaults = _places(file, {VAULT})
+    vaults = _holders(file, stacks, "secrets")
     for guest, index in vaults[1:]:
-        text = f"a hub has one {VAULT}, and it is on guest {vaults[0][0]} already"
+        text = f"a hub has one secret store, and it is on guest {vaults[0][0]} already"
         yield Finding(("guests", guest, "stacks", index), text)
-    served = [name for name, stack in stacks.items() if delivered(stack)]
+    served = [name for name, stack in stacks.items() if stack.delivered]
     needing = _places(file, served)
     if vaults or not needing or not sound:
         return
@@ -84,15 +82,20 @@ def _vault(file: HubFile, stacks: Mapping[str, Stack], *, sound: bool) -> Iterat
     others = f" (so do {len(needing) - 1} more)" if len(needing) > 1 else ""
     text = (
         f"{file.guests[guest].stacks[index].name}@{guest} has secrets or a certificate{others}, and no guest runs "
-        f"the {VAULT} stack: add {VAULT} to a guest of zone infra"
+        "a secret store: add a stack with `office: secrets`, like vault, to a guest of zone infra"
     )
     yield Finding(("guests", guest, "stacks", index), text)
 
 
-def _egress(file: HubFile, *, sound: bool) -> Iterator[Finding]:
-    places = _places(file, {EGRESS})
+def _holders(file: HubFile, stacks: Mapping[str, Stack], office: Office) -> list[tuple[str, int]]:
+    """The placements of the stacks that have an office."""
+    return _places(file, {name for name, stack in stacks.items() if stack.office == office})
+
+
+def _egress(file: HubFile, stacks: Mapping[str, Stack], *, sound: bool) -> Iterator[Finding]:
+    places = _holders(file, stacks, "egress")
     for guest, index in places[1:]:
-        text = f"a hub has one way out, and {EGRESS} is on guest {places[0][0]} already"
+        text = f"a hub has one way out, and it is on guest {places[0][0]} already"
         yield Finding(("guests", guest, "stacks", index), text)
     if places or not sound:
         return
@@ -100,7 +103,7 @@ def _egress(file: HubFile, *, sound: bool) -> Iterator[Finding]:
         inside = [name for name, spec in file.guests.items() if spec.zone == zone]
         if value.internet == "none" and inside:
             text = (
-                f"{inside[0]} needs packages and images, and no guest runs the {EGRESS} stack: "
-                f"add {EGRESS} to a guest of a zone with `internet: outbound`"
+                f"{inside[0]} needs packages and images, and no guest runs a way out: add a stack with "
+                "`office: egress` to a guest of a zone with `internet: outbound`"
             )
             yield Finding(("zones", zone, "internet"), text)

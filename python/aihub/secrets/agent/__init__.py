@@ -42,7 +42,7 @@ class Status:
 
 
 def status(state: State, guest: str, *, wake: bool = False, renew: Collection[str] = ()) -> Status:
-    """What the agent says; with `wake` it reads everything now; `renew` are stacks whose certificate goes."""
+    """What the agent says; with `wake` it reads everything now; `renew` are the places of certificates that go."""
     answer = ask(state, guest, {"action": "agent", "wake": wake, "renew": list(renew)})
     return Status.of(guest, answer["status"])
 
@@ -60,18 +60,18 @@ def wait(state: State, guest: str, versions: Mapping[str, int], patience: float 
     return found
 
 
-def renew(state: State, guest: str, stack: str, patience: float = _PATIENCE) -> tuple[str, str]:
-    """The instance's certificate is a new one and in use; returns the serial numbers of old and new."""
-    before = str(status(state, guest).tls.get(stack, {}).get("serial", ""))
-    found = status(state, guest, wake=True, renew=[stack])
+def renew(state: State, guest: str, place: str, patience: float = _PATIENCE) -> tuple[str, str]:
+    """The certificate at `place` is a new one and in use; returns the serial numbers of old and new."""
+    before = str(status(state, guest).tls.get(place, {}).get("serial", ""))
+    found = status(state, guest, wake=True, renew=[place])
     limit = time.monotonic() + patience
     while True:
-        now = found.tls.get(stack, {})
+        now = found.tls.get(place, {})
         if now.get("serial", before) != before and now.get("applied") == now["serial"]:
             return before, str(now["serial"])
         if time.monotonic() > limit:
             why = "; ".join((*found.errors, found.error)) or "the agent did not say why"
-            raise TaskFailed(f"the new certificate of {stack} is not in use: {why}", where=guest, hint="aihub up")
+            raise TaskFailed(f"the new certificate {place} is not in use: {why}", where=guest, hint="aihub up")
         time.sleep(_INTERVAL)
         found = status(state, guest)
 

@@ -17,6 +17,7 @@ import contextlib
 import http.client
 import json
 import os
+import re
 import signal
 import socket
 import ssl
@@ -180,20 +181,20 @@ class Agent:
             path, files = entry["path"], entry["files"]
             try:
                 found = self.vault.call("GET", f"{MOUNT}/data/{path}")
-                values = {name: lines_in(found, path, keys) for keys, name in files.items()}
+                values = {name: filled(text, found, path) for name, text in files.items()}
                 versions[path] = within(found, path, "data", "metadata", "version")
                 wanted.update(values)
             except Refused as error:
                 self._forget_token(error)
                 errors.append(str(error))
-                wanted.update(kept(folder, files.values()))
-        if instance.get("tls"):
+                wanted.update(kept(folder, files))
+        for certificate in instance["certificates"]:
             try:
-                wanted.update(self._certificate(instance, folder))
+                wanted.update(self._certificate(certificate, folder))
             except Refused as error:
                 self._forget_token(error)
                 errors.append(str(error))
-                wanted.update(kept(folder, ["tls.pem"]))
+                wanted.update(kept(folder, [certificate["file"]]))
         render(folder, instance["uid"], wanted)
         errors += self._apply(instance, versions)
         return errors
@@ -203,13 +204,13 @@ class Agent:
         if error.status == 403:
             self.login_again = 0.0
 
-    def _certificate(self, instance: dict[str, Any], folder: str) -> dict[str, str]:
-        """tls.pem: key, certificate and chain in one file, since they change together."""
-        wanted, stack = instance["tls"], instance["stack"]
-        files = kept(folder, ["tls.pem"])
-        have = self.status["tls"].get(stack)
-        flag = f"{RUN}/agent/renew/{stack}"
-        due = not have or have["name"] != wanted["name"] or "tls.pem" not in files or os.path.exists(flag)
+    def _certificate(self, wanted: dict[str, Any], folder: str) -> dict[str, str]:
+        """Key, certificate and chain in one file, since they change together."""
+        known, file = wanted["id"], wanted["file"]
+        files = kept(folder, [file])
+        have = self.status["tls"].get(known)
+        flag = f"{RUN}/agent/renew/{known}"
+        due = not have or have["name"] != wanted["name"] or file not in files or os.path.exists(flag)
         if have and not due:
             due = now().timestamp() >= have["issued"] + (have["not_after"] - have["issued"]) * 2 / 3
         if not due:
@@ -218,7 +219,7 @@ class Agent:
         answer = self.vault.call("POST", path, {"common_name": wanted["name"]})
         chain = [text_in(answer, path, "data", key) for key in ("private_key", "certificate")]
         chain += within(answer, path, "data").get("ca_chain") or ()
-        self.status["tls"][stack] = {
+        self.status["tls"][known] = {
             "name": wanted["name"],
             "serial": text_in(answer, path, "data", "serial_number"),
             "issued": issued,
@@ -227,7 +228,7 @@ class Agent:
         }
         with contextlib.suppress(FileNotFoundError):
             os.unlink(flag)
-        return {"tls.pem": "".join(f"{part.strip()}\n" for part in chain)}
+        return {file: "".join(f"{part.strip()}\n" for part in chain)}
 
     def _authority(self) -> str:
         with open(self.config["ca"]) as handle:
@@ -235,23 +236,24 @@ class Agent:
 
     def _apply(self, instance: dict[str, Any], versions: dict[str, int]) -> list[str]:
         """Tells the service of what is new for it; an instance that does not run reads it when it starts."""
-        entries, tls = self.status["entries"], self.status["tls"].get(instance["stack"])
+        entries = self.status["entries"]
+        certificates = [(one, self.status["tls"].get(one["id"])) for one in instance["certificates"]]
         first = {path for path in versions if path not in entries}
         orders = set()
         for entry in instance["entries"]:
             path = entry["path"]
             if path in versions:
                 entries.setdefault(path, {"version": 0, "applied": 0})["version"] = versions[path]
-                if entries[path]["applied"] != versions[path] and path not in first:
+                # What comes later than its reader's start is news to it; the rest it finds when it starts.
+                if entries[path]["applied"] != versions[path] and (entry["later"] or path not in first):
                     orders.add(entry["on_change"])
-        if tls and tls["applied"] != tls["serial"]:
-            orders.add(instance["tls"]["on_change"])
+        orders |= {one["on_change"] for one, have in certificates if have and have["applied"] != have["serial"]}
         errors = self._order(instance, orders) if orders - {"none"} else []
         if not errors:
             for path, version in versions.items():
                 entries[path]["applied"] = version
-            if tls:
-                tls["applied"] = tls["serial"]
+            for have in (have for _, have in certificates if have):
+                have["applied"] = have["serial"]
         return errors
 
     def _order(self, instance: dict[str, Any], orders: set[str]) -> list[str]:
@@ -276,8 +278,12 @@ class Agent:
     def save(self) -> None:
         """Writes status.json: versions, times and errors."""
         os.makedirs(f"{RUN}/agent/renew", mode=0o700, exist_ok=True)
-        known = {entry["path"] for instance in self.config["instances"] for entry in instance["entries"]}
-        self.status["entries"] = {path: value for path, value in self.status["entries"].items() if path in known}
+        instances = self.config["instances"]
+        for kind, known in (
+            ("entries", {entry["path"] for instance in instances for entry in instance["entries"]}),
+            ("tls", {one["id"] for instance in instances for one in instance["certificates"]}),
+        ):
+            self.status[kind] = {name: value for name, value in self.status[kind].items() if name in known}
         replace(f"{RUN}/agent/status.json", json.dumps(self.status, indent=1, sort_keys=True))
 
 
@@ -298,9 +304,9 @@ def text_in(answer: Any, path: str, *keys: str) -> str:
     return found
 
 
-def lines_in(answer: Any, path: str, keys: str) -> str:
-    """The values of a secret's keys, one a line. Raises Refused when one is not there."""
-    return "\n".join(text_in(answer, path, "data", "data", key) for key in keys.split())
+def filled(text: str, answer: Any, path: str) -> str:
+    """A file's text with the values of a secret's keys. Raises Refused when one is not there."""
+    return re.sub(r"\{(\w+)\}", lambda found: text_in(answer, path, "data", "data", found[1]), text)
 
 
 def render(folder: str, uid: int, wanted: dict[str, str]) -> None:

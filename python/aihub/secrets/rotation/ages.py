@@ -27,7 +27,7 @@ def since(
             entry = store.read(one.of.path)
             found[one.name] = entry.created if entry else None
         elif isinstance(one.of, Certificate):
-            found[one.name] = _issued(agents.get(one.guest), one.of.instance.partition("@")[0])
+            found[one.name] = _issued(agents.get(one.guest), one.of.place)
         elif one.kind == "login":
             found[one.name] = by_guest.get(one.guest)
         else:
@@ -35,8 +35,8 @@ def since(
     return {name: moment for name, moment in found.items() if moment is not None}
 
 
-def _issued(says: Status | None, stack: str) -> datetime | None:
-    tls = says.tls.get(stack) if says else None
+def _issued(says: Status | None, place: str) -> datetime | None:
+    tls = says.tls.get(place) if says else None
     return datetime.fromtimestamp(float(tls["issued"]), UTC) if tls else None
 
 

@@ -1,8 +1,8 @@
 """Everything of a hub that can be replaced, by the name that a person types, and what a replacement restarts. Pure.
 
-INSTANCE/NAME     a plain secret, or a login elsewhere as its consumer calls it (canary@monitoring/postgres_main)
+INSTANCE/NAME     a plain secret, or a login elsewhere as its consumer calls it (app@web/sql_main)
 PROVIDER/reconcile, PROVIDER/verify   aihub's own login there, and that of the checks
-INSTANCE/tls      the certificate that it serves with
+INSTANCE/tls      the certificate that it serves with; INSTANCE/NAME one that it shows elsewhere
 GUEST/login       the secret-id with which a guest's agent logs in at the vault
 controller/login, controller/ssh      this machine's own login at the vault, and its ssh key
 node/token        the token with which aihub uses the Proxmox API
@@ -86,7 +86,7 @@ def _everything(hub: Hub) -> Iterator[Rotatable]:
     for one in hub.certificates:
         effect = _EFFECTS[one.on_change].format(one.instance)
         guest, days = _guest(hub, one.instance), int(one.days * EARLY)
-        yield Rotatable(f"{one.instance}/tls", "certificate", guest, days, effect, one)
+        yield Rotatable(f"{one.instance}/{one.file.removesuffix('.pem')}", "certificate", guest, days, effect, one)
     for guest in hub.agents:
         yield Rotatable(f"{guest}/login", "login", guest, LOGIN_DAYS)
     if hub.vault is not None:
@@ -99,9 +99,12 @@ def _pair(hub: Hub, pair: Pair) -> Rotatable:
     if pair.entry is not None:
         ref = pair.entry
         effect = _EFFECTS[ref.on_change].format(ref.instance)
+        if pair.interrupts:
+            effect = f"{effect or f'keeps out {ref.instance}'}, for at most {pair.interrupts}"
         return Rotatable(f"{ref.instance}/{ref.name}", "pair", _guest(hub, ref.instance), pair.rotate, effect, pair)
     if pair.role == RECONCILE_ROLE:
-        return Rotatable(f"{pair.provider}/{RECONCILE}", "pair", _guest(hub, pair.provider), pair.rotate, "", pair)
+        effect = _EFFECTS["restart" if pair.strategy == "single" else "none"].format(pair.provider)
+        return Rotatable(f"{pair.provider}/{RECONCILE}", "pair", _guest(hub, pair.provider), pair.rotate, effect, pair)
     return Rotatable(pair.name, "pair", "", pair.rotate, "", pair)
 
 

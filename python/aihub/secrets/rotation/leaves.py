@@ -25,10 +25,10 @@ class Rotation:
 
     def finish(self) -> None:
         """The new one is in use, then the old one ends."""
-        stack, _, guest = self.certificate.instance.partition("@")
+        guest, place = self.certificate.instance.partition("@")[2], self.certificate.place
         old = self.page.data["serial"]
-        if self.reach.serial(guest, stack) == old:
-            self.reach.renew(guest, stack)
+        if self.reach.serial(guest, place) == old:
+            self.reach.renew(guest, place)
         if old:
             self.reach.vault.revoke_certificate(old)
         self.page.close()
@@ -36,6 +36,6 @@ class Rotation:
 
 def begin(reach: Reach, certificate: Certificate, name: str) -> Rotation:
     """Writes down which one is in use; nothing else has changed then."""
-    stack, _, guest = certificate.instance.partition("@")
-    data = {"kind": "certificate", "phase": "renew", "serial": reach.serial(guest, stack)}
+    guest = certificate.instance.partition("@")[2]
+    data = {"kind": "certificate", "phase": "renew", "serial": reach.serial(guest, certificate.place)}
     return Rotation(reach, certificate, journal.opened(reach.vault, name, data))

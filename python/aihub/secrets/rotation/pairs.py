@@ -1,10 +1,13 @@
-"""Replaces a password that something logs in with, in such a way that no login ever fails.
+"""Replaces a password that something logs in with; no login fails, but where a provider knows one password only.
 
-Every role has two passwords, and one of them is in use. The transaction of one pair:
+How, the provider's stack.yml says. With `pair` and `overlap` a role has two passwords, one of them in use:
 
   offer    the half that is not in use gets a new password at the provider, proven by a login
   publish  the pair, then the entry that the consumer reads, by check-and-set; its agent brings it, and says so
   retire   the other half gets a password that nobody ever used, and the old one is proven refused
+
+With `single` there is one password: `publish` replaces it at the provider too, and until the consumer's agent has
+brought the new one, the consumer is kept out. aihub's own comes to the provider by its agent alone, and restarts it.
 
 The journal has both new passwords before the first change, so that a run that dies anywhere is finished by the next
 one with the same. What the vault holds is compared as a whole with what must be there at that point: anything else
@@ -103,12 +106,7 @@ class Rotation:
             self._keep(service)
             self._set(service, last, self._old)
             self._prove(service, self._old, last[self._old])
-            if self._provider.can_login(service, self.pair.role, self._old, old):
-                raise TaskFailed(
-                    "the old password still opens it",
-                    where=self.page.name,
-                    hint=f"aihub secrets rotate {self.page.name}",
-                )
+            self._require_refused(service, self._old, old)
 
     def _keep(self, service: Service) -> None:
         # A provider that started again since may have done so with files that are older than the offer.
@@ -116,6 +114,14 @@ class Rotation:
         if not self._provider.can_login(service, self.pair.role, self._new, after[self._new]):
             self._set(service, after, self._new)
             self._prove(service, self._new, after[self._new])
+
+    def _require_refused(self, service: Service, half: Half, password: str) -> None:
+        if self._provider.can_login(service, self.pair.role, half, password):
+            raise TaskFailed(
+                "the old password still opens it",
+                where=self.page.name,
+                hint=f"aihub secrets rotate {self.page.name}",
+            )
 
     # -- the provider
 
@@ -130,7 +136,7 @@ class Rotation:
             yield replace(service, secrets=Known(self.reach.vault, self.pair.path, self._pair(moment)))
 
     def _set(self, service: Service, data: Data, half: Half) -> None:
-        passwords = {"a": data["a"], "b": data["b"]}
+        passwords = {key: data[key] for key in self.pair.halves}
         with crashpoint.write(f"password of {self.pair.user(half)}") as due:
             crashpoint.inside(due, _LEAVES)
             self._provider.set_passwords(service, self.pair.role, passwords, half)
@@ -208,8 +214,39 @@ class Rotation:
         return changed(path, found, wanted, f"bao kv rollback -mount=kv -version={version} {path}")
 
 
+@dataclass
+class Single(Rotation):
+    """One under way whose provider knows one password at a time."""
+
+    def publish(self) -> dict[str, int]:
+        """The provider takes the new one, and from here on no other; gives what the consumer must have in use."""
+        if self.page.phase == "offer":
+            self._expect("before", "login before")
+            self.page.enter("publish")
+        if self.page.phase != "publish":
+            return {}
+        if not self._delivered:
+            with self._service("before") as service:
+                self._set(service, self._pair("after"), self._new)
+        return self._put("before", "after", "login before", "login after")
+
+    def retire(self) -> None:
+        """The new one works and the old one is refused."""
+        with self._service("after") as service:
+            self._keep(service)
+            self._require_refused(service, self._new, self._pair("before")["a"])
+
+    def _pair(self, moment: str) -> Data:
+        return {"a": self.page.data["a" if moment == "before" else "new"], "active": "a"}
+
+
+def taken(reach: Reach, pair: Pair, page: Page) -> Rotation:
+    """What the journal has under way."""
+    return (Single if pair.strategy == "single" else Rotation)(reach, pair, page)
+
+
 def begin(reach: Reach, pair: Pair, name: str) -> Rotation:
-    """Writes down both new passwords; nothing else has changed then. Raises Conflict where entries disagree."""
+    """Writes down the new passwords; nothing else has changed then. Raises Conflict where entries disagree."""
     kept = _read(reach, pair.path)
     entry = _read(reach, pair.entry.path) if pair.entry else None
     if pair.entry and entry and entry.data != login(pair, kept.data):
@@ -219,15 +256,15 @@ def begin(reach: Reach, pair: Pair, name: str) -> Rotation:
     data = {
         "kind": "pair",
         "phase": "offer",
-        "half": "b" if kept.data["active"] == "a" else "a",
-        "a": kept.data["a"],
-        "b": kept.data["b"],
+        "half": "b" if "b" in pair.halves and kept.data["active"] == "a" else "a",
+        **{half: kept.data[half] for half in pair.halves},
         "new": fresh["a"],
-        "spare": fresh["b"],
         "version": str(kept.version),
         "login version": str(entry.version if entry else 0),
     }
-    return Rotation(reach, pair, journal.opened(reach.vault, name, data))
+    if "b" in pair.halves:
+        data["spare"] = fresh["b"]
+    return taken(reach, pair, journal.opened(reach.vault, name, data))
 
 
 def login(pair: Pair, data: Data) -> dict[str, str]:

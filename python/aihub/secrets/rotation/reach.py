@@ -64,6 +64,6 @@ def of(hub: Hub, state: State, vault: Vault) -> Iterator[Reach]:
             vault=vault,
             service=service,
             wait=lambda guest, versions: agent.wait(state, guest, versions),
-            serial=lambda guest, stack: str(agent.status(state, guest).tls.get(stack, {}).get("serial", "")),
-            renew=lambda guest, stack: agent.renew(state, guest, stack),
+            serial=lambda guest, place: str(agent.status(state, guest).tls.get(place, {}).get("serial", "")),
+            renew=lambda guest, place: agent.renew(state, guest, place),
         )

@@ -166,7 +166,7 @@ def _taken(reach: Reach, item: Rotatable) -> Flight:
     if page is None:
         return logins.Rotation(lambda: None)  # somebody else has finished it since it was listed
     if isinstance(item.of, Pair):
-        return pairs.Rotation(reach, item.of, page)
+        return pairs.taken(reach, item.of, page)
     if isinstance(item.of, Certificate):
         return leaves.Rotation(reach, item.of, page)
     raise Conflict("the journal has an entry of something that needs none", where=journal.path(item.name))

@@ -52,21 +52,22 @@ def test_a_need_is_served_from_the_same_guest_else_the_same_zone_else_infra(hub:
 
 def test_every_login_has_an_owner_of_its_own_and_the_checks_log_in_everywhere(hub: Hub) -> None:
     assert set(hub.consumers) == {
-        Consumer("postgres@db", "app@tools", "main", "app_tools_main"),
-        Consumer("postgres@db", "app@tools", "audit", "app_tools_audit"),
-        Consumer("redis@tools", "app@tools", "queue", "app_tools_queue"),
-        Consumer("postgres@db", "app@web", "main", "app_web_main"),
-        Consumer("postgres@db", "app@web", "audit", "app_web_audit"),
-        Consumer("redis@cache", "app@web", "queue", "app_web_queue"),
-        Consumer("postgres@db", "verify", "verify", "verify"),
-        Consumer("redis@cache", "verify", "verify", "verify"),
-        Consumer("redis@tools", "verify", "verify", "verify"),
+        Consumer("postgres@db", "app@tools", "postgres", "main", "app_tools_main", "pair"),
+        Consumer("postgres@db", "app@tools", "postgres", "audit", "app_tools_audit", "pair"),
+        Consumer("redis@tools", "app@tools", "redis", "queue", "app_tools_queue", "overlap"),
+        Consumer("postgres@db", "app@web", "postgres", "main", "app_web_main", "pair"),
+        Consumer("postgres@db", "app@web", "postgres", "audit", "app_web_audit", "pair"),
+        Consumer("redis@cache", "app@web", "redis", "queue", "app_web_queue", "overlap"),
+        Consumer("app@tools", "dashboard@ai", "app", "main", "dashboard_ai_main"),
+        Consumer("postgres@db", "verify", "postgres", "verify", "verify", "pair"),
+        Consumer("redis@cache", "verify", "redis", "verify", "verify", "overlap"),
+        Consumer("redis@tools", "verify", "redis", "verify", "verify", "overlap"),
     }
 
 
 def test_every_login_is_a_pair_that_only_the_operator_reads(hub: Hub) -> None:
     found = {(pair.provider, pair.role): pair for pair in hub.pairs if pair.role != "hub_reconcile"}
-    assert set(found) == {(login.provider, login.role) for login in hub.consumers}
+    assert set(found) == {(one.provider, one.role) for one in hub.consumers if one.strategy}
     pair = found["postgres@db", "app_web_main"]
     assert pair.path == "operator/pair/postgres@db/app_web_main"
     assert (pair.user("a"), pair.user("b")) == ("app_web_main_a", "app_web_main_b")
@@ -76,27 +77,27 @@ def test_every_login_is_a_pair_that_only_the_operator_reads(hub: Hub) -> None:
 
 def test_a_consumer_reads_its_login_and_a_provider_our_own_pair(hub: Hub) -> None:
     refs = {ref.path: ref for ref in hub.secrets}
-    login = refs["hub/public/web/app/postgres_main"]
+    login = refs["hub/web/app/postgres_main"]
     assert (login.instance, login.kind, login.on_change) == ("app@web", "login", "restart")
-    assert set(login.files.values()) == {"postgres_main_user", "postgres_main_password", "postgres_main_login"}
+    assert set(login.files) == {"postgres_main_user", "postgres_main_password", "postgres_main_login"}
     assert login in [pair.entry for pair in hub.pairs]
-    own = refs["hub/infra/db/postgres/reconcile"]
-    assert (own.files, own.on_change) == ({"a": "reconcile_a", "b": "reconcile_b"}, "none")
+    own = refs["hub/db/postgres/reconcile"]
+    assert (own.files, own.on_change) == ({"reconcile_a": "{a}", "reconcile_b": "{b}"}, "none")
     assert {pair.path for pair in hub.pairs if pair.role == "hub_reconcile"} == {
-        "hub/infra/db/postgres/reconcile", "hub/infra/cache/redis/reconcile", "hub/private/tools/redis/reconcile",
+        "hub/db/postgres/reconcile", "hub/cache/redis/reconcile", "hub/tools/redis/reconcile",
     }  # fmt: skip
 
 
 def test_a_stacks_own_secret_is_what_its_manifest_says(hub: Hub) -> None:
     (ref,) = [ref for ref in hub.secrets if ref.kind == "value"]
-    assert (ref.path, dict(ref.files)) == ("hub/infra/db/postgres/license", {"value": "license"})
+    assert (ref.path, dict(ref.files)) == ("hub/db/postgres/license", {"license": "{value}"})
     assert (ref.length, ref.alphabet, ref.rotate, ref.on_change) == (48, "hex", 90, "none")
 
 
 def test_no_path_leads_out_of_its_instance(hub: Hub) -> None:
     for ref in hub.secrets:
         instance = hub.instance(ref.instance)
-        assert ref.path == f"hub/{instance.guest.zone}/{instance.guest.name}/{instance.stack.name}/{ref.name}"
+        assert ref.path == f"hub/{instance.guest.id}/{instance.stack.name}/{ref.name}"
     every = [ref.path for ref in hub.secrets] + [pair.path for pair in hub.pairs if pair.role != "hub_reconcile"]
     assert len(every) == len(set(every))
 
@@ -107,7 +108,7 @@ def test_whoever_serves_with_tls_has_a_certificate_for_its_guests_name(hub: Hub)
 
 
 def test_guests_with_secrets_or_certificates_have_an_agent(hub: Hub) -> None:
-    assert hub.agents == ("tools", "web", "db", "cache")
+    assert hub.agents == ("ai", "tools", "web", "db", "cache")
     assert hub.vault is not None
     assert hub.vault.name == "vault@cache"
     assert [i.name for i in hub.instances].index("vault@cache") == 1  # right after the egress proxy
@@ -123,8 +124,7 @@ def test_only_declared_connections_are_open(hub: Hub) -> None:
         ("10.10.30.0/24", "10.10.30.11", 8080),
         ("10.10.20.0/24", "10.10.20.12", 8081),  # and its administration to its own zone
         ("10.10.30.0/24", "10.10.30.11", 8081),
-        ("10.10.20.11/32", "10.10.20.12", 8080),  # dashboard uses app, and all that app publishes
-        ("10.10.20.11/32", "10.10.20.12", 8081),
+        ("10.10.20.11/32", "10.10.20.12", 8080),  # dashboard uses app
         ("10.10.20.0/24", "10.10.20.11", 8080),  # dashboard publishes to its zone
         ("10.10.20.0/24", "10.10.20.11", 9100),
         ("10.10.20.0/24", "10.10.20.11", 11434),  # ollama likewise
@@ -133,6 +133,7 @@ def test_only_declared_connections_are_open(hub: Hub) -> None:
         ("10.10.30.11/32", "10.10.10.12", 6379),
         ("10.10.20.0/24", "10.10.10.12", 3128),  # the private zone's way out
         ("10.10.10.11/32", "10.10.10.12", 8200),  # agents fetch from the vault
+        ("10.10.20.11/32", "10.10.10.12", 8200),
         ("10.10.20.12/32", "10.10.10.12", 8200),
         ("10.10.30.11/32", "10.10.10.12", 8200),
         ("10.10.10.1/32", "10.10.10.12", 8200),  # and the node unseals it

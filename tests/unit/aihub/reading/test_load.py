@@ -107,12 +107,13 @@ def test_a_manifest_that_leads_out_of_the_stacks_folder_is_refused(tmp_path: Pat
         load.stack("redis", tmp_path / "stacks")
 
 
-@pytest.mark.parametrize("need", ["tls: {on_change: none}", "secrets: {key: {}}", "postgres: [main]", "redis: [main]"])
+@pytest.mark.parametrize("need", ["tls: {on_change: none}", "secrets: {key: {}}", "start: {sql: [main]}"])
 def test_the_vault_waits_for_nothing_that_comes_out_of_it(tmp_path: Path, need: str) -> None:
     (tmp_path / "vault").mkdir()
-    manifest = "title: Vault\nwhy: keeps secrets\nzones: [infra]\nuid: 100\nlab: build\n"
+    manifest = "title: Vault\nwhy: keeps secrets\nzones: [infra]\nuid: 100\noffice: secrets\nmemory: 1GiB\nlab: build\n"
+    manifest += "gives: {vault: {port: 8200}}\n"
     (tmp_path / "vault" / "stack.yml").write_text(f"{manifest}needs:\n  {need}\n")
-    with pytest.raises(InvalidInput, match=r"7:3: .*can't wait for what comes out of it"):
+    with pytest.raises(InvalidInput, match=r"10:3: .*can't wait for what comes out of it"):
         load.stack("vault", tmp_path)
 
 

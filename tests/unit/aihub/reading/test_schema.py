@@ -12,7 +12,7 @@ from pydantic import BaseModel
 
 
 def test_the_schema_files_are_current() -> None:
-    assert schema.stale(paths.DEFAULT_HUB.parent) == [], "run python -m aihub.schema"
+    assert schema.stale(paths.DEFAULT_HUB.parent) == [], "run python -m aihub.reading.schema"
 
 
 def test_a_schema_that_is_missing_or_old_is_written(tmp_path: Path) -> None:

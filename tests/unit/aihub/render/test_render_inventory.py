@@ -15,7 +15,7 @@ from aihub import paths, render
 from aihub.errors import PreconditionFailed
 from aihub.model import derive
 from aihub.model.resolved import Hub
-from aihub.model.stack import Port
+from aihub.model.stack import Offer
 from aihub.model.target import PVE
 from aihub.reading import load
 from aihub.render import variables
@@ -81,7 +81,7 @@ def test_guests_without_a_way_out_use_the_egress_proxy(hub: Hub, state: State) -
 def test_the_way_out_has_one_port_whatever_it_is_called(hub: Hub, state: State) -> None:
     """What guests are told, what the walls let through and what the checks try is the same."""
     assert hub.egress
-    gives = {key: Port.model_validate({"port": port}) for key, port in (("metrics", 9100), ("squid", 3129))}
+    gives = {key: Offer.model_validate({"port": port}) for key, port in (("metrics", 9100), ("squid", 3129))}
     stack = hub.egress.stack.model_copy(update={"gives": gives})
     instances = tuple(replace(i, stack=stack) if i == hub.egress else i for i in hub.instances)
     other = replace(hub, instances=instances, flows=derive.flows(hub.file, instances))
@@ -157,7 +157,7 @@ def test_guests_with_secrets_get_an_agent_that_knows_nobody_elses(hub: Hub, stat
     config = render.hostvars(hub, state)["private-ai"]["vault_agent_config"]
     paths_read = [entry["path"] for instance in config["instances"] for entry in instance["entries"]]
     assert paths_read
-    assert all(path.startswith("hub/private/private-ai/") for path in paths_read)
+    assert all(path.startswith("hub/private-ai/") for path in paths_read)
     assert "vault_agent" not in render.desired(hub, state)["security"]
 
 

@@ -48,7 +48,7 @@ def test_a_login_is_the_half_of_its_pair_that_is_in_use(hub: Hub) -> None:
     pair = next(p for p in hub.pairs if p.role == "notes_public_ai_main")
     store.write(pair.path, {"a": "one", "b": "two", "active": "b"}, cas=0)
     ensure(hub, store)
-    login = store.read("hub/public/public-ai/notes/postgres_main")
+    login = store.read("hub/public-ai/notes/postgres_main")
     assert login is not None
     assert login.data == {"user": "notes_public_ai_main_b", "password": "two"}
     assert set(new_pair(pair)) == {"a", "b", "active"}
@@ -66,7 +66,7 @@ def test_of_two_at_once_the_first_wins(hub: Hub) -> None:
 
     store = Late()
     assert ensure(hub, store) == []
-    key = store.read("hub/public/public-ai/notes/api_key")
+    key = store.read("hub/public-ai/notes/api_key")
     assert key is not None
     assert key.data["value"] == "theirs"
 

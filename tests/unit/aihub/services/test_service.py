@@ -259,7 +259,7 @@ def test_what_is_declared_of_an_engine_is_what_it_serves(hub: Hub) -> None:
 def test_our_own_pair_is_the_providers_own_entry(hub: Hub) -> None:
     service = Service(hub, hub.instance("postgres@db"), Store(), Path("ca.pem"), Path("socket"))
     pair = service.pair("hub_reconcile")
-    assert (pair["a"], pair["active"]) == ("HUB/INFRA/DB/POSTGRES/RECONCILE/A", "b")
+    assert (pair["a"], pair["active"]) == ("HUB/DB/POSTGRES/RECONCILE/A", "b")
     assert service.server_name == "db.hub.home.arpa"
 
 

@@ -144,7 +144,7 @@ def test_a_stack_waits_for_its_own_images_only(hub: Hub, builder: Builder) -> No
     builds = images.Builds("lab", hub, quiet)
     by_stack = {i.stack.name: i for i in hub.instances}
     builds.wait([by_stack["redis"], by_stack["canary"]])
-    behind = replace(by_stack["canary"], providers={"ollama": by_stack["ollama"].name})
+    behind = replace(by_stack["canary"], providers={"postgres": by_stack["ollama"].name})
     every = [by_stack["redis"], by_stack["ollama"], behind]
     assert builds.ready(every) == [by_stack["redis"]]
     assert not any("ollama" in name for name in builder.names)

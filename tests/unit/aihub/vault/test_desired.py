@@ -25,10 +25,10 @@ def test_a_policy_names_each_path_and_no_pattern(hub: Hub) -> None:
         "hub-operator", "hub-agent", "hub-postgres-db", "hub-redis-db", "hub-notes-private-ai", "hub-notes-public-ai"
     }  # fmt: skip
     assert policies["hub-notes-public-ai"] == {
-        "kv/data/hub/public/public-ai/notes/api_key": ("read",),
-        "kv/data/hub/public/public-ai/notes/salt": ("read",),
-        "kv/data/hub/public/public-ai/notes/postgres_main": ("read",),
-        "kv/data/hub/public/public-ai/notes/redis_jobs": ("read",),
+        "kv/data/hub/public-ai/notes/api_key": ("read",),
+        "kv/data/hub/public-ai/notes/salt": ("read",),
+        "kv/data/hub/public-ai/notes/postgres_main": ("read",),
+        "kv/data/hub/public-ai/notes/redis_jobs": ("read",),
         "pki/issue/notes-public-ai": ("update",),
     }
     for name, grants in policies.items():
@@ -74,7 +74,7 @@ def test_certificates_are_for_exactly_one_name(hub: Hub) -> None:
 def test_two_things_that_would_get_one_name_are_refused(hub: Hub) -> None:
     notes = hub.instance("notes@private-ai")
     twin = replace(notes, stack=notes.stack.model_copy(update={"name": "notes-private"}))
-    twin = replace(twin, guest=replace(notes.guest, name="ai"))
+    twin = replace(twin, guest=replace(notes.guest, name="ai", id="ai"))
     refs = tuple(replace(ref, instance=twin.name) for ref in hub.secrets if ref.instance == notes.name)
     guests = {**hub.guests, "ai": twin.guest}
     clash = replace(hub, guests=guests, instances=(*hub.instances, twin), secrets=(*hub.secrets, *refs))

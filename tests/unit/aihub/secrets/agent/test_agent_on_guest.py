@@ -42,7 +42,8 @@ LOGIN = {"auth": {"client_token": "t", "lease_duration": 3600}}
 ISSUED = {"private_key": "k", "certificate": "c", "serial_number": "1", "expiration": 4e9}
 ENTRY: dict[str, Any] = {
     "path": "infra/app/login",
-    "files": {"user password": "login", "url": "url"},
+    "files": {"login": "{user}\n{password}", "url": "{url}"},
+    "later": False,
     "on_change": "restart",
 }
 
@@ -74,9 +75,15 @@ def agent(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> on_guest.Agent:
     monkeypatch.setattr(on_guest, "RUN", str(tmp_path / "run"))
     monkeypatch.setattr(on_guest, "Vault", Store)
     monkeypatch.setattr(on_guest.Agent, "_order", lambda *_: [])
-    other = {"path": "infra/app/other", "files": {"value": "other"}, "on_change": "none"}
-    tls = {"role": "app", "name": "app.hub", "on_change": "none"}
-    instance = {"stack": "app", "uid": os.getuid(), "entries": [ENTRY, other], "restart": "hub-app", "tls": tls}
+    other = {"path": "infra/app/other", "files": {"other": "{value}"}, "on_change": "none", "later": False}
+    tls = {"id": "app.tls.pem", "file": "tls.pem", "role": "app", "name": "app.hub", "on_change": "none"}
+    instance = {
+        "stack": "app",
+        "uid": os.getuid(),
+        "entries": [ENTRY, other],
+        "restart": "hub-app",
+        "certificates": [tls],
+    }
     found = on_guest.Agent({"ca": str(tmp_path / "ca.pem"), "role_id": "r", "instances": [instance]})
     found.vault.answers = {
         "auth/approle/login": LOGIN,
@@ -146,7 +153,7 @@ def test_an_entry_with_a_mistake_holds_no_other_up(agent: on_guest.Agent) -> Non
 )
 def test_whatever_is_wrong_with_a_certificate_the_old_one_stays(agent: on_guest.Agent, answer: Any, said: str) -> None:
     before, status = files(agent), json.dumps(agent.status["tls"])
-    flag = Path(on_guest.RUN) / "agent" / "renew" / "app"
+    flag = Path(on_guest.RUN) / "agent" / "renew" / "app.tls.pem"
     flag.touch()
     agent.vault.answers["pki/issue/app"] = answer
     assert not agent.cycle()

@@ -57,7 +57,7 @@ def test_a_name_an_owner_or_all_of_it_can_be_asked_for(hub: Hub) -> None:
         ("note@private-ai", "notes@private-ai"),
         ("notes@db/salt", "notes@private-ai/salt"),
         ("controler/ssh", "controller/ssh"),
-        ("hub/infra/db/postgres/reconcile", "postgres@db/reconcile"),
+        ("hub/db/postgres/reconcile", "postgres@db/reconcile"),
         ("", "aihub secrets status"),
     ],
 )
