@@ -8,8 +8,10 @@ import tomllib
 from collections.abc import Iterator
 from functools import cache
 from pathlib import Path
+from typing import get_args
 
 import pytest
+from aihub.model.stack import Office
 
 ROOT = Path(__file__).resolve().parents[2]
 AIHUB = ROOT / "python" / "aihub"
@@ -178,6 +180,70 @@ def test_a_choice_by_name_is_seen(code: str, found: list[int]) -> None:
 def test_what_holds_at_a_target_is_asked_for_and_never_its_name() -> None:
     paths = [p for p in AIHUB.rglob("*.py") if str(p.relative_to(AIHUB)) not in NAMES_A_TARGET]
     assert not [f"{p}:{line}" for p in paths for line in chooses_by_name(ast.parse(p.read_text()))]
+
+
+STACK_NAMES = {path.parent.name for path in ROOT.glob("stacks/*/stack.yml")}
+STORE = "vault"  # the protocol of the secret store, whatever server speaks it
+
+
+def enumerated() -> set[str]:
+    """The words that the models themselves enumerate: offices, engines of language models."""
+    found = set()
+    for path in (AIHUB / "model").glob("*.py"):
+        for node in ast.walk(ast.parse(path.read_text())):
+            if isinstance(node, ast.Subscript) and getattr(node.value, "id", "") == "Literal":
+                found |= {word.value for word in ast.walk(node.slice) if isinstance(word, ast.Constant)}
+    return {word for word in found if isinstance(word, str)}
+
+
+def docstrings(tree: ast.Module) -> set[ast.AST]:
+    """What only explains: a text that stands by itself."""
+    return {node.value for node in ast.walk(tree) if isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant)}
+
+
+def names_a_stack(tree: ast.Module, stacks: set[str], words: set[str]) -> Iterator[str]:
+    """Every identifier and string in which a stack is named, but for an enumerated word that stands alone."""
+    explaining = docstrings(tree)
+    for node in ast.walk(tree):
+        text: object = ""
+        match node:
+            case ast.Constant(value=text) if node in explaining or text in words:
+                continue
+            case ast.Constant(value=text):
+                pass
+            case ast.Name(id=text) | ast.Attribute(attr=text) | ast.arg(arg=text) | ast.keyword(arg=text):
+                pass
+            case ast.FunctionDef(name=text) | ast.ClassDef(name=text) | ast.alias(name=text):
+                pass
+        named = set(re.findall(r"[a-z0-9]+(?:-[a-z0-9]+)*", text.lower())) if isinstance(text, str) else set()
+        if found := named & stacks:
+            yield f"line {getattr(node, 'lineno', 0)}: {', '.join(sorted(found))}"
+
+
+@pytest.mark.parametrize(
+    ("code", "found"),
+    [
+        ('x = "sql"', True),
+        ('x = "stacks/sql/compose.yml"', True),
+        ('x = f"{guest}/sql_main"', True),
+        ("def sql_start(): pass", True),
+        ("x = hub.sql", True),
+        ("call(sql=1)", True),
+        ('"""Like sql."""', False),
+        ('x = "mysql", "egress"', False),
+        ('x = "the egress proxy"', True),
+    ],
+)
+def test_a_stack_s_name_is_seen(code: str, found: bool) -> None:
+    assert bool(list(names_a_stack(ast.parse(code), {"sql", "egress"}, {"egress"}))) == found
+
+
+def test_nothing_under_aihub_names_a_stack() -> None:
+    assert len(STACK_NAMES) >= 7
+    # What a hub has at most once is called by its office, in the core as in hub.yml's words.
+    wanted, words = STACK_NAMES - {STORE, *get_args(Office)}, enumerated()
+    found = {p: list(names_a_stack(ast.parse(p.read_text()), wanted, words)) for p in AIHUB.rglob("*.py")}
+    assert not [f"{path}: {one}" for path, all_of in found.items() for one in all_of]
 
 
 def test_the_unrelated_package_called_restic_is_no_dependency() -> None:

@@ -239,7 +239,7 @@ class GuestSpec(Strict):
         default_factory=list,
         max_length=30,
         description="What runs on it: folders of stacks/.",
-        examples=[["postgres", "vault"]],
+        examples=[["vault"]],
     )
 
 
