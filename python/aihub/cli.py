@@ -83,6 +83,10 @@ GIVEN = {
     "machine": _argument(str, ..., "A guest's name, or node.", metavar="guest"),
     "command": _argument(NAMES, None, "A command to run there."),
     "only": _argument(NAMES, None, "Guests or instances; default all."),
+    "old": _argument(str, ..., "The guest's name so far."),
+    "new": _argument(str, ..., "Its new name."),
+    "instance": _argument(str, ..., "The instance that moves.", metavar="STACK@GUEST"),
+    "there": _argument(str, ..., "The guest that it moves to.", metavar="GUEST"),
     "secret": _argument(NAMES, None, "What to replace.", metavar="INSTANCE[/NAME]"),
 }
 
@@ -103,6 +107,11 @@ VERBS = {
     "down": (
         "hub target lab yes allow_destroy debug",
         "Remove what is ours; in the lab everything the lab made.",
+    ),
+    "rename": ("old new hub target debug", "Call a guest otherwise in hub.yml; it keeps VMID, data and secrets."),
+    "move": (
+        "instance there hub target debug",
+        "Put an instance on another guest in hub.yml; it keeps its secrets and what it has at providers.",
     ),
     "graph": ("hub target debug", "Print the hub as a Mermaid diagram of zones, guests, stacks and flows."),
     "inventory": ("hub target lab", "Print the Ansible inventory of the hub as JSON."),

@@ -21,7 +21,7 @@ def marker(hub_id: str) -> str:
 
 @dataclass(frozen=True)
 class Marker:
-    """The line of a guest's description that says whose it is."""
+    """The line of a guest's description that says whose it is, and which one, by its id."""
 
     hub: str
     vmid: int
@@ -191,5 +191,5 @@ def secret_folder(stack: str) -> str:
 
 
 def approle(guest: str) -> str:
-    """The login of a guest's agent at the store."""
+    """The login of a guest's agent at the store, by the guest's id."""
     return f"hub-{guest}"

@@ -198,7 +198,9 @@ def enumerated() -> set[str]:
 
 def docstrings(tree: ast.Module) -> set[ast.AST]:
     """What only explains: a text that stands by itself."""
-    return {node.value for node in ast.walk(tree) if isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant)}
+    return {
+        node.value for node in ast.walk(tree) if isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant)
+    }
 
 
 def names_a_stack(tree: ast.Module, stacks: set[str], words: set[str]) -> Iterator[str]:

@@ -70,16 +70,16 @@ def test_stolen_login(tried: Tries, context: Context, guest: Guest, host: Any) -
     secret_id = host.check_output("cat %s", SECRET_ID)
     context.handed_out.add(secret_id)
     with vaults.connected(context.hub, context.state) as vault, pytest.raises(Denied):
-        vault.login(approle_id(context.hub.id, guest.name), secret_id)
+        vault.login(approle_id(context.hub.id, guest.id), secret_id)
 
 
 @pytest.mark.among(who=with_agent)
 def test_login(context: Context, guest: Guest) -> None:
     """it has one login, bound to its address, that does not end by itself"""
-    settings = context.vault.get(f"auth/approle/role/{approle(guest.name)}") or {}
+    settings = context.vault.get(f"auth/approle/role/{approle(guest.id)}") or {}
     bound = [settings.get(key) for key in ("secret_id_bound_cidrs", "token_bound_cidrs")]
     assert [[cidr.removesuffix("/32") for cidr in cidrs or ()] for cidrs in bound] == [[str(guest.address)]] * 2
-    (login,) = context.vault.secret_ids(approle(guest.name))
+    (login,) = context.vault.secret_ids(approle(guest.id))
     assert login.expires is None
 
 

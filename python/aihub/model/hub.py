@@ -11,10 +11,12 @@ from .types import (
     HUB_ID,
     HUB_NAME,
     INSTANCE_ID,
+    KEY,
     NAME,
     PCI_ID,
     WEIGHTS,
     Address,
+    Key,
     ModelName,
     Name,
     NotYet,
@@ -155,6 +157,11 @@ class StackPlacement(Strict):
         max_length=127,
         description="What its data is called by; only `aihub move` writes it.",
     )
+    use: dict[Key, Name] = Field(
+        default_factory=dict,
+        description="KIND: the guest whose instance serves it, where not the nearest is meant.",
+        examples=[{"sql": "db"}],
+    )
 
 
 def _placement(value: Any) -> Any:
@@ -185,6 +192,11 @@ Placement = Annotated[
                             "replicas": {"type": "integer", "minimum": 1, "maximum": 16},
                             "flavour": {"enum": list(get_args(Flavour))},
                             "id": {"type": "string", "pattern": INSTANCE_ID, "maxLength": 127},
+                            "use": {
+                                "type": "object",
+                                "additionalProperties": False,
+                                "patternProperties": {KEY: {"type": "string", "pattern": NAME}},
+                            },
                         },
                     },
                 },

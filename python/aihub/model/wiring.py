@@ -50,12 +50,17 @@ def wire(instances: Iterable[Instance], where: Where, givers: Givers) -> tuple[l
     for instance in every:
         providers: dict[str, str] = {}
         for kind in needed(instance.stack):
-            found = _nearest(instance, serving.get(kind, []))
+            pinned = _pinned(instance, kind)
+            found = _nearest(instance, serving.get(kind, []), pinned)
             if len(found) == 1:
                 providers[kind] = found[0].name
                 findings += _unknown_options(instance, found[0], kind, where[instance.name])
+            elif pinned:
+                text = f"{instance.name} is to use {kind} of {pinned}, and nothing on that guest gives it"
+                findings.append(Finding((*where[instance.name], "use", kind), text))
             else:
                 findings.append(Finding(where[instance.name], _unserved(instance, kind, found, givers)))
+        findings += _unused(instance, where[instance.name])
         wired.append(replace(instance, providers=providers))
     ordered, cycle = _ordered(wired)
     if cycle:
@@ -64,9 +69,24 @@ def wire(instances: Iterable[Instance], where: Where, givers: Givers) -> tuple[l
     return ordered, findings
 
 
-def _nearest(instance: Instance, serving: list[Instance]) -> list[Instance]:
-    """The candidates on the same guest, else in the same zone, else in infra."""
+def _pinned(instance: Instance, kind: str) -> str:
+    """The guest that hub.yml names for a kind; empty where it leaves it open."""
+    use = instance.options.get("use")
+    return str(use.get(kind, "")) if isinstance(use, Mapping) else ""
+
+
+def _unused(instance: Instance, place: Place) -> Iterator[Finding]:
+    use = instance.options.get("use")
+    for kind in use if isinstance(use, Mapping) else ():
+        if kind not in needed(instance.stack):
+            yield Finding((*place, "use", kind), f"{instance.name} does not need {kind}: remove this", at_key=True)
+
+
+def _nearest(instance: Instance, serving: list[Instance], pinned: str) -> list[Instance]:
+    """The candidates on the named guest, or else on the same one, else in the same zone, else in infra."""
     guest = instance.guest
+    if pinned:
+        return [i for i in serving if i.guest.name == pinned]
     for near in (
         [i for i in serving if i.guest.name == guest.name],
         [i for i in serving if i.guest.zone == guest.zone],
@@ -85,7 +105,7 @@ def _unserved(instance: Instance, kind: str, found: list[Instance], givers: Give
         added = f"add {' or '.join(known)} to one" if known else f"no stack gives {kind}"
         return f"{instance.name} needs {kind}, and nothing on a guest of {places} gives it: {added}"
     names = " and ".join(i.name for i in found)
-    return f"{instance.name} needs {kind}, and {names} are equally near: put one on its guest or remove one"
+    return f"{instance.name} needs {kind}, and {names} are equally near: choose one with `use: {{{kind}: GUEST}}`"
 
 
 def _unknown_options(instance: Instance, provider: Instance, kind: str, place: Place) -> Iterator[Finding]:

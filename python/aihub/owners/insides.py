@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Iterator, Sequence
 
 from aihub import render, ssh
 from aihub.errors import Unreachable
@@ -26,7 +26,31 @@ def look(run: Run) -> Plan:
     new = [_whole(run, name, "all roles, once it runs") for name in run.made]
     stopped = [_later(name) for name in (*run.started, *found.unknown)]
     secrets = probe.undelivered(run.hub, run.made)
-    return Plan((*new, *stopped, *found.changes, *secrets), found.unknown)
+    return Plan((*new, *stopped, *found.changes, *secrets), found.unknown, warnings=tuple(_left_behind(run)))
+
+
+def _left_behind(run: Run) -> Iterator[str]:
+    """A stack that leaves one guest and begins on another: its data does not come along by itself."""
+    for guest, left in undeclared(run).items():
+        for stack in (key.removeprefix(STACK) for key in left):
+            known = f"{stack}@{run.hub.guests[guest].id}"
+            for one in run.hub.instances:
+                if one.stack.name == stack and one.id != known and run.standing(one) == "new":
+                    yield (
+                        f"{one.name} begins empty, and what {stack}@{guest} has stays behind. "
+                        f"If it is meant to move: aihub move {stack}@{guest} {one.guest.name}"
+                    )
+
+
+def undeclared(run: Run) -> dict[str, list[str]]:
+    """The stacks that are on guests and that nobody declares there any more, as parts of their manifests."""
+    found = {}
+    for name, inside in run.insides.items():
+        declared = {STACK + instance.stack.name for instance in run.hub.on(name)}
+        there = [key for key in inside.manifest.get("desired", {}) if key.startswith(STACK)]
+        if left := [key for key in there if key not in declared]:
+            found[name] = left
+    return found
 
 
 def _compared(run: Run) -> Plan:
@@ -67,13 +91,8 @@ class Work:
 
     def remove_undeclared(self) -> None:
         """Stacks that nobody declares any more stop, before anything else takes their ports; their data stays."""
-        run, gone = self._run, {}
-        for name, inside in run.insides.items():
-            declared = {STACK + instance.stack.name for instance in run.hub.on(name)}
-            there = [key for key in inside.manifest.get("desired", {}) if key.startswith(STACK)]
-            if left := [key for key in there if key not in declared]:
-                gone[name] = left
-        if gone:
+        run = self._run
+        if gone := undeclared(run):
             run.may_write()
             ansible.converge(run.hub, run.state, gone, phase="stacks", progress=self._progress)
 

@@ -29,8 +29,8 @@ def config(hub: Hub, guest: str) -> dict[str, Any]:
         "address": str(vault.guest.address),
         "source": str(hub.guests[guest].address),
         "ca": "/etc/hub/ca.pem",
-        "role": names.approle(guest),
-        "role_id": approle_id(hub.id, guest),
+        "role": names.approle(hub.guests[guest].id),
+        "role_id": approle_id(hub.id, hub.guests[guest].id),
         "instances": [one for instance in hub.on(guest) if (one := _instance(hub, instance))],
     }
 

@@ -76,17 +76,19 @@ def logins(hub: Hub, vault: Vault) -> list[Login]:
     present = set(vault.approles())
     found = []
     for guest in hub.agents:
-        every = vault.secret_ids(approle(guest)) if approle(guest) in present else []
+        role = approle(hub.guests[guest].id)
+        every = vault.secret_ids(role) if role in present else []
         newest = every[-1] if every else None
         since, until = (newest.created, newest.expires) if newest else (None, None)
-        found.append(Login(guest, approle(guest) in present, len(every), since, until))
+        found.append(Login(guest, role in present, len(every), since, until))
     return found
 
 
 def ended(hub: Hub, vault: Vault) -> frozenset[str]:
     """The guests that have no secret-id: never enrolled, or revoked. A token that an agent still holds is no login."""
     present = set(vault.approles())  # OpenBao answers with an error where the AppRole itself is still to be made
-    return frozenset(g for g in hub.agents if approle(g) not in present or not vault.has_secret_id(approle(g)))
+    roles = {guest: approle(hub.guests[guest].id) for guest in hub.agents}
+    return frozenset(g for g, role in roles.items() if role not in present or not vault.has_secret_id(role))
 
 
 def _over_ssh(state: State) -> Hand:
@@ -97,8 +99,9 @@ def _over_ssh(state: State) -> Hand:
 
 
 def known(hub: Hub, guest: str) -> str:
+    """The id of a guest that has an agent. Raises InvalidInput and PreconditionFailed for any other."""
     if guest not in hub.guests:
         raise InvalidInput(f"there is no guest {guest}", where=hub.path, hint="aihub status names them")
     if guest not in hub.agents:
         raise PreconditionFailed("this guest has no secrets and no login at the vault", where=guest)
-    return guest
+    return hub.guests[guest].id

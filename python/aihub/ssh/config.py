@@ -64,6 +64,7 @@ def write(hub: Hub, state: State, via: Via) -> None:
     if NODE in hub.guests:
         raise InvalidInput(f"no guest may be called {NODE}: the Proxmox host is", where=hub.path)
     hosts = {NODE: str(node_address(hub)), **{g.name: str(g.address) for g in hub.guests.values()}}
+    pinned_as = {NODE: NODE, **{g.name: g.id for g in hub.guests.values()}}  # a guest that is renamed keeps its key
     longest = len(f"{state.control}/{max(hosts, key=len)}") + _MUX_SUFFIX
     if longest > SOCKET_PATH_LIMIT:
         raise PreconditionFailed(
@@ -71,7 +72,7 @@ def write(hub: Hub, state: State, via: Via) -> None:
             f"{SOCKET_PATH_LIMIT}",
             hint="use a shorter XDG_RUNTIME_DIR",
         )
-    statefile.keep(state.ssh_config, "".join(_host(a, h, via) for a, h in hosts.items()) + _common(state))
+    statefile.keep(state.ssh_config, "".join(_host(a, h, pinned_as[a], via) for a, h in hosts.items()) + _common(state))
     statefile.keep(_via_file(state), json.dumps({"netns": via.netns if isinstance(via, Lab) else None}) + "\n")
 
 
@@ -174,7 +175,7 @@ def scan_and_pin(state: State, guest: Guest, fingerprints: Sequence[str] | None,
     seen = fingerprint(key)
     if fingerprints is not None or guest.kind != "vm":
         expected = _FINGERPRINT.findall("\n".join(fingerprints or ()))
-        if not expected and key.split()[:2] not in [line.split()[:2] for line in _pins(state, guest.name)]:
+        if not expected and key.split()[:2] not in [line.split()[:2] for line in _pins(state, guest.id)]:
             raise _unknown_key(state, guest, seen)
         if expected and seen not in expected:
             raise Conflict(
@@ -183,7 +184,7 @@ def scan_and_pin(state: State, guest: Guest, fingerprints: Sequence[str] | None,
                 where=guest.name,
                 hint="something else holds this address: find it before you run `aihub up` again",
             )
-    pin(state, guest.name, address, key)
+    pin(state, guest.id, address, key)
     return seen
 
 
@@ -193,7 +194,7 @@ def _unknown_key(state: State, guest: Guest, seen: str) -> Conflict:
         "is the guest's, is gone or names none",
         where=guest.name,
         hint=f"as root on {guest.node}: pct exec {guest.vmid} -- cat /etc/ssh/ssh_host_ed25519_key.pub; append "
-        f"`{guest.name},{guest.address} ` and what that prints to {state.known_hosts}, then run `aihub up` again",
+        f"`{guest.id},{guest.address} ` and what that prints to {state.known_hosts}, then run `aihub up` again",
     )
 
 
@@ -230,8 +231,8 @@ def _wait_for_key(state: State, alias: str, address: str, timeout: float) -> str
         time.sleep(0.3)
 
 
-def _host(alias: str, address: str, via: Via) -> str:
-    lines = [f"Host {alias}", f"  HostName {address}", f"  HostKeyAlias {alias}"]
+def _host(alias: str, address: str, pinned_as: str, via: Via) -> str:
+    lines = [f"Host {alias}", f"  HostName {address}", f"  HostKeyAlias {pinned_as}"]
     if isinstance(via, Lab) or alias != NODE:
         lines.append(f"  {via.proxy()}")
     return "\n".join(lines) + "\n\n"

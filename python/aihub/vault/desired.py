@@ -112,9 +112,10 @@ def _approles(hub: Hub, vault: Instance) -> dict[str, dict[str, Any]]:
     found = {OPERATOR: _approle([OPERATOR], vault.guest)}
     for name in hub.agents:
         own = [policy_of(i) for i in hub.on(name) if _reads(hub, i)]
-        _refuse_twice(hub, approle(name), found, f"the login of the guest {name}")
-        settings = _approle([AGENT, *own], hub.guests[name])
-        found[approle(name)] = {**settings, "role_id": approle_id(hub.id, name)}
+        guest = hub.guests[name]
+        _refuse_twice(hub, approle(guest.id), found, f"the login of the guest {name}")
+        settings = _approle([AGENT, *own], guest)
+        found[approle(guest.id)] = {**settings, "role_id": approle_id(hub.id, guest.id)}
     return found
 
 

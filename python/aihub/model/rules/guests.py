@@ -36,6 +36,7 @@ def check(file: HubFile, declared: Mapping[str, set[str]]) -> Iterator[Finding]:
         yield from _node(file, name, spec, declared)
     yield from _twice(file, "vmid", lambda spec: spec.vmid, "VMID {0}")
     yield from _twice(file, "address", lambda spec: spec.address, "address {0}")
+    yield from _same_id(file)
     yield from _same_mac(file)
     yield from _same_card(file)
 
@@ -103,6 +104,19 @@ def _twice(file: HubFile, key: str, value: Callable[[GuestSpec], Any], shown: st
         if found in owners:
             yield Finding(("guests", name, key), f"{shown.format(found)} is the one of guest {owners[found]} already")
         owners.setdefault(found, name)
+
+
+def _same_id(file: HubFile) -> Iterator[Finding]:
+    """What a guest's data is called by is nobody else's, neither written nor as a name."""
+    owners: dict[str, str] = {}
+    for name, spec in file.guests.items():
+        found = spec.id or name
+        if found in owners:
+            place = ("guests", name, "id") if spec.id else ("guests", name)
+            yield Finding(place, f'id "{found}" is the one of guest {owners[found]} already', at_key=not spec.id)
+        owners.setdefault(found, name)
+        if spec.id in TAKEN:
+            yield Finding(("guests", name, "id"), f'"{found}" is {TAKEN[found]}: no guest was ever called so')
 
 
 def _same_mac(file: HubFile) -> Iterator[Finding]:

@@ -21,14 +21,14 @@ def check_wired(instances: Iterable[Instance], where: Where) -> list[Finding]:
 
 def _at_vault(instances: Iterable[Instance], where: Where) -> Iterator[Finding]:
     """Policies and certificates are named by stack and guest; a hyphen may stand in both."""
-    owners: dict[str, str] = {}
+    owners: dict[str, Instance] = {}
     for instance in instances:
         if not instance.stack.delivered and instance.stack.office != "secrets":
             continue
         name = instance.store_name
-        first = owners.setdefault(name, instance.name)
-        if first != instance.name:
-            text = f'{instance.name} and {first} would both be "{name}" at the vault: rename a guest'
+        first = owners.setdefault(name, instance)
+        if first.id != instance.id:
+            text = f'{instance.name} and {first.name} would both be "{name}" at the vault: rename a guest'
             yield Finding(where[instance.name], text)
 
 

@@ -26,9 +26,30 @@ def check(file: HubFile, stacks: Mapping[str, Stack], declared: Mapping[str, set
                 yield from _may_stand(file, name, spec, stack, place)
                 yield from _beside(name, stack, seen, place)
                 seen[stack.name] = stack
+    yield from _ids(file, stacks)
     sound = len(file.guests) == len(declared.get("guests", ()))
     yield from _egress(file, stacks, sound=sound)
     yield from _vault(file, stacks, sound=sound)
+
+
+def _ids(file: HubFile, stacks: Mapping[str, Stack]) -> Iterator[Finding]:
+    """What an instance's data is called by is nobody else's, and that of its own stack."""
+    owners: dict[str, str] = {}
+    for name, spec in file.guests.items():
+        for index, placement in enumerate(spec.stacks):
+            found = placement.id or f"{placement.name}@{spec.id or name}"
+            place = ("guests", name, "stacks", index, "id") if placement.id else ("guests", name, "stacks", index)
+            if not found.startswith(f"{placement.name}@"):
+                yield Finding(place, f'id "{found}" is of another stack than {placement.name}')
+            elif found in owners and owners[found] != f"{placement.name}@{name}":
+                yield Finding(place, f'id "{found}" is the one of {owners[found]} already')
+            owners.setdefault(found, f"{placement.name}@{name}")
+            stack = stacks.get(placement.name)
+            if stack and stack.office == "secrets" and (placement.id or spec.id not in (None, name)):
+                text = (
+                    "the secret store's guest keeps its first name: its certificate comes from a kit that is put away"
+                )
+                yield Finding(place, text)
 
 
 def _may_stand(file: HubFile, name: str, spec: GuestSpec, stack: Stack, place: Place) -> Iterator[Finding]:

@@ -100,7 +100,9 @@ def remove(site: Site, name: str, kind: str, node: str, vmid: int) -> None:
         return
     entry = site.journal.get(vmid)
     claimed = have.bare and entry is not None and entry.guest == name
-    if not claimed and not (have.belongs_to(site.hub.id) and have.marker and have.marker.guest == name):
+    declared = site.hub.guests.get(name)
+    ids = (name, declared.id if declared else name)
+    if not claimed and not (have.belongs_to(site.hub.id) and have.marker and have.marker.guest in ids):
         raise Conflict(f"VMID {vmid} is not guest {name} of this hub: it is not removed", hint="aihub plan")
     _refuse_locked(have)
     site.progress(name, "being removed")

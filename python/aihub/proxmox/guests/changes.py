@@ -61,9 +61,8 @@ def start(guest: Guest, have: ActualGuest | None = None) -> Change:
     return _change(guest.name, "start", summary, found, {"vmid": guest.vmid})
 
 
-def delete(have: ActualGuest, why: str) -> Change:
+def delete(have: ActualGuest, why: str, name: str) -> Change:
     """The removal of a guest with all that is on its disks."""
-    name = have.marker.guest if have.marker else have.name
     return Change(
         subject=name,
         action="delete",

@@ -62,7 +62,7 @@ def disk_key(kind: str) -> str:
 
 def wanted(hub: Hub, guest: Guest, keys: Sequence[str]) -> Wanted:
     """One guest as hub.yml wants it; `keys` are the public keys that may log in from the first moment."""
-    marker = Marker(hub.id, guest.vmid, guest.name)
+    marker = Marker(hub.id, guest.vmid, guest.id)
     make = _container if guest.kind == "lxc" else _machine
     config, initial = make(guest, "\n".join(keys) + "\n")
     config["tags"] = f"{TAG};{guest.zone}"

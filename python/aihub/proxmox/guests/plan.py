@@ -61,12 +61,19 @@ def plan(
 def down_plan(hub: Hub, actual: Actual) -> Plan:
     """The removal of every guest that carries this hub's marker, and of nothing else."""
     ours = [g for g in actual.guests.values() if g.belongs_to(hub.id)]
-    return Plan(changes=tuple(changes.delete(g, "hub.yml goes down") for g in sorted(ours, key=lambda g: g.vmid)))
+    ours.sort(key=lambda guest: guest.vmid)
+    return Plan(changes=tuple(changes.delete(g, "hub.yml goes down", called(hub, g)) for g in ours))
+
+
+def called(hub: Hub, have: ActualGuest) -> str:
+    """What a guest of this hub is called: as in hub.yml, else by its id, which was its name at first."""
+    known = have.marker.guest if have.marker else have.name
+    return next((g.name for g in hub.guests.values() if (g.vmid, g.id) == (have.vmid, known)), known)
 
 
 def known_names(hub: Hub, actual: Actual) -> set[str]:
     """What may be named for destruction: the guests of hub.yml, and those of this hub that Proxmox still has."""
-    marked = [g.marker.guest for g in actual.guests.values() if g.marker and g.belongs_to(hub.id)]
+    marked = [called(hub, g) for g in actual.guests.values() if g.belongs_to(hub.id)]
     return {*hub.guests, *marked}
 
 
@@ -92,7 +99,8 @@ def _guest(
     elif have.bare and entry and entry.action in ("create", "delete"):
         draft.changes += changes.new(want, f"VMID {guest.vmid} was left half-made by a killed run")
     elif have.belongs_to(want.marker.hub) and have.marker and have.marker.guest in allow_destroy:
-        draft.changes.append(changes.delete(have, f"hub.yml gives VMID {guest.vmid} to {guest.name}"))
+        why = f"hub.yml gives VMID {guest.vmid} to {guest.name}"
+        draft.changes.append(changes.delete(have, why, have.marker.guest))
         draft.changes += changes.new(want, "new")
     else:
         _foreign(draft, want, have)
@@ -101,8 +109,11 @@ def _guest(
 def _foreign(draft: _Draft, want: Wanted, have: ActualGuest) -> None:
     guest, marker = want.guest, have.marker
     if have.belongs_to(want.marker.hub) and marker:
-        draft.conflicts.append(f"guest {guest.name}: VMID {guest.vmid} still holds this hub's guest {marker.guest}")
-        draft.hints.append(f"to remove {marker.guest} and its data: aihub up --allow-destroy {marker.guest}")
+        draft.refused.append(f"guest {guest.name}: VMID {guest.vmid} still holds this hub's guest {marker.guest}")
+        draft.hints.append(
+            f"if that is its new name: aihub rename {marker.guest} {guest.name}; "
+            f"to remove {marker.guest} and its data: aihub up --allow-destroy {marker.guest}"
+        )
         return
     draft.conflicts.append(f"guest {guest.name}: VMID {guest.vmid} belongs to {have.name}, which is not ours")
     draft.hints.append(f"give {guest.name} another vmid in hub.yml: {draft.free(guest.vmid)} is free")
@@ -123,7 +134,7 @@ def _known(draft: _Draft, hub: Hub, want: Wanted, have: ActualGuest, allow_destr
         return
     if found.rebuild:
         why = ", ".join(found.rebuild)
-        draft.changes += [changes.delete(have, why), *changes.new(want, f"made anew: {why}")]
+        draft.changes += [changes.delete(have, why, name), *changes.new(want, f"made anew: {why}")]
         return
     todo = changes.updates(have, name, found)
     if not have.running:
@@ -145,7 +156,7 @@ def _leftover(
     name = marker.guest if marker else have.name
     rival = next((by_address[a] for a in sorted(addresses(have.config or {})) if a in by_address), None)
     if name in allow_destroy:
-        draft.changes.append(changes.delete(have, "hub.yml no longer has it"))
+        draft.changes.append(changes.delete(have, "hub.yml no longer has it", name))
     elif rival:
         draft.refused.append(
             f"guest {rival.name}: address {rival.address} is held by {name} (VMID {have.vmid}) of this hub"

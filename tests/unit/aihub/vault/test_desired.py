@@ -86,7 +86,7 @@ def test_a_guest_called_operator_gets_no_login_of_that_name(hub: Hub) -> None:
     def renamed(name: str) -> str:
         return name.replace("@db", "@operator")
 
-    guest = replace(hub.guests["db"], name="operator")
+    guest = replace(hub.guests["db"], name="operator", id="operator")
     clash = replace(
         hub,
         guests={("operator" if n == "db" else n): (guest if n == "db" else g) for n, g in hub.guests.items()},

@@ -111,10 +111,19 @@ def test_a_guest_that_left_hub_yml_and_holds_a_wanted_address_must_go_first(hub,
 def test_a_renamed_guest_keeps_its_number_only_when_the_old_one_may_go(make_hub, world):
     actual = world()
     renamed = make_hub({"  db: {": "  store: {"})
-    with pytest.raises(Conflict, match="VMID 110 still holds this hub's guest db"):
+    with pytest.raises(PreconditionFailed, match="VMID 110 still holds this hub's guest db") as error:
         plan(renamed, actual)
+    assert error.value.hint.startswith("if that is its new name: aihub rename db store; ")
     found = plan(renamed, actual, allow_destroy={"db"})
     assert actions(found) == [("db", "delete"), ("store", "create"), ("store", "start")]
+
+
+def test_a_renamed_guest_with_its_id_is_the_same_guest(make_hub, world):
+    renamed = make_hub({"  db: {": "  store: {id: db, "})
+    found = plan(renamed, world())
+    assert actions(found) == [("store", "update")]
+    assert [(d.field, d.actual, d.wanted) for d in found.changes[0].differences] == [("hostname", "db", "store")]
+    assert plan(renamed, world(), allow_destroy={"db"}).changes == found.changes  # that is no name of a guest
 
 
 def test_another_storage_means_a_new_guest_and_says_what_is_lost(make_hub, world):
