@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import time
 from contextlib import suppress
+from typing import get_args
 
 from aihub import names, node, ssh
 from aihub.errors import PreconditionFailed, Unreachable
 from aihub.guests.probe import ask
+from aihub.model.hub import ZoneName
 from aihub.model.resolved import Instance
 from aihub.plan import Change, Plan, require_agreed
 from aihub.screen import Progress
@@ -17,6 +19,7 @@ from aihub.vault import client as vaults
 from aihub.vault.client import Vault
 from aihub.vault.desired import vault_of
 from aihub.vault.errors import Denied, NotReady
+from aihub.vault.kv import KV
 
 from .run import Run
 
@@ -37,10 +40,21 @@ def look(run: Run) -> Plan:
     if why := reachable(run):
         return Plan((_begin(instance, why, later=True),), warnings=given_up.warnings)
     vault = run.vault()
+    _refuse_older(run, vault)
     warnings = (*given_up.warnings, *setup.warnings(vault))
     stale = kits.stale(run.hub, run.state, kits.recipients(run.hub, run.state))
     kit = [_kit(instance, stale)] if stale else []
     return Plan((*_differences(run, instance, vault), *kit), warnings=warnings)
+
+
+def _refuse_older(run: Run, vault: Vault) -> None:
+    """Raises PreconditionFailed for a hub whose entries lie by zone, as no released version put them."""
+    if set(vault.names(f"{KV}/metadata/hub")) & {f"{zone}/" for zone in get_args(ZoneName)}:
+        raise PreconditionFailed(
+            "an older checkout made this hub: its secrets lie by zone and its databases are called otherwise",
+            where=vault_of(run.hub).name,
+            hint="take it down with the checkout that made it, then aihub up; nothing was changed",
+        )
 
 
 def _first(run: Run, instance: Instance) -> list[Change]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -46,3 +46,19 @@ def test_a_kit_that_nobody_proved_is_no_refusal_once_the_store_was_begun(
 
     with ExitStack() as stack, pytest.raises(error, match="nobody has shown"):
         perform(Run(options, hub, State(tmp_path), targets.chosen(options, hub), report, stack, "up"), (apply,))
+
+
+@pytest.mark.parametrize(("folders", "refused"), [(["db/", "infra/"], True), (["db/", "cache/"], False), ([], False)])
+def test_a_hub_of_an_older_layout_is_left_alone(folders: list[str], refused: bool, tmp_path: Path) -> None:
+    class Store:
+        def names(self, _path: str) -> list[str]:
+            return folders
+
+    options, hub = Options(), load.load(paths.DEFAULT_HUB, target="lab")
+    with ExitStack() as stack:
+        run = Run(options, hub, State(tmp_path), targets.chosen(options, hub), report, stack, "up")
+        raised = (
+            pytest.raises(PreconditionFailed, match="an older checkout made this hub") if refused else nullcontext()
+        )
+        with raised:
+            vault._refuse_older(run, Store())  # type: ignore[arg-type]
