@@ -12,7 +12,7 @@ HubError                 1  failed, safe to run again
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 
@@ -93,6 +93,16 @@ class Unreachable(HubError):
 
 class TaskFailed(HubError):
     """Something that we started ended badly."""
+
+
+def together(found: Sequence[HubError]) -> HubError:
+    """One error as it is, several as one: a Conflict where one of them is, since a person has to look then."""
+    if len(found) == 1:
+        return found[0]
+    alike = [kind for kind in (Unreachable, PreconditionFailed) if all(isinstance(one, kind) for one in found)]
+    kind: type[HubError] = Conflict if any(isinstance(one, Conflict) for one in found) else [*alike, TaskFailed][0]
+    hint = "; ".join(dict.fromkeys(one.hint for one in found if one.hint))
+    return kind("\n".join(str(one) for one in found), hint=hint)
 
 
 @contextmanager

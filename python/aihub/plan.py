@@ -75,6 +75,23 @@ class Plan:
         }
 
 
+@dataclass(frozen=True)
+class Outcome:
+    """How it ended for a guest or an instance: done, failed, or not begun because of another one."""
+
+    subject: str
+    error: str = ""
+    because: str = ""  # the guest or instance that failed
+
+    @property
+    def done(self) -> bool:
+        return not self.error and not self.because
+
+    def as_json(self) -> dict[str, Any]:
+        """The outcome as `--json` prints it."""
+        return {"subject": self.subject, "done": self.done, "error": self.error, "because": self.because}
+
+
 def joined(parts: Iterable[Plan], warnings: Collection[str] = ()) -> Plan:
     """One plan of several, in their order; no warning twice."""
     every = list(parts)

@@ -18,7 +18,7 @@ AIHUB = ROOT / "python" / "aihub"
 
 # From the ground up: a module imports only from the rungs below its own, and from its own rung.
 LADDER = [
-    {"errors", "names", "paths", "crashpoint", "capture", "parallel", "process", "reaper"},
+    {"errors", "jobs", "names", "paths", "crashpoint", "capture", "parallel", "process", "reaper"},
     {"model"},
     {"reading"},
     {"state"},
@@ -49,6 +49,7 @@ DOORS = {
     "subprocess": {
         "process.py",
         "capture.py",
+        "guests/last_words/on_guest.py",
         "guests/probe/on_guest.py",
         "secrets/agent/on_guest.py",
         "checks/leaks/on_guest.py",

@@ -7,13 +7,14 @@ import os
 import signal
 import sys
 import threading
-from collections.abc import Callable, Collection, Iterator, Mapping
+import unicodedata
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Literal
 
 from aihub import process, reaper, render
-from aihub.errors import HubError, TaskFailed, Unreachable
+from aihub.errors import HubError, TaskFailed, Unreachable, together
 from aihub.model.resolved import Hub
 from aihub.paths import ROOT
 from aihub.state.directory import State
@@ -21,10 +22,13 @@ from aihub.state.directory import State
 Progress = Callable[[str, str], None]
 Phase = Literal["machine", "stacks"]
 Wanted = Mapping[str, Collection[str] | None]
+Failed = Mapping[str, HubError]  # by guest, or by instance where only that did not start
 
 _PLAYBOOKS = {"machine": "machines.yml", "stacks": "stacks.yml"}
 _STACK = "stack/"
-_TAIL = 20  # lines of a failed task's output
+_LAST = "Every instance started"  # the last task of roles/stack: a guest is through with it
+_OVER = ("runner_on_ok", "runner_on_failed", "runner_on_skipped")
+_TAIL, _WIDTH = 20, 500  # lines of a failed task's output, and characters of each
 _NEEDED = ("HOME", "LANG", "LOGNAME", "PATH", "TERM", "TMPDIR", "TZ", "USER")
 
 
@@ -36,26 +40,62 @@ def converge(
     phase: Phase,
     instances: Collection[str] | None = None,
     progress: Progress | None = None,
-) -> dict[str, int]:
-    """Makes guests as their roles say; returns for each guest how many tasks changed something.
+) -> None:
+    """As `attempt`. Raises TaskFailed or Unreachable when all are through."""
+    if failed := attempt(hub, state, wanted, phase=phase, instances=instances, progress=progress):
+        raise together(list(failed.values()))
+
+
+def attempt(
+    hub: Hub,
+    state: State,
+    wanted: Wanted,
+    *,
+    phase: Phase,
+    instances: Collection[str] | None = None,
+    progress: Progress | None = None,
+    through: Callable[[str, Failed], None] = lambda guest, failed: None,
+    stop: threading.Event | None = None,
+) -> dict[str, HubError]:
+    """Makes guests as their roles say; returns what failed, by guest, or by instance where only that did not start.
 
     `wanted` maps a guest to what differs there (`ssh`, `stack/postgres`), None for everything; `instances`
-    narrows the stacks phase to some (`egress@cache`). Raises TaskFailed or Unreachable when all are through.
+    narrows the stacks phase to some (`egress@cache`). `through` hears of each guest of the stacks phase that no
+    longer waits for others, with all that failed so far; `stop` ends it early.
     """
-    changed: dict[str, int] = {}
-    failures: list[HubError] = []
+    failed: dict[str, HubError] = {}
     only = _chosen(hub, wanted, instances) if phase == "stacks" else {}
+    runs = _runs(wanted) if phase == "machine" else {(): list(only)} if only else {}
+    if not runs:
+        return failed
+    with _folder(hub, state) as folder:
+        for tags, guests in runs.items():
+            run = _Run(folder, progress or _silent, through, stop)
+            run.play(_PLAYBOOKS[phase], guests, tags, {"stack_only": only} if only else None)
+            failed.update(run.failed)
+    return failed
+
+
+def remove(
+    hub: Hub, state: State, gone: Mapping[str, Sequence[str]], progress: Progress, stop: threading.Event | None = None
+) -> dict[str, HubError]:
+    """Takes stacks away that nobody declares any more, by guest, and keeps their data; returns what failed by guest."""
+    with _folder(hub, state) as folder:
+        run = _Run(folder, progress, stop=stop)
+        variables = {"stack_only": {guest: [] for guest in gone}, "stack_gone": dict(gone)}
+        run.play(_PLAYBOOKS["stacks"], list(gone), (), variables)
+        return run.failed
+
+
+@contextmanager
+def _folder(hub: Hub, state: State) -> Iterator[Path]:
     with state.scratch("ansible") as folder:
         (folder / "inventory.json").write_text(json.dumps(render.inventory(hub, state)))
-        for tags, guests in _runs(wanted).items() if phase == "machine" else [((), list(only))]:
-            if guests:
-                run = _Run(folder, progress or (lambda _subject, _text: None))
-                run.play(_PLAYBOOKS[phase], guests, tags, only)
-                changed.update(run.changed)
-                failures += run.failures
-    if failures:
-        raise _together(failures)
-    return changed
+        yield folder
+
+
+def _silent(subject: str, text: str) -> None:
+    """Progress that nobody wants to hear of."""
 
 
 def _runs(wanted: Wanted) -> dict[tuple[str, ...], list[str]]:
@@ -69,41 +109,35 @@ def _runs(wanted: Wanted) -> dict[tuple[str, ...], list[str]]:
 
 
 def _chosen(hub: Hub, wanted: Wanted, instances: Collection[str] | None) -> dict[str, list[str]]:
-    """For each guest with something to do, the stacks to bring up; none where stacks only have to go."""
+    """For each guest with something to do, the stacks to bring up."""
     chosen: dict[str, list[str]] = {}
     for guest, keys in wanted.items():
-        here = {i.stack.name for i in hub.on(guest)}
+        here = {i.stack.name for i in hub.on(guest) if instances is None or i.name in instances}
         stacks = here if keys is None else {k.removeprefix(_STACK) for k in keys if k.startswith(_STACK)}
-        gone = stacks - here
-        if instances is not None:
-            here = {i.stack.name for i in hub.on(guest) if i.name in instances}
-        if stacks & here or (gone and instances is None):
+        if stacks & here:
             chosen[guest] = sorted(stacks & here)
     return chosen
-
-
-def _together(failures: list[HubError]) -> HubError:
-    if len(failures) == 1:
-        return failures[0]
-    kind = Unreachable if all(isinstance(f, Unreachable) for f in failures) else TaskFailed
-    return kind("\n".join(str(f) for f in failures), hint="aihub up")
 
 
 class _Run:
     """One run of ansible-playbook, and what its events told."""
 
-    def __init__(self, folder: Path, progress: Progress) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        progress: Progress,
+        through: Callable[[str, Failed], None] = lambda guest, failed: None,
+        stop: threading.Event | None = None,
+    ) -> None:
         self._folder = folder
         self._progress = progress
-        self.changed: dict[str, int] = {}
-        self._failed: dict[str, HubError] = {}
+        self._through = through
+        self._stop = stop
+        self.failed: dict[str, HubError] = {}
 
-    @property
-    def failures(self) -> list[HubError]:
-        """One for each guest: the last, since a role may explain the one before it."""
-        return list(self._failed.values())
-
-    def play(self, playbook: str, guests: list[str], tags: tuple[str, ...], only: Mapping[str, list[str]]) -> None:
+    def play(
+        self, playbook: str, guests: list[str], tags: tuple[str, ...], variables: Mapping[str, Any] | None
+    ) -> None:
         import ansible_runner
 
         with _signals_kept(), process.environment() as whole:
@@ -114,9 +148,10 @@ class _Run:
                 inventory=str(ROOT / "inventory" / "hosts"),
                 limit=",".join(guests),
                 tags=",".join(tags) or None,
-                extravars={"stack_only": dict(only)} if only else None,
+                extravars=dict(variables) if variables else None,
                 envvars=self._environment(),
                 event_handler=self._event,
+                cancel_callback=self._stop.is_set if self._stop else None,
                 quiet=True,
             )
             mark = {reaper.MARK: whole[reaper.MARK]}
@@ -124,9 +159,10 @@ class _Run:
             result.run()
             if result.status == "canceled":
                 raise KeyboardInterrupt  # ansible-runner killed ansible-playbook, but none of its workers
-        if result.status != "successful" and not self._failed:
+        if result.status != "successful" and not self.failed:
             tail = "\n".join(result.stdout.read().strip().splitlines()[-_TAIL:])
-            self._failed[""] = TaskFailed(f"ansible-playbook {playbook} ended {result.status}\n{tail}")
+            error = TaskFailed(f"ansible-playbook {playbook} ended {result.status}\n{plain(tail)}")
+            self.failed.update(dict.fromkeys(guests, error))
 
     def _environment(self) -> dict[str, str]:
         return {
@@ -140,17 +176,28 @@ class _Run:
     def _event(self, event: dict[str, Any]) -> bool:
         """Takes one event in; False keeps ansible-runner from writing it to disk."""
         kind, data = event.get("event", ""), event.get("event_data", {})
-        guest = data.get("host", "")
+        guest, failed = data.get("host", ""), kind == "runner_on_failed" and not data.get("ignore_errors")
         if kind == "runner_on_start":
             self._progress(guest, data.get("task", "").lower())
-        elif kind == "runner_on_ok" and data.get("res", {}).get("changed"):
-            self.changed[guest] = self.changed.get(guest, 0) + 1
-        elif kind == "runner_on_failed" and not data.get("ignore_errors"):
-            self._failed[guest] = TaskFailed(_reason(data), where=f"{guest}, {_task(data)}", hint="aihub up")
+        elif failed and data.get("task") == _LAST:
+            self.failed.update(_instances(guest, data))
+        elif failed:
+            self.failed[guest] = TaskFailed(_reason(data), where=f"{guest}, {_task(data)}", hint="aihub up")
         elif kind == "runner_on_unreachable":
             reason = str(data.get("res", {}).get("msg", "did not answer"))
-            self._failed[guest] = Unreachable(reason, where=f"{guest}, {_task(data)}", hint="aihub up")
+            self.failed[guest] = Unreachable(plain(reason), where=f"{guest}, {_task(data)}", hint="aihub up")
+        if guest in self.failed or (data.get("task") == _LAST and kind in _OVER):
+            self._through(guest, self.failed)
         return False
+
+
+def _instances(guest: str, data: Mapping[str, Any]) -> dict[str, HubError]:
+    """Of the last task, the instances that did not start."""
+    said = {str(one["item"]): one for one in data["res"]["results"] if one.get("failed")}
+    return {
+        (name := f"{stack}@{guest}"): TaskFailed(_reason({"res": one}), where=name, hint="aihub up")
+        for stack, one in said.items()
+    }
 
 
 def _without_strangers(environment: Mapping[str, str]) -> dict[str, str]:
@@ -185,4 +232,10 @@ def _reason(data: Mapping[str, Any]) -> str:
     for one in items:
         parts = (str(one.get(key, "")).strip() for key in ("msg", "stderr", "stdout"))
         texts.append("\n".join(part for part in parts if part))
-    return "\n".join("\n".join(texts).splitlines()[-_TAIL:])
+    return plain("\n".join(texts))
+
+
+def plain(text: str, most: int = _TAIL) -> str:
+    """The last lines of what a guest said: bounded, and without what would steer a terminal."""
+    lines = text.splitlines()[-most:]
+    return "\n".join("".join(c if unicodedata.category(c)[0] != "C" else " " for c in line)[:_WIDTH] for line in lines)

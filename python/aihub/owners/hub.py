@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
+from threading import Event
 
-from aihub.errors import PreconditionFailed
-from aihub.model.resolved import Instance
-from aihub.plan import Plan, joined
+from aihub import jobs
+from aihub.errors import PreconditionFailed, together
+from aihub.jobs import Job, Result
+from aihub.plan import Outcome, Plan, joined
 from aihub.proxmox.guests import provision
+from aihub.screen import Progress
 
 from . import guests, insides, node, secrets, services, vault
+from .order import Order
 from .run import Run, close_connections
 
 
@@ -88,51 +93,44 @@ def apply_guests(run: Run) -> None:
     guests.apply(run, run.plan)
 
 
-def apply_insides(run: Run) -> None:
-    """Machines and stacks are as declared, zone by zone: a zone without internet needs the proxy first.
+def apply_inside(run: Run) -> None:
+    """Machines, stacks and services are as declared, each as soon as what it rests on is.
 
-    The store comes between them: its guest has to be configured, and the others' agents ask it for their secrets.
+    What fails stops what rests on it, and nothing else; all errors are raised as one at the end.
     """
     agreed = run.plan
     if not agreed.of("insides", "secrets", "vault", "services", "guests") and not run.options.full:
         return
     guests.require_running(run)
-    outside = [name for name in run.hub.guests if run.hub.guests[name].internet]
-    inside = [name for name in run.hub.guests if name not in outside]
-    first = [i for i in run.hub.instances if i.stack.office == "egress"]
-    with run.screen.progress("guests configured") as progress:
-        work = insides.Work(run, progress)
-        work.remove_undeclared()
-        work.machines(outside)
-        if inside and work.touches([*(i.guest.name for i in first), *inside]):
-            work.stacks(first)
-        if run.hub.vault:
-            vault.place_listener(run)
-            work.stacks([run.hub.vault])
-            run.may_write()
-            vault.apply(run, agreed, progress)
-            secrets.apply(run, agreed, outside, progress)
-        work.machines(inside)
-        secrets.apply(run, agreed, inside, progress)
-        rest = _rest(run, first if inside else [])
-        ready = run.images.ready(rest) if run.images else rest
-        work.stacks(ready)
-        work.stacks([i for i in rest if i not in ready])
+    stop = Event()
+    with run.screen.progress("guests and services") as progress:
+        work = insides.Work(run, progress, stop)
+        todo = Order(run, agreed, work, progress).jobs()
+        results = jobs.run(todo, run.may_write, stop, partial(_tell, progress, {job.key: job.subject for job in todo}))
+    run.outcome = _outcomes(todo, results)
+    if failed := jobs.errors(results):
+        raise together(failed)
 
 
-def _rest(run: Run, before: Sequence[Instance]) -> list[Instance]:
-    return [i for i in run.hub.instances if i not in before and i != run.hub.vault]
+def _tell(progress: Progress, subjects: Mapping[str, str], job: Job, result: Result) -> None:
+    if result.error is not None:
+        progress.failed(job.subject, result.error.what.partition("\n")[0])
+    elif result.because and subjects[result.because] != job.subject:
+        progress.failed(job.subject, f"waits for {subjects[result.because]}")
 
 
-def apply_services(run: Run) -> None:
-    """Databases, logins and models inside the services are as declared."""
-    if not run.plan.of("insides", "secrets", "vault", "services", "guests") and not run.options.full:
-        return
-    if run.images:
-        run.images.await_stacks()  # models are pulled now, also where no stack had to start
-    with run.screen.progress("services") as progress:
-        secrets.finish(run, run.plan, progress)
-        services.apply(run, run.plan, progress)
+def _outcomes(todo: Sequence[Job], results: Mapping[str, Result]) -> tuple[Outcome, ...]:
+    """How it ended for each guest and instance; of several jobs of one, the first that is not done says why."""
+    subjects, found = {job.key: job.subject for job in todo}, dict[str, Outcome]()
+    for job in todo:
+        result = results[job.key]
+        before = found.setdefault(job.subject, Outcome(job.subject))
+        because = subjects.get(result.because, "")
+        if result.error is not None and not before.error:
+            found[job.subject] = Outcome(job.subject, error=str(result.error))
+        elif before.done and because != job.subject:
+            found[job.subject] = Outcome(job.subject, because=because)
+    return tuple(found.values())
 
 
 def removal(run: Run, patience: float) -> Plan:

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import threading
 import time
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 
 from aihub import render, ssh
-from aihub.errors import Unreachable
-from aihub.guests import ansible, probe
+from aihub.errors import HubError, TaskFailed, Unreachable
+from aihub.guests import ansible, last_words, probe
+from aihub.jobs import Ended
 from aihub.model.resolved import Instance
 from aihub.plan import Change, Plan, require_agreed
 from aihub.screen import Progress
@@ -32,7 +34,7 @@ def look(run: Run) -> Plan:
 def _left_behind(run: Run) -> Iterator[str]:
     """A stack that leaves one guest and begins on another: its data does not come along by itself."""
     for guest, left in undeclared(run).items():
-        for stack in (key.removeprefix(STACK) for key in left):
+        for stack in left:
             known = f"{stack}@{run.hub.guests[guest].id}"
             for one in run.hub.instances:
                 if one.stack.name == stack and one.id != known and run.standing(one) == "new":
@@ -43,12 +45,13 @@ def _left_behind(run: Run) -> Iterator[str]:
 
 
 def undeclared(run: Run) -> dict[str, list[str]]:
-    """The stacks that are on guests and that nobody declares there any more, as parts of their manifests."""
+    """The stacks that are on guests and that nobody declares there any more."""
     found = {}
     for name, inside in run.insides.items():
-        declared = {STACK + instance.stack.name for instance in run.hub.on(name)}
-        there = [key for key in inside.manifest.get("desired", {}) if key.startswith(STACK)]
-        if left := [key for key in there if key not in declared]:
+        declared = {instance.stack.name for instance in run.hub.on(name)}
+        parts = inside.manifest.get("desired", {})
+        there = [key.removeprefix(STACK) for key in parts if key.startswith(STACK)]
+        if left := [stack for stack in there if stack not in declared]:
             found[name] = left
     return found
 
@@ -76,60 +79,100 @@ def _later(guest: str) -> Change:
 class Work:
     """The insides of all guests of one run: looked into once more, then made as agreed, a few at a time."""
 
-    def __init__(self, run: Run, progress: Progress) -> None:
-        """Looks again. Raises Conflict when more is to be done than was agreed, Unreachable for a silent guest."""
+    def __init__(self, run: Run, progress: Progress, stop: threading.Event) -> None:
+        """Looks again. Raises Conflict when more is to be done than was agreed."""
         self._run = run
         self._progress = progress
-        found = _settled(run)
+        self._stop = stop
+        found, self._silent = _settled(run)
         require_agreed(run.plan, found)
         self._wanted = _roles(run, found)
         run.changed = run.changed or bool(self._wanted)
 
-    def touches(self, guests: Collection[str]) -> bool:
-        """Whether one of these guests has anything to be done."""
-        return any(name in self._wanted for name in guests)
+    def undeclared(self) -> list[str]:
+        """Instances that nobody declares any more."""
+        return [f"{stack}@{guest}" for guest, stacks in undeclared(self._run).items() for stack in stacks]
 
-    def remove_undeclared(self) -> None:
-        """Stacks that nobody declares any more stop, before anything else takes their ports; their data stays."""
-        run = self._run
-        if gone := undeclared(run):
-            run.may_write()
-            ansible.converge(run.hub, run.state, gone, phase="stacks", progress=self._progress)
+    def starts(self, instance: Instance) -> bool:
+        """Whether anything of an instance is to be made."""
+        wanted = self._wanted.get(instance.guest.name, ())
+        return instance.guest.name in self._silent or wanted is None or STACK + instance.stack.name in wanted
 
-    def machines(self, guests: Collection[str]) -> None:
+    def remove(self, names: Sequence[str], ended: Ended) -> None:
+        """These instances stop, and keep nothing but their data."""
+        gone: dict[str, list[str]] = {}
+        for name in names:
+            stack, _, guest = name.partition("@")
+            gone.setdefault(guest, []).append(stack)
+        failed = ansible.remove(self._run.hub, self._run.state, gone, self._progress, self._stop)
+        for name in names:
+            ended(name, failed.get(name.partition("@")[2]))
+
+    def machines(self, guests: Sequence[str], ended: Ended) -> None:
         """These guests are as their roles say, but for their stacks."""
-        if chosen := {name: self._wanted[name] for name in guests if name in self._wanted}:
-            run = self._run
-            run.may_write()
-            ansible.converge(run.hub, run.state, chosen, phase="machine", progress=self._progress)
+        run, failed = self._run, dict(self._silent)
+        if chosen := {name: self._wanted[name] for name in guests if name in self._wanted and name not in failed}:
+            failed |= ansible.attempt(
+                run.hub, run.state, chosen, phase="machine", progress=self._progress, stop=self._stop
+            )
+        for name in failed.keys() & set(guests):
+            ended(name, failed[name])
 
-    def stacks(self, instances: Sequence[Instance]) -> None:
-        """These instances run, where something of them or of their guest differed; images are waited for."""
-        run = self._run
-        chosen = {i.guest.name: self._wanted[i.guest.name] for i in instances if i.guest.name in self._wanted}
-        if not chosen:
-            return
-        if run.images:
-            run.images.await_stacks(instances)
-        run.may_write()
-        names = [i.name for i in instances]
-        ansible.converge(run.hub, run.state, chosen, phase="stacks", instances=names, progress=self._progress)
+    def images(self, names: Sequence[str], ended: Ended) -> None:
+        """What these instances run can be had."""
+        if self._run.images:
+            self._run.images.await_stacks([self._run.hub.instance(name) for name in names])
+
+    def stacks(self, names: Sequence[str], ended: Ended) -> None:
+        """These instances run, where something of them differed; each guest is told of when it is through."""
+        run, told = self._run, set[str]()
+        here: dict[str, list[str]] = {}
+        for name in names:
+            here.setdefault(run.hub.instance(name).guest.name, []).append(name)
+
+        def through(guest: str, failed: Mapping[str, HubError]) -> None:
+            if guest in here and not failed.keys() & {guest, *here[guest]}:
+                for name in here.pop(guest):
+                    told.add(name)
+                    ended(name, None)
+
+        failed = ansible.attempt(
+            run.hub,
+            run.state,
+            {guest: self._wanted[guest] for guest in here if guest in self._wanted},
+            phase="stacks",
+            instances=names,
+            progress=self._progress,
+            through=through,
+            stop=self._stop,
+        )
+        for name in [name for name in names if name not in told]:
+            guest = run.hub.instance(name).guest.name
+            ended(name, self._explained(name, failed.get(name)) or failed.get(guest))
+
+    def _explained(self, name: str, error: HubError | None) -> HubError | None:
+        """The error of an instance that did not start, with its last words."""
+        if error is None:
+            return None
+        stack, _, guest = name.partition("@")
+        words = last_words.told(self._run.state, guest, [stack])[stack]
+        return TaskFailed(f"did not start\n{error.what}\n{words}", where=name, hint=error.hint)
 
 
-def _settled(run: Run) -> tuple[Change, ...]:
-    """What differs inside guests; one that was only just started gets time until its ssh answers."""
+def _settled(run: Run) -> tuple[tuple[Change, ...], dict[str, HubError]]:
+    """What differs inside guests, and who does not answer; one that was only just started gets time for that."""
     run.insides = found = probe.read(run.hub, run.state, run.running())
     limit = time.monotonic() + FIRST_ANSWER
-    while True:
-        compared = _compared(run)
-        if not compared.unknown:
-            return compared.changes
-        if time.monotonic() > limit:
-            raise Unreachable(f"no ssh: {', '.join(compared.unknown)}", hint="aihub ssh GUEST, then aihub up")
+    while (compared := _compared(run)).unknown and time.monotonic() < limit:
         time.sleep(1)
         for name in compared.unknown:
             ssh.close(run.state, name)  # the shared connection may lead to the time before a restart
         run.insides = found = {**found, **probe.read(run.hub, run.state, compared.unknown)}
+    why = {name: found[name].error for name in compared.unknown}
+    return compared.changes, {
+        name: Unreachable(f"no ssh: {text}", where=name, hint=f"aihub ssh {name}, then aihub up")
+        for name, text in why.items()
+    }
 
 
 def _roles(run: Run, changes: Sequence[Change]) -> dict[str, list[str] | None]:

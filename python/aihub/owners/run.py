@@ -12,7 +12,7 @@ from aihub.errors import PreconditionFailed, too_late
 from aihub.guests.probe import Actual as Inside
 from aihub.model.resolved import Hub, Instance
 from aihub.options import Options
-from aihub.plan import Plan
+from aihub.plan import Outcome, Plan
 from aihub.proxmox.client import Proxmox
 from aihub.proxmox.state import Actual
 from aihub.reading import load
@@ -68,6 +68,7 @@ class Run:
     token_refused: bool = False
     made: tuple[str, ...] = ()  # guests that the plan makes
     started: tuple[str, ...] = ()  # guests that are there, and that the plan starts or restarts
+    outcome: tuple[Outcome, ...] = ()  # how it ended inside guests, for each of them and each instance
     changed: bool = False  # something outside of this machine is no longer as it was
     images: targets.Images | None = None
     opened_vault: Vault | None = None

@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
 
-from aihub import parallel
+from aihub.model.resolved import Instance
 from aihub.plan import Change, Plan, require_agreed
 from aihub.screen import Progress
 from aihub.secrets import agent, enrol, rotation, store
@@ -34,49 +33,78 @@ def _coming(run: Run) -> dict[str, int]:
     return {path: version or 1 for path, version in store.versions(run.hub, run.vault()).items()}
 
 
-def apply(run: Run, agreed: Plan, guests: Sequence[str], progress: Progress) -> None:
-    """The agents of these guests are logged in, and their services use the newest version of every entry.
+class Agents:
+    """The agents of one run, and what the store has for them, asked for once it serves."""
 
-    Of the second look only newer entries count as more than was agreed: they restart services. That an agent lost its
-    login disturbs nobody when it gets a new one, and while the store itself restarts every agent says so.
+    def __init__(self, run: Run, agreed: Plan, progress: Progress) -> None:
+        self._run = run
+        self._agreed = agreed
+        self._progress = progress
+        self._versions: dict[str, int] = {}
+        self._ended: frozenset[str] = frozenset()
+
+    def learn(self) -> None:
+        """Asks the store for the versions of its entries, and who has no login."""
+        known = self._run.vault()
+        self._versions, self._ended = store.versions(self._run.hub, known), enrol.ended(self._run.hub, known)
+
+    def serve(self, guest: str) -> None:
+        """The agent of a guest is logged in, and its services use the newest version of every entry.
+
+        Of the second look only newer entries count as more than was agreed: they restart services. That an agent lost
+        its login disturbs nobody when it gets a new one, and while the store itself restarts every agent says so.
+        """
+        run = self._run
+        require_agreed(self._agreed, _newer(run, guest, self._versions))
+        self._progress(guest, "its agent fetches secrets")
+        if guest in self._ended or not _logged_in(run, guest):
+            run.changed = True
+            enrol.enrol(run.hub, run.state, run.vault(), guest)
+        agent.wait(run.state, guest, {path: self._versions[path] for path in agent.paths(run.hub, guest)})
+
+
+def _newer(run: Run, guest: str, now: dict[str, int]) -> list[Change]:
+    """What the agent of a guest that was looked into before does not have yet."""
+    inside = run.insides.get(guest)
+    if inside is None or not inside.agent:
+        return []
+    return [change for change in agent.changes(run.hub, {guest: inside}, now) if change.parts]
+
+
+class Unfinished:
+    """What killed rotations began: done to its end before anybody compares logins at a provider.
+
+    One has given a service a password that the store does not hold as the one in use.
     """
-    names = [name for name in guests if name in run.hub.agents]
-    if not names:
-        return
-    known = run.vault()
-    now, ended = store.versions(run.hub, known), enrol.ended(run.hub, known)
-    require_agreed(agreed, _newer(run, names, now))
 
-    def one(name: str) -> None:
-        progress(name, "its agent fetches secrets")
-        if name in ended or not _logged_in(run, name):
-            enrol.enrol(run.hub, run.state, known, name)
-        agent.wait(run.state, name, {path: now[path] for path in agent.paths(run.hub, name)})
+    def __init__(self, run: Run, agreed: Plan, progress: Progress) -> None:
+        self._run = run
+        self._agreed = agreed
+        self._progress = progress
+        self._left: frozenset[str] = frozenset()
 
-    parallel.for_all(names, one)
+    def learn(self) -> None:
+        """Asks the store what was left."""
+        self._left = frozenset(rotation.pending(self._run.vault(), self._run.state))
 
+    def finish_at(self, provider: Instance) -> None:
+        """Those of the logins at one provider."""
+        self._finish(self._left & rotation.logins_at(self._run.hub, provider))
 
-def _newer(run: Run, names: Sequence[str], now: dict[str, int]) -> list[Change]:
-    """What the agents of guests that were looked into before do not have yet."""
-    known = {name: run.insides[name] for name in names if name in run.insides and run.insides[name].agent}
-    return [change for change in agent.changes(run.hub, known, now) if change.parts]
+    def finish_rest(self) -> None:
+        """All others, and the recovery kit knows."""
+        at = [rotation.logins_at(self._run.hub, provider) for provider in self._run.hub.instances]
+        self._finish(self._left.difference(*at))
+        if self._left:
+            vaults.keep_kit(self._run, self._progress)
 
-
-def finish(run: Run, agreed: Plan, progress: Progress) -> None:
-    """What a killed rotation began is done to its end, and the recovery kit knows.
-
-    It has given a service a password that the store does not hold as the one in use: nobody else can compare logins.
-    """
-    if run.hub.vault is None:
-        return
-    known = run.vault()
-    left = rotation.pending(known, run.state)
-    if not left:
-        return
-    require_agreed(agreed, [vaults.unfinished(run.hub.vault, name) for name in left])
-    with rotation.of(run.hub, run.state, known) as reach:
-        rotation.raise_first(rotation.resume(reach, progress))
-    vaults.keep_kit(run, progress)
+    def _finish(self, names: frozenset[str]) -> None:
+        run = self._run
+        if not names or run.hub.vault is None:
+            return
+        require_agreed(self._agreed, [vaults.unfinished(run.hub.vault, name) for name in sorted(names)])
+        with rotation.of(run.hub, run.state, run.vault()) as reach:
+            rotation.raise_first(rotation.resume(reach, self._progress, names))
 
 
 def _logged_in(run: Run, guest: str) -> bool:

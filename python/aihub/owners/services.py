@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from aihub.errors import HubError
 from aihub.model.resolved import Instance
 from aihub.plan import Change, Plan, require_agreed
@@ -48,7 +50,11 @@ def _later(instance: Instance) -> Change:
     return Change(instance.name, "reconcile", "services", "service", text, later=True)
 
 
-def apply(run: Run, agreed: Plan, progress: Progress) -> None:
-    """Databases, users and models inside the services are as declared."""
-    names = [instance.name for instance in run.hub.instances]
-    services.apply(run.hub, run.state, run.store, names, lambda changes: require_agreed(agreed, changes), progress)
+def apply(run: Run, agreed: Plan, instance: Instance, progress: Progress) -> None:
+    """Databases, users and models inside a service are as declared."""
+
+    def agree(changes: Sequence[Change]) -> None:
+        require_agreed(agreed, changes)
+        run.changed = run.changed or bool(changes)
+
+    services.apply(run.hub, run.state, run.store, [instance.name], agree, progress)

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Sequence
 from typing import Literal
 
-from ..plan import Change, Plan
-from .console import BAD, CHANGED, FAINT, GOOD, NAME, out, text
+from ..plan import Change, Outcome, Plan
+from .console import BAD, CHANGED, FAINT, GOOD, NAME, out, table, text
 
 Action = Literal["create", "update", "delete", "start", "stop", "configure", "deliver", "reconcile"]
 
@@ -51,6 +52,16 @@ def summary(found: Plan) -> str:
     if found.unknown:
         parts.append(f"{len(found.unknown)} unknown")
     return "plan: " + ", ".join(parts)
+
+
+def outcome(found: Sequence[Outcome]) -> None:
+    """Prints what is done and what is not, and why: of an error its first line, the whole comes after the table."""
+    made = table("", "guest or instance", "", "why")
+    for one in found:
+        why = f"waits for {one.because}" if one.because else one.error.partition("\n")[0]
+        sign, style = ("✔", GOOD) if one.done else ("✘", BAD) if one.error else ("○", CHANGED)
+        made.add_row(text((sign, style)), text((one.subject, NAME)), "done" if one.done else "not done", text(why))
+    out().print(made)
 
 
 def _place(change: Change) -> str:

@@ -24,11 +24,11 @@ class Images(Protocol):
     def await_systems(self) -> None:
         """Returns when the OS images are there. Raises what their making raised."""
 
-    def await_stacks(self, instances: Collection[Instance] | None = None) -> None:
-        """Returns when the images of these instances, or of all, can be pulled. Raises what their making raised."""
+    def await_stacks(self, instances: Collection[Instance]) -> None:
+        """Returns when the images of these instances can be pulled. Raises what their making raised."""
 
-    def ready(self, instances: Sequence[Instance]) -> Sequence[Instance]:
-        """Those that could start now: their images can be pulled, and so can those of what they stand on."""
+    def await_models(self, instances: Collection[Instance]) -> None:
+        """Returns when the models that these instances serve can be pulled. Raises what their making raised."""
 
 
 class Place(Protocol):

@@ -9,7 +9,7 @@ from __future__ import annotations
 import io
 import os
 import tarfile
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Iterable
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass
@@ -112,23 +112,18 @@ class Builds(Background):
         return {subject: future.result() for subject, future in self._futures.items()}
 
     def wait(self, instances: Collection[Instance]) -> None:
-        """Returns when the images of these instances are there, their models too; raises the error of the first."""
-        for future in self._needed(instances):
-            future.result()
-
-    def ready(self, instances: Sequence[Instance]) -> list[Instance]:
-        """Those of these instances, in start order, whose images are there and whose providers are no others."""
-        waiting: set[str] = set()
-        for instance in instances:
-            if waiting & set(instance.started_after) or not all(f.done() for f in self._needed([instance])):
-                waiting.add(instance.name)
-        return [instance for instance in instances if instance.name not in waiting]
-
-    def _needed(self, instances: Collection[Instance]) -> list[Future[Taken]]:
+        """Returns when the images of these instances are there; raises the error of the first."""
         needed = {reference for instance in instances for reference in references(instance)}
+        self._join(task for task in self._tasks if task.subject in needed)
+
+    def wait_for_models(self, instances: Collection[Instance]) -> None:
+        """As `wait`, for the models that these instances serve."""
         stacks = {instance.stack.name for instance in instances}
-        tasks = [task for task in self._tasks if task.subject in needed or (task.after and task.stack in stacks)]
-        return [self._futures[task.subject] for task in tasks]
+        self._join(task for task in self._tasks if task.after and task.stack in stacks)
+
+    def _join(self, tasks: Iterable[_Task]) -> None:
+        for task in tasks:
+            self._futures[task.subject].result()
 
     def _ensure(self) -> None:
         try:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import os
 import shutil
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from ipaddress import IPv4Network
@@ -245,13 +245,12 @@ class _Making:
         if self.systems:
             self.systems.join()
 
-    def await_stacks(self, instances: Collection[Instance] | None = None) -> None:
-        """The lab's registry has what these instances need; without any, what all need."""
-        if self.stacks and instances is None:
-            self.stacks.join()
-        elif self.stacks and instances is not None:
+    def await_stacks(self, instances: Collection[Instance]) -> None:
+        """The lab's registry has what these instances run."""
+        if self.stacks:
             self.stacks.wait(instances)
 
-    def ready(self, instances: Sequence[Instance]) -> Sequence[Instance]:
-        """Those whose images are there, and whose providers' are."""
-        return self.stacks.ready(instances) if self.stacks else instances
+    def await_models(self, instances: Collection[Instance]) -> None:
+        """The lab's registry has what these instances serve."""
+        if self.stacks:
+            self.stacks.wait_for_models(instances)

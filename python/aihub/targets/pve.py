@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Mapping
 from contextlib import ExitStack
 
 from aihub import ssh
@@ -59,8 +59,6 @@ class _Pulled:
 
     def await_systems(self) -> None: ...
 
-    def await_stacks(self, instances: Collection[Instance] | None = None) -> None: ...
+    def await_stacks(self, instances: Collection[Instance]) -> None: ...
 
-    def ready(self, instances: Sequence[Instance]) -> Sequence[Instance]:
-        """All of them."""
-        return instances
+    def await_models(self, instances: Collection[Instance]) -> None: ...

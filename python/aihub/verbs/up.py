@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from .. import report
-from ..errors import DONE
+from ..errors import DONE, HubError
 from ..options import Options
 from ..owners import hub, vault
 from ..owners.run import Run, Step, end_lease, make_target, opened, perform, take_lease
@@ -12,7 +14,7 @@ from . import proving
 LOOK: tuple[Step, ...] = (vault.authority, hub.look, hub.show_plan)
 AGREE: tuple[Step, ...] = (hub.refuse_losses, hub.confirm, take_lease)
 API: tuple[Step, ...] = (hub.begin_images, hub.apply_node, hub.apply_guests)
-INSIDE: tuple[Step, ...] = (hub.apply_insides, hub.apply_services)
+INSIDE: tuple[Step, ...] = (hub.apply_inside,)
 
 
 def run(options: Options) -> int:
@@ -24,7 +26,7 @@ def run(options: Options) -> int:
             perform(found, (*AGREE, vault.give_up, *LOOK))
         # What an earlier run began is finished, even when hub.yml and Proxmox agree by now.
         if not found.plan.is_empty or found.journal.entries():
-            perform(found, (*AGREE, *API) if options.scope == "api" else (*AGREE, *API, *INSIDE))
+            _applied(found)
         else:
             perform(found, (end_lease,))
         if options.scope == "api":
@@ -34,10 +36,26 @@ def run(options: Options) -> int:
         return _proven(found)
 
 
+def _applied(run: Run) -> None:
+    """What was agreed is made true; where something inside guests is not, a table says what is and what is not."""
+    try:
+        perform(run, (*AGREE, *API) if run.options.scope == "api" else (*AGREE, *API, *INSIDE))
+    except HubError:
+        if run.outcome and run.options.as_json:
+            report.as_json({**_told(run), "checks": []})
+        elif run.outcome:
+            report.outcome(run.outcome)
+        raise
+
+
+def _told(run: Run) -> dict[str, Any]:
+    return {"plan": run.plan.as_json(), "outcome": [one.as_json() for one in run.outcome]}
+
+
 def _proven(run: Run) -> int:
     checks = [] if run.options.no_verify else proving.verify(run)
     if run.options.as_json:
-        report.as_json({"plan": run.plan.as_json(), "checks": [c.as_json() for c in checks]})
+        report.as_json({**_told(run), "checks": [c.as_json() for c in checks]})
     elif not run.options.no_verify:
         proving.show(run, checks)
     return proving.verdict(checks)

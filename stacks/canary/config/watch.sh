@@ -1,7 +1,7 @@
 #!/bin/sh
 # watch.sh postgres|redis: logs in again and again, as any consumer would, with what its files say at that moment.
 # /run/canary/count holds one line: logins that worked, that were refused, that met no server, the times of the last refusal
-# and of the last attempt. Nothing counts before the first login that works: a new hub makes its users last.
+# and of the last attempt. Nothing counts before the first login that works: until then it is not healthy.
 set -u
 umask 077
 works=0 refused=0 silent=0 last=0 now=0

@@ -14,12 +14,13 @@ from tests.lab.cli import ROOT, Api, Cli
 
 HERE = Path(__file__).parent
 CASES = ROOT / "tests" / "cases" / "stacks"
+OWN = ("client", "notes", "wrecked")
 
 
 def written(folder: Path) -> Cli:
     """The hub file and its stacks, as files that a test may edit; the services that it needs are the real ones."""
     stacks = folder / "stacks"
-    for source in (ROOT / "stacks" / "vault", ROOT / "stacks" / "redis", CASES / "client", CASES / "notes"):
+    for source in (ROOT / "stacks" / "vault", ROOT / "stacks" / "redis", *(CASES / name for name in OWN)):
         shutil.copytree(source, stacks / source.name)
     for name in ("watch.sh", "healthy.sh"):
         shutil.copy(ROOT / "stacks" / "canary" / "config" / name, stacks / "client" / "config")

@@ -120,6 +120,49 @@ def test_what_runs_on_guests_is_put_in_changed_and_taken_out(hub: Cli, files: Fi
     assert hub.on("security", "cat /var/lib/hub/notes/data/starts"), "data goes only when it is named"
 
 
+def test_what_is_healthy_only_when_its_login_works_comes_up_in_one_run(hub: Cli, files: Files):
+    """Its user at the service is made by the same run that starts it."""
+    files.edit("hub.yml", "stacks: [vault, redis]", "stacks: [vault, redis, client]")
+    come_true(hub, "security", "redis@security")
+    health = "docker inspect --format '{{.State.Health.Status}}' client-client-1"
+    assert hub.on("security", health) == "healthy"
+    works, refused = map(int, hub.on("security", "docker exec client-client-1 cat /run/canary/count").split()[:2])
+    assert (works > 0, refused) == (True, 0)
+
+    files.put_back(hub)
+    come_true(hub, "security", "redis@security")
+    assert "client" not in hub.on("security", "docker ps --all --format '{{.Names}}'")
+
+
+def test_what_does_not_get_healthy_says_why_and_leaves_all_others_done(hub: Cli, files: Files):
+    """Its last words are shown, without its secret and without what would steer a terminal."""
+    before = inside(hub)
+    files.edit("hub.yml", "stacks: [vault, redis]", "stacks: [vault, redis, notes]")
+    files.edit("hub.yml", "stacks: [client, notes]", "stacks: [wrecked, client, notes]")
+    files.add("stacks/notes/config/words", "second\n")
+    done = hub("up", "--no-verify", "--json")
+    assert done.returncode == 1, done.stderr[-3000:]
+    rows = {row["subject"]: row for row in json.loads(done.stdout)["outcome"]}
+    assert [name for name, row in rows.items() if not row["done"]] == ["wrecked@app"]
+    for address in ("10.20.10.11", "10.20.30.11"):
+        assert answer(hub, address)["file"] == "second"
+
+    said = rows["wrecked@app"]["error"]
+    assert said in done.stderr
+    assert "container wrecked-wrecked-1 (running, unhealthy) said:\n  opens with (api_key)" in said
+    assert "finds no table of contents" in said
+    assert "its health check (exit code 1) said:\n  nobody answers" in said
+    assert "\x1b" not in done.stderr + said
+    secret = hub.on("app", "cat /run/hub/wrecked/api_key")
+    assert len(secret) == 48
+    assert secret not in done.stdout + done.stderr
+    assert [change["parts"] for change in hub.plan()[1]["changes"]] == [["stack/wrecked"]]
+
+    files.put_back(hub)
+    come_true(hub, "app", "security")
+    assert inside(hub) == before
+
+
 def machines(api: Api) -> dict[str, object]:
     """All that the edits below touch at Proxmox and on the node."""
     ours = [g for g in api("GET", "/cluster/resources", type="vm") if g.get("pool") == "hub-small"]

@@ -43,6 +43,28 @@ def test_an_answer_is_counted_as_what_it_is(tmp_path: Path, answer: str, kind: s
     assert not {name: counted[name] for name in others if counted[name]}
 
 
+# Logins that worked, that were refused; seconds since the last refusal and since the last try.
+COUNTS = {
+    (3, 0, 10**9, 0): True,
+    (0, 0, 10**9, 0): False,  # it never got in
+    (3, 1, 5, 0): False,
+    (3, 1, 500, 0): True,
+    (3, 0, 10**9, 500): False,  # it does not try any more
+}
+
+
+@pytest.mark.parametrize(("count", "well"), COUNTS.items(), ids=range(len(COUNTS)))
+def test_it_is_healthy_once_it_got_in_and_is_not_refused(
+    tmp_path: Path, count: tuple[int, int, int, int], well: bool
+) -> None:
+    works, refused, since, tried = count
+    now = int(time.time())
+    (tmp_path / "count").write_text(f"{works} {refused} 0 {now - since} {now - tried}\n")
+    script = (paths.ROOT / "stacks" / "canary" / "config" / "healthy.sh").read_text()
+    script = script.replace("/run/canary/", f"{tmp_path}/")
+    assert (subprocess.run(["sh", "-c", script], check=False).returncode == 0) == well
+
+
 def wait_for(folder: Path, kind: str) -> dict[str, int]:
     """The counters, once one of them is more than two."""
     limit = time.monotonic() + 20

@@ -3,7 +3,7 @@
 Standard library and ASCII only. The request follows the program on stdin, as JSON, so that no value is ever
 on a command line or in a traceback:
 {"action": "probe", "secrets": [PATH]}
-{"action": "record", "desired": {KEY: HASH}, "entries": {KEY: MANAGED}, "stacks_gone": false}
+{"action": "record", "desired": {KEY: HASH}, "entries": {KEY: MANAGED}, "stacks_gone": [STACK]}
     with MANAGED = {"files": [], "units": [], "boot_units": [], "tables": [], "stacks": []}
 {"action": "agent", "wake": false, "renew": [STACK]}
 {"action": "place", "wanted": [FILE], "role": KEY, "check": false} or with "lists": {KEY: [PATH]} instead of "role"
@@ -167,10 +167,11 @@ def record(request: dict[str, Any]) -> dict[str, Any]:
 
     A stack is forgotten only by the run that has just taken it away: until then it is still here.
     """
+    gone = {"stack/" + name for name in request.get("stacks_gone", ())}
     old = read_manifest()
     wanted = request["desired"]
     now = states(request["entries"])
-    left = {key for key in old["entries"] if key.startswith("stack/") and not request.get("stacks_gone")}
+    left = {key for key in old["entries"] if key.startswith("stack/") and key not in gone}
     entries = {key: value for key, value in old["entries"].items() if key in wanted or key in left} | now
     desired = {key: wanted[key] if key in now else old["desired"].get(key, "") for key in entries}
     new = {"format": FORMAT, "desired": desired, "entries": entries}

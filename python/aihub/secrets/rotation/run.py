@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 
 from aihub import parallel
 from aihub.errors import Conflict, HubError
-from aihub.model.resolved import Certificate, Pair, SecretRef
+from aihub.model.resolved import Certificate, Hub, Instance, Pair, SecretRef
 from aihub.services.secrets import Secrets
 from aihub.state.directory import State
 
@@ -48,9 +48,16 @@ def pending(store: Secrets, state: State) -> list[str]:
     return [*journal.pending(store), *([catalog.KEY] if sshkey.pending(state) else [])]
 
 
-def resume(reach: Reach, say: Say = lambda name, text: None) -> list[Outcome]:
-    """Finishes everything that an earlier run began."""
-    return rotate(reach, (), say)
+def logins_at(hub: Hub, provider: Instance) -> frozenset[str]:
+    """The names of all that something logs in with at a provider."""
+    every = catalog.everything(hub)
+    return frozenset(one.name for one in every if isinstance(one.of, Pair) and one.of.provider == provider.name)
+
+
+def resume(reach: Reach, say: Say = lambda name, text: None, names: Collection[str] | None = None) -> list[Outcome]:
+    """Finishes what an earlier run began: everything, or what is named."""
+    begun = _begun(reach, say)
+    return _replace(reach, (), begun if names is None else begun & set(names), say)
 
 
 def rotate(reach: Reach, chosen: Sequence[Rotatable], say: Say = lambda name, text: None) -> list[Outcome]:
@@ -58,7 +65,10 @@ def rotate(reach: Reach, chosen: Sequence[Rotatable], say: Say = lambda name, te
 
     Everything is tried; the outcomes say what failed.
     """
-    begun = _begun(reach, say)
+    return _replace(reach, chosen, _begun(reach, say), say)
+
+
+def _replace(reach: Reach, chosen: Sequence[Rotatable], begun: set[str], say: Say) -> list[Outcome]:
     wanted = {one.name for one in chosen} | begun
     jobs = [_Job(one, Outcome(one.name, one.name in begun)) for one in catalog.everything(reach.hub)]
     jobs = [job for job in jobs if job.item.name in wanted]

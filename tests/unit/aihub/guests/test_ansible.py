@@ -16,6 +16,7 @@ from aihub.model.resolved import Hub
 from aihub.reading import load
 from aihub.ssh import config as ssh_config
 from aihub.state.directory import State
+from ruamel.yaml import YAML
 
 from tests.unit.aihub.running import Runs
 
@@ -43,18 +44,6 @@ def test_the_stacks_phase_takes_the_named_instances_only(hub: Hub) -> None:
     assert guests._chosen(hub, {"cache": ["ssh", "stack/redis"], "db": ["ssh"]}, None) == {"cache": ["redis"]}
 
 
-def test_a_stack_no_longer_declared_makes_its_guest_run(hub: Hub) -> None:
-    assert guests._chosen(hub, {"db": ["stack/gone"]}, None) == {"db": []}
-    assert guests._chosen(hub, {"db": ["stack/gone"]}, ["egress@cache"]) == {}
-
-
-def test_changes_are_counted_by_guest() -> None:
-    one = run()
-    for changed in (True, False, True):
-        one._event(event("runner_on_ok", res={"changed": changed}))
-    assert one.changed == {"db": 2}
-
-
 def test_events_are_not_kept_on_disk() -> None:
     assert run()._event(event("runner_on_ok", res={})) is False
 
@@ -62,7 +51,7 @@ def test_events_are_not_kept_on_disk() -> None:
 def test_a_failure_names_guest_role_task_and_last_words() -> None:
     one = run()
     one._event(event("runner_on_failed", res={"msg": "refused", "stderr": "line 1\nline 2"}))
-    (failure,) = one.failures
+    failure = one.failed["db"]
     assert isinstance(failure, TaskFailed)
     assert str(failure) == "db, ssh: Sshd runs: refused\nline 1\nline 2"
 
@@ -76,20 +65,53 @@ def test_the_last_failure_of_a_guest_explains_it() -> None:
     one = run()
     one._event(event("runner_on_failed", res={"msg": "see the journal"}))
     one._event(event("runner_on_failed", res={"msg": "no such image"}))
-    assert [failure.what for failure in one.failures] == ["no such image"]
+    assert {guest: failure.what for guest, failure in one.failed.items()} == {"db": "no such image"}
+
+
+def test_what_is_ignored_is_no_failure() -> None:
+    one = run()
+    one._event(event("runner_on_failed", res={"msg": "not yet"}, ignore_errors=True))
+    assert not one.failed
+
+
+def test_an_instance_that_does_not_start_is_named_and_the_others_of_its_guest_are_not() -> None:
+    told: list[tuple[str, list[str]]] = []
+    one = guests._Run(Path("/nowhere"), lambda *_: None, lambda guest, failed: told.append((guest, list(failed))))
+    items = [{"item": "notes", "failed": True, "msg": "container notes-1 is unhealthy"}]
+    one._event(event("runner_on_skipped", host="cache", task=guests._LAST))
+    one._event(event("runner_on_failed", task=guests._LAST, res={"results": items}))
+    assert told == [("cache", []), ("db", ["notes@db"])], "a guest is through, whatever others do"
+    assert str(one.failed["notes@db"]) == "notes@db: container notes-1 is unhealthy"
+
+
+def test_the_last_task_of_the_stacks_is_the_one_that_tells() -> None:
+    """By its name a guest is known to be through."""
+    tasks = YAML(typ="safe").load(paths.ROOT / "roles" / "stack" / "tasks" / "failed.yml")
+    (play,) = YAML(typ="safe").load(paths.ROOT / "playbooks" / "stacks.yml")
+    assert tasks[-1]["name"] == guests._LAST
+    assert play["tasks"][-1]["ansible.builtin.import_role"]["tasks_from"] == "failed"
+
+
+def test_what_a_guest_says_is_bounded_and_steers_no_terminal() -> None:
+    said = "\n".join(f"line {number} \x1b[2J\r{'x' * 10_000}" for number in range(1000))
+    told = guests.plain(said)
+    assert "\x1b" not in told
+    assert "\r" not in told
+    assert len(told.splitlines()) <= guests._TAIL
+    assert max(map(len, told.splitlines())) <= guests._WIDTH
 
 
 def test_guests_that_do_not_answer_are_unreachable() -> None:
     one = run()
     one._event(event("runner_on_unreachable", res={"msg": "timed out"}))
-    assert isinstance(guests._together(one.failures), Unreachable)
+    assert isinstance(one.failed["db"], Unreachable)
 
 
 def test_nothing_wanted_starts_nothing(hub: Hub, tmp_path: Path) -> None:
     state = State(tmp_path)
     state.make()
     state.key.with_suffix(".pub").write_text("ssh-ed25519 AAAA controller\n")
-    assert guests.converge(hub, state, {"db": ["stack/postgres"]}, phase="machine") == {}
+    assert guests.attempt(hub, state, {"db": ["stack/postgres"]}, phase="machine") == {}
 
 
 def test_what_else_is_in_a_person_s_environment_is_not_ansible_s(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -155,6 +177,42 @@ def test_ansible_s_workers_die_with_a_killed_run(
     runs.until(lambda: any("sleep 600" in line for line in runs.alive().values()), run)
     time.sleep(seconds)
     runs.kill(run, signal.SIGKILL)
+    assert not runs.left()
+    state.sweep()
+    assert list(state.runs.iterdir()) == []
+
+
+IN_A_THREAD = """
+import sys
+import threading
+from pathlib import Path
+from aihub import jobs, paths
+from aihub.guests import ansible
+from aihub.jobs import Crew, Job
+from aihub.reading import load
+from aihub.state.directory import State
+hub, stop = load.load(paths.DEFAULT_HUB, target="lab"), threading.Event()
+wanted = dict.fromkeys(hub.guests)
+crew = Crew(lambda subjects, ended: ansible.attempt(hub, State(Path(sys.argv[1])), wanted, phase="stacks", stop=stop))
+jobs.run([Job("all", "all", crew)], lambda: None, stop)
+"""
+
+
+@pytest.mark.slow
+def test_ctrl_c_ends_what_runs_beside_us_soon(runs: Runs, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    state = State(tmp_path / "state")
+    state.make()
+    ssh_config.ensure_key(state)
+    program = tmp_path / "bin" / "ssh"
+    program.parent.mkdir()
+    program.write_text("#!/bin/sh\nsleep 600\n")
+    program.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{program.parent}:{os.environ['PATH']}")
+    run = runs.start(IN_A_THREAD, str(state.directory))
+    runs.until(lambda: any("sleep 600" in line for line in runs.alive().values()), run)
+    started = time.monotonic()
+    runs.kill(run, signal.SIGINT)
+    assert time.monotonic() - started < 30
     assert not runs.left()
     state.sweep()
     assert list(state.runs.iterdir()) == []

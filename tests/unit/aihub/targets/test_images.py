@@ -144,14 +144,23 @@ def test_a_stack_waits_for_its_own_images_only(hub: Hub, builder: Builder) -> No
     builds = images.Builds("lab", hub, quiet)
     by_stack = {i.stack.name: i for i in hub.instances}
     builds.wait([by_stack["redis"], by_stack["canary"]])
-    behind = replace(by_stack["canary"], providers={"postgres": by_stack["ollama"].name})
-    every = [by_stack["redis"], by_stack["ollama"], behind]
-    assert builds.ready(every) == [by_stack["redis"]]
+    builds.wait_for_models([by_stack["redis"]])
     assert not any("ollama" in name for name in builder.names)
     held.set()
     builds.wait([by_stack["ollama"]])
+    builds.wait_for_models([by_stack["ollama"]])
     assert any("qwen2.5" in name for name in builder.names), "a model belongs to its engine"
     builds.join()
+
+
+def test_an_engine_starts_before_its_models_are_made(hub: Hub, builder: Builder) -> None:
+    held = builder.held["library/qwen2.5"] = threading.Event()
+    builds = images.Builds("lab", hub, quiet)
+    builds.wait([i for i in hub.instances if i.stack.name == "ollama"])
+    assert not any("qwen2.5" in name for name in builder.names)
+    held.set()
+    builds.join()
+    assert any("qwen2.5" in name for name in builder.names)
 
 
 def test_what_a_stack_waits_for_in_vain_is_told_with_its_name(hub: Hub, builder: Builder) -> None:

@@ -87,7 +87,7 @@ def test_a_stack_that_is_no_longer_declared_is_remembered_until_it_was_taken_awa
     on_guest.record(request)
     on_guest.record({"action": "record", "desired": {"ssh": "2"}, "entries": {"ssh": {}}})
     assert json.loads(manifest.read_text())["desired"] == {"ssh": "2", "stack/notes": "1"}
-    on_guest.record({"action": "record", "desired": {"ssh": "2"}, "entries": {}, "stacks_gone": True})
+    on_guest.record({"action": "record", "desired": {"ssh": "2"}, "entries": {}, "stacks_gone": ["notes"]})
     assert json.loads(manifest.read_text())["desired"] == {"ssh": "2"}
 
 
