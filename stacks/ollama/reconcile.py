@@ -5,39 +5,47 @@ Models that are there and not declared stay: somebody may have made them by hand
 
 from __future__ import annotations
 
-import http.client
-import json
-import socket
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
-from typing import Any
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 
-from aihub.errors import TaskFailed, Unreachable
+from aihub.errors import TaskFailed
 from aihub.services.declared import Declared
 from aihub.services.service import Service, Step
+from aihub.services.wire import plain
 
 _SECONDS_BETWEEN_LINES = 300  # checking the sum of tens of GB is silent work
 
 State = frozenset[str]
 
 
-class _Connection(http.client.HTTPConnection):
-    """HTTP over the forwarded socket."""
+@dataclass(frozen=True)
+class Model:
+    """A model that is there."""
 
-    def __init__(self, service: Service) -> None:
-        super().__init__("localhost", timeout=_SECONDS_BETWEEN_LINES)
-        self._path = str(service.socket)
+    name: str
 
-    def connect(self) -> None:
-        self.sock = socket.socket(socket.AF_UNIX)
-        self.sock.settimeout(self.timeout)
-        self.sock.connect(self._path)
+
+@dataclass(frozen=True)
+class Models:
+    """All of them."""
+
+    models: list[Model]
+
+
+@dataclass(frozen=True)
+class Told:
+    """How far a pull is."""
+
+    status: str = ""
+    error: str = ""
+    total: int = 0
+    completed: int = 0
 
 
 def read(service: Service) -> State:
     """The names of the models that are there."""
-    with _request(service, "GET", "/api/tags") as answer:
-        return frozenset(model["name"] for model in json.load(answer)["models"])
+    with service.http() as ollama:
+        return frozenset(model.name for model in ollama.get("/api/tags", Models).models)
 
 
 def diff(declared: Declared, state: State | None) -> list[Step]:
@@ -52,23 +60,25 @@ def diff(declared: Declared, state: State | None) -> list[Step]:
 def apply(service: Service, steps: Sequence[Step], say: Callable[[str], None]) -> None:
     """Pulls the weights, one model after the other, and tells how far it is."""
     for step in steps:
-        weights = step.details["weights"]
-        last = ""
-        with _request(service, "POST", "/api/pull", {"model": weights, "stream": True}) as answer:
-            for line in answer:
-                told = json.loads(line)
-                if error := told.get("error"):
-                    raise TaskFailed(
-                        f"{weights} can't be pulled: {error}",
-                        where=service.instance.name,
-                        hint="look at the egress proxy: aihub ssh GUEST -- docker logs egress-egress-1",
-                    )
-                text = _progress(weights, told)
-                if text != last:
-                    say(text)
-                last = text
-        if last != f"{weights}: success":
-            raise TaskFailed(f"{weights}: the pull ended without success", where=service.instance.name, hint="aihub up")
+        _pull(service, step.details["weights"], say)
+
+
+def _pull(service: Service, weights: str, say: Callable[[str], None]) -> None:
+    body, last = {"model": weights, "stream": True}, ""
+    with service.http() as ollama:
+        for told in ollama.lines("POST", "/api/pull", body, Told, silence=_SECONDS_BETWEEN_LINES):
+            if told.error:
+                raise TaskFailed(
+                    f"{weights} can't be pulled: {plain(told.error)}",
+                    where=service.instance.name,
+                    hint="look at the egress proxy: aihub ssh GUEST -- docker logs egress-egress-1",
+                )
+            text = _progress(weights, told)
+            if text != last:
+                say(text)
+            last = text
+    if last != f"{weights}: success":
+        raise TaskFailed(f"{weights}: the pull ended without success", where=service.instance.name, hint="aihub up")
 
 
 def _tagged(weights: str) -> str:
@@ -76,23 +86,6 @@ def _tagged(weights: str) -> str:
     return weights if ":" in weights.rpartition("/")[2] else f"{weights}:latest"
 
 
-def _progress(weights: str, told: dict[str, Any]) -> str:
-    total, done = told.get("total", 0), told.get("completed", 0)
-    part = f" {100 * done // total // 10 * 10} %" if total else ""
-    return f"{weights}: {told.get('status', '')}{part}"
-
-
-@contextmanager
-def _request(service: Service, method: str, path: str, body: object = None) -> Iterator[http.client.HTTPResponse]:
-    connection = _Connection(service)
-    try:
-        connection.request(method, path, json.dumps(body) if body is not None else None)
-        answer = connection.getresponse()
-        if answer.status != http.HTTPStatus.OK:
-            said = answer.read(500).decode(errors="replace")
-            raise TaskFailed(f"Ollama answered {answer.status} to {path}: {said}", where=service.instance.name)
-        yield answer
-    except (OSError, http.client.HTTPException) as error:
-        raise Unreachable(f"Ollama does not answer: {error}", where=service.instance.name) from error
-    finally:
-        connection.close()
+def _progress(weights: str, told: Told) -> str:
+    part = f" {100 * told.completed // told.total // 10 * 10} %" if told.total > 0 else ""
+    return f"{weights}: {plain(told.status)}{part}"

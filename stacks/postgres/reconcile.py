@@ -21,7 +21,6 @@ from aihub.services.service import Half, Service, Step
 if TYPE_CHECKING:
     import psycopg
 
-TCP = True  # PostgreSQL's clients speak TLS over TCP only
 EXTENSIONS = ("timescaledb", "vector")
 HALVES: tuple[Half, Half] = ("a", "b")
 GONE = "has no consumer any more"

@@ -8,12 +8,9 @@ SHA-256 sums of passwords are sent, over TLS to a server that proves its name.
 from __future__ import annotations
 
 import hashlib
-import socket
-import ssl
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from functools import cache
 from typing import TYPE_CHECKING, Any, cast
 
 from aihub.errors import HubError, TaskFailed, Unreachable
@@ -52,52 +49,22 @@ def connect(service: Service, user: str, password: str) -> Iterator[redis.Redis]
     from redis.backoff import NoBackoff
     from redis.retry import Retry
 
-    pool = redis.ConnectionPool(
-        connection_class=_connection_class(),
-        service=service,
-        username=user,
-        password=password,
-        socket_timeout=_SECONDS,
-        retry=Retry(NoBackoff(), 0),  # a refused login is an answer
-        decode_responses=True,
-    )
-    client = redis.Redis(connection_pool=pool)
-    try:
-        yield client
-    except redis.AuthenticationError as error:
-        raise PermissionError(f"{user} can't log in") from error
-    except (redis.ConnectionError, redis.TimeoutError) as error:
-        raise Unreachable(f"Valkey does not answer: {error}", where=service.instance.name) from error
-    except redis.RedisError as error:
-        raise TaskFailed(f"Valkey refused: {error}", where=service.instance.name, hint="aihub up") from error
-    finally:
-        client.close()
-        pool.disconnect()
-
-
-@cache
-def _connection_class() -> type[redis.Connection]:
-    import redis
-
-    class Connection(redis.Connection):
-        """TLS through a unix socket; redis-py itself offers one or the other."""
-
-        def __init__(self, *, service: Service, **options: Any) -> None:
-            super().__init__(host=service.server_name, **options)
-            self._service = service
-
-        def _connect(self) -> ssl.SSLSocket:
-            context = ssl.create_default_context(cafile=str(self._service.ca))
-            plain = socket.socket(socket.AF_UNIX)
-            try:
-                plain.settimeout(_SECONDS)
-                plain.connect(str(self._service.socket))
-                return context.wrap_socket(plain, server_hostname=self._service.server_name)
-            except BaseException:
-                plain.close()
-                raise
-
-    return Connection
+    once = Retry(NoBackoff(), 0)  # a refused login is an answer
+    with (
+        service.relay() as path,
+        redis.Redis(
+            unix_socket_path=str(path), username=user, password=password, socket_timeout=_SECONDS, retry=once,
+            decode_responses=True,
+        ) as client,
+    ):  # fmt: skip
+        try:
+            yield client
+        except redis.AuthenticationError as error:
+            raise PermissionError(f"{user} can't log in") from error
+        except (redis.ConnectionError, redis.TimeoutError) as error:
+            raise Unreachable(f"Valkey does not answer: {error}", where=service.instance.name) from error
+        except redis.RedisError as error:
+            raise TaskFailed(f"Valkey refused: {error}", where=service.instance.name, hint="aihub up") from error
 
 
 def read(service: Service) -> State:
@@ -158,7 +125,7 @@ def can_login(service: Service, role: str, half: Half, password: str) -> bool:
 def _admin(service: Service) -> Iterator[redis.Redis]:
     """A client of our own: with the password in use, else, in the middle of a rotation, with the other one."""
     kept = service.pair(ADMIN)
-    order = ("b", "a") if kept["active"] == "b" else ("a", "b")
+    order: tuple[Half, Half] = ("b", "a") if kept["active"] == "b" else ("a", "b")
     works = next((half for half in order if can_login(service, ADMIN, half, kept[half])), None)
     if works is None:
         raise HubError(

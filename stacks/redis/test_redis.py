@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ssl
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from secrets import token_hex
 
 import pytest
@@ -17,49 +18,32 @@ from redis.retry import Retry
 ONCE = Retry(NoBackoff(), 0)  # a refused login is an answer
 
 
-class Connection(redis.SSLConnection):
-    """Reaches the server through this machine's loopback and wants it to prove its own name."""
-
-    server = ""
-
-    def _wrap_socket_with_ssl(self, sock):  # type: ignore[no-untyped-def]  # redis-py has no types here
-        self.host, address = self.server, self.host
-        try:
-            return super()._wrap_socket_with_ssl(sock)
-        finally:
-            self.host = address
-
-
 @pytest.fixture(scope="session")
-def pool(forward: Callable[[int], int], instance: Instance, state: State) -> Callable[..., redis.ConnectionPool]:
-    """`pool(username=..., password=...)`: connections over TLS to this instance."""
-    named = type("Named", (Connection,), {"server": instance.guest.fqdn})
+def connect(relay: Callable[[int], Path]) -> Iterator[Callable[..., redis.Redis]]:
+    """`connect(username=..., password=...)`: a client over TLS to this instance."""
+    path, clients = relay(6379), list[redis.Redis]()
 
-    def make(**options: str) -> redis.ConnectionPool:
-        return redis.ConnectionPool(
-            connection_class=named, host="127.0.0.1", port=forward(6379), socket_timeout=10, retry=ONCE,
-            ssl_ca_certs=str(state.ca), decode_responses=True, **options,
+    def make(username: str | None = None, password: str | None = None) -> redis.Redis:
+        one = redis.Redis(
+            unix_socket_path=str(path), username=username, password=password, socket_timeout=10, retry=ONCE,
+            decode_responses=True,
         )  # fmt: skip
+        clients.append(one)
+        return one
 
-    return make
-
-
-@pytest.fixture(scope="session")
-def client(
-    pool: Callable[..., redis.ConnectionPool], secret: Callable[[str], str]
-) -> Iterator[Callable[..., redis.Redis]]:
-    """`client()`: a connection as the checks' own user; other names and passwords on request."""
-    clients: list[redis.Redis] = []
-
-    def connect(user: str = "verify", password: str = "", half: str = "a") -> redis.Redis:
-        chosen = password or secret(f"verify_{half}")
-        clients.append(redis.Redis(connection_pool=pool(username=user, password=chosen)))
-        return clients[-1]
-
-    yield connect
+    yield make
     for one in clients:
         one.close()
-        one.connection_pool.disconnect()
+
+
+@pytest.fixture(scope="session")
+def client(connect: Callable[..., redis.Redis], secret: Callable[[str], str]) -> Callable[..., redis.Redis]:
+    """`client()`: a connection as the checks' own user; other names and passwords on request."""
+
+    def log_in(user: str = "verify", password: str = "", half: str = "a") -> redis.Redis:
+        return connect(username=user, password=password or secret(f"verify_{half}"))
+
+    return log_in
 
 
 @pytest.mark.parametrize("half", ["a", "b"])
@@ -116,12 +100,10 @@ def test_old_tls(forward: Callable[[int], int], instance: Instance, state: State
     assert "PROTOCOL" in refusal, refusal or "it was let in"
 
 
-def test_strangers(pool: Callable[..., redis.ConnectionPool], client: Callable[..., redis.Redis]) -> None:
+def test_strangers(connect: Callable[..., redis.Redis], client: Callable[..., redis.Redis]) -> None:
     """no password, a wrong one and an unknown user are refused"""
-    nobody = redis.Redis(connection_pool=pool())
-    with nobody, pytest.raises(redis.exceptions.AuthenticationError):
-        nobody.ping()
     for stranger in (
+        connect(),
         client(password="not-the-password"),
         client("stranger"),
         client("default"),

@@ -39,6 +39,7 @@ LADDER = [
 DOORS = {
     "proxmoxer": {"proxmox/client.py"},
     "ansible_runner": {"guests/ansible.py"},
+    "httpx": {"services/http.py"},
     "docker": {"guests/containers.py", "checks/context.py"},
     "ruamel": {"reading/document.py"},
     "typer": {"cli.py"},

@@ -72,7 +72,7 @@ def redis(world: World, home: Path, secrets: Path, port: int) -> None:
     world.begin("redis", ["sh", str(home / "start.sh")], **own)
     eventually(lambda: listens(port))
     module = services.reconciler("redis")
-    service = Service(world.hub, instance, world.vault, world.server.state.ca, Path(world.facts.redis_socket))
+    service = Service(world.hub, instance, world.vault, world.server.state.ca, world.facts.road)
     module.apply(service, module.diff(service.declared, module.read(service)), lambda text: None)
 
 

@@ -19,7 +19,7 @@ import tempfile
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import SimpleNamespace
@@ -33,6 +33,7 @@ from aihub.secrets import store as secretstore
 from aihub.secrets.rotation import catalog, journal, pairs
 from aihub.secrets.rotation.reach import Reach
 from aihub.services import service as services
+from aihub.services.road import Road
 from aihub.services.service import Service
 from aihub.state.directory import State
 from aihub.vault.client import Vault, operator
@@ -67,6 +68,11 @@ class Facts:
     def state(self) -> State:
         return State(Path(self.home, "vault", "state"))
 
+    @property
+    def road(self) -> Road:
+        """Redis is asked for its socket, PostgreSQL for its port."""
+        return Road(lambda: nullcontext(Path(self.redis_socket)), lambda: nullcontext(self.postgres_port))
+
 
 def status(facts: Facts, guest: str) -> agent.Status:
     """What a guest's agent says."""
@@ -79,7 +85,7 @@ def reach(facts: Facts, hub: Hub, vault: Vault, patience: float = 10.0, grace: f
 
     @contextmanager
     def service(instance: Instance) -> Iterator[Service]:
-        yield Service(hub, instance, vault, facts.state.ca, Path(facts.redis_socket), facts.postgres_port)
+        yield Service(hub, instance, vault, facts.state.ca, facts.road)
 
     def wait(guest: str, versions: Mapping[str, int]) -> None:
         limit = time.monotonic() + patience

@@ -114,6 +114,15 @@ class Context:
             self._ports[guest, place] = self._ends.enter_context(ssh.forward_tcp(self.state, guest, place))
         return self._ports[guest, place]
 
+    def relay(self, guest: str, port: int) -> Path:
+        """A unix socket that is spoken to plainly, and leads to a guest's port in TLS with its name checked."""
+        from aihub.services import wire
+
+        machine = self.hub.guests[guest]
+        path = self._ends.enter_context(ssh.forward(self.state, guest, f"{machine.address}:{port}"))
+        identity = wire.Identity(machine.fqdn, self.state.ca)
+        return self._ends.enter_context(wire.relayed(path, guest, identity))
+
     def docker(self, guest: str) -> docker.DockerClient:
         """Docker of a guest, read over its forwarded socket."""
         if guest not in self._dockers:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -88,6 +89,12 @@ def forward(guest: Guest, context: Context) -> Callable[..., int]:
         return context.forward(guest, address or str(context.hub.guests[guest].address), port)
 
     return port_of
+
+
+@pytest.fixture(scope="session")
+def relay(guest: Guest, context: Context) -> Callable[[int], Path]:
+    """`relay(port)`: a unix socket, spoken to plainly, that leads to the guest's port in TLS with its name checked."""
+    return lambda port: context.relay(guest.name, port)
 
 
 @pytest.fixture

@@ -10,15 +10,16 @@ containers or files of the guest. Where others log in, it can also replace a pas
 from __future__ import annotations
 
 import importlib.util
+import socket
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import AbstractContextManager, closing, contextmanager
 from dataclasses import dataclass, field
 from functools import cache, partial
 from pathlib import Path
 from typing import Any, Literal, Protocol, cast
 
-from aihub import parallel, ssh
+from aihub import parallel
 from aihub.errors import HubError, PreconditionFailed
 from aihub.model.resolved import Hub, Instance
 from aihub.paths import STACKS
@@ -26,8 +27,9 @@ from aihub.plan import Change, Difference
 from aihub.services.secrets import Secrets
 from aihub.state.directory import State
 
-from . import declared
+from . import declared, road, wire
 from .declared import Declared
+from .http import Http
 
 Progress = Callable[[str, str], None]
 Half = Literal["a", "b"]
@@ -35,23 +37,53 @@ Half = Literal["a", "b"]
 
 @dataclass(frozen=True)
 class Service:
-    """A running instance as its reconcile.py sees it.
+    """A running instance as its reconcile.py sees it, with clients for its main port.
 
-    `socket` leads to its main port, and so does `port` on this machine's loopback for stacks whose reconcile.py says
-    `TCP = True`. Those that serve with a certificate are trusted as `server_name` through the authority `ca` only.
+    With `tls` a client trusts nothing but a certificate for `server_name` that comes from the authority `ca`.
     """
 
     hub: Hub
     instance: Instance
     secrets: Secrets
     ca: Path
-    socket: Path
-    port: int = 0
+    road: road.Road
 
     @property
     def server_name(self) -> str:
         """The one name that its certificate is for."""
         return self.instance.guest.fqdn
+
+    @property
+    def port(self) -> int:
+        """A port of this machine's loopback that leads there: for libraries that take a host and a port only.
+
+        Every local user can connect to it; whoever uses it checks the name, and a login protects.
+        """
+        return self.road.port()
+
+    def http(
+        self,
+        *,
+        tls: bool = False,
+        headers: Mapping[str, str] | None = None,
+        login: tuple[str, str] | None = None,
+        seconds: float = wire.SECONDS,
+    ) -> AbstractContextManager[Http]:
+        """A client that speaks JSON over HTTP; `login` is a user with a password, `seconds` the time for an answer."""
+        name, path, identity = self.instance.name, self.road.socket(), self._identity(tls)
+        return closing(Http(path, name, identity, headers=headers, login=login, seconds=seconds))
+
+    def tcp(self, *, tls: bool = False, seconds: float = wire.SECONDS) -> AbstractContextManager[socket.socket]:
+        """A connection of its own, for a protocol that reconcile.py speaks itself."""
+        return wire.connected(self.road.socket(), self.instance.name, self._identity(tls), seconds)
+
+    def relay(self) -> AbstractContextManager[Path]:
+        """A unix socket for libraries that can't check a server's name: plain on this side, TLS beyond it."""
+        identity = wire.Identity(self.server_name, self.ca)
+        return wire.relayed(self.road.socket(), self.instance.name, identity)
+
+    def _identity(self, tls: bool) -> wire.Identity | None:
+        return wire.Identity(self.server_name, self.ca) if tls else None
 
     @property
     def declared(self) -> Declared:
@@ -194,17 +226,8 @@ def _chosen(hub: Hub, names: Sequence[str]) -> list[str]:
 @contextmanager
 def opened(hub: Hub, state: State, secrets: Secrets, instance: Instance) -> Iterator[Service]:
     """A running instance, reached through its guest's ssh."""
-    main = instance.stack.main_port
-    if main is None:
-        raise HubError("it has a reconcile.py and gives no port", where=f"stacks/{instance.stack.name}/stack.yml")
-    remote = f"{instance.guest.address}:{main}"
-    guest = instance.guest.name
-    with ExitStack() as stack:
-        port = 0
-        if getattr(reconciler(instance.stack.name), "TCP", False):
-            port = stack.enter_context(ssh.forward_tcp(state, guest, remote))
-        socket = stack.enter_context(ssh.forward(state, guest, remote))
-        yield Service(hub, instance, secrets, state.ca, socket, port)
+    with road.to(state, instance) as found:
+        yield Service(hub, instance, secrets, state.ca, found)
 
 
 def _changes(missing: Mapping[str, Sequence[Step]]) -> list[Change]:

@@ -20,9 +20,11 @@ from aihub.reading import load
 from aihub.services import declared
 from aihub.services import service as services
 from aihub.services.declared import Declared
+from aihub.services.road import Road
 from aihub.services.secrets import Entry
 from aihub.services.service import Service
 
+NOWHERE = Road(nullcontext, nullcontext)
 PASSWORDS = {"verify_a": "first", "verify_b": "second"}
 STACKS = sorted(path.parent.name for path in paths.STACKS.glob("*/reconcile.py"))
 
@@ -48,7 +50,7 @@ def hub() -> Hub:
 @pytest.fixture
 def service(hub: Hub) -> Any:
     few = replace(hub, consumers=tuple(one for one in hub.consumers if one.consumer == "verify"))
-    return lambda name: Service(few, few.instance(name), Store(), Path("ca.pem"), Path("socket"))
+    return lambda name: Service(few, few.instance(name), Store(), Path("ca.pem"), NOWHERE)
 
 
 # -- names alone

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
@@ -15,9 +15,10 @@ from aihub.errors import Conflict, HubError, PreconditionFailed, Unreachable
 from aihub.model.resolved import Hub
 from aihub.plan import Difference
 from aihub.reading import load
-from aihub.services import declared
+from aihub.services import declared, road
 from aihub.services import service as services
 from aihub.services.declared import Declared
+from aihub.services.road import Road
 from aihub.services.secrets import Entry
 from aihub.services.service import Service, Step
 from aihub.state.directory import State
@@ -26,6 +27,9 @@ from aihub.state.directory import State
 @pytest.fixture(scope="module")
 def hub() -> Hub:
     return load.load(paths.DEFAULT_HUB, target="lab")
+
+
+NOWHERE = Road(nullcontext, nullcontext)
 
 
 class Store:
@@ -44,10 +48,9 @@ class Fake:
 
     steps: list[Step]
     applied: list[Step] = field(default_factory=list)
-    ports: list[int] = field(default_factory=list)
 
     def read(self, service: Service) -> Any:
-        self.ports.append(service.port)
+        service.road.socket()
         return {}
 
     def diff(self, declared: Declared, state: Any) -> list[Step]:
@@ -72,8 +75,8 @@ def forwards(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> list[tuple[str,
         asked.append((f"tcp {alias}", remote))
         yield 40000
 
-    monkeypatch.setattr(services.ssh, "forward", forward)
-    monkeypatch.setattr(services.ssh, "forward_tcp", forward_tcp)
+    monkeypatch.setattr(road.ssh, "forward", forward)
+    monkeypatch.setattr(road.ssh, "forward_tcp", forward_tcp)
     return asked
 
 
@@ -207,14 +210,15 @@ def test_a_silent_instance_stops_no_other_and_is_told_at_the_end(
     assert len(fake.applied) == 1
 
 
-def test_a_port_of_the_loopback_is_opened_only_for_who_needs_one(
-    hub: Hub, fake: Fake, forwards: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+def test_a_way_to_a_service_is_opened_when_it_is_asked_for_and_once(
+    hub: Hub, forwards: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    services.plan(hub, State(tmp_path), Store(), ["postgres@db"])
-    monkeypatch.setattr(fake, "TCP", True, raising=False)
-    services.plan(hub, State(tmp_path), Store(), ["postgres@db"])
-    assert fake.ports == [0, 40000]
-    assert ("tcp db", "10.10.10.11:5432") in forwards
+    with services.opened(hub, State(tmp_path), Store(), hub.instance("postgres@db")) as service:
+        assert forwards == []
+        assert service.port == service.port == 40000
+        assert forwards == [("tcp db", "10.10.10.11:5432")]
+        assert service.road.socket() == service.road.socket()
+        assert forwards[1:] == [("db", "10.10.10.11:5432")]
 
 
 def test_a_silent_service_is_an_error(
@@ -239,7 +243,7 @@ def test_a_stack_without_port_cannot_be_reconciled(hub: Hub, fake: Fake, forward
 
 
 def test_what_is_declared_of_a_provider_is_who_logs_in_there(hub: Hub) -> None:
-    found = Service(hub, hub.instance("postgres@db"), Store(), Path("ca.pem"), Path("socket")).declared
+    found = Service(hub, hub.instance("postgres@db"), Store(), Path("ca.pem"), NOWHERE).declared
     assert found.instance == "postgres@db"
     assert {(one.role, one.consumer, one.key) for one in found.consumers} == {
         ("verify", "verify", "verify"),
@@ -257,13 +261,13 @@ def test_what_is_declared_of_an_engine_is_what_it_serves(hub: Hub) -> None:
 
 
 def test_our_own_pair_is_the_providers_own_entry(hub: Hub) -> None:
-    service = Service(hub, hub.instance("postgres@db"), Store(), Path("ca.pem"), Path("socket"))
+    service = Service(hub, hub.instance("postgres@db"), Store(), Path("ca.pem"), NOWHERE)
     pair = service.pair("hub_reconcile")
     assert (pair["a"], pair["active"]) == ("HUB/DB/POSTGRES/RECONCILE/A", "b")
     assert service.server_name == "db.hub.home.arpa"
 
 
 def test_a_pair_that_is_not_kept_is_told(hub: Hub) -> None:
-    service = Service(hub, hub.instance("redis@cache"), Store(), Path("ca.pem"), Path("socket"))
+    service = Service(hub, hub.instance("redis@cache"), Store(), Path("ca.pem"), NOWHERE)
     with pytest.raises(PreconditionFailed, match="no passwords of verify"):
         service.pair("verify")

@@ -1,0 +1,139 @@
+"""Connections to a service: the name is checked, and a library that can't check one goes through a relay."""
+
+from __future__ import annotations
+
+import socket
+import threading
+import time
+from pathlib import Path
+
+import pytest
+from aihub.errors import TaskFailed, Unreachable
+from aihub.services import wire
+
+from . import peers
+
+WHERE = "example@db"
+
+
+def echo(link: socket.socket) -> None:
+    while part := link.recv(65536):
+        link.sendall(part)
+
+
+def heard(link: socket.socket, text: bytes) -> bytes:
+    """What comes back of it."""
+    sender = threading.Thread(target=link.sendall, args=(text,))
+    sender.start()
+    found = b""
+    while len(found) < len(text) and (part := link.recv(65536)):
+        found += part
+    sender.join()
+    return found
+
+
+def test_a_plain_connection_leads_there(tmp_path: Path) -> None:
+    with peers.serving(tmp_path, echo) as path, wire.connected(path, WHERE) as link:
+        assert heard(link, b"hello") == b"hello"
+
+
+def test_a_server_that_proves_its_name_is_spoken_to(tmp_path: Path) -> None:
+    with (
+        peers.serving(tmp_path, echo, peers.tls(tmp_path)) as path,
+        wire.connected(path, WHERE, peers.identity(tmp_path)) as link,
+    ):
+        assert heard(link, b"hello") == b"hello"
+
+
+STRANGERS = pytest.mark.parametrize(
+    ("shown", "hub"),
+    [(f"other.{peers.DOMAIN}", "small"), (peers.NAME, "another")],
+    ids=["another name", "another authority"],
+)
+
+
+@STRANGERS
+def test_a_server_that_is_another_one_is_not(tmp_path: Path, shown: str, hub: str) -> None:
+    with (
+        peers.serving(tmp_path, echo, peers.tls(tmp_path, shown, hub)) as path,
+        pytest.raises(TaskFailed, match="no certificate of this hub for its name"),
+        wire.connected(path, WHERE, peers.identity(tmp_path)),
+    ):
+        pass
+
+
+def test_nobody_behind_the_socket_is_told(tmp_path: Path) -> None:
+    with pytest.raises(Unreachable, match="does not answer") as raised, wire.connected(tmp_path / "none", WHERE):
+        pass
+    assert raised.value.where == WHERE
+
+
+def library(path: Path, text: bytes) -> bytes:
+    """As a library does: its own connection, its own error."""
+    with socket.socket(socket.AF_UNIX) as link:
+        link.settimeout(5)
+        link.connect(str(path))
+        link.sendall(text)
+        found = link.recv(65536)
+        if not found:
+            raise ConnectionError("closed by the server")
+        return found
+
+
+def test_a_relay_is_spoken_to_plainly_and_speaks_tls(tmp_path: Path) -> None:
+    with (
+        peers.serving(tmp_path, echo, peers.tls(tmp_path)) as path,
+        wire.relayed(path, WHERE, peers.identity(tmp_path)) as near,
+    ):
+        assert library(near, b"hello") == b"hello"
+        assert library(near, b"again") == b"again"
+        assert near.parent.stat().st_mode & 0o77 == 0
+    assert not near.parent.exists()
+
+
+def test_a_relay_passes_on_what_is_larger_than_any_buffer(tmp_path: Path) -> None:
+    text = bytes(range(256)) * 4096
+    with (
+        peers.serving(tmp_path, echo, peers.tls(tmp_path)) as path,
+        wire.relayed(path, WHERE, peers.identity(tmp_path)) as near,
+        socket.socket(socket.AF_UNIX) as link,
+    ):
+        link.settimeout(5)
+        link.connect(str(near))
+        assert heard(link, text) == text
+
+
+@STRANGERS
+def test_a_relay_says_that_the_server_is_another_one_in_place_of_the_library(
+    tmp_path: Path, shown: str, hub: str
+) -> None:
+    with (
+        peers.serving(tmp_path, echo, peers.tls(tmp_path, shown, hub)) as path,
+        pytest.raises(TaskFailed, match="no certificate of this hub for its name"),
+        wire.relayed(path, WHERE, peers.identity(tmp_path)) as near,
+    ):
+        library(near, b"hello")
+
+
+def test_a_relay_leaves_other_errors_as_they_are(tmp_path: Path) -> None:
+    with (
+        peers.serving(tmp_path, echo, peers.tls(tmp_path)) as path,
+        pytest.raises(ValueError, match="mine"),
+        wire.relayed(path, WHERE, peers.identity(tmp_path)) as near,
+    ):
+        library(near, b"hello")
+        raise ValueError("mine")
+
+
+def test_a_relay_ends_at_once_with_connections_open(tmp_path: Path) -> None:
+    with peers.serving(tmp_path, echo, peers.tls(tmp_path)) as path:
+        with (
+            wire.relayed(path, WHERE, peers.identity(tmp_path)) as near,
+            socket.socket(socket.AF_UNIX) as link,
+        ):
+            link.connect(str(near))
+            link.sendall(b"x")
+            link.recv(1)
+            began = time.monotonic()
+        assert time.monotonic() - began < 2
+    assert not [one for one in threading.enumerate() if one.name.startswith("relay")]
