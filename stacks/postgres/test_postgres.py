@@ -42,9 +42,8 @@ def login(server: dict[str, Any], secret: Callable[[str], str]) -> Open:
     def connect(
         half: str = "a", *, password: str = "", database: str = "verify", **options: str
     ) -> Iterator[psycopg.Connection]:
-        password = password or secret(f"verify_{half}")
-        wanted = {**server, **options, "user": f"verify_{half}", "dbname": database, "password": password}
-        connection = psycopg.connect(**wanted)
+        who = {"user": f"verify_{half}", "dbname": database, "password": password or secret(f"verify_{half}")}
+        connection = psycopg.connect(**{**server, **options, **who})
         try:
             yield connection
         finally:
