@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import re
-import shutil
 import signal
 import subprocess
 from pathlib import Path
@@ -29,7 +28,9 @@ def postgres(world: World, home: Path, secrets: Path, port: int) -> None:
     home.mkdir()
     os.chown(home, UID, UID)
     config, instance = STACKS / "postgres" / "config", world.hub.instance("postgres@db")
-    shutil.copy(config / "pg_hba.conf", home)
+    # Whoever is at the socket is the container's own user there, and here whoever runs the tests.
+    access = re.sub(r"^local .*\n", "", (config / "pg_hba.conf").read_text(), flags=re.MULTILINE)
+    (home / "pg_hba.conf").write_text(f"local all all trust\n{access}")
     (home / "postgresql.conf").write_text(_rendered(config / "postgresql.conf.j2", instance))
     environment = {"PATH": f"{_postgres_bin()}:/usr/bin:/bin", "LC_ALL": "C.UTF-8"}
     environment |= {"PGHOST": str(home), "PGPORT": str(port)}
@@ -64,7 +65,10 @@ def redis(world: World, home: Path, secrets: Path, port: int) -> None:
     (home / "valkey-server").symlink_to("/usr/bin/redis-check-rdb")
     os.chown(home / "data", UID, UID)
     instance = world.hub.instance("redis@db")
-    for name in ("start.sh", "valkey.conf.j2"):
+    client = home / "valkey-cli"
+    client.write_text(f'#!/bin/sh\nexec redis-cli -p {port} "$@"\n')
+    client.chmod(0o755)
+    for name in ("start.sh", "valkey.conf.j2", "session.sh", "dump.sh", "restore.sh"):
         text = _rendered(STACKS / "redis" / "config" / name, instance).replace("/run/secrets", str(secrets))
         text = text.replace("/etc/valkey", str(home)).replace("6379", str(port))
         (home / name.removesuffix(".j2")).write_text(re.sub(r"(?<=[ \"])/data", f"{home}/data", text))
