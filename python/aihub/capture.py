@@ -36,6 +36,22 @@ def run(
     return subprocess.CompletedProcess(argv, child.returncode, out, err)
 
 
+def between(
+    argv: Sequence[str], *, source: IO[bytes] | int, target: IO[bytes] | int, most: int, **more: Any
+) -> subprocess.CompletedProcess[bytes]:
+    """Runs a program from one file to another, whatever their size; of what else it says `most` bytes are kept."""
+    with subprocess.Popen(argv, stdin=source, stdout=target, stderr=subprocess.PIPE, **more) as child:
+        try:
+            said, err = cast(IO[bytes], child.stderr).fileno(), b""
+            while part := os.read(said, _READ):
+                err += part[: most - len(err)]
+            child.wait()
+        except BaseException:
+            child.kill()
+            raise
+    return subprocess.CompletedProcess(argv, child.returncode, b"", err)
+
+
 def _converse(child: subprocess.Popen[bytes], stdin: bytes, end: float | None, most: int) -> tuple[bytes, bytes]:
     """Gives the input and takes both streams to their end."""
     giving, *taking = (cast(IO[bytes], stream) for stream in (child.stdin, child.stdout, child.stderr))

@@ -10,13 +10,15 @@ import subprocess
 import sys
 import threading
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
+from typing import IO
 
 from . import capture, reaper
 from .errors import TaskFailed
 
 MOST = 256 << 20  # bytes of each stream
+_SAID = 64 << 10  # bytes of what a program says beside a file that it makes
 Result = subprocess.CompletedProcess[bytes]
 
 
@@ -86,6 +88,29 @@ def stream(
         if out:
             out.close()
     return ended.returncode
+
+
+def copy(argv: Sequence[str], *, source: Path | None = None, target: Path | None = None) -> Result:
+    """Runs a program to its end, with its input from the file `source` and its output in the new file `target`.
+
+    That file is for our eyes only, and taken away again unless the exit code is 0.
+    """
+    with ExitStack() as files:
+        given = files.enter_context(source.open("rb")) if source else subprocess.DEVNULL
+        taken: IO[bytes] | int = subprocess.DEVNULL
+        if target:
+            taken = files.enter_context(os.fdopen(os.open(target, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb"))
+        whole = False
+        try:
+            with environment() as env:
+                ended = capture.between(list(argv), source=given, target=taken, most=_SAID, env=env)
+            whole = ended.returncode == 0
+        except FileNotFoundError as error:
+            raise TaskFailed(f"{Path(argv[0]).name} is not installed", hint="make setup") from error
+        finally:
+            if target and not whole:
+                target.unlink()
+    return ended
 
 
 def converse(argv: Sequence[str]) -> Child:

@@ -125,6 +125,13 @@ class Reload(Strict):
     exec: list[Argument] = Field(default_factory=list, description="A command to run inside its container.")
 
 
+class Program(Strict):
+    """A program in a container of the stack; its last argument is what a consumer's objects are called."""
+
+    service: Name = Field(description="The service in compose.yml.")
+    exec: list[Argument] = Field(min_length=1, description="The command, without that name.")
+
+
 class Offer(Strict):
     """What a stack gives of one kind: a port, and what those get who log in there."""
 
@@ -162,6 +169,16 @@ class Offer(Strict):
         default_factory=dict,
         description="What a consumer gets: file KIND_NAME_KEY with this text, where {user}, {password}, {name}, {host} "
         "and {port} stand for their values. With a password and none of these: user, password, and both as login.",
+    )
+    dump: Program | None = Field(
+        None,
+        description="What writes all that one consumer keeps here to stdout, consistent and without roles and "
+        "passwords. Its exit code decides; a consumer that it does not know is a failure.",
+    )
+    restore: Program | None = Field(
+        None,
+        description="What puts such a dump from stdin back, where the consumer's objects are there and empty. "
+        "Anything but a whole one is a failure.",
     )
     options: list[Key] = Field(default_factory=list, description="The options that a need of this kind may have.")
     registry: OutsideHost | None = Field(

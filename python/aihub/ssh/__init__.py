@@ -17,7 +17,7 @@ from .config import (
     scan_and_pin,
     write,
 )
-from .connection import close, close_all, failure, forward, forward_tcp, run
+from .connection import close, close_all, copy, failure, forward, forward_tcp, run
 from .programs import answer, ask
 
 __all__ = [
@@ -30,6 +30,7 @@ __all__ = [
     "ask",
     "close",
     "close_all",
+    "copy",
     "ensure_key",
     "failure",
     "fingerprint",

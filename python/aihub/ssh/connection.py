@@ -52,6 +52,19 @@ def run(
     return result
 
 
+def copy(
+    state: State, alias: str, command: Sequence[str], *, source: Path | None = None, target: Path | None = None
+) -> None:
+    """Runs a command with its input from our file `source` or its output in our new file `target`, of any size."""
+    result = process.copy([*config.argv(state, alias, "-T"), "--", shlex.join(command)], source=source, target=target)
+    said = result.stderr.decode(errors="replace").strip()
+    if result.returncode == _OWN_FAILURE:
+        raise _explain(alias, said)
+    if result.returncode != 0:
+        tail = "\n".join(said.splitlines()[-20:])
+        raise TaskFailed(f"{command[0]} ended with exit code {result.returncode}\n{tail}", where=alias)
+
+
 @contextmanager
 def forward(state: State, alias: str, remote: str) -> Iterator[Path]:
     """A unix socket of our own that leads to a remote socket (`/path`) or to `HOST:PORT` as the guest sees it."""

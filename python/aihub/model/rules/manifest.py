@@ -73,6 +73,11 @@ def _incomplete(kind: str, offer: Offer) -> Iterator[tuple[str, str]]:
         yield "interrupts", "only with the strategy single a change interrupts: remove this"
     if offer.files and not passwords:
         yield "files", "files are for consumers with a password; host, port and name are variables in any case"
+    if (offer.dump is None) != (offer.restore is None):
+        there, lacking = ("dump", "restore") if offer.dump else ("restore", "dump")
+        yield there, f"one is worth nothing without the other, and there is no `{lacking}:`"
+    elif offer.dump and offer.strategy is None:
+        yield "dump", "nobody logs in here, so there is nothing of a consumer to dump: remove both"
     if passwords and offer.files and not any("{password}" in text for text in offer.files.values()):
         yield "files", "no file has the {password}"
 
