@@ -27,7 +27,10 @@ app = typer.Typer(
 )
 
 secrets = typer.Typer(help="The vault, and every secret of the hub.", no_args_is_help=True, rich_markup_mode=None)
-app.add_typer(secrets, name="secrets", context_settings={"help_option_names": ["-h", "--help"]})
+new = typer.Typer(help="Files that a person goes on from.", no_args_is_help=True, rich_markup_mode=None)
+GROUPS = {"secrets": secrets, "new": new}
+for _name, _group in GROUPS.items():
+    app.add_typer(_group, name=_name, context_settings={"help_option_names": ["-h", "--help"]})
 
 
 @dataclass(frozen=True)
@@ -87,6 +90,8 @@ GIVEN = {
     "new": _argument(str, ..., "Its new name."),
     "instance": _argument(str, ..., "The instance that moves.", metavar="STACK@GUEST"),
     "there": _argument(str, ..., "The guest that it moves to.", metavar="GUEST"),
+    "stack": _argument(str, ..., "The new stack's name.", metavar="NAME"),
+    "needs": _option(NAMES, None, "A kind that it needs at its start; may be repeated.", "--needs", metavar="KIND"),
     "secret": _argument(NAMES, None, "What to replace.", metavar="INSTANCE[/NAME]"),
 }
 
@@ -116,6 +121,7 @@ VERBS = {
     "graph": ("hub target debug", "Print the hub as a Mermaid diagram of zones, guests, stacks and flows."),
     "inventory": ("hub target lab", "Print the Ansible inventory of the hub as JSON."),
     "ssh": ("machine command hub target lab", "Open a shell on a guest, or run a command there."),
+    "new.stack": ("stack needs debug", "Write a new folder in stacks/ that works as it is."),
     "check": ("", "Lint, types, unit tests and cases of this checkout; no root, no network."),
     "test": ("long part", "Every test of this checkout, the real lab included."),
     "bench": ("hub lab as_json debug", "Measure the running lab, with the goal beside each figure."),
@@ -172,7 +178,8 @@ def _options(verb: str, given: Mapping[str, Any]) -> Options:
         if field == "only":
             fields[field] = (*fields.get(field, ()), *((value,) if isinstance(value, str) else value or ()))
         else:
-            fields[field] = frozenset(value or ()) if field == "allow_destroy" else value
+            kind = {"allow_destroy": frozenset, "needs": tuple}.get(field)
+            fields[field] = kind(value or ()) if kind else value
     return Options(**fields)
 
 
@@ -186,7 +193,8 @@ def _add(verb: str, names: str, words: str) -> None:
     call.__signature__ = inspect.Signature(  # type: ignore[attr-defined]
         [inspect.Parameter(n, inspect.Parameter.KEYWORD_ONLY, default=g.info, annotation=g.kind) for n, g in about]
     )
-    group, name = (secrets, verb.partition(".")[2]) if "." in verb else (app, verb)
+    outer, _, name = verb.rpartition(".")
+    group = GROUPS[outer] if outer else app
     group.command(name, help=words, context_settings={"ignore_unknown_options": verb == "ssh"})(call)
 
 

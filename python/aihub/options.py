@@ -33,6 +33,7 @@ class Options:
     kit: Path | None = None
     identity: Path | None = None
     out: Path | None = None
+    needs: tuple[str, ...] = ()
 
     def lab_name(self, hub: str) -> str:
         """The lab's name: the option, else $AIHUB_LAB, else the hub's own name."""

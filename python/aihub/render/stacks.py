@@ -47,7 +47,7 @@ def unit_file(hub: Hub, instance: Instance) -> str:
     """The systemd unit of an instance."""
     template = ROOT / "templates" / "stack.service.j2"
     context = {"instance": instance, "secrets": secret_files(hub, instance, starting=True)}
-    return _render(template, template.read_bytes(), context).decode()
+    return rendered(template, template.read_bytes(), context).decode()
 
 
 def logrotate(instance: Instance) -> str:
@@ -66,7 +66,7 @@ def logrotate(instance: Instance) -> str:
         "stack": stack,
         "reload": shlex.join(["docker", "compose", "--project-directory", names.home(stack.name), *how]),
     }
-    return _render(template, template.read_bytes(), context).decode()
+    return rendered(template, template.read_bytes(), context).decode()
 
 
 def secret_files(hub: Hub, instance: Instance, *, starting: bool = False) -> list[str]:
@@ -134,10 +134,11 @@ def _context(hub: Hub, instance: Instance, package_hosts: Sequence[str]) -> dict
 
 
 def _config(path: Path, content: bytes, context: Mapping[str, Any]) -> bytes:
-    return _render(path, content, context) if path.suffix == ".j2" else content
+    return rendered(path, content, context) if path.suffix == ".j2" else content
 
 
-def _render(path: Path, template: bytes, context: Mapping[str, Any]) -> bytes:
+def rendered(path: Path, template: bytes, context: Mapping[str, Any]) -> bytes:
+    """A template's text. Raises InvalidInput, naming the file and its line."""
     import jinja2
 
     try:

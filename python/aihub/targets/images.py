@@ -80,6 +80,11 @@ def references(instance: Instance) -> tuple[str, ...]:
     return tuple(str({**service, **other.get(name, {})}["image"]) for name, service in services.items())
 
 
+def registries(hub: Hub) -> tuple[str, ...]:
+    """The registries that the hub's images are named by."""
+    return tuple(dict.fromkeys(_place(image.name)[0] for image in images_of(hub)))
+
+
 def check(hub: Hub) -> None:
     """Raises PreconditionFailed for what the lab can't have, before anything is made."""
     _tasks(hub)

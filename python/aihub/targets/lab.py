@@ -79,7 +79,7 @@ def configuration(hub: Hub, root_key: str) -> dict[str, Any]:
         "storages": storages,
         "gpus": [{"name": label, "id": card.id} for label, card in node.gpus.items()],
         "root_key": root_key,
-        "registry_names": [*REGISTRY_NAMES, *images.model_registries()],
+        "registry_names": list(dict.fromkeys((*REGISTRY_NAMES, *images.model_registries(), *images.registries(hub)))),
         "builder": True,
         "subnets": [str(zone.subnet) for zone in hub.zones.values()],
     }

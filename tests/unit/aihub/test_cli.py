@@ -30,6 +30,8 @@ def test_every_option_belongs_to_a_verb_and_becomes_a_field() -> None:
         ("down --allow-destroy a --allow-destroy b", {"allow_destroy": frozenset("ab")}),
         ("secrets revoke db -y", {"only": ("db",), "yes": True}),
         ("trust", {"target": "pve"}),
+        ("new stack my-app --needs one --needs two", {"only": ("my-app",), "needs": ("one", "two")}),
+        ("new stack my-app", {"only": ("my-app",), "needs": ()}),
         ("up --no-verify", {"no_verify": True, "only": ()}),
     ],
 )

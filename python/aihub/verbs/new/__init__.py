@@ -1,0 +1,1 @@
+"""`aihub new ...`: one file per command."""
