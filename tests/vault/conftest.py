@@ -6,9 +6,11 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from aihub.services import service as services
 from aihub.vault.client import Vault
 
-from . import local_vault, rotation_world
+from . import kinds_world, local_vault, rotation_world
+from .kinds_world import Kinds
 from .local_vault import Server
 from .rotation_client import Driver, driven
 from .rotation_world import World
@@ -51,4 +53,21 @@ def world() -> Iterator[World]:
 def driver(world: World) -> Iterator[Driver]:
     """Runs rotations in that world, and may kill them."""
     with driven(world) as found:
+        yield found
+
+
+@pytest.fixture(scope="module")
+def kinds() -> Iterator[Kinds]:
+    """Vault, providers of four unheard-of kinds, agents and probers; see kinds_world."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(services, "STACKS", kinds_world.STACKS)
+        with rotation_world.built(Kinds, local_vault.small_hub("kinds.yml")) as found:
+            assert isinstance(found, Kinds)
+            yield found
+
+
+@pytest.fixture(scope="module")
+def runs(kinds: Kinds) -> Iterator[Driver]:
+    """Runs rotations in the world of kinds, and may kill them."""
+    with driven(kinds) as found:
         yield found

@@ -73,9 +73,9 @@ def in_memory(link: Path) -> None:
     atexit.register(lambda: shutil.rmtree(made, ignore_errors=True) if os.getpid() == owner else None)
 
 
-def small_hub() -> Hub:
-    """tests/vault/hub.yml, with 127.x.y.z in the place of every guest's 10.x.y.z."""
-    return on_loopback(flavoured(load.load(HERE / "hub.yml", HERE / "stacks", target="lab")))
+def small_hub(file: str = "hub.yml") -> Hub:
+    """tests/vault/hub.yml, or one beside it, with 127.x.y.z in the place of every guest's 10.x.y.z."""
+    return on_loopback(flavoured(load.load(HERE / file, HERE / "stacks", target="lab")))
 
 
 def flavoured(hub: Hub, flavour: str = "vault" if OTHER else "") -> Hub:

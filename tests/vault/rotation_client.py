@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
@@ -14,13 +14,14 @@ from typing import Any
 from .rotation_world import World
 
 ROOT = Path(__file__).parents[2]
+FIRST = 2  # the first write of a run is its login at the vault
 
 
 class Driver:
     """A process that forks runs."""
 
     def __init__(self, world: World) -> None:
-        argv = [sys.executable, "-m", "tests.vault.rotation_driver", json.dumps(asdict(world.facts))]
+        argv = [sys.executable, "-m", world.driver, json.dumps(asdict(world.facts))]
         self.process = subprocess.Popen(argv, stdin=subprocess.PIPE, stdout=subprocess.PIPE, cwd=ROOT, text=True)
 
     def send(self, *names: str, **order: Any) -> None:
@@ -53,3 +54,21 @@ def driven(world: World) -> Iterator[Driver]:
         yield driver
     finally:
         driver.close()
+
+
+def kill(world: World, driver: Driver, name: str, where: str, weakening: str = "") -> tuple[bool, list[str]]:
+    """One run that dies, one that finishes; what was wrong at any moment."""
+    world.passwords(name)
+    dead = driver.run(name, crash=where, weak=weakening)
+    wrong = world.alive(name)
+    after = driver.run(weak=weakening)
+    if after["error"]:
+        wrong.append(f"the next run ended with {after['error']}")
+    return dead["killed"], [f"{where}: {problem}" for problem in [*wrong, *world.problems(name)]]
+
+
+def everywhere(driver: Driver, name: str, places: Sequence[str] = ("before", "inside", "after")) -> Sequence[str]:
+    """Every place where a rotation of this pair can die."""
+    whole = driver.run(name)
+    assert not whole["error"] and whole["done"] == [name]
+    return [f"{n}:{where}" for n in range(FIRST, whole["count"] + 1) for where in places]

@@ -11,6 +11,7 @@ import os
 import sys
 import time
 import traceback
+from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
@@ -22,19 +23,23 @@ from aihub.errors import HubError
 from aihub.model.resolved import Hub
 from aihub.secrets import rotation
 from aihub.secrets.rotation import catalog
+from aihub.secrets.rotation.reach import Reach
 from aihub.secrets.rotation.run import raise_first
 from aihub.services import service as services
 from aihub.vault import wire as vault_wire  # noqa: F401
+from aihub.vault.client import Vault
 
 from tests.vault import local_vault, rotation_world, weakenings
 from tests.vault.rotation_world import Facts
 
+Reaching = Callable[[Facts, Hub, Vault, float], Reach]
 
-def child(facts: Facts, hub: Hub, order: dict[str, Any]) -> dict[str, Any]:
+
+def child(facts: Facts, hub: Hub, reaching: Reaching, order: dict[str, Any]) -> dict[str, Any]:
     if order.get("crash"):
         os.environ["AIHUB_CRASH_AT"] = order["crash"]
     vault = rotation_world.opened(facts, hub)
-    reach = rotation_world.reach(facts, hub, vault, order.get("patience", 10.0))
+    reach = reaching(facts, hub, vault, order.get("patience", 10.0))
     if order.get("weak"):
         reach = replace(reach, **weakenings.apply(order["weak"]))
     if order.get("meet"):  # with another driver, at the same moment
@@ -56,16 +61,17 @@ def child(facts: Facts, hub: Hub, order: dict[str, Any]) -> dict[str, Any]:
     }
 
 
-def main() -> None:
-    facts, hub = Facts(**json.loads(sys.argv[1])), local_vault.small_hub()
-    services.provider("postgres"), services.provider("redis")
+def serve(facts: Facts, hub: Hub, reaching: Reaching) -> None:
+    """Answers until there is nothing more to do."""
+    for instance in services.reconciled(hub):
+        services.provider(instance.stack.name)
     for line in sys.stdin:
         inside, outside = os.pipe()
         pid = os.fork()
         if pid == 0:
             os.close(inside)
             try:
-                answer = child(facts, hub, json.loads(line))
+                answer = child(facts, hub, reaching, json.loads(line))
             except BaseException:
                 answer = {"error": traceback.format_exc(), "code": 99, "count": 0}
             os.write(outside, json.dumps(answer).encode())
@@ -80,4 +86,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    serve(Facts(**json.loads(sys.argv[1])), local_vault.small_hub(), rotation_world.reach)

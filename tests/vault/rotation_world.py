@@ -23,10 +23,10 @@ from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import SimpleNamespace
-from typing import Any
+from typing import Any, ClassVar
 
 from aihub.errors import TaskFailed
-from aihub.model.resolved import Hub, Instance, Pair
+from aihub.model.resolved import Hub, Instance, Pair, SecretRef
 from aihub.render import agent as given
 from aihub.secrets import agent, enrol
 from aihub.secrets import store as secretstore
@@ -46,7 +46,6 @@ AGENT = Path(agent.__file__).parent / "on_guest.py"
 # The real program; only its pauses are shorter.
 QUICK = "import runpy,sys,time; s=time.sleep; time.sleep=lambda t: s(min(t,.01)); sys.argv=sys.argv[1:]; "
 QUICK += "runpy.run_path(sys.argv[0], run_name='__main__')"
-GUESTS = ("db", "private-ai", "public-ai")
 POSTGRES, REDIS = "notes@private-ai/postgres_main", "notes@private-ai/redis_jobs"
 PAIRS = (POSTGRES, REDIS, "postgres@db/reconcile", "redis@db/reconcile")
 
@@ -116,6 +115,9 @@ def reach(facts: Facts, hub: Hub, vault: Vault, patience: float = 10.0, grace: f
 class World:
     """Everything that runs, and how it is looked at."""
 
+    driver: ClassVar = "tests.vault.rotation_driver"
+    acts: ClassVar = ""  # what a guest's systemctl and docker do beside writing down that they were called
+
     home: Path
     server: Server
     vault: Vault
@@ -135,13 +137,10 @@ class World:
     def start(self) -> None:
         ports = {"postgres": _free_port(), "redis": _free_port()}
         secretstore.ensure(self.hub, self.vault)
-        for guest in GUESTS:
-            self._guest(guest)
-        path = self.home / "redis.sock"
-        front = _Forward(str(path), SimpleNamespace(port=ports["redis"]), "127.0.0.1")  # type: ignore[arg-type]
-        self.server.forwards.append(front)
-        self._in_thread(front)
-        agents = {guest: self.processes[guest].pid for guest in GUESTS}
+        for guest in self.hub.agents:
+            self.guest(guest)
+        path = self.front("redis", ports["redis"])
+        agents = {guest: self.processes[guest].pid for guest in self.hub.agents}
         self.facts = Facts(str(self.home), str(self.server.forward()), str(path), ports["postgres"], agents)
         run = self.facts.run("db")
         rotation_services.postgres(self, self.home / "postgres", run / "postgres", ports["postgres"])
@@ -150,10 +149,16 @@ class World:
             self._prober(name, kind, ports[kind.partition("_")[0]])
         eventually(lambda: min(self.logins()) > 0)
 
-    def _in_thread(self, front: _Forward) -> None:
+    def front(self, stack: str, port: int) -> Path:
+        """A unix socket that leads to a port."""
+        path = self.home / f"{stack}.sock"
+        front = _Forward(str(path), SimpleNamespace(port=port), "127.0.0.1")  # type: ignore[arg-type]
+        self.server.forwards.append(front)
         threading.Thread(target=front.serve_forever, kwargs={"poll_interval": 0.05}, daemon=True).start()
+        return path
 
-    def _guest(self, guest: str) -> None:
+    def guest(self, guest: str, without: str = "") -> None:
+        """Its agent runs, and has brought all that the vault holds; `without` is a path that it does not hold yet."""
         home = self.home / guest
         (home / "bin").mkdir(parents=True)
         in_memory(home / "run")
@@ -165,7 +170,7 @@ class World:
         (home / "agent.json").write_text(json.dumps(config))
         for name in ("systemctl", "docker"):
             script = home / "bin" / name
-            script.write_text(f'#!/bin/sh\necho "{name} $*" >> {home}/calls\n')
+            script.write_text(f'#!/bin/sh\necho "{name} $*" >> {home}/calls\n{self.acts}')
             script.chmod(0o755)
         environment = {
             "PATH": f"{home}/bin:/usr/bin:/bin", "HUB_AGENT_CONFIG": f"{home}/agent.json",
@@ -179,11 +184,12 @@ class World:
         enrol.enrol(self.hub, self.server.state, self.vault, guest, hand=unwrap)
         argv = [sys.executable, "-c", QUICK, str(AGENT), "run"]
         self.begin(guest, argv, env=environment)
-        eventually(lambda: (home / "run" / "agent" / "status.json").exists() and self._content(guest))
+        eventually(lambda: (home / "run" / "agent" / "status.json").exists() and self.content(guest, without))
 
-    def _content(self, guest: str) -> bool:
+    def content(self, guest: str, without: str = "") -> bool:
+        """Whether its agent misses nothing else."""
         says = json.loads((self.home / guest / "run" / "agent" / "status.json").read_text())
-        return says["login"]["ok"] and not says["errors"]
+        return says["login"]["ok"] and all(without and without in error for error in says["errors"])
 
     def _prober(self, name: str, kind: str, port: int) -> None:
         login = self.facts.run("private-ai") / "notes" / f"{kind}_login"
@@ -215,13 +221,13 @@ class World:
             process.send_signal(signal.SIGCONT)
 
     @contextmanager
-    def slow(self) -> Iterator[None]:
+    def slow(self, guest: str = "private-ai") -> Iterator[None]:
         """A consumer whose agent is late by most of a second, again and again."""
         over = threading.Event()
 
         def pause() -> None:
             while not over.is_set():
-                with self.stopped("private-ai"):
+                with self.stopped(guest):
                     over.wait(0.8)
                 over.wait(0.1)
 
@@ -267,10 +273,15 @@ class World:
         assert entry
         found = self.vault.read(entry.path)
         assert found
-        login = self.facts.run("private-ai") / "notes" / f"{entry.name}_login"
-        self.processes["private-ai"].send_signal(signal.SIGHUP)
+        self.processes[self.hub.instance(entry.instance).guest.name].send_signal(signal.SIGHUP)
         time.sleep(0.1)
-        return login.read_text() == f"{found.data['user']}\n{found.data['password']}"
+        return self._files(entry) == {key: text.format(**found.data) for key, text in entry.files.items()}
+
+    def _files(self, ref: SecretRef) -> dict[str, str]:
+        """What its reader has of an entry."""
+        instance = self.hub.instance(ref.instance)
+        folder = self.facts.run(instance.guest.name) / instance.stack.name
+        return {name: (folder / name).read_text() for name in ref.files}
 
     def pair(self, name: str) -> Pair:
         found = next(one.of for one in catalog.everything(self.hub) if one.name == name)
@@ -279,9 +290,10 @@ class World:
 
     def passwords(self, name: str) -> dict[str, str]:
         """Both, by half; and they are remembered."""
-        entry = self.vault.read(self.pair(name).path)
+        pair = self.pair(name)
+        entry = self.vault.read(pair.path)
         assert entry
-        self.seen.setdefault(name, set()).update(entry.data[half] for half in "ab")
+        self.seen.setdefault(name, set()).update(entry.data[half] for half in pair.halves)
         return dict(entry.data)
 
     def opens(self, name: str, half: str, password: str) -> bool:
@@ -300,7 +312,8 @@ class World:
         """What is wrong with a pair at rest, and with passwords that were stored for it before."""
         earlier = set(self.seen.get(name, ()))
         data, pair = self.passwords(name), self.pair(name)
-        found = [f"{name}: stored half {half} is refused" for half in "ab" if not self.opens(name, half, data[half])]
+        halves = [half for half in pair.halves if not self.opens(name, half, data[half])]
+        found = [f"{name}: stored half {half} is refused" for half in halves]
         if left := journal.pending(self.vault):
             found.append(f"journal: {left}")
         if pair.entry is not None:
@@ -308,12 +321,12 @@ class World:
             wanted = {"user": pair.user(data["active"]), "password": data[data["active"]]}
             if entry is None or entry.data != wanted:
                 found.append(f"{name}: the consumer's entry is not the half in use")
-            login = self.facts.run("private-ai") / "notes" / f"{pair.entry.name}_login"
-            if login.read_text() != f"{wanted['user']}\n{wanted['password']}":
-                found.append(f"{name}: the consumer's file is another one")
-        old = earlier - {data["a"], data["b"]}
+            if self._files(pair.entry) != {key: text.format(**wanted) for key, text in pair.entry.files.items()}:
+                found.append(f"{name}: the consumer's files are others")
+        now = {data[half] for half in pair.halves}
+        old = earlier - now
         if not found:
-            self.seen[name] = {data["a"], data["b"]}
+            self.seen[name] = now
             self.retired.setdefault(name, set()).update(old)
         return found + self.accepted(name, old)
 
@@ -332,21 +345,21 @@ class World:
 
     def accepted(self, name: str, passwords: set[str]) -> list[str]:
         """Which of these, that should open nothing, do."""
-        halves = "ab" if self.pair(name).user("a") != self.pair(name).user("b") else "a"
+        halves = "ab" if self.pair(name).strategy == "pair" else "a"
         opened = [p for p in passwords if any(self.opens(name, half, p) for half in halves)]
         return [f"{name}: {len(opened)} retired passwords still open it"] if opened else []
 
 
 @contextmanager
-def built() -> Iterator[World]:
+def built(make: type[World] = World, hub: Hub | None = None) -> Iterator[World]:
     """The world, in a directory that its unprivileged services can enter."""
     home = Path(tempfile.mkdtemp(prefix="aihub-rotation-"))
     home.chmod(0o711)
     try:
-        with local_vault.served(home / "vault") as server:
+        with local_vault.served(home / "vault", hub) as server:
             (home / "vault").chmod(0o711)
             vault = server.bring_up()
-            world = World(home, server, vault)
+            world = make(home, server, vault)
             try:
                 world.start()
                 yield world

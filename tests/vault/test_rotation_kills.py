@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager
 
 import pytest
@@ -17,11 +17,10 @@ from aihub.vault.client import operator
 from aihub.vault.errors import Denied
 
 from . import rotation_world
-from .rotation_client import Driver, driven
+from .rotation_client import Driver, driven, everywhere, kill
 from .rotation_world import PAIRS, POSTGRES, REDIS, World
 
 pytestmark = pytest.mark.slow
-FIRST = 2  # the first write of a run is its login at the vault
 
 
 @pytest.fixture(autouse=True)
@@ -31,24 +30,6 @@ def _nobody_was_refused(world: World, request: pytest.FixtureRequest) -> Iterato
     if "weakening" not in request.fixturenames:
         assert world.failures() == []
     rotation_world.eventually(lambda: all(now > then for now, then in zip(world.logins(), before, strict=True)))
-
-
-def kill(world: World, driver: Driver, name: str, where: str, weakening: str = "") -> tuple[bool, list[str]]:
-    """One run that dies, one that finishes; what was wrong at any moment."""
-    world.passwords(name)
-    dead = driver.run(name, crash=where, weak=weakening)
-    wrong = world.alive(name)
-    after = driver.run(weak=weakening)
-    if after["error"]:
-        wrong.append(f"the next run ended with {after['error']}")
-    return dead["killed"], [f"{where}: {problem}" for problem in [*wrong, *world.problems(name)]]
-
-
-def everywhere(driver: Driver, name: str) -> Sequence[str]:
-    """Every place where a rotation of this pair can die."""
-    whole = driver.run(name)
-    assert not whole["error"] and whole["done"] == [name]
-    return [f"{n}:{where}" for n in range(FIRST, whole["count"] + 1) for where in ("before", "inside", "after")]
 
 
 def test_killed_anywhere_the_next_run_finishes_with_nothing_lost(world: World, driver: Driver) -> None:

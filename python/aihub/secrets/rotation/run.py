@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 
 from aihub import parallel
 from aihub.errors import Conflict, HubError
-from aihub.model.resolved import Certificate, Hub, Instance, Pair, SecretRef
+from aihub.model.resolved import RECONCILE_ROLE, Certificate, Hub, Instance, Pair, SecretRef
 from aihub.services.secrets import Secrets
 from aihub.state.directory import State
 
@@ -72,11 +72,8 @@ def _replace(reach: Reach, chosen: Sequence[Rotatable], begun: set[str], say: Sa
     wanted = {one.name for one in chosen} | begun
     jobs = [_Job(one, Outcome(one.name, one.name in begun)) for one in catalog.everything(reach.hub)]
     jobs = [job for job in jobs if job.item.name in wanted]
-    groups: dict[str, list[_Job]] = {}
-    for job in jobs:
-        if job.item.kind not in LAST:
-            groups.setdefault(job.item.guest, []).append(job)
-    parallel.for_all(groups, lambda guest: _on_guest(reach, guest, groups[guest], say))
+    _on_guests(reach, [job for job in jobs if _closes(job.item)], say)
+    _on_guests(reach, [job for job in jobs if job.item.kind not in LAST and not _closes(job.item)], say)
     by_name = {job.item.name: job for job in jobs}
     for kind in LAST:
         names = [name for name, job in by_name.items() if job.item.kind == kind]
@@ -91,6 +88,16 @@ def raise_first(outcomes: Iterable[Outcome]) -> None:
             raise one.error
 
 
+def _closes(item: Rotatable) -> bool:
+    """Whether we are out of a provider for a while, which is when nobody else's password can be replaced there."""
+    return isinstance(item.of, Pair) and item.of.strategy == "single" and item.of.role == RECONCILE_ROLE
+
+
+def _interrupts(job: _Job) -> bool:
+    """Whether its consumer is out from the moment at which it is published."""
+    return isinstance(job.item.of, Pair) and bool(job.item.of.interrupts)
+
+
 def _begun(reach: Reach, say: Say) -> set[str]:
     known = {one.name for one in catalog.everything(reach.hub)}
     begun = set(pending(reach.vault, reach.state))
@@ -100,13 +107,20 @@ def _begun(reach: Reach, say: Say) -> set[str]:
     return begun & known
 
 
+def _on_guests(reach: Reach, jobs: Iterable[_Job], say: Say) -> None:
+    groups: dict[str, list[_Job]] = {}
+    for job in jobs:
+        groups.setdefault(job.item.guest, []).append(job)
+    parallel.for_all(groups, lambda guest: _on_guest(reach, guest, groups[guest], say))
+
+
 def _on_guest(reach: Reach, guest: str, jobs: Sequence[_Job], say: Say) -> None:
     """All that one guest's agent takes up: published together, waited for once, then the old ones end."""
     started = time.monotonic()
     fresh = [job for job in jobs if not job.outcome.resumed]
     with _collected(fresh):
         _wait(reach, guest, _now(reach, fresh))
-    for job in [job for job in jobs if job.outcome.error is None]:
+    for job in sorted([job for job in jobs if job.outcome.error is None], key=_interrupts):
         with _collected([job]):
             say(job.item.name, "is finished" if job.outcome.resumed else "gets a new one")
             job.flight = _flight(reach, job)
