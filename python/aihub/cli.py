@@ -92,6 +92,7 @@ GIVEN = {
     "there": _argument(str, ..., "The guest that it moves to.", metavar="GUEST"),
     "stack": _argument(str, ..., "The new stack's name.", metavar="NAME"),
     "needs": _option(NAMES, None, "A kind that it needs at its start; may be repeated.", "--needs", metavar="KIND"),
+    "given": _argument(str, ..., "A secret that is given.", metavar="INSTANCE/NAME"),
     "secret": _argument(NAMES, None, "What to replace.", metavar="INSTANCE[/NAME]"),
 }
 
@@ -134,6 +135,11 @@ VERBS = {
         "secret every due hub target lab yes as_json debug",
         "Replace secrets while they are in use; shows first what that restarts. Killed anywhere, the next run goes on.",
     ),
+    "secrets.set": (
+        "given hub target lab debug",
+        "Give a secret that nobody here can make: its value from standard input, or typed unseen.",
+    ),
+    "secrets.forget": ("given hub target lab yes debug", "Take a given secret away again; its instance waits then."),
     "secrets.unseal": (
         "kit identity hub target lab debug",
         "Open a sealed vault with three shares, typed or from a recovery kit.",

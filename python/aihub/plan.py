@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import asdict, dataclass, field
 from typing import Any, Literal
 
@@ -53,14 +53,19 @@ class Change:
 
 @dataclass(frozen=True)
 class Plan:
-    """What `up` would do, in order; `unknown` names guests that could not be looked into."""
+    """What `up` would do, in order; `unknown` names guests that could not be looked into.
+
+    `waiting` are instances that `up` does not start, each with what it waits for: nothing of theirs is in `changes`.
+    """
 
     changes: tuple[Change, ...] = ()
     unknown: tuple[str, ...] = ()
     warnings: tuple[str, ...] = ()
+    waiting: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def is_empty(self) -> bool:
+        """Whether `up` has nothing to do; something may still wait."""
         return not self.changes and not self.unknown
 
     def of(self, *owners: str) -> tuple[Change, ...]:
@@ -72,6 +77,7 @@ class Plan:
             "changes": [c.as_json() for c in self.changes],
             "unknown": list(self.unknown),
             "warnings": list(self.warnings),
+            "waiting": dict(self.waiting),
         }
 
 
@@ -81,7 +87,7 @@ class Outcome:
 
     subject: str
     error: str = ""
-    because: str = ""  # the guest or instance that failed
+    because: str = ""  # the guest or instance that failed, or what a person has to do first
 
     @property
     def done(self) -> bool:
@@ -99,6 +105,7 @@ def joined(parts: Iterable[Plan], warnings: Collection[str] = ()) -> Plan:
         tuple(change for part in every for change in part.changes),
         tuple(name for part in every for name in part.unknown),
         tuple(dict.fromkeys([*warnings, *(text for part in every for text in part.warnings)])),
+        {name: why for part in every for name, why in part.waiting.items()},
     )
 
 

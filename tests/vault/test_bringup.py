@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 from aihub.errors import PreconditionFailed
 from aihub.secrets import kits
-from aihub.secrets.store import ensure, missing
+from aihub.secrets.store import ensure, entries, missing
 from aihub.vault import bringup, certificates, desired, pending, setup
 from aihub.vault.client import operator
 from aihub.vault.errors import Denied
@@ -60,10 +60,10 @@ def test_what_stays_on_this_machine(fresh: Server) -> None:
 
 def test_every_entry_is_made_once(fresh: Server) -> None:
     vault = fresh.bring_up()
-    wanted = missing(fresh.hub, vault)
+    wanted = missing(fresh.hub, entries(fresh.hub, vault))
     assert len(wanted) == 16
     assert sorted(ensure(fresh.hub, vault)) == sorted(wanted)
-    assert (ensure(fresh.hub, vault), missing(fresh.hub, vault)) == ([], [])
+    assert (ensure(fresh.hub, vault), missing(fresh.hub, entries(fresh.hub, vault))) == ([], [])
     login = vault.read("hub/private-ai/notes/postgres_main")
     pair = vault.read("operator/pair/postgres@db/notes_private_ai_main")
     jobs = vault.read("hub/private-ai/notes/redis_jobs")

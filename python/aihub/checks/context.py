@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from contextlib import ExitStack
 from functools import cached_property
 from pathlib import Path
@@ -28,8 +28,12 @@ NODE = ssh.NODE  # the alias of the Proxmox host
 class Context:
     """One verification of one hub; everything is made when it is first asked for."""
 
-    def __init__(self, path: Path, target: Word, state_directory: str = "", lab: str = "") -> None:
+    def __init__(
+        self, path: Path, target: Word, state_directory: str = "", lab: str = "", waiting: Collection[str] = ()
+    ) -> None:
+        """`waiting` are the instances that are not started yet, so that nothing is claimed about them."""
         self.path = path
+        self.waiting = frozenset(waiting)
         self._target: Word = target
         self._state_directory = state_directory
         self._lab = lab
@@ -50,6 +54,7 @@ class Context:
             target,
             os.environ.get("AIHUB_STATE_DIR", ""),
             os.environ.get("AIHUB_LAB", ""),
+            os.environ.get("AIHUB_WAITING", "").split(),
         )
 
     @cached_property

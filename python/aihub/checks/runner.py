@@ -6,18 +6,19 @@ import json
 import os
 import sys
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
 
 from aihub import paths, process
 from aihub.errors import InvalidInput, TaskFailed
-from aihub.model.resolved import Hub
+from aihub.model.resolved import Hub, Instance
 from aihub.state.directory import State
 
 CHECKS = Path(__file__).resolve().parents[1] / "checks"
 PASSED, SOME_FAILED = 0, 1  # of pytest's exit codes, those after which the results count
+NONE_CHOSEN = 5
 TIME_LIMIT = 1800.0
 WORKERS = 4  # they mostly wait, for networks and for services
 
@@ -47,11 +48,13 @@ def run(
     state: State,
     select: Sequence[str] = (),
     progress: Progress | None = None,
+    waiting: Mapping[str, str] | None = None,
 ) -> list[CheckResult]:
     """Runs every check, or those about `select`: guests, instances, stacks, `zones`, `node`, `controller`.
 
-    A failed check is a result. Raises TaskFailed when the checks themselves could not run or there were none,
-    and InvalidInput for a name in `select` that is nothing of this hub.
+    Instances that are `waiting` are not checked, and listed with their reason. A failed check is a result. Raises
+    TaskFailed when the checks themselves could not run or there were none, and InvalidInput for a name in `select`
+    that is nothing of this hub.
     """
     _refuse_unknown(hub, select)
     with state.scratch("checks") as scratch:
@@ -61,7 +64,7 @@ def run(
         try:
             done = process.run(
                 command(hub, state, select),
-                env=_environment(hub, state, lines),
+                env=_environment(hub, state, lines, waiting or {}),
                 check=False,
                 timeout=TIME_LIMIT,
                 cwd=paths.ROOT,
@@ -69,6 +72,9 @@ def run(
         finally:
             told = watch.stop()
     found, collected = merged(told), order(told)
+    apart = [*_left_out(hub, select), *_waiting(hub, select, waiting or {})]
+    if done.returncode == NONE_CHOSEN and apart:
+        return apart  # nothing else was asked about
     if done.returncode not in (PASSED, SOME_FAILED) or not found:
         output = (done.stdout + done.stderr).decode(errors="replace").strip().splitlines()
         raise TaskFailed("the checks did not run:\n" + "\n".join(output[-20:]), where="verify")
@@ -76,7 +82,7 @@ def run(
         raise TaskFailed(f"of {len(collected)} checks, {len(found)} have a result", where="verify")
     if done.returncode == SOME_FAILED and all(r.outcome != "failed" for r in found):
         found.append(CheckResult("hub", "pytest ends without an error", "failed", 0.0, _tail(done.stdout)))
-    return [*found, *_left_out(hub, select)]
+    return [*found, *apart]
 
 
 def command(hub: Hub, state: State, select: Sequence[str]) -> list[str]:
@@ -92,12 +98,13 @@ def command(hub: Hub, state: State, select: Sequence[str]) -> list[str]:
     ]
 
 
-def _environment(hub: Hub, state: State, lines: Path) -> dict[str, str]:
+def _environment(hub: Hub, state: State, lines: Path, waiting: Collection[str]) -> dict[str, str]:
     return {
         "AIHUB_HUB": str(Path(hub.path).absolute()),
         "AIHUB_TARGET": hub.target.word,
         "AIHUB_STATE_DIR": str(state.directory),
         "AIHUB_RESULTS": str(lines),
+        "AIHUB_WAITING": " ".join(waiting),
         "PYTEST_ADDOPTS": "",
         "PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1",  # what else is installed costs time and changes nothing here
         "NO_PROXY": ",".join(filter(None, (os.environ.get("NO_PROXY"), "127.0.0.1"))),  # forwards end here
@@ -121,8 +128,21 @@ def _left_out(hub: Hub, select: Sequence[str]) -> list[CheckResult]:
     return [
         CheckResult(i.name, "it runs", "skipped", 0.0, i.stack.lab.removeprefix("skipped: "), "not in the lab")
         for i in hub.instances
-        if i.stack.lab.startswith("skipped: ") and (not select or {i.name, i.stack.name, i.guest.name} & set(select))
+        if i.stack.lab.startswith("skipped: ") and _asked(i, select)
     ]
+
+
+def _waiting(hub: Hub, select: Sequence[str], waiting: Mapping[str, str]) -> list[CheckResult]:
+    """The instances that are not started yet, and what they wait for."""
+    return [
+        CheckResult(name, "it runs", "skipped", 0.0, why)
+        for name, why in waiting.items()
+        if _asked(hub.instance(name), select)
+    ]
+
+
+def _asked(instance: Instance, select: Sequence[str]) -> bool:
+    return not select or bool({instance.name, instance.stack.name, instance.guest.name} & set(select))
 
 
 def order(lines: Sequence[str]) -> list[str]:

@@ -14,7 +14,7 @@ from .resolved import (
     Pair,
     SecretRef,
 )
-from .stack import Offer, OnChange
+from .stack import NEVER, Offer, OnChange
 
 LOGIN_DAYS = 90
 """The longest age of what somebody logs in with: passwords, secret-ids, tokens and keys alike."""
@@ -40,7 +40,7 @@ def pairs(instances: Iterable[Instance], logins: Iterable[Consumer], refs: Itera
     found: list[Pair] = []
     for ref in entries.values():
         if ref.kind == "pair" and (admin := every[ref.instance].stack.admin):
-            found.append(Pair(ref.instance, RECONCILE_ROLE, ref.path, None, ref.rotate, admin))
+            found.append(Pair(ref.instance, RECONCILE_ROLE, ref.path, None, LOGIN_DAYS, admin))
     for login in logins:
         if login.strategy and login.strategy != "certificate":
             entry = entries.get((login.consumer, login.name))
@@ -99,8 +99,9 @@ def _entries(instance: Instance, logins: Iterable[Consumer], every: Mapping[str,
             files={name: "{value}"},
             length=spec.length,
             alphabet=spec.kind,
-            rotate=_days(spec.rotate),
+            rotate=None if spec.given or spec.rotate == NEVER else _days(spec.rotate),
             on_change=spec.on_change,
+            given=spec.given,
         )
     for login in logins:
         provider = every[login.provider]

@@ -13,6 +13,9 @@ from .hub import HubFile, LanguageModel, Node, Zone
 from .stack import Alphabet, Offer, OnChange, Stack, Strategy
 from .target import Target
 
+Keep = Literal["never", "given", "login"]
+"""Why a secret is kept with its instance's data: it encrypts some of that, somebody typed it, or the data knows it as
+aihub's own login."""
 VERIFY = "verify"
 """The checks' own login at every provider."""
 RECONCILE = "reconcile"
@@ -153,9 +156,17 @@ class SecretRef:
     files: Mapping[str, str]  # file under /run/hub/STACK -> its text, {KEY} for each key of the entry
     length: int
     alphabet: Alphabet
-    rotate: int  # days
+    rotate: int | None  # days; None: never
     on_change: OnChange
     later: bool = False  # the instance starts without it
+    given: bool = False  # by a person, so that nobody here makes it
+
+    @property
+    def keep(self) -> Keep | None:
+        """Why its value stays with the data of its instance when that is no longer declared; None: it goes then."""
+        if self.kind == "pair":
+            return "login"
+        return "given" if self.given else "never" if self.rotate is None else None
 
 
 @dataclass(frozen=True)

@@ -10,6 +10,7 @@ from pydantic import BeforeValidator, Field, StringConstraints
 from .hub import ZoneName
 from .types import (
     DAYS,
+    DAYS_OR_NEVER,
     HEALTH_PATH,
     HTTP_PATH,
     LAB_IMAGE,
@@ -38,19 +39,23 @@ MODELS = "models"
 """The kind whose givers serve the language models of hub.yml; they are called as the models' `engine`."""
 LOGIN_FILES = {"user": "{user}", "password": "{password}", "login": "{user}\n{password}"}
 """What a consumer gets with a password. Both in one file as well: two are not replaced at the same moment."""
+NEVER = "never"
 
 
 class SecretSpec(Strict):
-    """A secret that the stack needs; nobody types it."""
+    """A secret that the stack needs; nobody types it, unless it is given."""
 
     length: int = Field(40, ge=16, le=128, description="Characters of the generated value.")
     kind: Alphabet = Field("alphanumeric", description="What the value is written with.")
     rotate: str = Field(
         "90d",
-        pattern=DAYS,
-        description="Longest age before `secrets rotate --due` replaces it.",
+        pattern=DAYS_OR_NEVER,
+        description="Longest age before `secrets rotate --due` replaces it; never for what encrypts kept data.",
     )
     on_change: OnChange = Field("restart", description="What a running service needs to take a new value.")
+    given: bool = Field(
+        False, description="A person gives it, with `aihub secrets set`; until then the instance waits."
+    )
 
 
 class Tls(Strict):

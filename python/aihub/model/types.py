@@ -47,6 +47,7 @@ OPTION = r"^[A-Za-z0-9/][A-Za-z0-9/_.:*+@,=-]*$"
 _PLAIN = r"[A-Za-z0-9/_.:@?&=,+ -]*"
 _FILE_LINE = rf"{_PLAIN}(?:\{{(?:user|password|name|host|port)\}}{_PLAIN})+"
 FILE_TEXT = rf"^{_FILE_LINE}(?:\n{_FILE_LINE})*$"
+DAYS_OR_NEVER = r"^(?:[1-9][0-9]{0,3}d|never)$"
 ARGUMENT = rf"^/?{_SEGMENT}(?:/{_SEGMENT})*$"
 AGE_KEY = r"age1[02-9ac-hj-np-z]{58}"
 _ED25519_LINE = r"ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAI[A-Za-z0-9+/]{43}(?: [A-Za-z0-9._@+-]{1,100})?"
@@ -75,6 +76,7 @@ MEANING = {
     HEALTH_PATH: "empty or an absolute path of letters, digits and / _ . ~ -",
     LOG_FILE: "VOLUME/FILE: a volume of `data` and the plain name of a file in it",
     DAYS: "a number of days like 90d",
+    DAYS_OR_NEVER: "a number of days like 90d, or never",
     SECONDS: "a number of seconds like 30s",
     OPTION: "a plain word, path or address: letters, digits and / _ . : * + @ , = -",
     FILE_TEXT: "letters, digits and / _ . : @ ? & = , + -, in each line {user}, {password}, {name}, {host} or {port}",

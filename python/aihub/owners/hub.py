@@ -8,11 +8,13 @@ from functools import partial
 from threading import Event
 
 from aihub import jobs
-from aihub.errors import PreconditionFailed, together
+from aihub.errors import PreconditionFailed, TaskFailed, together
 from aihub.jobs import Job, Result
 from aihub.plan import Outcome, Plan, joined
 from aihub.proxmox.guests import provision
 from aihub.screen import Progress
+from aihub.secrets import given
+from aihub.secrets.given import WAITS
 
 from . import guests, insides, node, secrets, services, vault
 from .order import Order
@@ -107,7 +109,8 @@ def apply_inside(run: Run) -> None:
         work = insides.Work(run, progress, stop)
         todo = Order(run, agreed, work, progress).jobs()
         results = jobs.run(todo, run.may_write, stop, partial(_tell, progress, {job.key: job.subject for job in todo}))
-    run.outcome = _outcomes(todo, results)
+    waiting = (Outcome(name, because=why.removeprefix(WAITS)) for name, why in run.waiting.items())
+    run.outcome = (*_outcomes(todo, results), *waiting)
     if failed := jobs.errors(results):
         raise together(failed)
 
@@ -131,6 +134,19 @@ def _outcomes(todo: Sequence[Job], results: Mapping[str, Result]) -> tuple[Outco
         elif before.done and because != job.subject:
             found[job.subject] = Outcome(job.subject, because=because)
     return tuple(found.values())
+
+
+def refuse_waiting(run: Run) -> None:
+    """Raises TaskFailed when instances wait for a person; everything else was done."""
+    if run.waiting:
+        text = "\n".join(f"{name} {why}" for name, why in run.waiting.items())
+        raise TaskFailed(f"not started, everything else is done:\n{text}", hint=f"{_next(run)}, then aihub up")
+
+
+def _next(run: Run) -> str:
+    """The commands that people wait for."""
+    found = [given.command(ref) for ref in run.hub.secrets if ref.given]
+    return "; ".join(one for one in found if any(one in why for why in run.waiting.values()))
 
 
 def removal(run: Run, patience: float) -> Plan:

@@ -15,6 +15,7 @@ from aihub.plan import Change, Plan, require_agreed
 from aihub.screen import Progress
 
 from .run import Run
+from .waiting import waiting
 
 FIRST_ANSWER = 60.0  # seconds
 STACK = "stack/"
@@ -24,11 +25,13 @@ def look(run: Run) -> Plan:
     """What differs inside guests that run, and all that those get which `guests.look` wants to make or start."""
     on = run.running()
     run.insides = probe.read(run.hub, run.state, on)
+    run.waiting = waiting(run)
     found = _compared(run)
     new = [_whole(run, name, "all roles, once it runs") for name in run.made]
     stopped = [_later(name) for name in (*run.started, *found.unknown)]
-    secrets = probe.undelivered(run.hub, run.made)
-    return Plan((*new, *stopped, *found.changes, *secrets), found.unknown, warnings=tuple(_left_behind(run)))
+    secrets = probe.undelivered(run.hub, run.made, run.waiting)
+    warnings = tuple(_left_behind(run))
+    return Plan((*new, *stopped, *found.changes, *secrets), found.unknown, warnings, run.waiting)
 
 
 def _left_behind(run: Run) -> Iterator[str]:
@@ -58,7 +61,7 @@ def undeclared(run: Run) -> dict[str, list[str]]:
 
 def _compared(run: Run) -> Plan:
     """What differs inside the guests that were looked into; with `--full` everything."""
-    changes, unknown = probe.plan(run.hub, run.state, run.insides)
+    changes, unknown = probe.plan(run.hub, run.state, run.insides, run.waiting)
     if run.options.full:
         rest = [change for change in changes if change.owner != "insides"]
         asked = [_whole(run, name, "everything, as asked for") for name in run.insides if name not in unknown]
@@ -67,7 +70,8 @@ def _compared(run: Run) -> Plan:
 
 
 def _whole(run: Run, guest: str, summary: str) -> Change:
-    parts = tuple(render.desired(run.hub, run.state)[guest])
+    left = [STACK + i.stack.name for i in run.hub.on(guest) if i.name in run.waiting]
+    parts = tuple(part for part in render.desired(run.hub, run.state)[guest] if part not in left)
     return Change(guest, "configure", "insides", "guest", summary, parts=parts)
 
 
@@ -126,6 +130,7 @@ class Work:
     def stacks(self, names: Sequence[str], ended: Ended) -> None:
         """These instances run, where something of them differed; each guest is told of when it is through."""
         run, told = self._run, set[str]()
+        names = [name for name in names if not self._waits(name, ended)]
         here: dict[str, list[str]] = {}
         for name in names:
             here.setdefault(run.hub.instance(name).guest.name, []).append(name)
@@ -149,6 +154,12 @@ class Work:
         for name in [name for name in names if name not in told]:
             guest = run.hub.instance(name).guest.name
             ended(name, self._explained(name, failed.get(name)) or failed.get(guest))
+
+    def _waits(self, name: str, ended: Ended) -> bool:
+        """Whether an instance waits after all, as is known since the store serves; its consumers rest on it."""
+        if why := self._run.waiting.get(name):
+            ended(name, TaskFailed(why, where=name, hint="aihub up, once that was given"))
+        return bool(why)
 
     def _explained(self, name: str, error: HubError | None) -> HubError | None:
         """The error of an instance that did not start, with its last words."""

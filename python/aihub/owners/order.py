@@ -20,6 +20,7 @@ from aihub.services import service as reconcilers
 from . import secrets, services, vault
 from .insides import Work
 from .run import Run
+from .waiting import waiting
 
 MACHINES, STACKS = 2, 3  # runs of Ansible side by side: what is ready meanwhile goes along in the next one
 GATHER = 0.5  # seconds: less than it costs to begin one more run for what is ready a moment later
@@ -35,18 +36,19 @@ class Order:
         self._unfinished = secrets.Unfinished(run, agreed, progress)
         self._reconciled = {instance.name for instance in reconcilers.reconciled(run.hub)}
         self._away = work.undeclared()
+        self._instances = [i for i in run.hub.instances if i.name not in run.waiting]  # nor do their consumers start
 
     def jobs(self) -> list[Job]:
         """All of them, in the order in which they are begun where nothing else decides."""
-        providers = {name for instance in self._hub.instances for name in instance.started_after}
-        awaited = [i for i in self._hub.instances if i.name in self._reconciled & providers]
+        providers = {name for instance in self._instances for name in instance.started_after}
+        awaited = [i for i in self._instances if i.name in self._reconciled & providers]
         found = [*self._removals(), *self._machines(), *self._store(), *self._starts()]
         found += self._reconciles(awaited, self._before_logins())
         every = frozenset(job.key for job in found)
         if self._hub.vault:
             rest = _each(lambda _: self._unfinished.finish_rest())
             found.append(Job("rotations", self._hub.vault.name, rest, frozenset({"store"}), every))
-        last = [i for i in self._hub.instances if i.name in self._reconciled - providers]
+        last = [i for i in self._instances if i.name in self._reconciled - providers]
         return [*found, *self._reconciles(last, frozenset(job.key for job in found))]
 
     def _removals(self) -> Iterator[Job]:
@@ -85,6 +87,7 @@ class Order:
 
     def _bring_up(self) -> None:
         vault.apply(self._run, self._agreed, self._progress)
+        self._run.waiting = {**waiting(self._run), **self._run.waiting}  # of a store that was silent it is known now
         self._agents.learn()
         self._unfinished.learn()
 
@@ -92,7 +95,7 @@ class Order:
         first = [i for i in (self._hub.egress, self._hub.vault) if i]
         early, crew = (Crew(self._work.stacks, together=True, gather=GATHER, most=STACKS) for _ in range(2))
         images, nothing = Crew(self._work.images, most=len(self._hub.instances)), Crew(_nothing, together=True)
-        for instance in [*first, *(i for i in self._hub.instances if i not in first)]:
+        for instance in [*first, *(i for i in self._instances if i not in first)]:
             name, guest = instance.name, instance.guest.name
             if not self._work.starts(instance):
                 yield Job(_start(name), name, nothing)

@@ -65,6 +65,7 @@ class Run:
     plan: Plan = field(default_factory=Plan)
     guests: Actual = field(default_factory=lambda: Actual({}))
     insides: Mapping[str, Inside] = field(default_factory=dict)
+    waiting: Mapping[str, str] = field(default_factory=dict)  # instances that are not started, and why
     token_refused: bool = False
     made: tuple[str, ...] = ()  # guests that the plan makes
     started: tuple[str, ...] = ()  # guests that are there, and that the plan starts or restarts

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import time
 
-from aihub.model.resolved import Instance
+from aihub import render
+from aihub.guests import probe
+from aihub.model.resolved import Instance, SecretRef
 from aihub.plan import Change, Plan, require_agreed
 from aihub.screen import Progress
 from aihub.secrets import agent, enrol, rotation, store
@@ -12,6 +14,7 @@ from aihub.secrets import agent, enrol, rotation, store
 from . import vault as vaults
 from .run import Run
 
+AGENT = "vault_agent"
 LOGIN_PATIENCE = 6.0  # seconds: an agent that was just started may have a login already
 
 
@@ -20,17 +23,13 @@ def look(run: Run) -> Plan:
     instance = run.hub.vault
     if instance is None:
         return Plan()
-    fresh = [name for name in run.hub.agents if run.begins(name, "vault_agent")]
+    fresh = [name for name in run.hub.agents if run.begins(name, AGENT)]
     first = [agent.first(run.hub, name) for name in fresh]
     if run.standing(instance) != "there" or run.opened_vault is None:
         return Plan(tuple(first))
     known = run.vault()
-    return Plan((*first, *agent.changes(run.hub, run.insides, _coming(run), enrol.ended(run.hub, known))))
-
-
-def _coming(run: Run) -> dict[str, int]:
-    """The newest version of every entry; one that is missing is made before agents are asked for it."""
-    return {path: version or 1 for path, version in store.versions(run.hub, run.vault()).items()}
+    coming = store.coming(run.hub, known)
+    return Plan((*first, *agent.changes(run.hub, run.insides, coming, enrol.ended(run.hub, known))))
 
 
 class Agents:
@@ -105,6 +104,35 @@ class Unfinished:
         require_agreed(self._agreed, [vaults.unfinished(run.hub.vault, name) for name in sorted(names)])
         with rotation.of(run.hub, run.state, run.vault()) as reach:
             rotation.raise_first(rotation.resume(reach, self._progress, names))
+
+
+def bring(run: Run, ref: SecretRef, version: int) -> str:
+    """The agent of its guest brings a given secret now; what is left to do otherwise, in words."""
+    guest = run.hub.instance(ref.instance).guest.name
+    if why := _not_now(run, guest):
+        return why
+    agent.wait(run.state, guest, {ref.path: version})
+    return ""
+
+
+def take_back(run: Run, ref: SecretRef) -> str:
+    """The agent of its guest lets go of a given secret now; what is left to do otherwise, in words."""
+    guest = run.hub.instance(ref.instance).guest.name
+    if why := _not_now(run, guest):
+        return why
+    agent.wait_gone(run.state, guest, ref.path)
+    return ""
+
+
+def _not_now(run: Run, guest: str) -> str:
+    """Why a guest's agent can't be waited for; empty when it can."""
+    inside = probe.read(run.hub, run.state, [guest])[guest]
+    if inside.error:
+        return f"{guest} does not answer: its agent follows when it runs"
+    wanted = render.desired(run.hub, run.state)[guest]
+    if inside.manifest.get("desired", {}).get(AGENT) != wanted[AGENT]:
+        return f"the agent of {guest} is not as hub.yml wants it yet: aihub up"
+    return ""
 
 
 def _logged_in(run: Run, guest: str) -> bool:

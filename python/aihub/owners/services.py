@@ -19,6 +19,8 @@ def look(run: Run) -> Plan:
     there: list[Instance] = []
     silent: list[Instance] = []
     for instance in services.reconciled(run.hub):
+        if instance.name in run.waiting:
+            continue
         standing = run.standing(instance)
         if standing == "new":
             new.append(instance.name)

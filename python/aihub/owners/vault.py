@@ -13,7 +13,7 @@ from aihub.model.hub import ZoneName
 from aihub.model.resolved import Instance
 from aihub.plan import Change, Plan, require_agreed
 from aihub.screen import Progress
-from aihub.secrets import kits, rotation, store
+from aihub.secrets import kits, rotation
 from aihub.vault import bringup, pending, setup
 from aihub.vault import client as vaults
 from aihub.vault.client import Vault
@@ -21,6 +21,7 @@ from aihub.vault.desired import vault_of
 from aihub.vault.errors import Denied, NotReady
 from aihub.vault.kv import KV
 
+from . import entries
 from .run import Run
 
 UNSEAL_PATIENCE = 40.0  # seconds that the node's own unsealing may take after a start
@@ -59,11 +60,10 @@ def _refuse_older(run: Run, vault: Vault) -> None:
 
 def _first(run: Run, instance: Instance) -> list[Change]:
     """Everything that a store gets which is still to be made."""
-    entries = store.declared(run.hub)
     return [
         _begin(instance, "is to be initialised, and a recovery kit made"),
         *setup.first(run.hub),
-        *(_entry(instance, path) for path in entries),
+        *entries.first(run.hub, instance),
         _kit(instance, "is to be made"),
     ]
 
@@ -71,17 +71,13 @@ def _first(run: Run, instance: Instance) -> list[Change]:
 def _differences(run: Run, instance: Instance, vault: Vault) -> list[Change]:
     return [
         *setup.plan(vault, run.hub),
-        *(_entry(instance, path) for path in store.missing(run.hub, vault)),
+        *entries.look(run.hub, instance, vault),
         *(unfinished(instance, name) for name in rotation.pending(vault, run.state)),
     ]
 
 
 def _begin(instance: Instance, why: str, *, later: bool = False) -> Change:
     return Change(instance.name, "start", "vault", "vault", why, later=later)
-
-
-def _entry(instance: Instance, path: str) -> Change:
-    return Change(f"{instance.name}: entry {path}", "create", "vault", "vault", "missing")
 
 
 def _kit(instance: Instance, why: str) -> Change:
@@ -126,8 +122,7 @@ def apply(run: Run, agreed: Plan, progress: Progress) -> None:
     run.changed = run.changed or bool(now)
     bringup.bring_up(run.hub, run.state, vault, outside(run), say)
     run.opened_vault = vault
-    for path in store.ensure(run.hub, vault):
-        say(f"made {path}")
+    entries.apply(run.hub, vault, now, say)
     keep_kit(run, progress)
 
 
@@ -142,6 +137,7 @@ def _again(run: Run, instance: Instance, vault: Vault) -> list[Change]:
         # Of one that was not begun from here, bringing it up says what is wrong, and changes nothing before.
         return [_begin(instance, "is to be initialised, and a recovery kit made")] if begun else []
     vault.login(*vaults.operator(run.state))
+    _refuse_older(run, vault)
     return _differences(run, instance, vault)
 
 

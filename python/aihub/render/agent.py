@@ -37,7 +37,13 @@ def config(hub: Hub, guest: str) -> dict[str, Any]:
 
 def _instance(hub: Hub, instance: Instance) -> dict[str, Any] | None:
     entries = [
-        {"path": ref.path, "files": dict(ref.files), "on_change": ref.on_change, "later": ref.later}
+        {
+            "path": ref.path,
+            "files": dict(ref.files),
+            "on_change": ref.on_change,
+            "later": ref.later,
+            "given": ref.given,
+        }
         for ref in hub.secrets
         if ref.instance == instance.name
     ]

@@ -30,12 +30,14 @@ def plan(found: Plan) -> None:
     console = out()
     for warning in found.warnings:
         console.print(text(("warning: ", CHANGED), warning))
-    if found.is_empty:
+    if found.is_empty and not found.waiting:
         console.print(text(("nothing to change", GOOD)))
         return
     width = max((len(_place(c)) for c in found.changes), default=0)
     for change in found.changes:
         _change(change, width)
+    for name, why in found.waiting.items():
+        console.print(text(("? ", CHANGED), (name.ljust(width), NAME), (f"  {why}", CHANGED)))
     for name in found.unknown:
         console.print(text(("? ", BAD), (name, NAME), ("  unknown: it runs but could not be looked into", BAD)))
     console.print(text((summary(found), NAME)))
@@ -49,6 +51,8 @@ def summary(found: Plan) -> str:
         parts.append(f"{restarts} with a restart")
     if risks := sum(bool(change.data_at_risk) for change in found.changes):
         parts.append(f"{risks} with data at risk")
+    if found.waiting:
+        parts.append(f"{len(found.waiting)} waiting")
     if found.unknown:
         parts.append(f"{len(found.unknown)} unknown")
     return "plan: " + ", ".join(parts)

@@ -18,12 +18,20 @@ class SecretRow:
 
     name: str
     kind: str
-    days: int  # how old it may get
+    days: int | None  # how old it may get; None: nobody replaces it here
     since: datetime | None = None  # None: nobody knows
     age: int = 0  # days
     due: bool = False
     effect: str = ""  # what a replacement disturbs
     in_flight: bool = False
+    keep: str = ""  # `never` or `given`: it is kept with its instance's data
+
+    @property
+    def state(self) -> str:
+        """What is to be done about it, in words; empty: nothing."""
+        if self.keep == "given" and self.since is None:
+            return "its instance waits for it"
+        return "a rotation is in flight" if self.in_flight else "due" if self.due else ""
 
     def as_json(self) -> dict[str, Any]:
         """The row as `--json` prints it."""
@@ -39,9 +47,9 @@ def secrets(facts: Sequence[tuple[str, str, bool]], rows: Sequence[SecretRow]) -
     if rows:
         made = table("secret", "age", "due", "its replacement", "", right=("age", "due"))
         for row in rows:
-            state = "a rotation is in flight" if row.in_flight else "due" if row.due else ""
             disturbs = text((row.effect or "disturbs nothing", "" if row.effect else FAINT))
-            made.add_row(text((row.name, NAME)), _age(row), f"{row.days} d", disturbs, text((state, CHANGED)))
+            due = row.keep or f"{row.days} d"
+            made.add_row(text((row.name, NAME)), _age(row), due, disturbs, text((row.state, CHANGED)))
         out().print(made)
 
 

@@ -10,7 +10,9 @@ from collections.abc import Mapping
 from aihub.errors import Conflict, HubError
 from aihub.model.resolved import Hub, Pair, SecretRef
 from aihub.model.stack import Alphabet
-from aihub.services.secrets import Secrets
+from aihub.services.secrets import Entry, Marked, Secrets
+
+from . import kept
 
 # Nothing that a shell, a URL or a configuration file must quote.
 _ALPHANUMERIC = string.ascii_letters + string.digits
@@ -27,24 +29,43 @@ def generate(alphabet: Alphabet, length: int) -> str:
     return "".join(secrets.choice(_ALPHANUMERIC) for _ in range(length))
 
 
-def ensure(hub: Hub, store: Secrets) -> list[str]:
-    """Makes every entry that is missing; gives their paths. Of two that do so at once, the first wins."""
+def ensure(hub: Hub, store: Marked) -> list[str]:
+    """Makes every entry that is missing, but for what a person gives, and has each say what keeps it; gives the paths
+    of what it changed. Of two that make one at once, the first wins.
+    """
+    refs = {ref.path: ref for ref in hub.secrets}
+    pairs = {pair.path: pair for pair in hub.pairs}
+    logins = {pair.entry.path: pair for pair in hub.pairs if pair.entry is not None}
     made: list[str] = []
-    pairs = {pair.entry.path: pair for pair in hub.pairs if pair.entry is not None}
-    for pair in hub.pairs:
-        if store.read(pair.path) is None and _create(store, pair.path, new_pair(pair)):
-            made.append(pair.path)
-    for ref in hub.secrets:
-        if ref.kind != "pair" and store.read(ref.path) is None:
-            data = _login(store, pairs[ref.path]) if ref.kind == "login" else new_value(ref)
-            if _create(store, ref.path, data):
-                made.append(ref.path)
+    for path in declared(hub):  # pairs come before what is read of them
+        ref, entry = refs.get(path), store.read(path)
+        if entry is None and ref and ref.given:
+            continue
+        # Before its value is there: nobody must find a value that has to be kept and does not say so.
+        changed = ref is not None and kept.mark(hub, store, ref, entry)
+        if entry is None and path in pairs:
+            changed = _create(store, path, new_pair(pairs[path]))
+        elif entry is None and ref:
+            changed = _create(store, path, _login(store, logins[path]) if path in logins else new_value(ref))
+        if changed:
+            made.append(path)
     return made
+
+
+def entries(hub: Hub, store: Secrets) -> dict[str, Entry | None]:
+    """Every entry of the hub by its path; None where there is none yet."""
+    return {path: store.read(path) for path in declared(hub)}
 
 
 def versions(hub: Hub, store: Secrets) -> dict[str, int]:
     """The newest version of every entry of the hub by its path; 0 where there is none yet."""
-    return {path: entry.version if (entry := store.read(path)) else 0 for path in declared(hub)}
+    return {path: entry.version if entry else 0 for path, entry in entries(hub, store).items()}
+
+
+def coming(hub: Hub, store: Secrets) -> dict[str, int]:
+    """The versions once `ensure` has made what is missing; 0 for what a person has still to give."""
+    given = {ref.path for ref in hub.secrets if ref.given}
+    return {path: version or int(path not in given) for path, version in versions(hub, store).items()}
 
 
 def declared(hub: Hub) -> list[str]:
@@ -52,9 +73,15 @@ def declared(hub: Hub) -> list[str]:
     return list(dict.fromkeys([*(pair.path for pair in hub.pairs), *(ref.path for ref in hub.secrets)]))
 
 
-def missing(hub: Hub, store: Secrets) -> list[str]:
-    """The paths that `ensure` would make."""
-    return [path for path, version in versions(hub, store).items() if not version]
+def generated(hub: Hub) -> list[str]:
+    """The paths of those that `ensure` makes in an empty store: all but what a person gives."""
+    given = {ref.path for ref in hub.secrets if ref.given}
+    return [path for path in declared(hub) if path not in given]
+
+
+def missing(hub: Hub, found: Mapping[str, Entry | None]) -> list[str]:
+    """The paths that `ensure` would make, where these entries are there."""
+    return [path for path in generated(hub) if found[path] is None]
 
 
 def new_value(ref: SecretRef) -> dict[str, str]:

@@ -15,6 +15,7 @@ class Entry:
     data: Mapping[str, str] = field(repr=False)
     version: int
     created: datetime
+    marks: Mapping[str, str] = field(default_factory=dict)  # what is said about it beside its values
 
 
 class Secrets(Protocol):
@@ -34,3 +35,13 @@ class Secrets(Protocol):
 
     def list(self, prefix: str) -> Sequence[str]:
         """The paths of all entries below a prefix, sorted."""
+
+
+class Marked(Secrets, Protocol):
+    """A keeper that can be told more of an entry than its values; a mark is no secret."""
+
+    def marks(self, path: str) -> Mapping[str, str] | None:
+        """What is said about an entry; None when it has no value, or is not there."""
+
+    def mark(self, path: str, marks: Mapping[str, str]) -> None:
+        """Says this about an entry, there or still to be made; an empty text takes a mark away, others stay."""

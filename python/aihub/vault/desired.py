@@ -191,7 +191,7 @@ def _operator() -> Grants:
         "auth/token/revoke-self": ("update",),
         f"{KV}/config": ("read", "update"),
         f"{KV}/data/*": ("create", "read", "update", "delete"),
-        f"{KV}/metadata/*": ("read", "list", "delete"),
+        f"{KV}/metadata/*": ("create", "read", "update", "list", "delete"),
         f"{PKI}/*": EVERYTHING,
         "sys/audit": ("read", "sudo"),
         "sys/audit/*": ("create", "update", "sudo"),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import Any
 
 from aihub.services.secrets import Entry
 
@@ -30,7 +31,7 @@ class KeyValue(Calls):
             undo += "" if about["destroyed"] else str(version)
             raise Moved(f"somebody {done} version {version} of this entry", where=path, hint=f"bao {undo} {path}")
         data = {str(key): str(value) for key, value in found["data"].items()}
-        return Entry(data, int(about["version"]), certain(about["created_time"]))
+        return Entry(data, int(about["version"]), certain(about["created_time"]), _texts(about))
 
     def write(self, path: str, data: Mapping[str, str], cas: int) -> int:
         """Makes a new version if `cas` is the newest one. Raises Moved, naming keys, when it is not."""
@@ -46,6 +47,16 @@ class KeyValue(Calls):
                     raise from_answer(self.server_name, "put", path, 400, [CAS], list(data)) from lost
         raise Silent("an entry could not be written, again and again", where=path, hint="run it again")
 
+    def marks(self, path: str) -> dict[str, str] | None:
+        """What is said about an entry (its custom metadata); None when it has no value, or is not there."""
+        about = self.get(f"{KV}/metadata/{path}")
+        return _texts(about) if about and about["current_version"] else None
+
+    def mark(self, path: str, marks: Mapping[str, str]) -> None:
+        """Says this about an entry, there or still to be made; an empty text takes a mark away, others stay."""
+        wanted = {**_texts(self.get(f"{KV}/metadata/{path}") or {}), **marks}
+        self.put(f"{KV}/metadata/{path}", {"custom_metadata": {key: text for key, text in wanted.items() if text}})
+
     def destroy(self, path: str) -> None:
         """Removes an entry with every version; fine if there is none."""
         self.delete(f"{KV}/metadata/{path}")
@@ -57,3 +68,7 @@ class KeyValue(Calls):
             path = f"{prefix.rstrip('/')}/{name}".lstrip("/")
             found += self.list(path) if name.endswith("/") else [path]
         return sorted(found)
+
+
+def _texts(about: Mapping[str, Any]) -> dict[str, str]:
+    return {str(key): str(text) for key, text in (about.get("custom_metadata") or {}).items()}

@@ -19,4 +19,4 @@ def run(options: Options) -> int:
             report.as_json(found.plan.as_json())
         if found.plan.unknown:
             return 1
-        return CHANGES_PENDING if found.plan.changes else DONE
+        return CHANGES_PENDING if found.plan.changes or found.plan.waiting else DONE

@@ -13,7 +13,7 @@ from ..owners.run import Run
 def verify(run: Run) -> list[CheckResult]:
     """Every check, or those about what was asked for, against the running hub."""
     with report.progress("checks") as progress:
-        return checks.run(run.hub, run.state, run.options.only, progress)
+        return checks.run(run.hub, run.state, run.options.only, progress, run.waiting)
 
 
 def show(run: Run, found: list[CheckResult]) -> None:

@@ -33,7 +33,10 @@ def run(options: Options) -> int:
             return DONE
         if options.no_verify:
             report.say("not verified: `aihub verify` runs the checks")
-        return _proven(found)
+        code = _proven(found)
+        if code == DONE:
+            hub.refuse_waiting(found)
+        return code
 
 
 def _applied(run: Run) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from .. import report
 from ..options import Options
 from ..owners.run import find_target, opened
+from ..owners.waiting import waiting
 from . import proving
 
 
@@ -12,6 +13,7 @@ def run(options: Options) -> int:
     """Prints the table; 7 when a check fails."""
     with opened(options, "verify", report) as found:
         find_target(found)
+        found.waiting = waiting(found)
         checks = proving.verify(found)
         if options.as_json:
             report.as_json({"checks": [c.as_json() for c in checks]})

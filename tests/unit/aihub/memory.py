@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from datetime import UTC, datetime
 
 from aihub.services.secrets import Entry
@@ -14,9 +15,11 @@ class Memory:
 
     def __init__(self) -> None:
         self.entries: dict[str, Entry] = {}
+        self.said: dict[str, dict[str, str]] = {}
 
     def read(self, path: str) -> Entry | None:
-        return self.entries.get(path)
+        entry = self.entries.get(path)
+        return replace(entry, marks=self.said.get(path, {})) if entry else None
 
     def write(self, path: str, data: Mapping[str, str], cas: int) -> int:
         version = self.entries[path].version if path in self.entries else 0
@@ -25,8 +28,16 @@ class Memory:
         self.entries[path] = Entry(dict(data), version + 1, datetime.now(UTC))
         return version + 1
 
+    def marks(self, path: str) -> Mapping[str, str] | None:
+        return self.said.get(path, {}) if path in self.entries else None
+
+    def mark(self, path: str, marks: Mapping[str, str]) -> None:
+        known = {**self.said.get(path, {}), **marks}
+        self.said[path] = {key: text for key, text in known.items() if text}
+
     def destroy(self, path: str) -> None:
         self.entries.pop(path, None)
+        self.said.pop(path, None)
 
     def list(self, prefix: str) -> list[str]:
         return sorted(path for path in self.entries if path.startswith(prefix.rstrip("/") + "/"))

@@ -20,7 +20,7 @@ from aihub.vault.calls import certain
 from aihub.vault.client import Vault, operator
 from aihub.vault.kv import KV
 
-from .on_guest import lines_of, rows
+from .on_guest import SHORTEST, lines_of, rows
 
 CONTROLLER = "controller"
 LABS = Path("/var/lib/pvelab")
@@ -86,8 +86,13 @@ def known(hub: Hub, state: State, vault: Vault) -> Known:
             return {}
         born.append(certain(str(about["created_time"])).timestamp())
         data = {key: value for key, value in entry.data.items() if key in _SECRET_KEYS}
-        return {key: labels.setdefault(value, f"{path}#{key}") for key, value in data.items()}
+        pieces = {key: pieces_of(value) if path in given else [value] for key, value in data.items()}
+        for key, found in pieces.items():
+            for piece in found:
+                labels.setdefault(piece, f"{path}#{key}")
+        return {key: labels[found[0]] for key, found in pieces.items() if found}
 
+    given = {ref.path for ref in hub.secrets if ref.given}
     for ref in hub.secrets:
         _belongs(hub, ref, take(ref.path), files)
     read = {ref.path for ref in hub.secrets}
@@ -95,6 +100,12 @@ def known(hub: Hub, state: State, vault: Vault) -> Known:
         take(path)
     values = [(label, value) for value, label in labels.items()]
     return Known((*values, *_of_controller(state)), files, min(born, default=0.0) - _CLOCKS)
+
+
+def pieces_of(value: str) -> list[str]:
+    """What of a value that a person gave can be searched for: long enough lines, of a key only the secret ones."""
+    lines = lines_of(value) if "PRIVATE KEY-----" in value else [line.strip() for line in value.splitlines()]
+    return [line for line in lines if len(line) >= SHORTEST and not line.startswith("-----")]
 
 
 def guest(state: State, known: Known, name: str, *, deep: bool = False) -> Found:

@@ -46,28 +46,35 @@ def read(hub: Hub, state: State, guests: Collection[str] | None = None) -> dict[
     return {n: Actual(n, error=str(a)) if isinstance(a, HubError) else a for n, a in answers.items()}
 
 
-def plan(hub: Hub, state: State, actuals: Mapping[str, Actual]) -> tuple[tuple[Change, ...], tuple[str, ...]]:
-    """What differs on the guests that were looked at, and the names of those that did not answer."""
+def plan(
+    hub: Hub, state: State, actuals: Mapping[str, Actual], waiting: Collection[str] = ()
+) -> tuple[tuple[Change, ...], tuple[str, ...]]:
+    """What differs on the guests that were looked at, and the names of those that did not answer.
+
+    Instances that are `waiting` are left as they are, there or not.
+    """
     wanted = desired(hub, state)
     changes: list[Change] = []
     for name, actual in actuals.items():
         if not actual.error:
-            changes += configuration_changes(name, wanted[name], actual.manifest, actual.states)
-            changes += secret_changes(secret_paths(hub, name), actual.secrets)
+            left = [f"stack/{i.stack.name}" for i in hub.on(name) if i.name in waiting]
+            changes += configuration_changes(name, wanted[name], actual.manifest, actual.states, left)
+            changes += secret_changes(secret_paths(hub, name, waiting), actual.secrets)
     return tuple(changes), tuple(name for name, actual in actuals.items() if actual.error)
 
 
-def undelivered(hub: Hub, guests: Collection[str]) -> list[Change]:
+def undelivered(hub: Hub, guests: Collection[str], waiting: Collection[str] = ()) -> list[Change]:
     """The secret files of guests that are still to be made."""
-    return [change for name in guests for change in secret_changes(secret_paths(hub, name), {})]
+    return [change for name in guests for change in secret_changes(secret_paths(hub, name, waiting), {})]
 
 
-def secret_paths(hub: Hub, guest: str) -> dict[str, tuple[str, int]]:
-    """Every secret file that a guest must hold: path -> (instance, uid of its owner)."""
+def secret_paths(hub: Hub, guest: str, waiting: Collection[str] = ()) -> dict[str, tuple[str, int]]:
+    """Every secret file that a guest must hold, but for instances that wait: path -> (instance, uid of its owner)."""
     return {
         f"{secret_folder(instance.stack.name)}/{name}": (instance.name, instance.stack.uid)
         for instance in hub.on(guest)
         for name in secret_files(hub, instance)
+        if instance.name not in waiting
     }
 
 

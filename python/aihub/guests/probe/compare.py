@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from typing import Any
 
 from aihub.plan import Change
@@ -13,15 +13,21 @@ _SHOWN = 4  # differences named in a summary; the rest is counted
 
 
 def configuration_changes(
-    guest: str, desired: Mapping[str, str], manifest: Mapping[str, Any], states: Mapping[str, Any]
+    guest: str,
+    desired: Mapping[str, str],
+    manifest: Mapping[str, Any],
+    states: Mapping[str, Any],
+    left: Collection[str] = (),
 ) -> list[Change]:
-    """At most one change: which roles and instances of a guest differ, and how."""
+    """At most one change: which roles and instances of a guest differ, and how; `left` are left as they are."""
     done: Mapping[str, str] = manifest.get("desired", {})
     entries: Mapping[str, Any] = manifest.get("entries", {})
     if not done:
-        return [_change(guest, "not configured yet", list(desired))]
+        return [_change(guest, "not configured yet", [key for key in desired if key not in left])]
     found: dict[str, list[str]] = {}
     for key, wanted in desired.items():
+        if key in left:
+            continue
         if key not in done:
             found[key] = [f"{key} is new"]
         elif done[key] == UNFINISHED:

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 
 from ..findings import Finding
 from ..resolved import RECONCILE
-from ..stack import METRICS, Offer, Stack
+from ..stack import METRICS, NEVER, Offer, SecretSpec, Stack
 from . import not_yet
 
 
@@ -100,10 +100,23 @@ def _secrets(stack: Stack) -> Iterator[Finding]:
         if name in derived or f"{name}_".startswith(begins):
             text = f'"{name}" is a name that aihub gives to a login itself: name the secret otherwise'
             yield Finding(("needs", "secrets", name), text, at_key=True)
+        yield from _given(name, spec)
         whole = {"hex": 2, "base64": 4}.get(spec.kind, 1)
         if spec.length % whole:
             text = f"{spec.length} characters of {spec.kind} are no whole bytes: take a multiple of {whole}"
             yield Finding(("needs", "secrets", name, "length"), text)
+
+
+def _given(name: str, spec: SecretSpec) -> Iterator[Finding]:
+    if not spec.given:
+        return
+    for key in ("length", "kind"):
+        if key in spec.model_fields_set:
+            text = f"a given secret is what somebody types, and has no {key} here: remove this or `given`"
+            yield Finding(("needs", "secrets", name, key), text, at_key=True)
+    if "rotate" in spec.model_fields_set and spec.rotate != NEVER:
+        text = "a given secret is replaced by whoever gave it, with `aihub secrets set`: remove this or write never"
+        yield Finding(("needs", "secrets", name, "rotate"), text)
 
 
 def _store(stack: Stack) -> Iterator[Finding]:

@@ -36,6 +36,10 @@ class Status:
         login = found["login"]
         return cls(guest, login["ok"], login["error"], found["entries"], found["tls"], tuple(found["errors"]))
 
+    def holds(self, path: str) -> bool:
+        """Whether the agent has an entry, as far as it has looked."""
+        return bool(self.entries.get(path, {}).get("version", 0))
+
     def behind(self, versions: Mapping[str, int]) -> list[str]:
         """The paths whose version is not yet in use."""
         return [path for path, version in versions.items() if self.entries.get(path, {}).get("applied", 0) < version]
@@ -58,6 +62,18 @@ def wait(state: State, guest: str, versions: Mapping[str, int], patience: float 
         time.sleep(_INTERVAL)
         found = status(state, guest)
     return found
+
+
+def wait_gone(state: State, guest: str, path: str, patience: float = _PATIENCE) -> None:
+    """Returns when the guest's agent no longer holds an entry that was taken back. Raises TaskFailed when it does."""
+    limit = time.monotonic() + patience
+    found = status(state, guest, wake=True)
+    while found.holds(path):
+        if time.monotonic() > limit:
+            why = "; ".join((*found.errors, found.error)) or "the agent did not say why"
+            raise TaskFailed(f"its agent still holds {path}: {why}", where=guest, hint="aihub up")
+        time.sleep(_INTERVAL)
+        found = status(state, guest)
 
 
 def renew(state: State, guest: str, place: str, patience: float = _PATIENCE) -> tuple[str, str]:

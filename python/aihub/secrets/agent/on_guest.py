@@ -185,6 +185,10 @@ class Agent:
                 versions[path] = within(found, path, "data", "metadata", "version")
                 wanted.update(values)
             except Refused as error:
+                if entry.get("given") and error.status == 404:
+                    # Nobody gave it yet, or it was taken back: it is waited for, and its file goes.
+                    self.status["entries"][path] = {"version": 0, "applied": 0}
+                    continue
                 self._forget_token(error)
                 errors.append(str(error))
                 wanted.update(kept(folder, files))

@@ -18,12 +18,16 @@ from typing import Literal
 
 from aihub.errors import InvalidInput
 from aihub.model.delivery import LOGIN_DAYS
-from aihub.model.resolved import RECONCILE, RECONCILE_ROLE, Certificate, Hub, Pair, SecretRef
+from aihub.model.resolved import RECONCILE, RECONCILE_ROLE, Certificate, Hub, Keep, Pair, SecretRef
 
 Kind = Literal["pair", "value", "certificate", "login", "operator", "token", "key"]
 CONTROLLER, NODE = "controller", "node"
 KEY = f"{CONTROLLER}/ssh"
 EARLY = 2 / 3  # of its life: what ends by itself is replaced before that
+_FIXED = {
+    "never": "encrypts data that is kept, so it is never replaced",
+    "given": "is replaced by whoever gives it: aihub secrets set {}",
+}
 _EFFECTS = {"restart": "restarts {}", "reload": "reloads {}", "none": ""}
 
 
@@ -34,7 +38,7 @@ class Rotatable:
     name: str
     kind: Kind
     guest: str  # whose agent has to take it up; empty for what no guest reads
-    days: int  # how old it may get
+    days: int | None  # how old it may get; None: nobody replaces it here
     effect: str = ""  # what is disturbed, in words; empty: nothing
     of: Pair | SecretRef | Certificate | None = None
 
@@ -43,9 +47,19 @@ class Rotatable:
         """The part of the name before the slash."""
         return self.name.partition("/")[0]
 
+    @property
+    def keep(self) -> Keep | None:
+        """What a secret is that is kept with its instance's data, and not replaced here."""
+        return self.of.keep if isinstance(self.of, SecretRef) else None
+
+    @property
+    def fixed(self) -> str:
+        """Why it is not replaced here; empty: it is."""
+        return _FIXED.get(self.keep or "", "").format(self.name)
+
     def due(self, since: datetime | None, now: datetime) -> bool:
-        """Whether it is too old; what nobody knows the age of is not."""
-        return since is not None and now - since >= timedelta(days=self.days)
+        """Whether it is too old; what nobody knows the age of is not, nor what is never replaced."""
+        return self.days is not None and since is not None and now - since >= timedelta(days=self.days)
 
 
 def everything(hub: Hub) -> tuple[Rotatable, ...]:
@@ -69,6 +83,20 @@ def chosen(hub: Hub, words: Sequence[str], *, every: bool = False) -> tuple[Rota
         if not any(word in (one.name, one.owner) for one in known):
             raise InvalidInput(f"this hub has no secret called {word}", where=hub.path, hint=_meant(word, known))
     return tuple(one for one in known if every or one.name in words or one.owner in words)
+
+
+def replaceable(
+    hub: Hub, words: Sequence[str], *, every: bool = False
+) -> tuple[tuple[Rotatable, ...], tuple[Rotatable, ...]]:
+    """Of what a person asked for, what is replaced, and what is left out because nobody replaces it here.
+
+    Raises InvalidInput for a name that this hub does not have, and for one of the latter that was named itself.
+    """
+    found = chosen(hub, words, every=every)
+    if refused := [one for one in found if one.fixed and one.name in words]:
+        why = "; ".join(f"{one.name} {one.fixed}" for one in refused)
+        raise InvalidInput(why, where=hub.path, hint="leave it out; --all does")
+    return tuple(one for one in found if not one.fixed), tuple(one for one in found if one.fixed)
 
 
 def due(items: Iterable[Rotatable], since: Mapping[str, datetime], now: datetime) -> tuple[Rotatable, ...]:

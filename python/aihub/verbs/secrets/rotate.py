@@ -24,19 +24,22 @@ def run(options: Options) -> int:
     if not (options.only or options.every or options.due):
         raise InvalidInput("nothing was named", hint="aihub secrets rotate INSTANCE[/NAME], --due or --all")
     with opened(options, "secrets rotate", report) as found:
-        wanted = catalog.chosen(found.hub, options.only, every=options.every or not options.only)
+        wanted, left = catalog.replaceable(found.hub, options.only, every=options.every or not options.only)
         alone(found, "secrets rotate")
         perform(found, REACH)
         rows = status.rows(found)
         begun = [row.name for row in rows if row.in_flight]
         wanted = _due(wanted, rows) if options.due else wanted
         shown = [row for row in rows if row.name in {*begun, *(one.name for one in wanted)}]
+        left = () if options.due else left
+        for one in left:
+            report.say(f"left out: {one.name} {one.fixed}")
         if not shown:
-            return _nothing(options)
+            return _nothing(options, left)
         if not options.as_json:
             report.to_replace(shown)
         perform(found, (_confirm, take_lease))
-        return _replace(found, wanted)
+        return _replace(found, wanted, left)
 
 
 def _due(wanted: Sequence[Rotatable], rows: Sequence[report.SecretRow]) -> tuple[Rotatable, ...]:
@@ -51,7 +54,7 @@ def _confirm(run: Run) -> None:
         raise PreconditionFailed("not confirmed: nothing was changed", hint="the same command with --yes")
 
 
-def _replace(run: Run, wanted: Sequence[Rotatable]) -> int:
+def _replace(run: Run, wanted: Sequence[Rotatable], left: Sequence[Rotatable]) -> int:
     with report.progress("rotation") as progress:
         with rotation.of(run.hub, run.state, run.vault()) as outside:
             outcomes = rotation.rotate(outside, wanted, progress)
@@ -62,16 +65,16 @@ def _replace(run: Run, wanted: Sequence[Rotatable]) -> int:
     if run.options.as_json:
         ends = [replace(one, error=None) for one in outcomes]
         done = [{**vars(e), "error": o.error.what if o.error else ""} for e, o in zip(ends, outcomes, strict=True)]
-        report.as_json({"rotated": done})
+        report.as_json({"rotated": done, "left_out": [one.name for one in left]})
     else:
         report.replaced(outcomes)
     rotation.raise_first(outcomes)
     return DONE
 
 
-def _nothing(options: Options) -> int:
+def _nothing(options: Options, left: Sequence[Rotatable]) -> int:
     if options.as_json:
-        report.as_json({"rotated": []})
+        report.as_json({"rotated": [], "left_out": [one.name for one in left]})
     else:
-        report.say("nothing is due")
+        report.say("nothing is due" if options.due else "there is nothing to replace")
     return DONE

@@ -60,7 +60,8 @@ def rows(run: Run, says: dict[str, agent.Status] | None = None) -> list[report.S
         made = since.get(one.name)
         age = (now - made).days if made else 0
         late, in_flight = one.due(made, now), one.name in begun
-        found.append(report.SecretRow(one.name, one.kind, one.days, made, age, late, one.effect, in_flight))
+        effect = one.fixed or one.effect
+        found.append(report.SecretRow(one.name, one.kind, one.days, made, age, late, effect, in_flight, one.keep or ""))
     return found
 
 

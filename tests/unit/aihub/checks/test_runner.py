@@ -88,6 +88,26 @@ def test_a_selection_leaves_the_rest_out(hub: Hub, state: State, folder: Path) -
     assert {r.subject for r in results} == {"security", "zones"}
 
 
+@pytest.mark.slow
+def test_an_instance_that_waits_is_listed_with_its_reason_and_nothing_is_claimed_of_it(
+    hub: Hub, state: State, folder: Path
+) -> None:
+    (folder / "test_some.py").write_text('def test_it(instance):\n    """it runs well"""\n')
+    why = "waits for aihub secrets set chroma@private-ai/token"
+    results = checks.run(hub, state, waiting={"chroma@private-ai": why})
+    assert {r.subject for r in results if r.claim == "it runs well"} == {
+        i.name for i in hub.instances if i.name != "chroma@private-ai"
+    }
+    (told,) = (r for r in results if r.subject == "chroma@private-ai")
+    assert (told.outcome, told.message) == ("skipped", why)
+    results = checks.run(hub, state, ["db"], waiting={"chroma@private-ai": why})
+    assert {r.subject for r in results} == {"postgres@db"}
+    results = checks.run(hub, state, ["chroma"], waiting={"chroma@private-ai": why})
+    assert [(r.subject, r.outcome) for r in results] == [("chroma@private-ai", "skipped")]
+    with pytest.raises(TaskFailed, match="did not run"):
+        checks.run(hub, state, ["controller"])
+
+
 def test_a_selection_of_nothing_we_know_contacts_nothing(hub: Hub, state: State) -> None:
     with pytest.raises(InvalidInput, match="no guest, instance or stack of this hub: dbb"):
         checks.run(hub, state, select=["dbb"])

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 from aihub.errors import Conflict, HubError, Locked, TaskFailed
-from aihub.owners import hub
+from aihub.owners import hub, order
 from aihub.owners.run import Run
 from aihub.services.service import Step
 from aihub.verbs import up
@@ -249,3 +249,34 @@ def test_up_ends_with_a_table_of_what_is_done_and_what_is_not(
         assert "not done  waits for postgres@db" in rows["shop@apps"]
         assert "not done  postgres@db: did not start" in rows["postgres@db"]
         assert "not done" not in rows["queue@apps"]
+
+
+WAITING = {
+    "postgres@db": "waits for aihub secrets set postgres@db/token",
+    "shop@apps": "waits for postgres@db",
+    "front@web": "waits for shop@apps",
+}
+
+
+def test_who_waits_for_a_person_is_not_begun_and_nothing_has_failed(made: World) -> None:
+    run = made.run()
+    run.waiting = WAITING
+    hub.apply_inside(run)
+    assert undone(run) == {name: why.removeprefix("waits for ") for name, why in WAITING.items()}
+    assert not {*made.done("start"), *made.done("inside")} & set(WAITING)
+    assert {"queue@apps", "plain@apps", "ollama@inner"} <= set(made.done("start")), "others go on"
+    assert {"db", "web"} <= set(made.done("machine")), "their machines, too"
+
+    again = made.run()
+    hub.apply_inside(again)
+    assert undone(again) == {}
+    assert set(WAITING) <= set(made.done("start")), "what was given is all that was missing"
+
+
+def test_a_store_that_was_silent_tells_on_the_way_who_waits(made: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(order, "waiting", lambda run: {"postgres@db": WAITING["postgres@db"]})
+    run = made.run()
+    error = failed(run)
+    assert str(error) == "postgres@db: waits for aihub secrets set postgres@db/token"
+    assert not set(made.done("start")) & set(WAITING)
+    assert {"queue@apps", "plain@apps"} <= set(made.done("start"))

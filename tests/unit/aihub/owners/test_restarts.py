@@ -22,7 +22,8 @@ def looked(monkeypatch: pytest.MonkeyPatch, change: Change) -> Plan:
     monkeypatch.setattr(guests, "read", lambda run: Actual({}))
     monkeypatch.setattr(guests, "_plan", lambda run: Plan((change,)))
     monkeypatch.setattr(insides.probe, "read", lambda hub, state, names: {})
-    monkeypatch.setattr(insides.probe, "undelivered", lambda hub, names: [])
+    monkeypatch.setattr(insides.probe, "undelivered", lambda hub, names, waiting: [])
+    monkeypatch.setattr(insides, "waiting", lambda run: {})
     monkeypatch.setattr(insides, "_compared", lambda run: Plan())
     return Plan((*guests.look(run).changes, *insides.look(run).changes))
 

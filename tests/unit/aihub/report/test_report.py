@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import io
 import json
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
 from aihub import paths, report
 from aihub.checks.runner import CheckResult
 from aihub.errors import Conflict, InvalidInput, Problem
-from aihub.plan import Change, Difference, Plan
+from aihub.plan import Change, Difference, Plan, joined
 from aihub.reading import load
-from aihub.report import problems
+from aihub.report import SecretRow, problems
 from rich.console import Console
 
 GROW = Change(
@@ -169,3 +170,28 @@ def test_status_names_state_and_place(capsys: pytest.CaptureFixture[str]) -> Non
     report.status([row], ["lab: memory limits are divided by 8"])
     out = capsys.readouterr().out
     assert "stopped" in out and "110" in out and "divided by 8" in out
+
+
+def test_a_plan_names_what_waits_for_a_person(capsys: pytest.CaptureFixture[str]) -> None:
+    waiting = {"notes@app": "waits for aihub secrets set notes@app/token", "web@app": "waits for notes@app"}
+    report.plan(Plan(waiting=waiting))
+    out = capsys.readouterr().out
+    assert "nothing to change" not in out
+    assert "notes@app  waits for aihub secrets set notes@app/token" in out
+    assert out.endswith("plan: 2 waiting\n")
+    assert Plan(waiting=waiting).as_json()["waiting"] == waiting
+    assert joined([Plan(waiting=waiting), Plan((GROW,))]).waiting == waiting
+
+
+def test_a_secret_that_is_never_replaced_or_given_says_so(capsys: pytest.CaptureFixture[str]) -> None:
+    report.secrets(
+        [],
+        [
+            SecretRow("notes@app/salt", "value", None, datetime.now(UTC), 3, keep="never"),
+            SecretRow("notes@app/token", "value", None, keep="given"),
+        ],
+    )
+    salt, token = (" ".join(line.split()) for line in capsys.readouterr().out.splitlines()[-2:])
+    assert salt.startswith("notes@app/salt 3 d never")
+    assert token.startswith("notes@app/token ? given")
+    assert token.endswith("its instance waits for it")

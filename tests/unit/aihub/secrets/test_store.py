@@ -8,7 +8,7 @@ from datetime import UTC, datetime
 
 import pytest
 from aihub.model.resolved import Hub
-from aihub.secrets.store import ensure, generate, missing, new_pair
+from aihub.secrets.store import ensure, entries, generate, missing, new_pair
 from aihub.services.secrets import Entry, Secrets
 
 from tests.unit.aihub.memory import Memory
@@ -34,12 +34,12 @@ def test_a_value_has_its_length_and_its_letters(length: int) -> None:
 
 def test_every_entry_is_made_once_and_nothing_is_replaced(hub: Hub) -> None:
     store: Secrets = Memory()
-    wanted = missing(hub, store)
+    wanted = missing(hub, entries(hub, store))
     assert len(wanted) == len(set(wanted)) == 16
     assert sorted(ensure(hub, store)) == sorted(wanted)
     before = {path: store.read(path) for path in wanted}
     assert ensure(hub, store) == []
-    assert missing(hub, store) == []
+    assert missing(hub, entries(hub, store)) == []
     assert {path: store.read(path) for path in wanted} == before
 
 

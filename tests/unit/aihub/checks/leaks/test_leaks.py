@@ -232,6 +232,20 @@ def test_a_value_that_proves_nothing_is_refused(value: str) -> None:
         list(on_guest.rows("kv/one", value, b"salt"))
 
 
+@pytest.mark.parametrize(
+    ("value", "pieces"),
+    [
+        ("a token that is long enough", ["a token that is long enough"]),
+        ("too short", []),
+        ("the first, long enough\nshort\n  a third, long too  ", ["the first, long enough", "a third, long too"]),
+        ("-----BEGIN CERTIFICATE-----\n" + "M" * 64 + "\n-----END CERTIFICATE-----", ["M" * 64]),
+        ("-----BEGIN PRIVATE KEY-----\n" + "k" * 64 + "\nshort\n-----END PRIVATE KEY-----\n", ["k" * 64]),
+    ],
+)  # fmt: skip
+def test_of_what_a_person_gave_the_long_lines_are_searched_for(value: str, pieces: list[str]) -> None:
+    assert leaks.pieces_of(value) == pieces
+
+
 def test_a_piece_tells_at_most_eight_bytes_of_a_secret() -> None:
     for name, whole, start, size in on_guest.encodings(PLAIN):
         piece = whole[start : start + size]

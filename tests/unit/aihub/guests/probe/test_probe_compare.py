@@ -121,3 +121,15 @@ def test_a_role_left_unfinished_is_named() -> None:
     (change,) = configuration_changes("db", DESIRED, manifest, ENTRIES)
     assert list(change.parts) == ["ssh"]
     assert change.summary == "ssh was left unfinished"
+
+
+def test_an_instance_that_waits_is_left_as_it_is_there_or_not() -> None:
+    """Neither new, nor to be made anew, nor taken for one that nobody declares; the rest of its guest is compared."""
+    wanted = {**DESIRED, "ssh": "other", "stack/new": "h", "stack/redis": "other"}
+    states = copy.deepcopy(ENTRIES)
+    states["stack/redis"]["stacks"]["redis"] = {}
+    (change,) = configuration_changes("db", wanted, MANIFEST, states, ["stack/new", "stack/redis"])
+    assert (change.parts, change.summary) == (("ssh",), "ssh is to be made anew: its definition changed")
+    assert not change.restart
+    (change,) = configuration_changes("db", wanted, {}, {}, ["stack/new"])
+    assert change.parts == tuple(key for key in wanted if key != "stack/new")

@@ -12,6 +12,8 @@ from aihub.paths import ROOT
 from aihub.reading import load
 from aihub.secrets.rotation import catalog
 
+from tests.vault.local_vault import with_kept
+
 
 @pytest.fixture(scope="module")
 def hub() -> Hub:
@@ -74,3 +76,25 @@ def test_old_things_are_due_and_things_of_unknown_age_are_not(hub: Hub) -> None:
         "notes@public-ai/api_key": now - timedelta(days=29, hours=23),
     }
     assert [one.name for one in catalog.due(catalog.everything(hub), since, now)] == ["notes@private-ai/api_key"]
+
+
+KEPT = {
+    "notes@private-ai/salt": "encrypts data that is kept, so it is never replaced",
+    "notes@private-ai/api_key": "is replaced by whoever gives it: aihub secrets set notes@private-ai/api_key",
+}
+
+
+@pytest.mark.parametrize("words", [[], ["notes@private-ai"]])
+def test_what_keeps_data_readable_or_was_given_is_left_out_and_named(hub: Hub, words: list[str]) -> None:
+    chosen, left = catalog.replaceable(with_kept(hub), words, every=not words)
+    assert {one.name: one.fixed for one in left if one.guest == "private-ai"} == KEPT
+    assert all(one.days is None and not one.due(datetime(2020, 1, 1, tzinfo=UTC), datetime.now(UTC)) for one in left)
+    assert "notes@private-ai/postgres_main" in {one.name for one in chosen}
+    assert not {one.name for one in chosen} & set(KEPT)
+
+
+@pytest.mark.parametrize("name", KEPT)
+def test_naming_it_is_refused_with_the_reason(hub: Hub, name: str) -> None:
+    with pytest.raises(InvalidInput) as caught:
+        catalog.replaceable(with_kept(hub), ["postgres@db", name])
+    assert caught.value.what == f"{name} {KEPT[name]}"

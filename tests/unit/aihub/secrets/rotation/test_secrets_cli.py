@@ -2,15 +2,22 @@
 
 from __future__ import annotations
 
+import io
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
 from aihub.errors import InvalidInput, Locked, PreconditionFailed
 from aihub.options import Options
 from aihub.paths import ROOT
+from aihub.reading import load
 from aihub.state import lock
 from aihub.state.directory import State
-from aihub.verbs.secrets import kit, revoke, rotate, unseal
+from aihub.verbs.secrets import forget, kit, revoke, rotate, unseal
+from aihub.verbs.secrets import set as set_
+
+from tests.vault.local_vault import small_hub, with_kept
 
 HUB = ROOT / "inventory" / "hub.yml"
 
@@ -59,3 +66,73 @@ def test_putting_a_kit_back_needs_a_key() -> None:
 def test_without_a_kit_there_is_nothing_to_show() -> None:
     with pytest.raises(PreconditionFailed, match="no recovery kit"):
         kit.run(Options(hub=HUB, lab="none"))
+
+
+def given(monkeypatch: pytest.MonkeyPatch, data: bytes) -> None:
+    """A hub whose notes need a secret that a person gives, and that person's standard input."""
+    hub = with_kept(small_hub())
+    monkeypatch.setattr(load, "load", lambda *_, **__: hub)
+    monkeypatch.setattr("sys.stdin", io.TextIOWrapper(io.BytesIO(data)))
+
+
+KEY = "notes@private-ai/api_key"
+
+
+@pytest.mark.parametrize(
+    ("name", "data", "why"),
+    [
+        (KEY, b"", "nothing was given"),
+        (KEY, b"\n", "nothing was given"),
+        (KEY, b"a\0b", "NUL"),
+        (KEY, b"x" * (1 << 20), "longer than 64 KiB"),
+        ("notes@private-ai/salt", b"value", "made by aihub"),
+        ("notes@private-ai/api", b"value", "no secret called"),
+        ("", b"value", "no secret called"),
+    ],
+)
+def test_what_cannot_be_given_is_refused_before_anything_is_contacted(
+    name: str, data: bytes, why: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    given(monkeypatch, data)
+    with pytest.raises(InvalidInput, match=why):
+        set_.run(Options(hub=HUB, lab="none", only=(name,)))
+    assert not (tmp_path / "state").exists()
+
+
+def test_only_what_was_given_can_be_forgotten(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    given(monkeypatch, b"")
+    with pytest.raises(InvalidInput, match="made by aihub"):
+        forget.run(Options(hub=HUB, lab="none", only=("notes@private-ai/salt",)))
+    assert not (tmp_path / "state").exists()
+
+
+def test_a_secret_that_is_given_or_never_replaced_cannot_be_rotated(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    given(monkeypatch, b"")
+    for name, why in ((KEY, "aihub secrets set"), ("notes@private-ai/salt", "never replaced")):
+        with pytest.raises(InvalidInput, match=why):
+            rotate.run(Options(hub=HUB, lab="none", only=(name,)))
+    assert not (tmp_path / "state").exists()
+
+
+@pytest.mark.parametrize("verb", [set_, forget])
+def test_giving_and_forgetting_wait_for_nobody(verb: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    given(monkeypatch, b"value")
+    state = State.of("small", "lab", "none")
+    with lock.held(state.lock, "up"), pytest.raises(Locked, match="up"):
+        verb.run(Options(hub=HUB, lab="none", only=(KEY,)))
+
+
+def test_on_a_terminal_it_is_typed_unseen(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[str] = []
+
+    def unseen(question: str) -> str:
+        asked.append(question)
+        return "typed"
+
+    given(monkeypatch, b"not read from here")
+    monkeypatch.setattr("sys.stdin.isatty", lambda: True)
+    run: Any = SimpleNamespace(screen=SimpleNamespace(ask_secret=unseen))
+    assert set_._typed(run, KEY) == b"typed"
+    assert asked == [f"Value of {KEY}: "]

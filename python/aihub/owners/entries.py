@@ -1,0 +1,46 @@
+"""The store's entries as the plan has them: what is made, what says how long it is kept, and what goes."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator
+from typing import Literal
+
+from aihub.model.resolved import Hub, Instance
+from aihub.plan import Change
+from aihub.secrets import kept, store
+from aihub.vault.client import Vault
+
+ENTRY = "entry"
+Action = Literal["create", "update", "delete"]
+
+
+def first(hub: Hub, instance: Instance) -> Iterator[Change]:
+    """What an empty store gets; `instance` is the store's own."""
+    return (_change(instance, path, "create", "missing") for path in store.generated(hub))
+
+
+def look(hub: Hub, instance: Instance, vault: Vault) -> Iterator[Change]:
+    """Entries that are missing, that do not say what keeps them, or that nobody declares."""
+    found = store.entries(hub, vault)
+    yield from (_change(instance, path, "create", "missing") for path in store.missing(hub, found))
+    for ref in hub.secrets:
+        if found[ref.path] is not None and kept.differs(hub, ref, found[ref.path]):
+            why = "says that it is kept with its instance's data" if ref.keep else "goes with its instance from now on"
+            yield _change(instance, ref.path, "update", why)
+    for one in kept.left(hub, vault):
+        if not one.keep:
+            yield _change(instance, one.path, "delete", "nobody declares it")
+
+
+def apply(hub: Hub, vault: Vault, agreed: Iterable[Change], say: Callable[[str], None]) -> None:
+    """Every entry that the hub declares is there, and those go that were agreed to."""
+    for path in store.ensure(hub, vault):
+        say(f"made {path}")
+    for change in agreed:
+        if change.action == "delete" and ENTRY in change.details:
+            vault.destroy(change.details[ENTRY])
+            say(f"removed {change.details[ENTRY]}")
+
+
+def _change(instance: Instance, path: str, action: Action, why: str) -> Change:
+    return Change(f"{instance.name}: entry {path}", action, "vault", "vault", why, details={ENTRY: path})
