@@ -75,6 +75,7 @@ GIVEN = {
     "every": _flag("Everything.", "--all"),
     "due": _flag("Only what is old enough.", "--due"),
     "allow_destroy": _option(NAMES, None, "Guest or instance whose data may go.", metavar="NAME"),
+    "allow_move": _option(NAMES, None, "Instance that may begin anew at another provider.", metavar="NAME"),
     "kit_proof": _file("KEY", "Show with this key that the recovery kit opens.", "--kit-proof"),
     "kit": _file("FILE", "Take the shares of this kit.", "--kit"),
     "identity": _file("KEY", "The key that opens the kit.", "--identity"),
@@ -105,7 +106,7 @@ VERBS = {
         "Show what `up` would change. Exit code 3 when changes are pending.",
     ),
     "up": (
-        "hub target lab scope yes full no_verify stock allow_destroy kit_proof as_json debug",
+        "hub target lab scope yes full no_verify stock allow_destroy allow_move kit_proof as_json debug",
         "Build the hub, or bring it back to what the file says, and verify it.",
     ),
     "verify": ("hub target lab only as_json debug", "Run every check. Exit code 7 when one fails."),
@@ -184,7 +185,7 @@ def _options(verb: str, given: Mapping[str, Any]) -> Options:
         if field == "only":
             fields[field] = (*fields.get(field, ()), *((value,) if isinstance(value, str) else value or ()))
         else:
-            kind = {"allow_destroy": frozenset, "needs": tuple}.get(field)
+            kind = {"allow_destroy": frozenset, "allow_move": frozenset, "needs": tuple}.get(field)
             fields[field] = kind(value or ()) if kind else value
     return Options(**fields)
 

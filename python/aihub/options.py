@@ -25,6 +25,7 @@ class Options:
     no_verify: bool = False
     stock: bool = False
     allow_destroy: frozenset[str] = field(default_factory=frozenset)
+    allow_move: frozenset[str] = field(default_factory=frozenset)
     debug: bool = False
     only: tuple[str, ...] = ()
     kit_proof: Path | None = None

@@ -52,16 +52,32 @@ class Change:
 
 
 @dataclass(frozen=True)
+class Kept:
+    """Data of an instance that nobody declares any more: no change, and gone only when somebody names its holder."""
+
+    holder: str  # STACK@GUEST by its id, or PROVIDER/OBJECT where nobody knows whose it was
+    what: str
+    where: str
+    details: Mapping[str, str] = field(default_factory=dict, compare=False)  # for who removes it; not printed
+
+    def as_json(self) -> dict[str, str]:
+        """The data as `--json` prints it."""
+        return {"holder": self.holder, "what": self.what, "where": self.where}
+
+
+@dataclass(frozen=True)
 class Plan:
     """What `up` would do, in order; `unknown` names guests that could not be looked into.
 
     `waiting` are instances that `up` does not start, each with what it waits for: nothing of theirs is in `changes`.
+    `kept` is what lies there for nobody, and stays.
     """
 
     changes: tuple[Change, ...] = ()
     unknown: tuple[str, ...] = ()
     warnings: tuple[str, ...] = ()
     waiting: Mapping[str, str] = field(default_factory=dict)
+    kept: tuple[Kept, ...] = ()
 
     @property
     def is_empty(self) -> bool:
@@ -78,6 +94,7 @@ class Plan:
             "unknown": list(self.unknown),
             "warnings": list(self.warnings),
             "waiting": dict(self.waiting),
+            "kept": [one.as_json() for one in self.kept],
         }
 
 
@@ -106,6 +123,7 @@ def joined(parts: Iterable[Plan], warnings: Collection[str] = ()) -> Plan:
         tuple(name for part in every for name in part.unknown),
         tuple(dict.fromkeys([*warnings, *(text for part in every for text in part.warnings)])),
         {name: why for part in every for name, why in part.waiting.items()},
+        tuple(one for part in every for one in part.kept),
     )
 
 

@@ -116,7 +116,13 @@ def diff(declared: Declared, state: State | None) -> list[Step]:
             difference = Difference("login", "yes", "no")
             sql = [("ALTER ROLE {} NOLOGIN", [name])]
             steps.append(Step("update", f"login {name}", (difference,), GONE, details={"sql": sql}))
-    return steps
+    return [*steps, *(_forgotten(name, found) for name in declared.forgotten)]
+
+
+def kept(declared: Declared, state: State) -> list[str]:
+    """The databases of consumers that are gone: each is called like the role that owns it."""
+    mine = {consumer.role for consumer in declared.consumers}
+    return sorted(name for name, found in state.databases.items() if found.owner == name and name not in mine)
 
 
 def apply(service: Service, steps: Sequence[Step], say: Callable[[str], None]) -> None:
@@ -219,6 +225,12 @@ def _foreign(service: Service, error: PermissionError) -> HubError:
 def _extensions(service: Service, database: str) -> frozenset[str]:
     with _admin(service, database) as admin:
         return frozenset(name for (name,) in admin.execute("SELECT extname FROM pg_extension").fetchall())
+
+
+def _forgotten(name: str, state: State) -> Step:
+    roles = [role for role in (*(f"{name}_{half}" for half in HALVES), name) if role in state.roles]
+    sql = [("DROP DATABASE {} WITH (FORCE)", [name]), *(("DROP ROLE {}", [role]) for role in roles)]
+    return Step("delete", f"database {name}", why=GONE, data_at_risk="all that is in it", details={"sql": sql})
 
 
 def _owner(name: str, state: State) -> list[Step]:

@@ -8,6 +8,7 @@ SHA-256 sums of passwords are sent, over TLS to a server that proves its name.
 from __future__ import annotations
 
 import hashlib
+import secrets
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -26,6 +27,7 @@ OTHERS = ("default", ADMIN)  # config/start.sh writes these
 # Everything but administration; SCAN and RANDOMKEY would show the names of other consumers' keys.
 COMMANDS = "+@all -@admin -@dangerous -scan -randomkey +info"
 _SECONDS = 10
+GONE = "has no consumer any more"
 
 
 @dataclass(frozen=True)
@@ -89,8 +91,16 @@ def diff(declared: Declared, state: State | None) -> list[Step]:
         if present[name].on:
             difference = Difference("on", "yes", "no")
             details = {"user": name, "off": True}
-            steps.append(Step("update", f"ACL user {name}", (difference,), "has no consumer any more", details=details))
+            steps.append(Step("update", f"ACL user {name}", (difference,), GONE, details=details))
+    for name in declared.forgotten:
+        lost = f"every key below {name}:"
+        steps.append(Step("delete", f"ACL user {name}", why=GONE, data_at_risk=lost, details={"forget": name}))
     return steps
+
+
+def kept(declared: Declared, state: State) -> list[str]:
+    """The users of consumers that are gone: each stands for the keys below its name."""
+    return sorted(set(state) - {consumer.role for consumer in declared.consumers})
 
 
 def apply(service: Service, steps: Sequence[Step], say: Callable[[str], None]) -> None:
@@ -98,6 +108,9 @@ def apply(service: Service, steps: Sequence[Step], say: Callable[[str], None]) -
     with _admin(service) as admin:
         for step in steps:
             say(step.summary)
+            if gone := step.details.get("forget"):
+                _forget(service, admin, gone)
+                continue
             name = step.details["user"]
             rules = ["off"] if step.details.get("off") else _rules(_wanted(name), _sums(service, name))
             _send(admin, "ACL", "SETUSER", name, *rules)
@@ -119,6 +132,18 @@ def can_login(service: Service, role: str, half: Half, password: str) -> bool:
             return bool(client.ping())
     except PermissionError:
         return False
+
+
+def _forget(service: Service, admin: redis.Redis, name: str) -> None:
+    """Removes a user with its keys, as that user itself: no other login of ours sees a key of anybody."""
+    password = secrets.token_urlsafe(32)
+    _send(admin, "ACL", "SETUSER", name, "reset", "on", f"#{_sum(password)}", f"~{name}:*", "+scan", "+unlink", "+auth")
+    try:
+        with connect(service, name, password) as client:
+            for key in client.scan_iter(match=f"{name}:*", count=1000):
+                client.unlink(key)
+    finally:
+        _send(admin, "ACL", "DELUSER", name)
 
 
 @contextmanager

@@ -39,6 +39,11 @@ def approle_id(hub: str, guest: str) -> str:
     return hashlib.sha256(f"{hub}\n{guest}\napprole".encode()).hexdigest()[:32]
 
 
+def role_of(instance: str, key: str) -> str:
+    """What an instance (its id) is called at providers, for one of its needs."""
+    return f"{instance}_{key}".replace("@", "_").replace("-", "_")
+
+
 def mac_of(vmid: int) -> str:
     """The network card's address: Proxmox's own prefix and the last three bytes of the VMID."""
     return "BC:24:11:" + ":".join(f"{byte:02X}" for byte in (vmid & 0xFFFFFF).to_bytes(3, "big"))
@@ -107,7 +112,7 @@ class Instance:
 
     def object_name(self, key: str) -> str:
         """The name of a database, an owner role or an ACL user that this instance owns elsewhere."""
-        return f"{self.id}_{key}".replace("@", "_").replace("-", "_")
+        return role_of(self.id, key)
 
 
 @dataclass(frozen=True, order=True)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator
 from typing import Literal
 
 from aihub.model.resolved import Hub, Instance
@@ -19,8 +19,11 @@ def first(hub: Hub, instance: Instance) -> Iterator[Change]:
     return (_change(instance, path, "create", "missing") for path in store.generated(hub))
 
 
-def look(hub: Hub, instance: Instance, vault: Vault) -> Iterator[Change]:
-    """Entries that are missing, that do not say what keeps them, or that nobody declares."""
+def look(hub: Hub, instance: Instance, vault: Vault, allowed: Collection[str] = ()) -> Iterator[Change]:
+    """Entries that are missing, that do not say what keeps them, or that nobody declares.
+
+    Those that are kept with an instance's data go with it, when it is in `allowed`.
+    """
     found = store.entries(hub, vault)
     yield from (_change(instance, path, "create", "missing") for path in store.missing(hub, found))
     for ref in hub.secrets:
@@ -30,6 +33,8 @@ def look(hub: Hub, instance: Instance, vault: Vault) -> Iterator[Change]:
     for one in kept.left(hub, vault):
         if not one.keep:
             yield _change(instance, one.path, "delete", "nobody declares it")
+        elif one.instance in allowed:
+            yield _change(instance, one.path, "delete", f"it was kept with the data of {one.instance}")
 
 
 def apply(hub: Hub, vault: Vault, agreed: Iterable[Change], say: Callable[[str], None]) -> None:

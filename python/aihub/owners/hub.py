@@ -17,6 +17,7 @@ from aihub.secrets import given
 from aihub.secrets.given import WAITS
 
 from . import guests, insides, node, secrets, services, vault
+from .kept import NAMED
 from .order import Order
 from .run import Run, close_connections
 
@@ -65,7 +66,8 @@ def show_plan(run: Run) -> None:
 
 def refuse_losses(run: Run) -> None:
     """Raises PreconditionFailed when data would be lost that `--allow-destroy` does not name."""
-    losses = [c for c in run.plan.changes if c.data_at_risk and c.holder not in run.options.allow_destroy]
+    allowed = run.options.allow_destroy
+    losses = [c for c in run.plan.changes if c.data_at_risk and c.holder not in allowed and NAMED not in c.details]
     if losses:
         text = "\n".join(f"{c.subject}: {c.summary}; lost would be {c.data_at_risk}" for c in losses)
         names = " ".join(dict.fromkeys(f"--allow-destroy {c.holder}" for c in losses))
@@ -113,6 +115,7 @@ def apply_inside(run: Run) -> None:
     run.outcome = (*_outcomes(todo, results), *waiting)
     if failed := jobs.errors(results):
         raise together(failed)
+    work.forget()
 
 
 def _tell(progress: Progress, subjects: Mapping[str, str], job: Job, result: Result) -> None:
@@ -173,6 +176,7 @@ def _require_known(run: Run) -> None:
     """Raises PreconditionFailed for a name of `--allow-destroy` that neither hub.yml nor the look knows."""
     known = provision.known_names(run.hub, run.guests)
     known |= {*(i.name for i in run.hub.instances), *(c.holder for c in run.plan.changes)}
+    known |= {one.holder for one in run.plan.kept}
     if unknown := sorted(run.options.allow_destroy - known):
         raise PreconditionFailed(
             f"--allow-destroy {', '.join(unknown)}: there is no such guest or instance",

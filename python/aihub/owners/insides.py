@@ -14,6 +14,7 @@ from aihub.model.resolved import Instance
 from aihub.plan import Change, Plan, require_agreed
 from aihub.screen import Progress
 
+from . import kept
 from .run import Run
 from .waiting import waiting
 
@@ -30,8 +31,10 @@ def look(run: Run) -> Plan:
     new = [_whole(run, name, "all roles, once it runs") for name in run.made]
     stopped = [_later(name) for name in (*run.started, *found.unknown)]
     secrets = probe.undelivered(run.hub, run.made, run.waiting)
-    warnings = tuple(_left_behind(run))
-    return Plan((*new, *stopped, *found.changes, *secrets), found.unknown, warnings, run.waiting)
+    warnings, left = tuple(_left_behind(run)), tuple(kept.volumes(run))
+    named = [kept.removal(one) for one in left if one.holder in run.options.allow_destroy]
+    changes = (*new, *stopped, *found.changes, *secrets, *named)
+    return Plan(changes, found.unknown, warnings, run.waiting, left)
 
 
 def _left_behind(run: Run) -> Iterator[str]:
@@ -112,6 +115,14 @@ class Work:
         for name in names:
             ended(name, failed.get(name.partition("@")[2]))
 
+    def forget(self) -> None:
+        """Volumes go that nobody declares and that somebody has named."""
+        for change in self._run.plan.of("insides"):
+            if change.action == "delete" and "guest" in change.details:
+                guest, stack = change.details["guest"], change.details["stack"]
+                self._progress(guest, f"the volumes of {stack} go")
+                probe.ask(self._run.state, guest, {"action": "forget", "stack": stack})
+
     def machines(self, guests: Sequence[str], ended: Ended) -> None:
         """These guests are as their roles say, but for their stacks."""
         run, failed = self._run, dict(self._silent)
@@ -190,7 +201,9 @@ def _roles(run: Run, changes: Sequence[Change]) -> dict[str, list[str] | None]:
     """The roles that each guest needs; None is all of them."""
     if run.options.full:
         return dict.fromkeys(run.hub.guests)
-    found: dict[str, list[str] | None] = {c.subject: list(c.parts) for c in changes if c.owner == "insides"}
+    found: dict[str, list[str] | None] = {
+        c.subject: list(c.parts) for c in changes if c.owner == "insides" and not c.data_at_risk
+    }
     for change in changes:
         if change.owner == "secrets":
             stack, _, guest = change.subject.partition("@")

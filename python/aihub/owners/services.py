@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import replace
 
 from aihub.errors import HubError
 from aihub.model.resolved import Instance
@@ -10,6 +11,8 @@ from aihub.plan import Change, Plan, require_agreed
 from aihub.screen import Progress
 from aihub.services import service as services
 
+from . import kept
+from .kept import NAMED
 from .run import Run
 
 
@@ -27,11 +30,16 @@ def look(run: Run) -> Plan:
         elif standing == "there":
             (silent if _cannot_log_in(run, instance) else there).append(instance)
     quiet = [i.name for i in there if not run.differs(i)]
-    found = [*services.first(run.hub, new), *services.plan(run.hub, run.state, run.store, quiet)]
+    may_go = kept.forgotten(run) if run.options.allow_destroy else frozenset[str]()
+    changes, left = services.plan(run.hub, run.state, run.store, quiet, may_go)
+    found = [*services.first(run.hub, new), *changes]
     for instance in there:
         if run.differs(instance):
-            found += _try(run, instance)
-    return Plan((*found, *(_later(instance) for instance in silent)))
+            more, also = _try(run, instance, may_go)
+            found += more
+            left |= also
+    named = [replace(one, details={**one.details, NAMED: True}) if one.data_at_risk else one for one in found]
+    return Plan((*named, *(_later(instance) for instance in silent)), kept=tuple(kept.objects(run, left)))
 
 
 def _cannot_log_in(run: Run, instance: Instance) -> bool:
@@ -39,12 +47,12 @@ def _cannot_log_in(run: Run, instance: Instance) -> bool:
     return instance.stack.delivered and run.hub.vault is not None and run.opened_vault is None
 
 
-def _try(run: Run, instance: Instance) -> list[Change]:
+def _try(run: Run, instance: Instance, may_go: Collection[str]) -> tuple[list[Change], Mapping[str, tuple[str, ...]]]:
     """What differs inside a service that is to be changed itself, and so may be down."""
     try:
-        return services.plan(run.hub, run.state, run.store, [instance.name])
+        return services.plan(run.hub, run.state, run.store, [instance.name], may_go)
     except HubError:
-        return [_later(instance)]
+        return [_later(instance)], {}
 
 
 def _later(instance: Instance) -> Change:
@@ -59,4 +67,4 @@ def apply(run: Run, agreed: Plan, instance: Instance, progress: Progress) -> Non
         require_agreed(agreed, changes)
         run.changed = run.changed or bool(changes)
 
-    services.apply(run.hub, run.state, run.store, [instance.name], agree, progress)
+    services.apply(run.hub, run.state, run.store, [instance.name], agree, progress, kept.forgotten(run))

@@ -21,7 +21,7 @@ from aihub.vault.desired import vault_of
 from aihub.vault.errors import Denied, NotReady
 from aihub.vault.kv import KV
 
-from . import entries
+from . import entries, kept, moves
 from .run import Run
 
 UNSEAL_PATIENCE = 40.0  # seconds that the node's own unsealing may take after a start
@@ -45,7 +45,8 @@ def look(run: Run) -> Plan:
     warnings = (*given_up.warnings, *setup.warnings(vault))
     stale = kits.stale(run.hub, run.state, kits.recipients(run.hub, run.state))
     kit = [_kit(instance, stale)] if stale else []
-    return Plan((*_differences(run, instance, vault), *kit), warnings=warnings)
+    changes = (*_differences(run, instance, vault), *moves.look(run.hub, instance, vault), *kit)
+    return Plan(changes, warnings=warnings, kept=tuple(kept.secrets(run)))
 
 
 def _refuse_older(run: Run, vault: Vault) -> None:
@@ -71,7 +72,7 @@ def _first(run: Run, instance: Instance) -> list[Change]:
 def _differences(run: Run, instance: Instance, vault: Vault) -> list[Change]:
     return [
         *setup.plan(vault, run.hub),
-        *entries.look(run.hub, instance, vault),
+        *entries.look(run.hub, instance, vault, run.options.allow_destroy),
         *(unfinished(instance, name) for name in rotation.pending(vault, run.state)),
     ]
 

@@ -5,7 +5,7 @@ from collections.abc import Callable
 from .console import as_json, ask, ask_secret, confirm, say
 from .hubs import StatusRow, addresses, status, valid
 from .live import Progress, progress
-from .plans import outcome, plan
+from .plans import kept, outcome, plan
 from .problems import error, unexpected
 from .secrets import SecretRow, replaced, secrets, to_replace
 from .verification import checks
@@ -24,6 +24,7 @@ __all__ = [
     "checks",
     "confirm",
     "error",
+    "kept",
     "outcome",
     "plan",
     "progress",

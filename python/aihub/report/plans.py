@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Sequence
 from typing import Literal
 
-from ..plan import Change, Outcome, Plan
+from ..plan import Change, Kept, Outcome, Plan
 from .console import BAD, CHANGED, FAINT, GOOD, NAME, out, table, text
 
 Action = Literal["create", "update", "delete", "start", "stop", "configure", "deliver", "reconcile"]
@@ -32,6 +32,7 @@ def plan(found: Plan) -> None:
         console.print(text(("warning: ", CHANGED), warning))
     if found.is_empty and not found.waiting:
         console.print(text(("nothing to change", GOOD)))
+        kept(found.kept)
         return
     width = max((len(_place(c)) for c in found.changes), default=0)
     for change in found.changes:
@@ -41,6 +42,14 @@ def plan(found: Plan) -> None:
     for name in found.unknown:
         console.print(text(("? ", BAD), (name, NAME), ("  unknown: it runs but could not be looked into", BAD)))
     console.print(text((summary(found), NAME)))
+    kept(found.kept)
+
+
+def kept(found: Sequence[Kept]) -> None:
+    """Prints the data that lies there for nobody, and how to be rid of it."""
+    for one in found:
+        words = f"  kept: {one.what} {one.where}"
+        out().print(text(("= ", FAINT), (one.holder, NAME), words, (f"  --allow-destroy {one.holder}", FAINT)))
 
 
 def summary(found: Plan) -> str:

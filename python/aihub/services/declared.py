@@ -13,6 +13,7 @@ class Declared:
 
     instance: str  # STACK@GUEST
     consumers: tuple[Consumer, ...] = ()  # who logs in here, in the hub's order; the checks are one of them
+    forgotten: tuple[str, ...] = ()  # objects kept for nobody that somebody has named: they go with their data
     models: tuple[str, ...] = ()  # the weights that it serves, as hub.yml writes them
 
 
@@ -21,5 +22,5 @@ def of(hub: Hub, instance: Instance) -> Declared:
     return Declared(
         instance.name,
         tuple(one for one in hub.consumers if one.provider == instance.name),
-        tuple(model.weights for model in hub.served(instance)),
+        models=tuple(model.weights for model in hub.served(instance)),
     )

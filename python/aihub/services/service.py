@@ -12,12 +12,12 @@ from __future__ import annotations
 import importlib.util
 import socket
 import sys
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, closing, contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cache, partial
 from pathlib import Path
-from typing import Any, Literal, Protocol, cast
+from typing import Any, Literal, Protocol, TypeGuard, cast
 
 from aihub import parallel
 from aihub.errors import HubError, PreconditionFailed
@@ -136,6 +136,16 @@ class Reconciler(Protocol):
         """Makes what is missing."""
 
 
+class Keeper(Reconciler, Protocol):
+    """What the reconcile.py of a stack offers that keeps data of consumers which are gone.
+
+    Its `diff` removes those objects that `declared.forgotten` names, each a step with its data at risk.
+    """
+
+    def kept(self, declared: Declared, state: Any) -> Sequence[str]:
+        """The objects that are there for nobody and that hold data; pure, like `diff`."""
+
+
 class Provider(Reconciler, Protocol):
     """What the reconcile.py of a stack offers that others log in at."""
 
@@ -167,14 +177,33 @@ def reconciler(stack: str) -> Reconciler:
     return cast(Reconciler, module)
 
 
+def _keeps(module: Reconciler) -> TypeGuard[Keeper]:
+    return hasattr(module, "kept")
+
+
 def provider(stack: str) -> Provider:
     """The reconcile.py of a stack that others log in at."""
     return cast(Provider, reconciler(stack))
 
 
-def plan(hub: Hub, state: State, secrets: Secrets, instances: Sequence[str]) -> list[Change]:
-    """What is missing inside the named, running instances. Reads only; raises Unreachable for one that is silent."""
-    return _changes(parallel.all_of(_look(hub, state, secrets, instances)))
+@dataclass(frozen=True)
+class Found:
+    """What a look into one service found: what is missing, and the objects that it keeps for nobody."""
+
+    steps: Sequence[Step] = ()
+    kept: tuple[str, ...] = ()
+
+
+def plan(
+    hub: Hub, state: State, secrets: Secrets, instances: Sequence[str], forgotten: Collection[str] = ()
+) -> tuple[list[Change], dict[str, tuple[str, ...]]]:
+    """What is missing inside the named, running instances, and what each keeps for nobody.
+
+    `forgotten` are kept objects that may go, as OBJECT or INSTANCE/OBJECT. Reads only; raises Unreachable for one
+    that is silent.
+    """
+    found = parallel.all_of(_look(hub, state, secrets, instances, forgotten))
+    return _changes({name: one.steps for name, one in found.items()}), {name: one.kept for name, one in found.items()}
 
 
 def first(hub: Hub, instances: Sequence[str]) -> list[Change]:
@@ -190,6 +219,7 @@ def apply(
     instances: Sequence[str],
     agreed: Callable[[Sequence[Change]], None],
     progress: Progress,
+    forgotten: Collection[str] = (),
 ) -> list[Change]:
     """Makes what is missing inside the named instances, and returns it. Safe to run again after a failure.
 
@@ -201,8 +231,8 @@ def apply(
         with opened(hub, state, secrets, hub.instance(name)) as service:
             reconciler(service.instance.stack.name).apply(service, missing[name], partial(progress, name))
 
-    looked = _look(hub, state, secrets, instances)
-    missing = {name: found for name, found in looked.items() if not isinstance(found, HubError) and found}
+    looked = _look(hub, state, secrets, instances, forgotten)
+    missing = {name: one.steps for name, one in looked.items() if not isinstance(one, HubError) and one.steps}
     changes = _changes(missing)
     agreed(changes)
     made = parallel.on_each(missing, make)
@@ -210,11 +240,16 @@ def apply(
     return changes
 
 
-def _look(hub: Hub, state: State, secrets: Secrets, instances: Sequence[str]) -> dict[str, list[Step] | HubError]:
-    def look(name: str) -> list[Step]:
+def _look(
+    hub: Hub, state: State, secrets: Secrets, instances: Sequence[str], forgotten: Collection[str]
+) -> dict[str, Found | HubError]:
+    def look(name: str) -> Found:
         with opened(hub, state, secrets, hub.instance(name)) as service:
             module = reconciler(service.instance.stack.name)
-            return module.diff(service.declared, module.read(service))
+            declared, there = service.declared, module.read(service)
+            left = tuple(module.kept(declared, there)) if _keeps(module) else ()
+            may_go = tuple(one for one in left if one in forgotten or f"{name}/{one}" in forgotten)
+            return Found(module.diff(replace(declared, forgotten=may_go), there), left)
 
     return parallel.on_each(_chosen(hub, instances), look)
 

@@ -5,8 +5,9 @@ from __future__ import annotations
 from aihub import report, ssh
 from aihub.proxmox.state import Actual
 
-from ..errors import DONE
+from ..errors import DONE, HubError
 from ..options import Options
+from ..owners import hub
 from ..owners.run import Run, find_target, opened, perform
 
 
@@ -15,12 +16,24 @@ def run(options: Options) -> int:
     with opened(options, "status", report) as found:
         perform(found, (find_target,))
         rows = _rows(found, found.proxmox().read(found.hub))
+        notes = [*found.target.notes, *_unseen(found)]
         if options.as_json:
-            report.as_json({"machines": [r.as_json() for r in rows], "notes": list(found.target.notes)})
+            kept = [one.as_json() for one in found.plan.kept]
+            report.as_json({"machines": [r.as_json() for r in rows], "notes": notes, "kept": kept})
         else:
-            report.status(rows, list(found.target.notes))
+            report.status(rows, notes)
             report.addresses(found.hub, found.target.labels(found.hub))
+            report.kept(found.plan.kept)
     return DONE
+
+
+def _unseen(run: Run) -> list[str]:
+    """Looks for data that is kept for nobody; why that can't be said, where a guest or the hub does not answer."""
+    try:
+        hub.look(run)
+    except HubError as error:
+        return [f"whether data is kept for nobody is not known: {error.what}"]
+    return [f"whether data is kept on {name} is not known: it does not answer" for name in run.plan.unknown]
 
 
 def _rows(run: Run, actual: Actual) -> list[report.StatusRow]:

@@ -7,12 +7,12 @@ from typing import Any
 from .. import report
 from ..errors import DONE, HubError
 from ..options import Options
-from ..owners import hub, vault
+from ..owners import hub, moves, vault
 from ..owners.run import Run, Step, end_lease, make_target, opened, perform, take_lease
 from . import proving
 
 LOOK: tuple[Step, ...] = (vault.authority, hub.look, hub.show_plan)
-AGREE: tuple[Step, ...] = (hub.refuse_losses, hub.confirm, take_lease)
+AGREE: tuple[Step, ...] = (hub.refuse_losses, moves.refuse, hub.confirm, take_lease)
 API: tuple[Step, ...] = (hub.begin_images, hub.apply_node, hub.apply_guests)
 INSIDE: tuple[Step, ...] = (hub.apply_inside,)
 

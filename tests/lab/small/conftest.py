@@ -22,6 +22,7 @@ def written(folder: Path) -> Cli:
     stacks = folder / "stacks"
     for source in (ROOT / "stacks" / "vault", ROOT / "stacks" / "redis", *(CASES / name for name in OWN)):
         shutil.copytree(source, stacks / source.name)
+    (stacks / "client" / "config").mkdir(exist_ok=True)
     for name in ("watch.sh", "healthy.sh"):
         shutil.copy(ROOT / "stacks" / "canary" / "config" / name, stacks / "client" / "config")
     shutil.copy(HERE / "hub.yml", folder)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from functools import partial
@@ -11,6 +12,7 @@ from typing import Any
 from aihub import parallel, ssh
 from aihub.errors import HubError, TaskFailed
 from aihub.model.resolved import Hub
+from aihub.model.types import NAME
 from aihub.names import secret_folder
 from aihub.plan import Change
 from aihub.render import desired, secret_files
@@ -20,6 +22,7 @@ from .compare import configuration_changes, secret_changes
 
 __all__ = ["Actual", "ask", "plan", "read", "secret_paths", "undelivered"]
 
+_MOST = 100  # names of volumes that are believed
 _PROGRAM = Path(__file__).with_name("on_guest.py")
 
 
@@ -33,6 +36,7 @@ class Actual:
     states: Mapping[str, Any] = field(default_factory=dict)
     secrets: Mapping[str, Any] = field(default_factory=dict)
     agent: Mapping[str, Any] | None = None  # its status.json
+    data: tuple[str, ...] = ()  # the stacks whose volumes lie there
 
 
 def ask(state: State, guest: str, request: Mapping[str, Any], timeout: float = 60) -> dict[str, Any]:
@@ -78,6 +82,12 @@ def secret_paths(hub: Hub, guest: str, waiting: Collection[str] = ()) -> dict[st
     }
 
 
+def _names(answer: Mapping[str, Any]) -> tuple[str, ...]:
+    """The stacks whose volumes a guest says it has: what can be a stack's name, and no more than stand on a guest."""
+    named = [one for one in answer.get("data") or () if isinstance(one, str) and re.fullmatch(NAME.strip("^$"), one)]
+    return tuple(named[:_MOST])
+
+
 def _read_one(hub: Hub, state: State, name: str) -> Actual:
     request = {"action": "probe", "secrets": list(secret_paths(hub, name))}
     try:
@@ -87,4 +97,4 @@ def _read_one(hub: Hub, state: State, name: str) -> Actual:
         if "python3: not found" in error.what or "python3: command not found" in error.what:
             return Actual(name)
         raise
-    return Actual(name, "", answer["manifest"], answer["actual"], answer["secrets"], answer["agent"])
+    return Actual(name, "", answer["manifest"], answer["actual"], answer["secrets"], answer["agent"], _names(answer))

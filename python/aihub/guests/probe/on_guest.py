@@ -3,6 +3,7 @@
 Standard library and ASCII only. The request follows the program on stdin, as JSON, so that no value is ever
 on a command line or in a traceback:
 {"action": "probe", "secrets": [PATH]}
+{"action": "forget", "stack": NAME}
 {"action": "record", "desired": {KEY: HASH}, "entries": {KEY: MANAGED}, "stacks_gone": [STACK]}
     with MANAGED = {"files": [], "units": [], "boot_units": [], "tables": [], "stacks": []}
 {"action": "agent", "wake": false, "renew": [STACK]}
@@ -25,6 +26,7 @@ FORMAT = 1
 UNFINISHED = "unfinished"  # what the manifest holds as a role's hash while its files are being placed
 MANIFEST = "/etc/hub/manifest.json"
 AGENT = "/run/hub/agent"
+DATA = "/var/lib/hub"
 DOCKER_SOCKET = "/var/run/docker.sock"
 
 
@@ -138,7 +140,26 @@ def probe(request: dict[str, Any]) -> dict[str, Any]:
         "actual": states(manifest["entries"]),
         "secrets": {path: secret_state(path) for path in request.get("secrets", ())},
         "agent": agent_status(),
+        "data": volumes(),
     }
+
+
+def volumes() -> list[str]:
+    """The stacks whose volumes lie here, declared or not."""
+    try:
+        return sorted(name for name in os.listdir(DATA) if os.listdir(f"{DATA}/{name}"))
+    except (FileNotFoundError, NotADirectoryError):
+        return []
+
+
+def forget(request: dict[str, Any]) -> dict[str, Any]:
+    """Removes the volumes of a stack, with all that is in them; fine if there are none."""
+    import shutil
+
+    path = f"{DATA}/{request['stack']}"
+    if os.path.isdir(path) and not os.path.islink(path):
+        shutil.rmtree(path)
+    return {}
 
 
 def agent_status() -> dict[str, Any] | None:
@@ -264,7 +285,7 @@ def adopt(path: str, mode: str, owner: str) -> None:
 
 def main() -> None:
     request = json.loads(sys.stdin.buffer.read())
-    actions = {"probe": probe, "record": record, "place": place, "agent": agent}
+    actions = {"probe": probe, "forget": forget, "record": record, "place": place, "agent": agent}
     json.dump(actions[request["action"]](request), sys.stdout, separators=(",", ":"))
 
 

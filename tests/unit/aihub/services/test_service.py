@@ -108,7 +108,7 @@ def test_a_stack_that_others_log_in_at_can_replace_and_try_passwords(stack: str)
 
 
 def test_a_plan_reads_and_changes_nothing(hub: Hub, fake: Fake, forwards: Any, tmp_path: Path) -> None:
-    (change,) = services.plan(hub, State(tmp_path), Store(), ["postgres@db"])
+    (change,), _ = services.plan(hub, State(tmp_path), Store(), ["postgres@db"])
     assert (change.subject, change.owner, change.identity, change.action) == (
         "postgres@db: login app_a",
         "services",
@@ -126,7 +126,7 @@ def test_a_change_s_subject_is_the_object_and_not_only_its_instance(
         Step("update", "login app_a", restart=True),
         Step("delete", "database app", why="has no consumer", data_at_risk="database app"),
     ]
-    first, second = services.plan(hub, State(tmp_path), Store(), ["postgres@db"])
+    (first, second), _ = services.plan(hub, State(tmp_path), Store(), ["postgres@db"])
     assert (first.subject, first.summary, first.restart) == ("postgres@db: login app_a", "login app_a", True)
     assert (second.subject, second.summary) == ("postgres@db: database app", "database app has no consumer")
     assert (second.action, second.data_at_risk) == ("delete", "database app")
@@ -152,7 +152,7 @@ def test_the_first_day_is_known_without_a_connection(hub: Hub, monkeypatch: pyte
 
 
 def test_only_the_named_instances_are_asked(hub: Hub, fake: Fake, forwards: Any, tmp_path: Path) -> None:
-    assert services.plan(hub, State(tmp_path), Store(), ["chroma@private-ai", "nobody@nowhere"]) == []
+    assert services.plan(hub, State(tmp_path), Store(), ["chroma@private-ai", "nobody@nowhere"]) == ([], {})
     assert forwards == []
 
 
