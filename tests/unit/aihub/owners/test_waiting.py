@@ -51,7 +51,7 @@ def run(hub: Hub, tmp_path: Path) -> Any:
         insides={},
         waiting={},
         guests=Actual({}),
-        options=SimpleNamespace(full=False),
+        options=SimpleNamespace(full=False, allow_destroy=frozenset()),
         running=lambda: list(hub.guests),
         vault=lambda: memory,
     )

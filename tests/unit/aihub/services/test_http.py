@@ -142,7 +142,7 @@ def test_an_answer_that_drips_ends_when_its_time_is_up(tmp_path: Path, start: by
             link.sendall(b"x")
 
     began = time.monotonic()
-    with pytest.raises(Unreachable, match="no whole answer to /thing within 0 s"):
+    with pytest.raises(Unreachable, match="no whole answer to /thing within 0 s|timed out"):
         asked(tmp_path, drip, seconds=0.4)
     assert time.monotonic() - began < 3
 
@@ -261,7 +261,7 @@ def test_a_handshake_that_drips_ends_too(tmp_path: Path) -> None:
     with (
         peers.serving(tmp_path, drip) as path,
         client(path, peers.identity(tmp_path), seconds=0.4) as service,
-        pytest.raises(Unreachable, match="no whole answer|operation timed out"),
+        pytest.raises(Unreachable, match="no whole answer|timed out"),
     ):
         service.get("/thing", Thing)
     assert time.monotonic() - began < 3
