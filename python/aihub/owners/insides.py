@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import threading
 import time
 from collections.abc import Iterator, Mapping, Sequence
@@ -11,6 +12,7 @@ from aihub.errors import HubError, TaskFailed, Unreachable
 from aihub.guests import ansible, last_words, probe
 from aihub.jobs import Ended
 from aihub.model.resolved import Instance
+from aihub.model.types import NAME
 from aihub.plan import Change, Plan, require_agreed
 from aihub.screen import Progress
 
@@ -51,13 +53,16 @@ def _left_behind(run: Run) -> Iterator[str]:
 
 
 def undeclared(run: Run) -> dict[str, list[str]]:
-    """The stacks that are on guests and that nobody declares there any more."""
+    """The stacks that are on guests and that nobody declares there any more.
+
+    Of what a guest says only what can be the name of a stack: it is handed on, to Ansible too.
+    """
     found = {}
     for name, inside in run.insides.items():
         declared = {instance.stack.name for instance in run.hub.on(name)}
         parts = inside.manifest.get("desired", {})
         there = [key.removeprefix(STACK) for key in parts if key.startswith(STACK)]
-        if left := [stack for stack in there if stack not in declared]:
+        if left := [stack for stack in there if stack not in declared and re.fullmatch(NAME, stack)]:
             found[name] = left
     return found
 

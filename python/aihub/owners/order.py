@@ -115,7 +115,7 @@ class Order:
 
     def _before_logins(self) -> frozenset[str]:
         """An unfinished rotation is finished before logins are compared, and needs the agents for that."""
-        unfinished = any(": rotation of " in change.subject for change in self._agreed.of("vault"))
+        unfinished = any(f": {vault.ROTATION}" in change.subject for change in self._agreed.of("vault"))
         return frozenset(_agent(guest) for guest in self._hub.agents) if unfinished else frozenset()
 
     def _reconciles(self, instances: Sequence[Instance], after: frozenset[str]) -> Iterator[Job]:

@@ -24,6 +24,7 @@ from aihub.vault.kv import KV
 from . import entries, kept, moves
 from .run import Run
 
+ROTATION = "rotation of "  # how the object of an unfinished one begins
 UNSEAL_PATIENCE = 40.0  # seconds that the node's own unsealing may take after a start
 
 
@@ -87,7 +88,7 @@ def _kit(instance: Instance, why: str) -> Change:
 
 def unfinished(instance: Instance, name: str) -> Change:
     """The rotation of a secret that an earlier run began."""
-    return Change(f"{instance.name}: rotation of {name}", "update", "vault", "vault", "was left unfinished")
+    return Change(f"{instance.name}: {ROTATION}{name}", "update", "vault", "vault", "was left unfinished")
 
 
 def reachable(run: Run) -> str:

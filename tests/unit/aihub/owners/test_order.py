@@ -210,6 +210,13 @@ def test_consumers_are_removed_before_what_they_used_and_retired_after(made: Wor
     assert made.at("remove", "nobody-knows@db") < made.at("start", "postgres@db"), "its port is free"
 
 
+@pytest.mark.parametrize("name", ["{{ lookup('pipe', 'id') }}", "../shop", "a b", "old\n", ""])
+def test_what_a_guest_calls_a_stack_and_can_t_be_one_is_handed_to_nobody(made: World, name: str) -> None:
+    made.recorded = {"web": {"base": "1", f"stack/{name}": "1"}}
+    hub.apply_inside(made.run())
+    assert made.done("remove") == []
+
+
 def test_what_can_t_be_removed_blocks_its_own_guest_only(made: World) -> None:
     made.recorded = {"web": {"base": "1", "stack/old": "1"}}
     made.failing["remove", "old@web"] = TaskFailed("it does not stop", where="web, stack: The instance no longer runs")
