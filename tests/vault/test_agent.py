@@ -116,9 +116,9 @@ def test_files_come_and_belong_to_their_service_alone(guest: Guest) -> None:
         if ref.instance.endswith(f"@{GUEST}"):
             entry = guest.vault.read(ref.path)
             assert entry
-            for keys, name in ref.files.items():
+            for name, text in ref.files.items():
                 path = guest.file(name, ref.instance.partition("@")[0])
-                assert path.read_text() == "\n".join(entry.data[key] for key in keys.split())
+                assert path.read_text() == text.format(**entry.data)
                 assert stat.S_IMODE(path.stat().st_mode) == 0o400
     assert stat.S_IMODE(guest.file("").stat().st_mode) == 0o500
     assert stat.S_IMODE((guest.home / "secret-id").stat().st_mode) == 0o400

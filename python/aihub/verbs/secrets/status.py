@@ -82,8 +82,9 @@ def _login(one: enrol.Login, says: agent.Status) -> Fact:
 def _tls(says: dict[str, agent.Status]) -> list[Fact]:
     found = []
     for guest, status in says.items():
-        for stack, tls in sorted(status.tls.items()):
-            found.append(_certificate(f"certificate of {stack}@{guest}", tls))
+        for place, tls in sorted(status.tls.items()):
+            stack, _, file = place.partition(".")
+            found.append(_certificate(f"certificate of {stack}@{guest} ({file})", tls))
     return found
 
 
