@@ -143,13 +143,8 @@ def refuse_waiting(run: Run) -> None:
     """Raises TaskFailed when instances wait for a person; everything else was done."""
     if run.waiting:
         text = "\n".join(f"{name} {why}" for name, why in run.waiting.items())
-        raise TaskFailed(f"not started, everything else is done:\n{text}", hint=f"{_next(run)}, then aihub up")
-
-
-def _next(run: Run) -> str:
-    """The commands that people wait for."""
-    found = [given.command(ref) for ref in run.hub.secrets if ref.given]
-    return "; ".join(one for one in found if any(one in why for why in run.waiting.values()))
+        commands = "; ".join(given.asked_for(run.waiting))
+        raise TaskFailed(f"not started, everything else is done:\n{text}", hint=f"{commands}, then aihub up")
 
 
 def removal(run: Run, patience: float) -> Plan:

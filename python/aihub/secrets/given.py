@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 
 from aihub.errors import InvalidInput
 from aihub.model.resolved import Hub, SecretRef
@@ -12,6 +12,7 @@ from . import kept
 from .rotation import catalog
 
 WAITS = "waits for "
+_AND, _SET = " and ", "aihub secrets set "
 LONGEST = 64 << 10
 """Bytes of a value."""
 SEARCHED = 16
@@ -25,7 +26,7 @@ def name(ref: SecretRef) -> str:
 
 def command(ref: SecretRef) -> str:
     """What gives it."""
-    return f"aihub secrets set {name(ref)}"
+    return f"{_SET}{name(ref)}"
 
 
 def chosen(hub: Hub, word: str) -> SecretRef:
@@ -79,8 +80,14 @@ def waits(hub: Hub, absent: Collection[SecretRef]) -> dict[str, str]:
         own = [ref for ref in absent if ref.instance == instance.name]
         behind = [provider for provider in instance.started_after if provider in found]
         if own or behind:
-            found[instance.name] = WAITS + " and ".join([*map(command, own), *behind])
+            found[instance.name] = WAITS + _AND.join([*map(command, own), *behind])
     return found
+
+
+def asked_for(waits: Mapping[str, str]) -> list[str]:
+    """The commands that these instances wait for, each once."""
+    parts = (part for why in waits.values() for part in why.removeprefix(WAITS).split(_AND))
+    return list(dict.fromkeys(part for part in parts if part.startswith(_SET)))
 
 
 def commands(absent: Sequence[SecretRef]) -> str:

@@ -102,3 +102,4 @@ def test_an_instance_waits_for_its_own_secret_and_its_consumers_for_it(hub: Hub)
     assert set(found) == {"postgres@db", "notes@private-ai", "notes@public-ai"}, "redis goes on"
     assert found["notes@public-ai"] == "waits for postgres@db"
     assert found["notes@private-ai"] == f"waits for aihub secrets set {KEY} and postgres@db"
+    assert given.asked_for(found) == ["aihub secrets set postgres@db/reconcile", f"aihub secrets set {KEY}"]
