@@ -261,7 +261,7 @@ def test_a_handshake_that_drips_ends_too(tmp_path: Path) -> None:
     with (
         peers.serving(tmp_path, drip) as path,
         client(path, peers.identity(tmp_path), seconds=0.4) as service,
-        pytest.raises(Unreachable, match="no whole answer|timed out"),
+        pytest.raises(Unreachable),  # whichever is first, the library's time or ours
     ):
         service.get("/thing", Thing)
     assert time.monotonic() - began < 3
