@@ -7,7 +7,6 @@ import socket
 import ssl
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 from aihub.errors import HubError
@@ -20,7 +19,7 @@ from .kinds_server import summed
 SECONDS = 10.0
 
 
-def ask(link: ssl.SSLSocket, **asked: Any) -> dict[str, Any]:
+def ask(link: socket.socket, **asked: Any) -> dict[str, Any]:
     """One request. Raises PermissionError when it is refused, and OSError when nothing answers."""
     with link.makefile("rwb") as stream:
         stream.write(json.dumps(asked).encode() + b"\n")
@@ -97,16 +96,5 @@ class Users:
         return self._ask(service, user=self._user(ADMIN, half), password=kept[half], **asked)
 
     def _ask(self, service: Service, **asked: Any) -> dict[str, Any]:
-        with _link(service.socket, service.server_name, ssl.create_default_context(cafile=str(service.ca))) as link:
+        with service.tcp(tls=True) as link:
             return ask(link, **asked)
-
-
-def _link(path: Path, server: str, context: ssl.SSLContext) -> ssl.SSLSocket:
-    plain = socket.socket(socket.AF_UNIX)
-    try:
-        plain.settimeout(SECONDS)
-        plain.connect(str(path))
-        return context.wrap_socket(plain, server_hostname=server)
-    except BaseException:
-        plain.close()
-        raise

@@ -10,7 +10,7 @@ import re
 import signal
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, field, replace
 from itertools import pairwise
 from pathlib import Path
@@ -21,6 +21,7 @@ from aihub.secrets import store as secretstore
 from aihub.secrets.rotation import journal
 from aihub.secrets.rotation.reach import Reach
 from aihub.services import service as services
+from aihub.services.road import Road
 from aihub.services.service import Service
 from aihub.vault.client import Vault
 
@@ -61,7 +62,8 @@ def reach(facts: rotation_world.Facts, hub: Hub, vault: Vault, patience: float =
 
     @contextmanager
     def service(instance: Instance) -> Iterator[Service]:
-        yield Service(hub, instance, vault, facts.state.ca, Path(facts.sockets[instance.stack.name]))
+        path = Path(facts.sockets[instance.stack.name])
+        yield Service(hub, instance, vault, facts.state.ca, Road(lambda: nullcontext(path), lambda: nullcontext(0)))
 
     return replace(rotation_world.reach(facts, hub, vault, patience), service=service)
 

@@ -22,7 +22,7 @@ LINTERS: dict[str, Sequence[str]] = {  # "mypy" goes through the stacks as well,
     "yamllint": ("yamllint", "--strict", "."),
     "ansible-lint": ("ansible-lint", "--offline", "-q", "playbooks/site.yml"),  # with all that it imports: every role
 }
-STACKS = ("stacks", "tests/cases/stacks")
+STACKS = ("stacks", "tests/cases/stacks", "tests/vault/stacks")
 TESTS = ("tests/unit", "tests/contract", "tests/vault")
 
 
