@@ -22,6 +22,8 @@ RECONCILE = "reconcile"
 """The entry of a provider that holds the pair which aihub itself logs in with."""
 RECONCILE_ROLE = "hub_reconcile"
 """The role of that pair inside the provider."""
+MACHINE_MEMORY = 256 << 20
+"""What a guest needs beside its stacks: its system, Docker and its agent."""
 
 
 def bridge_of(zone: str) -> str:
@@ -300,6 +302,10 @@ class Hub:
         """The guests with secrets or certificates, in hub.yml's order: each has an agent that fetches them."""
         named = {instance.guest.name for instance in self.instances if instance.stack.delivered}
         return tuple(name for name in self.guests if name in named)
+
+    def least_memory(self, guest: str) -> int:
+        """What a guest and its instances need together, in bytes."""
+        return MACHINE_MEMORY + sum(instance.stack.memory for instance in self.on(guest))
 
     @cached_property
     def _by_name(self) -> Mapping[str, Instance]:

@@ -257,7 +257,7 @@ class Stack(Strict):
         description="What a hub has at most once. secrets: keeps all secrets and makes certificates. "
         "egress: the way out of zones without internet; it starts before their guests are configured.",
     )
-    memory: Size = Field(description="What the service needs at least.", examples=["512MiB"])
+    memory: Size = Field(description="What it needs at least, all its containers together.", examples=["512MiB"])
     waivers: dict[Key, Sentence] = Field(
         default_factory=dict, description="Hardening that compose.yml can't keep, and why."
     )

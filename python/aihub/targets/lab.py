@@ -82,6 +82,7 @@ def configuration(hub: Hub, root_key: str) -> dict[str, Any]:
         "registry_names": list(dict.fromkeys((*REGISTRY_NAMES, *images.model_registries(), *images.registries(hub)))),
         "builder": True,
         "subnets": [str(zone.subnet) for zone in hub.zones.values()],
+        "least": {str(guest.vmid): hub.least_memory(name) for name, guest in hub.guests.items()},
     }
 
 

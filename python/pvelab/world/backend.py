@@ -201,8 +201,7 @@ class LxcBackend:
         name, waiting = str(guest.vmid), set(changed)
         if guest.kind == "lxc":
             if changed & {"memory", "swap", "cores", "cpulimit"}:
-                values = properties.limits(guest.kind, guest.config, self.factor).settings(self.lxc.version)
-                self.lxc.limit(name, values)
+                self.limit(guest)
                 waiting -= {"memory", "swap", "cores", "cpulimit"}
             if changed & {"nameserver", "searchdomain", "hostname"}:
                 self._settle(guest)
@@ -214,6 +213,11 @@ class LxcBackend:
             if self._rewire(guest, key):
                 waiting.discard(key)
         return waiting - _WITHOUT_EFFECT
+
+    @_translated
+    def limit(self, guest: GuestSpec) -> None:
+        """A running guest gets the limits that it would start with."""
+        self.lxc.limit(str(guest.vmid), self._limits(guest).settings(self.lxc.version))
 
     def _rewire(self, guest: GuestSpec, key: str) -> bool:
         """Moves a card to another bridge and gives it new addresses; a new MAC or card waits for a restart."""
@@ -272,8 +276,13 @@ class LxcBackend:
             unprivileged=_unprivileged(guest),
             nesting=guest.kind == "qemu" or properties.split(config.get("features", "")).get("nesting") == "1",
             links=properties.links(guest.kind, guest.vmid, config),
-            limits=properties.limits(guest.kind, config, self.factor),
+            limits=self._limits(guest),
         )
+
+    def _limits(self, guest: GuestSpec) -> cgroups.Limits:
+        # Asked anew each time: what a guest needs changes with what its owner wants to run on it.
+        least = self.lab.config().least.get(guest.vmid, 0)
+        return properties.limits(guest.kind, guest.config, self.factor, least)
 
     def _settle(self, guest: GuestSpec) -> None:
         """Writes what PVE (LXC) or the cloud-init drive (VM) sets at every start."""

@@ -32,16 +32,17 @@ def init_arguments(version: Version) -> list[str]:
 
 @dataclass(frozen=True)
 class Limits:
-    """A guest's real limits: what its config declares, divided by the lab's factor, not below a floor."""
+    """A guest's real limits: what its config declares, divided by the lab's factor, not below what it needs."""
 
     memory: int
     cores: float
 
     @classmethod
-    def scaled(cls, memory_mib: int, cores: float, factor: float) -> Limits:
-        """The real limits of a guest that declares this much."""
+    def scaled(cls, memory_mib: int, cores: float, factor: float, least: int = 0) -> Limits:
+        """The real limits of a guest that declares this much, and of which is known that it needs `least` bytes."""
+        declared = memory_mib * 1024**2
         return cls(
-            memory=max(int(memory_mib * 1024**2 / factor), min(MEMORY_FLOOR, memory_mib * 1024**2)),
+            memory=max(int(declared / factor), min(max(MEMORY_FLOOR, least), declared)),
             cores=max(cores / factor, min(CORES_FLOOR, cores)) if cores else 0,
         )
 

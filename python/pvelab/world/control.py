@@ -33,7 +33,7 @@ from . import lab as labs
 from .errors import LabError
 from .lab import Config, Lab
 from .process import say
-from .scale import decide, machine_memory
+from .scale import Scale, decide, machine_memory
 
 _TOOLS = ("lxc-start", "mmdebstrap", "slirp4netns", "nft", "nc", "zstd", "ssh-keygen", "ip", "nsenter", "unshare")
 
@@ -47,7 +47,7 @@ def up(name: str, config: Mapping[str, Any]) -> dict[str, Any]:
     """Brings a lab up, or what of it is missing; returns what `status` returns."""
     _preflight()
     lab, settings = Lab(name), Config.parse(config)
-    scale = decide(settings.node_memory, settings.scale, machine_memory())
+    scale = _scale(settings)
     way_out = uplink.choose([settings.node_subnet, appliance.NETWORK, *settings.subnets])
     with lab.locked():
         lab.make()
@@ -74,6 +74,10 @@ def up(name: str, config: Mapping[str, Any]) -> dict[str, Any]:
                 job.result()
         node.trust_api(lab, settings, _certificate(lab), lab.root_password)
     return status(name)
+
+
+def _scale(config: Config) -> Scale:
+    return decide(config.node_memory, config.scale, machine_memory(), sum(config.least.values()))
 
 
 def _preflight() -> None:
@@ -103,7 +107,7 @@ def status(name: str) -> dict[str, Any]:
     """What a lab is and where it answers."""
     lab = Lab(name)
     config = lab.config()
-    scale = decide(config.node_memory, config.scale, machine_memory())
+    scale = _scale(config)
     way_out = uplink.choose([config.node_subnet, appliance.NETWORK, *config.subnets])
     inside = namespace.exists(lab)
     running = node.containers(lab).running() if inside else {}

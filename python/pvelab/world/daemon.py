@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import os
+import signal
 import socket
 import ssl
 import sys
@@ -31,11 +33,16 @@ def port(lab: Lab) -> int | None:
 def start(lab: Lab, scale: Scale, resolver: str) -> None:
     """Starts the daemon unless it runs, and waits until the API answers over TLS."""
     running, kept = pid(lab), lab.run / "server.settings"
-    settings = f"{scale.factor} {resolver} {lab.config_file.read_text()}"
+    raw = {key: value for key, value in lab.config().raw.items() if key != "least"}
+    settings = f"{scale.factor} {resolver} {json.dumps(raw)}"
+    needed, known = json.dumps(lab.config().raw.get("least")), lab.run / "server.least"
     if running is None or not answers(lab) or not kept.exists() or kept.read_text() != settings:
         end(running)
         _spawn(lab, scale, resolver)
         kept.write_text(settings)
+    elif not known.exists() or known.read_text() != needed:
+        os.kill(running, signal.SIGHUP)  # guests that run may need more memory than before
+    known.write_text(needed)
     say("API", f"answers at https://127.0.0.1:{port(lab)}")
 
 

@@ -161,6 +161,7 @@ class Config:
     scale: float | None
     subnets: tuple[IPv4Network, ...]
     builder: bool  # one will be wanted
+    least: Mapping[int, int]  # VMID -> bytes of memory that the guest needs, however much the lab is scaled down
 
     @classmethod
     def parse(cls, raw: Mapping[str, Any]) -> Config:
@@ -178,6 +179,7 @@ class Config:
                 scale=float(raw["scale"]) if raw.get("scale") else None,
                 subnets=tuple(IPv4Network(text) for text in raw.get("subnets", ())),
                 builder=bool(raw.get("builder", False)),
+                least={int(vmid): int(size) for vmid, size in raw.get("least", {}).items()},
             )
         except KeyError as error:
             raise LabError(f"the lab's config lacks {error.args[0]!r}") from error

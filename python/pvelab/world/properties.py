@@ -29,14 +29,14 @@ def number(config: Mapping[str, str], key: str, default: float) -> float:
         return default
 
 
-def limits(kind: str, config: Mapping[str, str], factor: float) -> Limits:
-    """The scaled limits of a guest."""
+def limits(kind: str, config: Mapping[str, str], factor: float, least: int = 0) -> Limits:
+    """The scaled limits of a guest; never less than `least` bytes of memory."""
     cores = number(config, "cores", 0 if kind == "lxc" else 1)
     if kind == "qemu":
         cores *= number(config, "sockets", 1)
     if ceiling := number(config, "cpulimit", 0):
         cores = min(cores, ceiling) if cores else ceiling
-    return Limits.scaled(int(number(config, "memory", 512)), cores, factor)
+    return Limits.scaled(int(number(config, "memory", 512)), cores, factor, least)
 
 
 def link(kind: str, vmid: int, index: int, value: str) -> Link:

@@ -33,11 +33,19 @@ def machine_memory() -> int:
     raise LabError("/proc/meminfo names no MemTotal")
 
 
-def decide(declared: int, wanted: float | None, memory: int) -> Scale:
-    """The factor for a node that declares this much memory; raises LabError when the wanted one is too small."""
+def decide(declared: int, wanted: float | None, memory: int, least: int = 0) -> Scale:
+    """The factor for a node that declares this much memory; raises LabError when the wanted one is too small, or the
+    guests need more, `least` bytes together, than there is.
+    """
     usable = memory - RESERVE
     if usable <= 0:
         raise LabError(f"this machine has {memory / GIB:.1f} GiB of memory; a lab needs more than {RESERVE // GIB} GiB")
+    if least > usable:
+        raise LabError(
+            f"the guests need {least / GIB:.1f} GiB at least, this machine has {memory / GIB:.1f} GiB and keeps "
+            f"{RESERVE // GIB} GiB for itself",
+            hint=f"a machine with {(least + RESERVE) / GIB:.0f} GiB, or less on them",
+        )
     least = max(1, math.ceil(declared / usable))
     if wanted is not None and wanted < least:
         raise LabError(
@@ -48,6 +56,6 @@ def decide(declared: int, wanted: float | None, memory: int) -> Scale:
     factor = wanted if wanted is not None else float(least)
     why = (
         f"the node declares {declared / GIB:.0f} GiB, this machine has {memory / GIB:.0f} GiB: guests get 1/{factor:g} "
-        "of their memory (not below 512 MiB) and of their cores (not below one)"
+        "of their memory (not below 512 MiB, nor below what they need) and of their cores (not below one)"
     )
     return Scale(factor, why)

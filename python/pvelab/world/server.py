@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import asyncio
 import logging
+import signal
 import socket
 import sys
 from typing import TYPE_CHECKING, Any
@@ -44,6 +45,8 @@ async def _serve(lab: Lab, descriptor: int, backend: LxcBackend) -> None:
     pve = app[api.PVE_KEY]
     pve.network = NetworkFiles(lab, pve.network)
     boot(lab, pve, backend)
+    limit(pve, backend)
+    asyncio.get_running_loop().add_signal_handler(signal.SIGHUP, limit, pve, backend)
     # Made on the host before this process entered the namespace: it still belongs to the host's loopback.
     outside = socket.socket(fileno=descriptor)
     inside = api.listen("0.0.0.0", 8006)  # noqa: S104 the namespace is the lab's own
@@ -67,6 +70,17 @@ def boot(lab: Lab, pve: Pve, backend: LxcBackend) -> None:
             except BackendError as error:
                 LOG.error("boot: guest %d does not start: %s", conf.vmid, error)
     marker.touch()
+
+
+def limit(pve: Pve, backend: LxcBackend) -> None:
+    """Every running guest has the limits that it would start with."""
+    running = backend.running()
+    for conf in pve.guests.all():
+        if conf.vmid in running:
+            try:
+                backend.limit(pve.spec(conf))
+            except BackendError as error:
+                LOG.error("limits of guest %d: %s", conf.vmid, error)
 
 
 class NetworkFiles(Document):

@@ -86,6 +86,17 @@ def test_declared_ports_are_published_on_the_guests_address_only(
         assert int(found[1]) in {given.port for given in stack.gives.values()}
 
 
+@pytest.mark.parametrize("name", NAMES)
+def test_no_service_may_take_less_than_its_stack_needs_at_least(name: str) -> None:
+    limits = [size(str(service["mem_limit"])) for service in compose(name)["services"].values()]
+    assert sum(limits) >= load.stack(name).memory
+
+
+def size(text: str) -> int:
+    """Bytes of a limit as Compose writes it."""
+    return int(text[:-1]) * {"m": 1 << 20, "g": 1 << 30}[text[-1]]
+
+
 @pytest.mark.parametrize(("name", "service", "stack"), services())
 def test_no_secret_is_in_environment_or_arguments(name: str, service: dict[str, Any], stack: Stack) -> None:
     for key in service.get("environment", {}):

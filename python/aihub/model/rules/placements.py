@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Container, Iterator, Mapping
+from collections.abc import Container, Iterable, Iterator, Mapping
 
 from ..findings import Finding, Place
 from ..hub import GuestSpec, HubFile
+from ..resolved import MACHINE_MEMORY
 from ..stack import Office, Stack
+from ..types import format_size
 
 SSH = 22
 
@@ -26,6 +28,7 @@ def check(file: HubFile, stacks: Mapping[str, Stack], declared: Mapping[str, set
                 yield from _may_stand(file, name, spec, stack, place)
                 yield from _beside(name, stack, seen, place)
                 seen[stack.name] = stack
+        yield from _memory(name, spec, seen.values())
     yield from _ids(file, stacks)
     sound = len(file.guests) == len(declared.get("guests", ()))
     yield from _egress(file, stacks, sound=sound)
@@ -50,6 +53,19 @@ def _ids(file: HubFile, stacks: Mapping[str, Stack]) -> Iterator[Finding]:
                     "the secret store's guest keeps its first name: its certificate comes from a kit that is put away"
                 )
                 yield Finding(place, text)
+
+
+def _memory(name: str, spec: GuestSpec, stacks: Iterable[Stack]) -> Iterator[Finding]:
+    """What the stacks of a guest need at least must fit beside its system."""
+    parts = {stack.name: stack.memory for stack in stacks}
+    wanted = MACHINE_MEMORY + sum(parts.values())
+    if parts and wanted > spec.memory:
+        each = ", ".join(f"{stack} {format_size(size)}" for stack, size in parts.items())
+        text = (
+            f"guest {name} has {format_size(spec.memory)}, and needs {format_size(wanted)} at least: "
+            f"{each}, and {format_size(MACHINE_MEMORY)} for itself"
+        )
+        yield Finding(("guests", name, "memory"), text)
 
 
 def _may_stand(file: HubFile, name: str, spec: GuestSpec, stack: Stack, place: Place) -> Iterator[Finding]:

@@ -114,6 +114,11 @@ def test_guests_with_secrets_or_certificates_have_an_agent(hub: Hub) -> None:
     assert [i.name for i in hub.instances].index("vault@cache") == 1  # right after the egress proxy
 
 
+def test_a_guest_needs_what_its_stacks_need_and_something_for_itself(hub: Hub) -> None:
+    assert hub.least_memory("db") == (256 + 64) << 20
+    assert hub.least_memory("tools") == (256 + 64 + 64) << 20
+
+
 def test_only_declared_connections_are_open(hub: Hub) -> None:
     assert {(flow.source, flow.destination, flow.port) for flow in hub.flows} == {
         ("10.10.10.0/24", "10.10.20.12", 8080),  # app publishes to every zone

@@ -73,6 +73,12 @@ def test_what_could_not_be_made_ends_the_run_though_nobody_waited(
     assert failed.value.exit_code == 1
 
 
+def test_the_lab_is_told_how_much_memory_each_guest_needs_at_least(hub: Hub) -> None:
+    least = labs.configuration(hub, "key")["least"]
+    assert set(least) == {str(guest.vmid) for guest in hub.guests.values()}
+    assert least["112"] == hub.least_memory("security") == (256 + 256) << 20
+
+
 @pytest.mark.parametrize("agreed", [STACKS, GUESTS])
 def test_a_run_ends_after_what_it_began(hub: Hub, pvelab: Pvelab, agreed: Plan) -> None:
     screen = Screen()

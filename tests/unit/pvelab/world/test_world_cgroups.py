@@ -32,6 +32,8 @@ def test_memory_and_cores_are_divided_by_the_factor():
 def test_no_guest_is_scaled_below_what_it_can_boot_with_nor_above_what_it_declares():
     assert Limits.scaled(2048, 1, 8) == Limits(MEMORY_FLOOR, 1)
     assert Limits.scaled(256, 0.5, 8) == Limits(256 * 1024**2, 0.5)
+    assert Limits.scaled(8192, 1, 8, least=1536 * 1024**2) == Limits(1536 * 1024**2, 1)
+    assert Limits.scaled(8192, 1, 8, least=64 * 1024**2) == Limits(1024 * 1024**2, 1)
 
 
 def test_no_cores_declared_means_no_cpu_limit():

@@ -24,3 +24,10 @@ def test_without_a_factor_the_smallest_that_fits_is_taken():
 def test_a_machine_without_memory_for_any_lab_is_refused():
     with pytest.raises(LabError, match="needs more than"):
         decide(GIB, None, GIB)
+
+
+def test_a_machine_too_small_for_what_the_guests_need_is_refused():
+    assert decide(128 * GIB, None, 24 * GIB, least=22 * GIB).factor == 6
+    with pytest.raises(LabError, match=r"the guests need 23\.0 GiB at least") as caught:
+        decide(128 * GIB, None, 24 * GIB, least=23 * GIB)
+    assert "25 GiB" in caught.value.hint
