@@ -165,6 +165,14 @@ def unit_file(unit: str) -> str:
 # On a guest. Roles, compose files and the programs that run there (`on_guest.py`) spell these out themselves.
 
 
+INSIDE = "127.0.0.1"
+"""Where what answers HTTP is published: the guest's door alone is in the network."""
+DOOR_UNIT = "hub-door.service"
+"""What answers HTTPS for the instances of a guest."""
+DOOR_FOLDER = "/run/hub-door"
+"""What it has in memory: among it a copy of the machine's certificate and key, which is root's."""
+
+
 def unit(stack: str) -> str:
     """The systemd unit of an instance."""
     return f"hub-{stack}.service"

@@ -39,6 +39,9 @@ def parser() -> argparse.ArgumentParser:
     template.add_argument("--volume", required=True, metavar="VOLID")
     template.add_argument("--suite", default="trixie")
     template.add_argument("--package", action="append", default=[], metavar="NAME")
+    template.add_argument(
+        "--mask", action="append", default=[], metavar="UNIT", help="a package's unit that never runs"
+    )
     reuse = verbs.add_parser("reuse", help="let the lab's registry serve images that this machine has")
     reuse.add_argument("name")
     reuse.add_argument("images", nargs="*", metavar="HOST/REPOSITORY:TAG=INPUTS")
@@ -99,7 +102,7 @@ def _control(args: argparse.Namespace) -> int:
     elif args.verb == "list":
         _print(control.names())
     elif args.verb == "template":
-        _print(control.template(args.name, args.volume, args.suite, args.package))
+        _print(control.template(args.name, args.volume, args.suite, args.package, args.mask))
     elif args.verb == "builder":
         _print(control.builder(args.name))
     elif args.verb == "exec":

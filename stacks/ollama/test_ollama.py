@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import json
-import urllib.request
 from collections.abc import Callable
 from typing import Any
 
@@ -16,20 +14,6 @@ pytestmark = pytest.mark.slow
 
 
 @pytest.fixture(scope="session")
-def call(forward: Callable[[int], int]) -> Callable[..., Any]:
-    """`call(path, body)`: the JSON that Ollama answers."""
-
-    def ask(path: str, body: object = None) -> Any:
-        data = json.dumps(body).encode() if body is not None else None
-        request = urllib.request.Request(f"http://127.0.0.1:{forward(11434)}{path}", data=data)
-        # Loading tens of GB from disk takes its time.
-        with urllib.request.urlopen(request, timeout=300) as answer:
-            return json.loads(answer.read())
-
-    return ask
-
-
-@pytest.fixture(scope="session")
 def models(hub: Hub, guest: Guest) -> dict[str, LanguageModel]:
     """The models that hub.yml puts on this guest."""
     found = {name: m for name, m in hub.models.items() if m.engine == "ollama" and m.guest == guest.name}
@@ -39,27 +23,28 @@ def models(hub: Hub, guest: Guest) -> dict[str, LanguageModel]:
 
 
 def test_models(
-    call: Callable[..., Any],
+    https: Callable[..., Any],
     models: dict[str, LanguageModel],
     simulated: Callable[[str], None],
 ) -> None:
     """it has every model that hub.yml declares"""
     simulated(STAND_IN)
-    there = {model["name"] for model in call("/api/tags")["models"]}
+    there = {model["name"] for model in https("GET", "/api/tags")["models"]}
     assert {
         m.weights if ":" in m.weights.rpartition("/")[2] else f"{m.weights}:latest" for m in models.values()
     } <= there
 
 
 def test_answer(
-    call: Callable[..., Any],
+    https: Callable[..., Any],
     models: dict[str, LanguageModel],
     simulated: Callable[[str], None],
 ) -> None:
     """every model names the capital of France"""
     simulated(STAND_IN)
     for model in models.values():
-        answer = call(
+        answer = https(
+            "POST",
             "/api/chat",
             {
                 "model": model.weights,
@@ -72,14 +57,15 @@ def test_answer(
 
 
 def test_context(
-    call: Callable[..., Any],
+    https: Callable[..., Any],
     models: dict[str, LanguageModel],
     simulated: Callable[[str], None],
 ) -> None:
     """a loaded model has the context that hub.yml asks for"""
     simulated(STAND_IN)
     for model in models.values():
-        call(
+        https(
+            "POST",
             "/api/generate",
             {
                 "model": model.weights,
@@ -88,7 +74,7 @@ def test_context(
                 "options": {"num_predict": 1},
             },
         )
-        loaded = {m["name"]: m["context_length"] for m in call("/api/ps")["models"]}
+        loaded = {m["name"]: m["context_length"] for m in https("GET", "/api/ps")["models"]}
         wanted = max(m.context for m in models.values())
         assert loaded[model.weights if ":" in model.weights else f"{model.weights}:latest"] == wanted
 

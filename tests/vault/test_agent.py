@@ -19,6 +19,8 @@ from aihub.render import agent as given
 from aihub.secrets import agent, enrol
 from aihub.secrets import store as secretstore
 from aihub.vault.client import Vault
+from cryptography import x509
+from cryptography.x509.oid import ExtendedKeyUsageOID
 
 from .local_vault import Server, in_memory
 
@@ -111,7 +113,7 @@ def guest(fresh: Server, tmp_path: Path) -> Iterator[Guest]:
 def test_files_come_and_belong_to_their_service_alone(guest: Guest) -> None:
     enrol.enrol(guest.server.hub, guest.server.state, guest.vault, GUEST, hand=guest.unwrap)
     guest.start()
-    eventually(lambda: guest.status().logged_in and not guest.status().errors)
+    eventually(lambda: guest.status().has_certificate and not guest.status().errors)
     for ref in guest.server.hub.secrets:
         if ref.instance.endswith(f"@{GUEST}"):
             entry = guest.vault.read(ref.path)
@@ -131,8 +133,8 @@ def test_files_come_and_belong_to_their_service_alone(guest: Guest) -> None:
 def test_a_new_value_is_there_soon_and_exactly_its_service_hears_of_it(guest: Guest) -> None:
     enrol.enrol(guest.server.hub, guest.server.state, guest.vault, GUEST, hand=guest.unwrap)
     guest.start()
-    eventually(lambda: guest.status().logged_in and not guest.status().errors)
-    assert not [call for call in guest.calls() if "restart" in call]
+    eventually(lambda: guest.status().has_certificate and not guest.status().errors)
+    assert not [call for call in guest.calls() if "systemctl restart" in call]
     ref = next(r for r in guest.server.hub.secrets if r.instance == f"{STACK}@{GUEST}" and r.kind == "value")
     entry = guest.vault.read(ref.path)
     assert entry
@@ -140,7 +142,7 @@ def test_a_new_value_is_there_soon_and_exactly_its_service_hears_of_it(guest: Gu
     guest.wake()
     eventually(lambda: not guest.status().behind({ref.path: version}))
     assert guest.file(ref.name).read_text() == "x" * 40
-    assert [c for c in guest.calls() if "restart" in c] == ["systemctl restart hub-notes.service"]
+    assert [c for c in guest.calls() if "systemctl restart" in c] == ["systemctl restart hub-notes.service"]
 
 
 def test_a_certificate_is_one_file_and_renewed_when_asked(guest: Guest) -> None:
@@ -157,6 +159,27 @@ def test_a_certificate_is_one_file_and_renewed_when_asked(guest: Guest) -> None:
     assert guest.file("tls.pem").read_text() != before
     eventually(lambda: any("HUP" in call for call in guest.calls()))
     assert not flag.exists()
+
+
+def test_the_machine_gets_a_certificate_for_servers_and_clients_and_its_door_hears_of_a_new_one(guest: Guest) -> None:
+    enrol.enrol(guest.server.hub, guest.server.state, guest.vault, GUEST, hand=guest.unwrap)
+    guest.start()
+    eventually(lambda: guest.status().has_certificate and not guest.status().errors)
+    kept = guest.file("tls.pem", "machine")
+    assert stat.S_IMODE(kept.stat().st_mode) == 0o400
+    key, leaf = kept.read_text().partition("-----BEGIN CERTIFICATE-----")[::2]
+    found = x509.load_pem_x509_certificate(f"-----BEGIN CERTIFICATE-----{leaf}".encode())
+    names = found.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
+    assert names.get_values_for_type(x509.DNSName) == [guest.server.hub.guests[GUEST].fqdn]
+    usage = found.extensions.get_extension_for_class(x509.ExtendedKeyUsage).value
+    assert set(usage) == {ExtendedKeyUsageOID.SERVER_AUTH, ExtendedKeyUsageOID.CLIENT_AUTH}
+    assert "PRIVATE KEY" in key
+    serial = guest.status().tls["machine.tls.pem"]["serial"]
+    (guest.home / "run" / "agent" / "renew" / "machine.tls.pem").touch()
+    guest.wake()
+    eventually(lambda: guest.status().tls["machine.tls.pem"]["serial"] != serial and guest.status().has_certificate)
+    told = [call for call in guest.calls() if "hub-door" in call]
+    assert told == ["systemctl try-reload-or-restart hub-door.service"] * 2  # of the first one, and of the new one
 
 
 def test_a_wrapped_secret_id_that_somebody_else_opened_is_an_alarm(guest: Guest) -> None:
@@ -181,7 +204,7 @@ def test_a_token_made_for_another_guest_is_an_alarm(guest: Guest) -> None:
 def test_a_sealed_vault_leaves_what_is_there_and_the_agent_goes_on_afterwards(guest: Guest) -> None:
     enrol.enrol(guest.server.hub, guest.server.state, guest.vault, GUEST, hand=guest.unwrap)
     guest.start()
-    eventually(lambda: guest.status().logged_in and not guest.status().errors)
+    eventually(lambda: guest.status().has_certificate and not guest.status().errors)
     value = guest.file("api_key").read_text()
     guest.server.stop()
     guest.stop()

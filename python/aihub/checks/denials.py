@@ -93,7 +93,7 @@ def question(hub: Hub, guest: str) -> dict[str, Any]:
     every = [ref.path for ref in hub.secrets] + [pair.path for pair in hub.pairs]
     others = [path for path in dict.fromkeys(every) if path not in own]
     folders = {"", *(path.rpartition("/")[0] for path in every), "hub", "operator", "operator/rotation"}
-    roles = [one.role for one in hub.certificates if owner[one.instance] != guest]
+    roles = [one.role for one in (*hub.certificates, *hub.machines.values()) if one.guest != guest]
     if hub.vault is not None:
         roles.append(hub.vault.store_name)  # of the vault's own listener
     return {"own": own, "others": others, "folders": sorted(folders), "roles": sorted(set(roles))}

@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from aihub.model.resolved import Guest, Hub, Instance
+from aihub.model.resolved import Guest, Hub, Instance, Opening
 from aihub.state.directory import State
 
-from . import probes
+from . import probes, tls
 from .context import Context
 from .subjects import CONTEXT
 
@@ -95,6 +95,19 @@ def forward(guest: Guest, context: Context) -> Callable[..., int]:
 def relay(guest: Guest, context: Context) -> Callable[[int], Path]:
     """`relay(port)`: a unix socket, spoken to plainly, that leads to the guest's port in TLS with its name checked."""
     return lambda port: context.relay(guest.name, port)
+
+
+@pytest.fixture(scope="session")
+def https(instance: Instance, context: Context) -> Callable[..., Any]:
+    """`https(method, path, body)`: the JSON that this instance answers through its guest's door."""
+    guest, opening = instance.guest, Opening.of(instance)
+    assert opening, f"{instance.name} gives no http"
+
+    def ask(method: str, path: str, body: object = None) -> Any:
+        way = context.forward(guest.name, str(guest.address), opening.port)
+        return tls.ask(way, f"https://{guest.fqdn}:{opening.port}{path}", context.state.ca, method, body)
+
+    return ask
 
 
 @pytest.fixture

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from aihub import names
-from aihub.model.resolved import Hub, Instance
+from aihub.model.resolved import Hub, Instance, Opening
 from aihub.render import secret_files
 
 SOUND = ("healthy", "none")
@@ -92,12 +92,15 @@ def test_memory_limit(containers: list[dict[str, Any]], instance: Instance) -> N
 
 
 def test_ports(containers: list[dict[str, Any]], instance: Instance) -> None:
-    """it publishes declared ports only, and on the guest's own address"""
-    declared = {port.port for port in instance.stack.gives.values()}
+    """it publishes declared ports only, on the guest's own address, and what answers HTTP behind its door"""
+    opening = Opening.of(instance)
+    address, inside = str(instance.guest.address), names.INSIDE
+    ports = {offer.port for offer in instance.stack.gives.values()} - ({opening.port} if opening else set())
+    declared = {(place, port) for place in (address, inside) for port in ports}
+    declared |= {(inside, opening.inside)} if opening else set()
     bindings = [c["HostConfig"]["PortBindings"] or {} for c in containers]
-    bound = [b for ports in bindings for many in ports.values() for b in many or []]
-    assert {int(b["HostPort"]) for b in bound} <= declared
-    assert {b["HostIp"] for b in bound} <= {str(instance.guest.address), "127.0.0.1"}
+    bound = {(b["HostIp"], int(b["HostPort"])) for ports in bindings for many in ports.values() for b in many or []}
+    assert bound <= declared
 
 
 def test_secrets(host: Any, instance: Instance, hub: Hub) -> None:

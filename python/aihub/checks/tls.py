@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import http.client
+import json
 import socket
 import ssl
 import time
+import urllib.request
 import warnings
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -54,6 +58,40 @@ def refusal_of_old(port: int, name: str, ca: Path, start: Start | None = None) -
     except ssl.SSLError as error:
         return error.reason or str(error)
     return ""
+
+
+class _Link(http.client.HTTPSConnection):
+    """HTTPS for a name, by way of a port of this machine's loopback."""
+
+    def __init__(self, *arguments: Any, way: int, trust: ssl.SSLContext, **options: Any) -> None:
+        super().__init__(*arguments, context=trust, **options)
+        self._way, self._trust = way, trust
+
+    def connect(self) -> None:
+        plain = socket.create_connection(("127.0.0.1", self._way), self.timeout)
+        self.sock = self._trust.wrap_socket(plain, server_hostname=self.host)
+
+
+class _Https(urllib.request.HTTPSHandler):
+    def __init__(self, way: int, trust: ssl.SSLContext) -> None:
+        super().__init__(context=trust)
+        self._link = partial(_Link, way=way, trust=trust)
+
+    def https_open(self, req: urllib.request.Request) -> http.client.HTTPResponse:
+        return self.do_open(self._link, req)
+
+
+def ask(way: int, url: str, ca: Path, method: str = "GET", body: object = None, *, seconds: float = 300) -> Any:
+    """The JSON that `url` answers, by way of a port of this machine's loopback; nobody but `ca` is trusted.
+
+    Raises urllib.error.URLError, and HTTPError for an answer that is a refusal.
+    """
+    data = json.dumps(body).encode() if body is not None else None
+    request = urllib.request.Request(url, data, {"Content-Type": "application/json"}, method=method)  # noqa: S310 (https)
+    trust = ssl.create_default_context(cafile=str(ca))
+    opener = urllib.request.build_opener(_Https(way, trust), urllib.request.ProxyHandler({}))
+    with opener.open(request, timeout=seconds) as answer:
+        return json.loads(answer.read() or b"null")
 
 
 def _connect(context: ssl.SSLContext, port: int, name: str, start: Start | None) -> tuple[dict[str, Any], str]:

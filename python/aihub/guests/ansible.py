@@ -26,6 +26,7 @@ Failed = Mapping[str, HubError]  # by guest, or by instance where only that did 
 
 _PLAYBOOKS = {"machine": "machines.yml", "stacks": "stacks.yml"}
 _STACK = "stack/"
+_RETIRED = "retired"  # the tag under which a guest loses the roles that it no longer needs
 _LAST = "Every instance started"  # the last task of roles/stack: a guest is through with it
 _OVER = ("runner_on_ok", "runner_on_failed", "runner_on_skipped")
 _TAIL, _WIDTH = 20, 500  # lines of a failed task's output, and characters of each
@@ -65,7 +66,7 @@ def attempt(
     """
     failed: dict[str, HubError] = {}
     only = _chosen(hub, wanted, instances) if phase == "stacks" else {}
-    runs = _runs(wanted) if phase == "machine" else {(): list(only)} if only else {}
+    runs = _runs(wanted, render.desired(hub, state)) if phase == "machine" else {(): list(only)} if only else {}
     if not runs:
         return failed
     with _folder(hub, state) as folder:
@@ -98,11 +99,12 @@ def _silent(subject: str, text: str) -> None:
     """Progress that nobody wants to hear of."""
 
 
-def _runs(wanted: Wanted) -> dict[tuple[str, ...], list[str]]:
+def _runs(wanted: Wanted, desired: Mapping[str, Collection[str]]) -> dict[tuple[str, ...], list[str]]:
     """Guests that need the same roles, together; no tags stand for every role."""
     runs: dict[tuple[str, ...], list[str]] = {}
     for guest, keys in wanted.items():
-        roles = () if keys is None else tuple(sorted(k for k in keys if not k.startswith(_STACK)))
+        there = {key if key in desired[guest] else _RETIRED for key in keys or () if not key.startswith(_STACK)}
+        roles = tuple(sorted(there))
         if keys is None or roles:
             runs.setdefault(roles, []).append(guest)
     return runs

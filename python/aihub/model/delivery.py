@@ -78,6 +78,7 @@ def _client(instance: Instance, login: Consumer, domain: str) -> Certificate:
         days=CLIENT_DAYS,
         on_change=instance.stack.needs.on_login_change,
         file=f"{login.name}.pem",
+        server=False,
         client=True,
         later=login.later,
     )

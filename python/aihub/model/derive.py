@@ -87,7 +87,7 @@ def flows(file: HubFile, instances: Iterable[Instance]) -> tuple[Flow, ...]:
             _to_providers(instance, every),
             _to_published(file, instance),
             _to_egress(file, instance),
-            _to_vault(file, instance, every.values()),
+            _to_vault(file, instance),
         ):
             found.setdefault((flow.source, flow.destination, flow.port), flow)
     return tuple(sorted(found.values()))
@@ -119,16 +119,15 @@ def _to_egress(file: HubFile, instance: Instance) -> Iterator[Flow]:
             yield Flow(str(zone.subnet), str(instance.guest.address), port, why=why)
 
 
-def _to_vault(file: HubFile, vault: Instance, every: Iterable[Instance]) -> Iterator[Flow]:
-    """Each agent fetches from the vault, and the vault's node unseals it."""
+def _to_vault(file: HubFile, vault: Instance) -> Iterator[Flow]:
+    """The agent of each guest fetches from the vault, and the vault's node unseals it."""
     port = vault.stack.main_port
     if vault.stack.office != "secrets" or port is None:
         return
     guest = vault.guest
-    for instance in every:
-        if instance.stack.delivered and instance.guest.name != guest.name:
-            why = f"the agent of {instance.guest.name} uses {vault.name}"
-            yield Flow(f"{instance.guest.address}/32", str(guest.address), port, why=why)
+    for name, spec in file.guests.items():
+        if name != guest.name:
+            yield Flow(f"{spec.address}/32", str(guest.address), port, why=f"the agent of {name} uses {vault.name}")
     # As the guest sees its node: the zone's gateway, or with a router between them the node's own address.
     node = guest.gateway if file.network.gateway == "node" else file.nodes[guest.node].address
     yield Flow(f"{node}/32", str(guest.address), port, why=f"{guest.node} unseals {vault.name}")

@@ -22,8 +22,12 @@ RECONCILE = "reconcile"
 """The entry of a provider that holds the pair which aihub itself logs in with."""
 RECONCILE_ROLE = "hub_reconcile"
 """The role of that pair inside the provider."""
+MACHINE = "machine"
+"""The folder in memory with a guest's own certificate, and how its role at the authority begins: no stack's name."""
+MACHINE_DAYS = 30
+"""How long it lives."""
 MACHINE_MEMORY = 256 << 20
-"""What a guest needs beside its stacks: its system, Docker and its agent."""
+"""What a guest needs beside its stacks: its system, Docker, agent and door."""
 
 
 def bridge_of(zone: str) -> str:
@@ -129,6 +133,24 @@ class Flow:
 
 
 @dataclass(frozen=True)
+class Opening:
+    """A port of a guest's door, and the port of the loopback that it leads to."""
+
+    instance: str  # STACK@GUEST
+    port: int
+    inside: int
+    client: bool  # whether it asks who comes for a certificate
+
+    @classmethod
+    def of(cls, instance: Instance) -> Opening | None:
+        """Where an instance answers HTTP; None where it doesn't."""
+        http = instance.stack.http
+        if http is None:
+            return None
+        return cls(instance.name, http.port, http.inside or http.port, http.client == "required")
+
+
+@dataclass(frozen=True)
 class Consumer:
     """One who uses a provider: `role` owns what it has there; whether and how it logs in, the strategy says."""
 
@@ -208,24 +230,35 @@ class Pair:
 
 @dataclass(frozen=True)
 class Certificate:
-    """A certificate that an instance has; `role` is its role at the vault's certificate authority.
+    """A certificate that an instance has, or a guest itself; `role` is its role at the vault's certificate authority.
 
-    It serves with it, or, where a provider asks for one, says with it who it is (`client`).
+    It serves with it, or, where a provider asks for one, says with it who it is (`client`); a guest's is for both.
     """
 
-    instance: str  # STACK@GUEST
+    instance: str  # STACK@GUEST, or the guest's name
     role: str
     name: str  # the one name in it
     days: int
     on_change: OnChange
     file: str = "tls.pem"  # key and chain, under /run/hub/STACK
+    server: bool = True
     client: bool = False
     later: bool = False  # the instance starts without it
 
     @property
+    def guest(self) -> str:
+        """The guest whose agent gets it."""
+        return self.instance.rpartition("@")[2]
+
+    @property
+    def folder(self) -> str:
+        """Its folder under /run/hub: STACK, or that of the machine itself."""
+        return self.instance.rpartition("@")[0] or MACHINE
+
+    @property
     def place(self) -> str:
         """What its guest's agent calls it: STACK.FILE."""
-        return f"{self.instance.partition('@')[0]}.{self.file}"
+        return f"{self.folder}.{self.file}"
 
 
 @dataclass(frozen=True)
@@ -299,13 +332,27 @@ class Hub:
 
     @cached_property
     def agents(self) -> tuple[str, ...]:
-        """The guests with secrets or certificates, in hub.yml's order: each has an agent that fetches them."""
-        named = {instance.guest.name for instance in self.instances if instance.stack.delivered}
-        return tuple(name for name in self.guests if name in named)
+        """The guests with an agent that fetches secrets and certificates, in hub.yml's order: all, or none at all."""
+        return tuple(self.guests) if self.vault else ()
+
+    @cached_property
+    def machines(self) -> Mapping[str, Certificate]:
+        """Each guest's own certificate, by its name: what roles need one for is not of any instance."""
+        return {name: self._machine(self.guests[name]) for name in self.agents}
+
+    def _machine(self, guest: Guest) -> Certificate:
+        change: OnChange = "reload" if self.door(guest.name) else "none"
+        role = f"{MACHINE}-{guest.id}"
+        return Certificate(guest.name, role, guest.fqdn, MACHINE_DAYS, change, client=True)
 
     def least_memory(self, guest: str) -> int:
         """What a guest and its instances need together, in bytes."""
         return MACHINE_MEMORY + sum(instance.stack.memory for instance in self.on(guest))
+
+    def door(self, guest: str) -> tuple[Opening, ...]:
+        """What the door of a guest leads to, by port; nothing where no instance answers HTTP."""
+        found = [opening for instance in self.on(guest) if (opening := Opening.of(instance))]
+        return tuple(sorted(found, key=lambda one: one.port))
 
     @cached_property
     def _by_name(self) -> Mapping[str, Instance]:

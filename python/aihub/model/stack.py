@@ -34,6 +34,8 @@ Alphabet = Literal["alphanumeric", "hex", "base64"]
 Strategy = Literal["pair", "overlap", "single", "certificate"]
 AdminStrategy = Literal["pair", "overlap", "single"]
 Office = Literal["secrets", "egress"]
+HTTP = "http"
+"""The kind that the door of its guest serves, and what else is given on its port."""
 METRICS = "metrics"
 MODELS = "models"
 """The kind whose givers serve the language models of hub.yml; they are called as the models' `engine`."""
@@ -141,6 +143,15 @@ class Offer(Strict):
     """What a stack gives of one kind: a port, and what those get who log in there."""
 
     port: int = Field(ge=1, le=65535, description="The TCP port on the guest's address.")
+    inside: int | None = Field(
+        None,
+        ge=1,
+        le=65535,
+        description="http only: the port of 127.0.0.1 where its container is published, if that is another one.",
+    )
+    client: Literal["none", "required"] = Field(
+        "none", description="http only: whether who connects must show a certificate of this hub."
+    )
     path: str = Field("/", pattern=HTTP_PATH, max_length=200, description="Where its pages or metrics begin.")
     health: Annotated[
         str, NotYet("nobody asks there in this version, the healthcheck in compose.yml counts; remove `health`")
@@ -282,6 +293,16 @@ class Stack(Strict):
     def delivered(self) -> bool:
         """Whether an agent brings its instances anything: secrets, logins, a certificate, whom to trust."""
         return bool(self.needs.secrets or self.needs.tls or self.wants or self.admin)
+
+    @property
+    def needs_store(self) -> bool:
+        """Whether it can't run without the store: for what an agent brings, or for its guest's door."""
+        return self.delivered or self.http is not None
+
+    @property
+    def http(self) -> Offer | None:
+        """Where it answers HTTP, and so stands behind its guest's door."""
+        return self.gives.get(HTTP)
 
     @property
     def main_port(self) -> int | None:

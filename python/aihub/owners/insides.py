@@ -211,8 +211,8 @@ def _roles(run: Run, changes: Sequence[Change]) -> dict[str, list[str] | None]:
     }
     for change in changes:
         if change.owner == "secrets":
-            stack, _, guest = change.subject.partition("@")
+            stack, _, guest = change.subject.rpartition("@")
             roles = found.setdefault(guest, [])
-            if roles is not None and STACK + stack not in roles:
+            if stack and roles is not None and STACK + stack not in roles:
                 roles.append(STACK + stack)
     return found

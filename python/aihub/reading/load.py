@@ -51,7 +51,7 @@ def load(path: Path, stacks: Path = paths.STACKS, *, target: Word) -> Hub:
         raise _invalid(read, findings, [])
     manifests, unknown, problems = _manifests(file, stacks)
     keys, key_findings, warnings = operator_keys.read(file.operator.ssh_keys, path.parent, facts)
-    needed = any(stack.delivered for stack in manifests.values())
+    needed = any(stack.needs_store for stack in manifests.values())
     recipients, kit_findings, kit_warnings = operator_keys.recovery(
         file.operator.recovery, path.parent, facts, needed=needed
     )

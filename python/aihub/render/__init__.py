@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from .sources import flavour_of, packages
+from .sources import flavour_of, masked, packages
 from .stacks import secret_files, stack_files
 from .variables import LAB_CA, PACKAGE_HOSTS, desired, hostvars, inventory
 
@@ -13,6 +13,7 @@ __all__ = [
     "flavour_of",
     "hostvars",
     "inventory",
+    "masked",
     "packages",
     "secret_files",
     "stack_files",

@@ -8,7 +8,7 @@ from typing import Any
 
 from aihub import names
 from aihub.errors import HubError
-from aihub.model.resolved import Hub, Instance, approle_id
+from aihub.model.resolved import Certificate, Hub, Instance, approle_id
 
 CA = Path("vault", "ca.pem")  # in the state directory: the hub's root certificate
 
@@ -31,8 +31,24 @@ def config(hub: Hub, guest: str) -> dict[str, Any]:
         "ca": "/etc/hub/ca.pem",
         "role": names.approle(hub.guests[guest].id),
         "role_id": approle_id(hub.id, hub.guests[guest].id),
-        "instances": [one for instance in hub.on(guest) if (one := _instance(hub, instance))],
+        "instances": [_machine(hub, guest), *(one for i in hub.on(guest) if (one := _instance(hub, i)))],
     }
+
+
+def _machine(hub: Hub, guest: str) -> dict[str, Any]:
+    """The guest itself, in the shape of an instance: its certificate is root's, and its units are told of a new one."""
+    tls = hub.machines[guest]
+    return {
+        "stack": tls.folder,
+        "uid": 0,
+        "units": [names.DOOR_UNIT] if hub.door(guest) else [],
+        "entries": [],
+        "certificates": [_certificate(tls)],
+    }
+
+
+def _certificate(one: Certificate) -> dict[str, Any]:
+    return {"id": one.place, "role": one.role, "name": one.name, "file": one.file, "on_change": one.on_change}
 
 
 def _instance(hub: Hub, instance: Instance) -> dict[str, Any] | None:
@@ -47,11 +63,7 @@ def _instance(hub: Hub, instance: Instance) -> dict[str, Any] | None:
         for ref in hub.secrets
         if ref.instance == instance.name
     ]
-    certificates = [
-        {"id": one.place, "role": one.role, "name": one.name, "file": one.file, "on_change": one.on_change}
-        for one in hub.certificates
-        if one.instance == instance.name
-    ]
+    certificates = [_certificate(one) for one in hub.certificates if one.instance == instance.name]
     if not instance.stack.delivered:
         return None
     reload = instance.stack.reload

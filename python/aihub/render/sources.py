@@ -16,12 +16,21 @@ ROLES = ROOT / "roles"
 
 def packages(role: str = "*") -> list[str]:
     """Debian packages that roles install: the lists ROLE_packages and ROLE_packages_vm of their defaults."""
+    return _listed(role, "packages", "packages_vm")
+
+
+def masked() -> list[str]:
+    """Units of those packages that must not run: the lists ROLE_masked."""
+    return _listed("*", "masked")
+
+
+def _listed(role: str, *lists: str) -> list[str]:
     found: set[str] = set()
     for path in sorted(ROLES.glob(f"{role}/defaults/main.yml")):
         name = path.parents[1].name
         values: dict[str, Any] = document.read(path).data
-        for key in (f"{name}_packages", f"{name}_packages_vm"):
-            found.update(values.get(key, ()))
+        for key in lists:
+            found.update(values.get(f"{name}_{key}", ()))
     return sorted(found)
 
 

@@ -102,6 +102,7 @@ def _environment(hub: Hub, instance: Instance) -> str:
         "HUB_DOMAIN": hub.domain,
         "HUB_GUEST": guest.name,
         "HUB_HTTP_PROXY": proxy(hub, guest),
+        "HUB_INSIDE": names.INSIDE,
         "HUB_NO_PROXY": no_proxy(hub),
         "HUB_SECRETS": names.secret_folder(instance.stack.name),
         "HUB_ZONE": guest.zone,

@@ -6,6 +6,7 @@ import hashlib
 import json
 import shlex
 from collections.abc import Mapping, Sequence
+from dataclasses import asdict
 from ipaddress import IPv4Network
 from pathlib import Path
 from typing import Any
@@ -27,7 +28,12 @@ _MACHINE = ("base", "ssh", "firewall")
 
 def inventory(hub: Hub, state: State) -> dict[str, Any]:
     """The inventory as `ansible-inventory --list` understands it."""
-    groups: dict[str, list[str]] = {"guests": list(hub.guests), "containers": [], "agents": list(hub.agents)}
+    groups: dict[str, list[str]] = {
+        "guests": list(hub.guests),
+        "containers": [],
+        "agents": list(hub.agents),
+        "doors": [name for name in hub.agents if hub.door(name)],
+    }
     for guest in hub.guests.values():
         groups.setdefault(f"zone_{guest.zone}", []).append(guest.name)
         if hub.on(guest.name):
@@ -56,6 +62,8 @@ def hostvars(hub: Hub, state: State) -> dict[str, dict[str, Any]]:
                 "vault_agent_config": agent.config(hub, guest.name),
                 "vault_agent_program": agent.program(),
             }
+        if guest.name in hub.agents and hub.door(guest.name):
+            values |= _door(hub, guest)
         connection = {
             "ansible_ssh_common_args": f"-F {shlex.quote(str(state.ssh_config))}",
             "ansible_python_interpreter": "/usr/bin/python3",
@@ -80,7 +88,10 @@ def _machine(hub: Hub, guest: Guest) -> dict[str, Any]:
         "base_time_server": node,
         "base_owns_kernel": guest.kind == "vm" and hub.target.vm_owns_kernel,
         "base_proxy": through,
-        "base_upcoming_packages": packages("docker") if hub.on(guest.name) else [],
+        "base_upcoming_packages": [
+            *(packages("docker") if hub.on(guest.name) else ()),
+            *(packages("door") if hub.door(guest.name) else ()),
+        ],
         "firewall_address": str(guest.address),
         "firewall_ssh_from": node,
         "firewall_flows": _flows(hub, guest),
@@ -88,6 +99,14 @@ def _machine(hub: Hub, guest: Guest) -> dict[str, Any]:
         "docker_bridge": f"{next(last.hosts())}/{last.prefixlen}",
         "docker_proxy": through,
         "docker_no_proxy": no_proxy(hub),
+    }
+
+
+def _door(hub: Hub, guest: Guest) -> dict[str, Any]:
+    return {
+        "door_name": guest.fqdn,
+        "door_address": str(guest.address),
+        "door_openings": [asdict(one) for one in hub.door(guest.name)],
     }
 
 
@@ -131,6 +150,8 @@ def _desired(values: Mapping[str, Any]) -> dict[str, str]:
     roles = [*_MACHINE, "docker"] if values["stack_instances"] else list(_MACHINE)
     if "vault_agent_config" in values:
         roles.append("vault_agent")
+    if "door_openings" in values:
+        roles.append("door")
     found = {role: _hash(role, {k: v for k, v in values.items() if k.startswith(f"{role}_")}) for role in roles}
     for one in values["stack_instances"]:
         found[f"stack/{one['name']}"] = _hash("stack", one)

@@ -82,10 +82,12 @@ def valid(hub: Hub) -> None:
 
 
 def _url(instance: Instance, key: str) -> str:
-    port = instance.stack.gives[key]
-    scheme = "http://" if key.startswith(("http", "metrics")) else ""
-    path = port.path if scheme and port.path != "/" else ""
-    return f"{scheme}{instance.guest.address}:{port.port}{path}"
+    port, guest = instance.stack.gives[key], instance.guest
+    path = port.path if port.path != "/" else ""
+    if instance.stack.http and port.port == instance.stack.http.port:
+        return f"https://{guest.fqdn}:{port.port}{path}"  # the name of its door's certificate
+    scheme = "http://" if key.startswith("metrics") else ""
+    return f"{scheme}{guest.address}:{port.port}{path if scheme else ''}"
 
 
 def _audience(instance: Instance, publish: str) -> str:

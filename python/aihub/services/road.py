@@ -7,9 +7,9 @@ from contextlib import AbstractContextManager, ExitStack, contextmanager
 from pathlib import Path
 from threading import Lock
 
-from aihub import ssh
+from aihub import names, ssh
 from aihub.errors import HubError
-from aihub.model.resolved import Instance
+from aihub.model.resolved import Instance, Opening
 from aihub.state.directory import State
 
 
@@ -50,7 +50,9 @@ def to(state: State, instance: Instance) -> Iterator[Road]:
     main = instance.stack.main_port
     if main is None:
         raise HubError("it has a reconcile.py and gives no port", where=f"stacks/{instance.stack.name}/stack.yml")
-    guest, remote = instance.guest.name, f"{instance.guest.address}:{main}"
+    opening = Opening.of(instance)  # behind the guest's door, in plain HTTP: ssh is the way through
+    guest = instance.guest.name
+    remote = f"{names.INSIDE}:{opening.inside}" if opening else f"{instance.guest.address}:{main}"
     road = Road(lambda: ssh.forward(state, guest, remote), lambda: ssh.forward_tcp(state, guest, remote))
     try:
         yield road

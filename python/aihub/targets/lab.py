@@ -140,6 +140,7 @@ def world(name: str) -> World | None:
 def templates(name: str, packages: list[str], progress: Progress) -> None:
     """Makes the OS images that guests are created from, with the roles' packages baked in. Raises TaskFailed."""
     arguments = [item for package in packages for item in ("--package", package)]
+    arguments += [item for unit in (render.masked() if packages else ()) for item in ("--mask", unit)]
     for volume in IMAGES.values():
         progress(volume, "is being made")
         try:

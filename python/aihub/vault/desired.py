@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from ..errors import InvalidInput, PreconditionFailed
-from ..model.resolved import Guest, Hub, Instance, approle_id
+from ..model.resolved import MACHINE, Guest, Hub, Instance, approle_id
 from ..names import approle
 from .certificates import LISTENER_DAYS
 from .kv import KV
@@ -70,6 +70,11 @@ def policy_of(instance: Instance) -> str:
     return f"{PREFIX}{instance.store_name}"
 
 
+def machine_policy(guest: Guest) -> str:
+    """The policy that lets a guest's agent get the guest's own certificate."""
+    return f"{PREFIX}{MACHINE}-{guest.id}"
+
+
 def listener_role(vault: Instance) -> str:
     """The certificate role of the vault's own listener, for the day when its first certificate is old."""
     return vault.store_name
@@ -105,6 +110,10 @@ def _policies(hub: Hub) -> dict[str, Grants]:
             name = policy_of(instance)
             _refuse_twice(hub, name, found, f"the policy of {instance.name}")
             found[name] = grants
+    for name, one in hub.machines.items():
+        policy = machine_policy(hub.guests[name])
+        _refuse_twice(hub, policy, found, f"the policy of the guest {name} itself")
+        found[policy] = {f"{PKI}/issue/{one.role}": ("update",)}
     return found
 
 
@@ -114,7 +123,7 @@ def _approles(hub: Hub, vault: Instance) -> dict[str, dict[str, Any]]:
         own = [policy_of(i) for i in hub.on(name) if _reads(hub, i)]
         guest = hub.guests[name]
         _refuse_twice(hub, approle(guest.id), found, f"the login of the guest {name}")
-        settings = _approle([AGENT, *own], guest)
+        settings = _approle([AGENT, machine_policy(guest), *own], guest)
         found[approle(guest.id)] = {**settings, "role_id": approle_id(hub.id, guest.id)}
     return found
 
@@ -142,14 +151,14 @@ def _approle(policies: Iterable[str], guest: Guest) -> dict[str, Any]:
 
 def _pki_roles(hub: Hub, vault: Instance) -> dict[str, dict[str, Any]]:
     found = {listener_role(vault): _pki_role(vault.guest.fqdn, LISTENER_DAYS)}
-    for one in hub.certificates:
+    for one in (*hub.certificates, *hub.machines.values()):
         _refuse_twice(hub, one.role, found, f"the certificates of {one.instance}")
-        found[one.role] = _pki_role(one.name, one.days, client=one.client)
+        found[one.role] = _pki_role(one.name, one.days, server=one.server, client=one.client)
     return found
 
 
-def _pki_role(name: str, days: int, *, client: bool = False) -> dict[str, Any]:
-    """Leaves for one name, for servers or for clients, and nothing else."""
+def _pki_role(name: str, days: int, *, server: bool = True, client: bool = False) -> dict[str, Any]:
+    """Leaves for one name, for servers, for clients or for both, and nothing else."""
     return {
         "allow_any_name": False,
         "allow_bare_domains": True,
@@ -169,7 +178,7 @@ def _pki_role(name: str, days: int, *, client: bool = False) -> dict[str, Any]:
         "key_type": "ec",
         "max_ttl": days * DAY,
         "not_before_duration": 3600,  # another machine's clock may be behind
-        "server_flag": not client,
+        "server_flag": server,
         "ttl": days * DAY,
     }
 

@@ -166,11 +166,11 @@ def down(name: str, purge: bool) -> dict[str, Any]:
     return {"name": name, "down": True, "state": None if purge else str(lab.state)}
 
 
-def template(name: str, volume: str, suite: str, packages: Sequence[str]) -> dict[str, Any]:
+def template(name: str, volume: str, suite: str, packages: Sequence[str], masked: Sequence[str] = ()) -> dict[str, Any]:
     """Makes the operating system image behind a volume id, e.g. `local:vztmpl/NAME.tar.zst`."""
     lab = Lab(name)
     config = lab.config()
-    baked = templates.bake(lab, volume, suite, packages)  # takes long: the lab stays free for others
+    baked = templates.bake(lab, volume, suite, packages, masked)  # takes long: the lab stays free for others
     with lab.locked():
         return templates.place(lab, config, volume, suite, packages, baked)
 

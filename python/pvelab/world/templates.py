@@ -26,9 +26,9 @@ _STOCK = (
 _SSHD = "PermitRootLogin prohibit-password\nUseDNS no\n"
 
 
-def recipe(suite: str, packages: Sequence[str]) -> Recipe:
-    """The root file system behind an image."""
-    commands = ("systemctl enable systemd-networkd.service",)
+def recipe(suite: str, packages: Sequence[str], masked: Sequence[str] = ()) -> Recipe:
+    """The root file system behind an image; `masked` are units of its packages that must not run."""
+    commands = ("systemctl enable systemd-networkd.service", *(f"systemctl mask {unit}" for unit in sorted(masked)))
     files = {"etc/ssh/sshd_config.d/00-root-by-key.conf": _SSHD}
     return Recipe(suite, tuple(sorted({*_STOCK, *packages})), files, commands)
 
@@ -41,9 +41,9 @@ def path(lab: Lab, volume: str) -> Path:
     return lab.api / "storage" / found[1] / _FOLDERS[found[2]] / found[3]
 
 
-def bake(lab: Lab, volume: str, suite: str, packages: Sequence[str]) -> Baked:
+def bake(lab: Lab, volume: str, suite: str, packages: Sequence[str], masked: Sequence[str] = ()) -> Baked:
     """The root file system behind an image; made now unless this machine has it."""
-    return rootfs.bake(lab, recipe(suite, packages), f"image {volume}")
+    return rootfs.bake(lab, recipe(suite, packages, masked), f"image {volume}")
 
 
 def place(lab: Lab, config: Config, volume: str, suite: str, packages: Sequence[str], baked: Baked) -> dict[str, Any]:

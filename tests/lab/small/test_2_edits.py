@@ -12,7 +12,23 @@ from tests.lab.small.test_1_kills import kill_at, kill_when
 
 pytestmark = pytest.mark.lab
 KEY = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAICzkdNXIzyBqEISLoVlCi/RPMZZt0I+7u6DwwySOEoki"  # nobody has its other half
-ASK = "exec 3<>/dev/tcp/{}/8080 && cat <&3"
+ASK = """
+import json, socket, ssl, sys
+ca, address, name, *certificate = sys.argv[1:]
+trust = ssl.create_default_context(cafile=ca)
+for path in certificate:
+    trust.load_cert_chain(path)
+try:
+    with socket.create_connection((address, 8080), 5) as plain, trust.wrap_socket(plain, server_hostname=name) as link:
+        link.sendall(f"GET / HTTP/1.0\\r\\nHost: {name}:8080\\r\\n\\r\\n".encode())
+        print(link.makefile().read().splitlines()[-1])
+except ssl.SSLError as error:
+    print(json.dumps({"starts": "", "refused": str(error)}))
+"""
+DOOR = """systemctl is-active hub-door.service hub-door.path
+ls -d /etc/hub/door /run/hub-door /etc/systemd/system/hub-door.* 2>/dev/null
+systemctl is-enabled hub-door.path 2>&1 || true"""
+PLACES = {"security": "10.20.10.11", "app": "10.20.30.11"}
 
 
 class Files:
@@ -61,10 +77,19 @@ def come_true(hub: Cli, *subjects: str, allow: tuple[str, ...] = ()) -> None:
     assert (code, left["changes"], left["unknown"]) == (0, [], [])
 
 
-def answer(hub: Cli, address: str) -> dict[str, str]:
-    """What the notes say of themselves, but for how often they started."""
-    text = hub.on("node", f"timeout 5 bash -c {json.dumps(ASK.format(address))}")
-    found = dict(pair.split("=") for pair in text.split())
+def answer(hub: Cli, guest: str) -> dict[str, str]:
+    """What the notes of a guest say of themselves through its door, but for how often they started."""
+    return _asked(hub, "node", "/etc/hub-node/small/ca.pem", guest)
+
+
+def answer_to_itself(hub: Cli, guest: str) -> dict[str, str]:
+    """The same, when the guest asks and shows its own certificate."""
+    return _asked(hub, guest, "/etc/hub/ca.pem", guest, "/run/hub/machine/tls.pem")
+
+
+def _asked(hub: Cli, who: str, ca: str, guest: str, certificate: str = "") -> dict[str, str]:
+    place = f"{ca} {PLACES[guest]} {guest}.small.home.arpa {certificate}"
+    found: dict[str, str] = json.loads(hub.on(who, f"timeout 5 python3 - {place}", ASK))
     del found["starts"]
     return found
 
@@ -74,10 +99,11 @@ def inside(hub: Cli) -> dict[str, object]:
     listed = "docker ps --all --format '{{.Names}}'; ls /run/hub/notes /opt/hub/notes/config 2>/dev/null || true"
     keys = "grep -c nobody@ /etc/ssh/hub_authorized_keys || true"
     return {
-        "answer": answer(hub, "10.20.30.11"),
+        "answer": answer(hub, "app"),
         **{guest: sorted(hub.on(guest, listed).split()) for guest in ("security", "app")},
         "keys": [hub.on(guest, keys) for guest in ("security", "app")],
         "rules": hub.on("security", "nft list table inet hub | grep -c 8080 || true"),
+        "door": hub.on("security", DOOR),
         "policies": [row for row in _policies(hub) if "notes" in row],
     }
 
@@ -88,7 +114,7 @@ def _policies(hub: Cli) -> list[str]:
 
 
 def test_what_runs_on_guests_is_put_in_changed_and_taken_out(hub: Cli, files: Files):
-    """An instance, a file, a secret, a setting, a person's key."""
+    """An instance and its door, a file, a secret, a setting, a person's key."""
     before = inside(hub)
     assert before["answer"] == {"setting": "one", "file": "first", "api_key": "48"}
 
@@ -98,18 +124,22 @@ def test_what_runs_on_guests_is_put_in_changed_and_taken_out(hub: Cli, files: Fi
     files.add("stacks/notes/config/more", "added\n")
     come_true(hub, "security", "app")
     now = inside(hub)
-    assert answer(hub, "10.20.10.11") == before["answer"], "the new instance has its own files and secrets"
+    assert answer(hub, "security") == before["answer"], "the new instance has its own files and secrets"
     assert {"salt", "more"} <= set(now["app"])
     assert now["keys"] == ["1", "1"]
     assert (now["rules"], len(now["policies"])) == ("1", len(before["policies"]) + 1)
+    assert now["door"].split("\n")[:2] == ["active", "active"]
+    assert before["door"].split("\n")[:2] == ["inactive", "inactive"]
 
     files.edit("stacks/notes/compose.yml", 'NOTES_SETTING: "one"', 'NOTES_SETTING: "two"')
     files.edit("hub.yml", "nobody@one", "nobody@two")
+    files.edit("stacks/notes/stack.yml", "publish: zone}", "publish: zone, client: required}")
     files.add("stacks/notes/config/words", "second\n")
     files.add("stacks/notes/config/more", "changed\n")
     come_true(hub, "security", "app")
-    for address in ("10.20.10.11", "10.20.30.11"):
-        assert answer(hub, address) == {"setting": "two", "file": "second", "api_key": "48"}
+    for guest in PLACES:
+        assert answer_to_itself(hub, guest) == {"setting": "two", "file": "second", "api_key": "48"}
+        assert "certificate" in answer(hub, guest)["refused"].lower(), "the node shows none, and is let in"
     assert hub.on("app", "cat /opt/hub/notes/config/more; grep -o 'nobody@.*' /etc/ssh/hub_authorized_keys") == (
         "changed\nnobody@two"
     )
@@ -277,7 +307,7 @@ def test_an_edit_killed_on_its_way_is_finished_by_the_next_run(hub: Cli, api: Ap
     kill_when(hub, "the agent knows vault")
     come_true(hub, "security")
     assert int(machines(api)["guests"]["app"]["memory"]) == 3072
-    assert answer(hub, "10.20.10.11") == before["answer"]
+    assert answer(hub, "security") == before["answer"]
 
     files.put_back(hub)
     kill_when(hub, "the rules are written")

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 from aihub import paths
-from aihub.model.stack import Stack
+from aihub.model.stack import HTTP, Stack
 from aihub.reading import document, load
 
 NAMES = load.stack_names()
@@ -77,13 +77,17 @@ def test_mounts_fail_without_their_source(name: str, service: dict[str, Any], st
 
 
 @pytest.mark.parametrize(("name", "service", "stack"), services())
-def test_declared_ports_are_published_on_the_guests_address_only(
+def test_declared_ports_are_published_on_the_guests_address_only_and_http_behind_its_door(
     name: str, service: dict[str, Any], stack: Stack
 ) -> None:
+    behind = stack.gives.get(HTTP)
+    declared = {("ADDRESS", given.port) for given in stack.gives.values() if not behind or given.port != behind.port}
+    if behind:
+        declared.add(("INSIDE", behind.inside or behind.port))
     for port in service.get("ports", []):
-        found = re.fullmatch(r"\$\{HUB_ADDRESS:-127\.0\.0\.1\}:(\d+):(\d+)", port)
+        found = re.fullmatch(r"\$\{HUB_(ADDRESS|INSIDE):-127\.0\.0\.1\}:(\d+):(\d+)", port)
         assert found, port
-        assert int(found[1]) in {given.port for given in stack.gives.values()}
+        assert (found[1], int(found[2])) in declared
 
 
 @pytest.mark.parametrize("name", NAMES)

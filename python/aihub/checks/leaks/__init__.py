@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from aihub import names, process, ssh
-from aihub.model.resolved import Hub, SecretRef
+from aihub.model.resolved import MACHINE, Hub, SecretRef
 from aihub.parallel import Answers
 from aihub.paths import ROOT
 from aihub.state.directory import State
@@ -33,6 +33,8 @@ _LARGEST = 64 << 20
 _SECRET_KEYS = ("value", "password", "a", "b", "new", "spare")
 _GUEST_MEDIA = ("processes", "docker", "journal", "files", "modes")
 _OWN = ("/etc/hub/agent/secret-id", f"{names.secret_folder('*')}/tls.pem", f"{names.data('*')}/tls/listener.key")
+_COPIES = {f"{names.DOOR_FOLDER}/tls.pem": (f"{names.secret_folder(MACHINE)}/tls.pem",)}
+_PRIVATE = ("/run/hub", "/etc/hub/agent", names.DOOR_FOLDER)
 _LATER = ("/var/lib/docker/overlay2", "/var/lib/docker/volumes", "/var/lib/containerd", "/var/log/journal")
 
 
@@ -112,8 +114,9 @@ def guest(state: State, known: Known, name: str, *, deep: bool = False) -> Found
     """Scans a guest: what changed since the oldest of the secrets was made; nothing older can hold one. What is not
     `deep` leaves out images and volumes, files above 64 MiB, and logs older than a day.
     """
-    request = compose(known, known.files.get(name, {}), _GUEST_MEDIA, deep)
-    return _there(state, name, {**request, "own": _OWN, "private": ["/run/hub", "/etc/hub/agent"]}, deep)
+    allowed = {**known.files.get(name, {}), **_COPIES}
+    request = compose(known, allowed, _GUEST_MEDIA, deep)
+    return _there(state, name, {**request, "own": _OWN, "private": _PRIVATE}, deep)
 
 
 def node(state: State, known: Known, *, deep: bool = False) -> Found:

@@ -11,7 +11,7 @@ from typing import Any
 
 from aihub import parallel, ssh
 from aihub.errors import HubError, TaskFailed
-from aihub.model.resolved import Hub
+from aihub.model.resolved import MACHINE, Hub
 from aihub.model.types import NAME
 from aihub.names import secret_folder
 from aihub.plan import Change
@@ -73,8 +73,12 @@ def undelivered(hub: Hub, guests: Collection[str], waiting: Collection[str] = ()
 
 
 def secret_paths(hub: Hub, guest: str, waiting: Collection[str] = ()) -> dict[str, tuple[str, int]]:
-    """Every secret file that a guest must hold, but for instances that wait: path -> (instance, uid of its owner)."""
-    return {
+    """Every secret file that a guest must hold, but for instances that wait: path -> (instance, uid of its owner).
+
+    What is the guest's own bears the guest's name instead.
+    """
+    own = [f"{secret_folder(MACHINE)}/{name}" for name in ("ca.pem", "tls.pem") if guest in hub.machines]
+    return dict.fromkeys(own, (guest, 0)) | {
         f"{secret_folder(instance.stack.name)}/{name}": (instance.name, instance.stack.uid)
         for instance in hub.on(guest)
         for name in secret_files(hub, instance)

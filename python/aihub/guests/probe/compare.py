@@ -7,7 +7,7 @@ from typing import Any
 
 from aihub.plan import Change
 
-from .on_guest import UNFINISHED
+from .on_guest import UNFINISHED, ours_alone
 
 _SHOWN = 4  # differences named in a summary; the rest is counted
 
@@ -39,6 +39,8 @@ def configuration_changes(
     for key in done:
         if key.startswith("stack/") and key not in desired:
             found[key] = [f"{key} is no longer declared: it stops, its data stays"]
+        elif key not in desired and ours_alone(key, entries.get(key, {})):
+            found[key] = [f"{key} is no longer needed: it goes"]
     replaced = any(key.startswith("stack/") and key in done and done[key] != desired.get(key) for key in found)
     return [_change(guest, _summary(found), list(found), restart=replaced)] if found else []
 

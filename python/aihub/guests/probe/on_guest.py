@@ -25,8 +25,10 @@ from typing import Any
 FORMAT = 1
 UNFINISHED = "unfinished"  # what the manifest holds as a role's hash while its files are being placed
 MANIFEST = "/etc/hub/manifest.json"
+CONFIGURATION = "/etc/hub"
 AGENT = "/run/hub/agent"
 DATA = "/var/lib/hub"
+UNITS = "/etc/systemd/system/"
 DOCKER_SOCKET = "/var/run/docker.sock"
 
 
@@ -186,12 +188,16 @@ def agent(request: dict[str, Any]) -> dict[str, Any]:
 def record(request: dict[str, Any]) -> dict[str, Any]:
     """Writes the manifest anew for the given entries; forgets those that nobody wants any more.
 
-    A stack is forgotten only by the run that has just taken it away: until then it is still here.
+    A stack is forgotten only by the run that has just taken it away: until then it is still here. A role that is all
+    our own goes now, its units and its files; of one that is not, what a package brought stays.
     """
     gone = {"stack/" + name for name in request.get("stacks_gone", ())}
     old = read_manifest()
     wanted = request["desired"]
     now = states(request["entries"])
+    for key, value in old["entries"].items():
+        if key not in wanted and ours_alone(key, value):
+            retire(value)
     left = {key for key in old["entries"] if key.startswith("stack/") and key not in gone}
     entries = {key: value for key, value in old["entries"].items() if key in wanted or key in left} | now
     desired = {key: wanted[key] if key in now else old["desired"].get(key, "") for key in entries}
@@ -199,6 +205,24 @@ def record(request: dict[str, Any]) -> dict[str, Any]:
     if new != old:
         write_manifest(new)
     return {"changed": new != old}
+
+
+def ours_alone(key: str, entry: dict[str, Any]) -> bool:
+    """Whether a role consists of units that we wrote: then nothing else needs what it made."""
+    units = [name for kind in ("units", "boot_units") for name in entry.get(kind, ())]
+    return not key.startswith("stack/") and bool(units) and all(UNITS + name in entry["files"] for name in units)
+
+
+def retire(entry: dict[str, Any]) -> None:
+    """Stops the units of a role and removes its files, and its folder when that is empty then."""
+    subprocess.run(["systemctl", "disable", "--now", *entry["units"]], stdout=sys.stderr, stderr=sys.stderr, check=True)
+    for path in entry["files"]:
+        if os.path.lexists(path):
+            os.unlink(path)
+        folder = os.path.dirname(path)
+        if os.path.dirname(folder) == CONFIGURATION and not os.listdir(folder):
+            os.rmdir(folder)
+    subprocess.run(["systemctl", "daemon-reload"], stdout=sys.stderr, check=True)
 
 
 def write_manifest(manifest: dict[str, Any]) -> None:

@@ -5,16 +5,25 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 
 from ..findings import Finding
-from ..resolved import RECONCILE
-from ..stack import METRICS, NEVER, Offer, SecretSpec, Stack
+from ..resolved import MACHINE, RECONCILE
+from ..stack import HTTP, METRICS, NEVER, Offer, SecretSpec, Stack
 from . import not_yet
+
+TAKEN = {
+    "agent": "what brings secrets",
+    "door": "what answers HTTPS",
+    "firewall": "what keeps others out",
+    MACHINE: "the machine itself",
+}
 
 
 def check_stack(stack: Stack) -> list[Finding]:
     """What is wrong inside one stack.yml that its schema can't tell."""
     return [
+        *_name(stack),
         *_repeated(stack),
         *_ports(stack),
+        *_behind(stack),
         *_offers(stack),
         *_egress(stack),
         *_secrets(stack),
@@ -25,6 +34,20 @@ def check_stack(stack: Stack) -> list[Finding]:
         *_itself(stack),
         *not_yet.check(stack),
     ]
+
+
+def _name(stack: Stack) -> Iterator[Finding]:
+    if stack.name in TAKEN:
+        yield Finding((), f'"{stack.name}" is {TAKEN[stack.name]} on each guest: name the stack otherwise')
+
+
+def _behind(stack: Stack) -> Iterator[Finding]:
+    """What only the door of its guest can do."""
+    for key, port in stack.gives.items():
+        for word in ("inside", "client") if key != HTTP else ():
+            if getattr(port, word) != type(port).model_fields[word].default:
+                text = f"only `{HTTP}` stands behind its guest's door, and {key} does not: remove this"
+                yield Finding(("gives", key, word), text, at_key=True)
 
 
 def _repeated(stack: Stack) -> Iterator[Finding]:

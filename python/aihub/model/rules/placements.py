@@ -30,6 +30,7 @@ def check(file: HubFile, stacks: Mapping[str, Stack], declared: Mapping[str, set
                 seen[stack.name] = stack
         yield from _memory(name, spec, seen.values())
     yield from _ids(file, stacks)
+    yield from _doors(file, stacks)
     sound = len(file.guests) == len(declared.get("guests", ()))
     yield from _egress(file, stacks, sound=sound)
     yield from _vault(file, stacks, sound=sound)
@@ -80,20 +81,43 @@ def _may_stand(file: HubFile, name: str, spec: GuestSpec, stack: Stack, place: P
 
 
 def _beside(name: str, stack: Stack, seen: Mapping[str, Stack], place: Place) -> Iterator[Finding]:
-    for key, port in stack.gives.items():
-        if port.port == SSH:
+    for port, key in _ports(stack).items():
+        if port == SSH:
             yield Finding(place, f"{stack.name}'s {key} takes port {SSH}, which is the guest's own ssh")
         for other in seen.values():
-            taken = next((k for k, p in other.gives.items() if p.port == port.port), None)
-            if taken is not None:
-                both = f"{stack.name}'s {key} and {other.name}'s {taken}"
-                text = f"{both} both take port {port.port} of guest {name}"
-                yield Finding(place, text)
+            if port in (theirs := _ports(other)):
+                both = f"{stack.name}'s {key} and {other.name}'s {theirs[port]}"
+                yield Finding(place, f"{both} both take port {port} of guest {name}")
     for other in seen.values():
         needs = {stack.gpu.need, other.gpu.need}
         if "whole" in needs and "none" not in needs:
             text = f"{stack.name} and {other.name} can't share the card of guest {name}: one needs it whole"
             yield Finding(place, text)
+
+
+def _ports(stack: Stack) -> dict[int, str]:
+    """The ports that a stack takes of its guest, in the network or behind its door, and the entry that says so."""
+    found: dict[int, str] = {}
+    for key, port in stack.gives.items():
+        found.setdefault(port.port, key)
+        if port.inside:
+            found.setdefault(port.inside, f"{key} (inside)")
+    return found
+
+
+def _doors(file: HubFile, stacks: Mapping[str, Stack]) -> Iterator[Finding]:
+    """A port of doors leads to one stack, whatever the guest."""
+    owners: dict[int, tuple[str, str]] = {}
+    for guest, spec in file.guests.items():
+        for index, placement in enumerate(spec.stacks):
+            stack = stacks.get(placement.name)
+            if stack is None or stack.http is None:
+                continue
+            port = stack.http.port
+            first, where = owners.setdefault(port, (stack.name, guest))
+            if first != stack.name and where != guest:
+                both = f"{stack.name}@{guest} and {first}@{where} both answer HTTP on port {port}"
+                yield Finding(("guests", guest, "stacks", index), f"{both}: each stack of a hub needs its own")
 
 
 def _places(file: HubFile, wanted: Container[str]) -> list[tuple[str, int]]:
@@ -111,14 +135,14 @@ def _vault(file: HubFile, stacks: Mapping[str, Stack], *, sound: bool) -> Iterat
     for guest, index in vaults[1:]:
         text = f"a hub has one secret store, and it is on guest {vaults[0][0]} already"
         yield Finding(("guests", guest, "stacks", index), text)
-    served = [name for name, stack in stacks.items() if stack.delivered]
+    served = [name for name, stack in stacks.items() if stack.needs_store]
     needing = _places(file, served)
     if vaults or not needing or not sound:
         return
     guest, index = needing[0]
     others = f" (so do {len(needing) - 1} more)" if len(needing) > 1 else ""
     text = (
-        f"{file.guests[guest].stacks[index].name}@{guest} has secrets or a certificate{others}, and no guest runs "
+        f"{file.guests[guest].stacks[index].name}@{guest} needs secrets or a certificate{others}, and no guest runs "
         "a secret store: add a stack with `office: secrets`, like vault, to a guest of zone infra"
     )
     yield Finding(("guests", guest, "stacks", index), text)

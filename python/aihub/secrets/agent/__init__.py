@@ -9,10 +9,12 @@ from typing import Any
 
 from aihub.errors import TaskFailed
 from aihub.guests.probe import Actual, ask
-from aihub.model.resolved import Hub
+from aihub.model.resolved import MACHINE, Hub
 from aihub.plan import Change
 from aihub.state.directory import State
 
+OWN = f"{MACHINE}.tls.pem"
+"""What an agent calls the certificate of its guest itself."""
 _PATIENCE = 120.0  # seconds: a service that restarts may take that long until it is healthy
 _INTERVAL = 0.3
 
@@ -44,6 +46,12 @@ class Status:
         """The paths whose version is not yet in use."""
         return [path for path, version in versions.items() if self.entries.get(path, {}).get("applied", 0) < version]
 
+    @property
+    def has_certificate(self) -> bool:
+        """Whether the guest has its own certificate, and its units were told."""
+        own = self.tls.get(OWN)
+        return own is not None and own["applied"] == own["serial"]
+
 
 def status(state: State, guest: str, *, wake: bool = False, renew: Collection[str] = ()) -> Status:
     """What the agent says; with `wake` it reads everything now; `renew` are the places of certificates that go."""
@@ -52,10 +60,13 @@ def status(state: State, guest: str, *, wake: bool = False, renew: Collection[st
 
 
 def wait(state: State, guest: str, versions: Mapping[str, int], patience: float = _PATIENCE) -> Status:
-    """Returns when the guest's services use these versions of their entries. Raises TaskFailed when they do not."""
+    """Returns when the guest's services use these versions of their entries, and it has a certificate of its own.
+
+    Raises TaskFailed when they do not.
+    """
     limit = time.monotonic() + patience
     found = status(state, guest, wake=True)
-    while behind := found.behind(versions):
+    while behind := [*found.behind(versions), *([] if found.has_certificate else [OWN])]:
         if time.monotonic() > limit:
             why = "; ".join((*found.errors, found.error)) or "the agent did not say why"
             raise TaskFailed(f"not yet in use: {', '.join(behind)}: {why}", where=guest, hint="aihub up")

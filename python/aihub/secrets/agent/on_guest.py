@@ -262,6 +262,8 @@ class Agent:
 
     def _order(self, instance: dict[str, Any], orders: set[str]) -> list[str]:
         self.save()
+        if "units" in instance:
+            return self._run(instance, ["systemctl", "try-reload-or-restart", *instance["units"]])
         unit, home, reload = instance["restart"], f"/opt/hub/{instance['stack']}", instance.get("reload")
         if subprocess.run(["systemctl", "is-active", "--quiet", unit], check=False).returncode != 0:
             return []  # waits for its files: it starts with the new ones
@@ -272,6 +274,9 @@ class Agent:
             command = [*compose, "kill", "--signal", reload["signal"], reload["service"]]
         else:
             command = [*compose, "exec", "--no-TTY", reload["service"], *reload["exec"]]
+        return self._run(instance, command)
+
+    def _run(self, instance: dict[str, Any], command: list[str]) -> list[str]:
         say(f"{instance['stack']}: {' '.join(command)}")
         try:
             done = subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, check=False, timeout=600)

@@ -3,6 +3,7 @@
 INSTANCE/NAME     a plain secret, or a login elsewhere as its consumer calls it (app@web/sql_main)
 PROVIDER/reconcile, PROVIDER/verify   aihub's own login there, and that of the checks
 INSTANCE/tls      the certificate that it serves with; INSTANCE/NAME one that it shows elsewhere
+GUEST/tls         the guest's own certificate, which its door serves with
 GUEST/login       the secret-id with which a guest's agent logs in at the vault
 controller/login, controller/ssh      this machine's own login at the vault, and its ssh key
 node/token        the token with which aihub uses the Proxmox API
@@ -115,6 +116,9 @@ def _everything(hub: Hub) -> Iterator[Rotatable]:
         effect = _EFFECTS[one.on_change].format(one.instance)
         guest, days = _guest(hub, one.instance), int(one.days * EARLY)
         yield Rotatable(f"{one.instance}/{one.file.removesuffix('.pem')}", "certificate", guest, days, effect, one)
+    for guest, one in hub.machines.items():
+        effect = "reloads its door" if hub.door(guest) else ""
+        yield Rotatable(f"{guest}/tls", "certificate", guest, int(one.days * EARLY), effect, one)
     for guest in hub.agents:
         yield Rotatable(f"{guest}/login", "login", guest, LOGIN_DAYS)
     if hub.vault is not None:

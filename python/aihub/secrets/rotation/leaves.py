@@ -25,7 +25,7 @@ class Rotation:
 
     def finish(self) -> None:
         """The new one is in use, then the old one ends."""
-        guest, place = self.certificate.instance.partition("@")[2], self.certificate.place
+        guest, place = self.certificate.guest, self.certificate.place
         old = self.page.data["serial"]
         if self.reach.serial(guest, place) == old:
             self.reach.renew(guest, place)
@@ -36,6 +36,6 @@ class Rotation:
 
 def begin(reach: Reach, certificate: Certificate, name: str) -> Rotation:
     """Writes down which one is in use; nothing else has changed then."""
-    guest = certificate.instance.partition("@")[2]
-    data = {"kind": "certificate", "phase": "renew", "serial": reach.serial(guest, certificate.place)}
+    serial = reach.serial(certificate.guest, certificate.place)
+    data = {"kind": "certificate", "phase": "renew", "serial": serial}
     return Rotation(reach, certificate, journal.opened(reach.vault, name, data))

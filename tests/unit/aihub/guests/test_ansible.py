@@ -36,7 +36,18 @@ def event(kind: str, **data: Any) -> dict[str, Any]:
 
 def test_guests_that_need_the_same_run_together() -> None:
     wanted = {"db": ["ssh", "stack/postgres"], "cicd": ["ssh"], "cache": None, "security": ["stack/x"]}
-    assert guests._runs(wanted) == {("ssh",): ["db", "cicd"], (): ["cache"]}
+    desired = {guest: ["ssh", "door"] for guest in wanted}
+    assert guests._runs(wanted, desired) == {("ssh",): ["db", "cicd"], (): ["cache"]}
+
+
+def test_a_role_that_a_guest_no_longer_needs_is_taken_away_under_a_tag_of_its_own() -> None:
+    wanted = {"db": ["ssh", "door"], "cicd": ["door"]}
+    assert guests._runs(wanted, {"db": ["ssh", "door"], "cicd": ["ssh"]}) == {
+        ("door", "ssh"): ["db"],
+        ("retired",): ["cicd"],
+    }
+    plays = (paths.ROOT / "playbooks" / "machines.yml").read_text()
+    assert f"tags: [base, ssh, firewall, {guests._RETIRED}]" in plays
 
 
 def test_the_stacks_phase_takes_the_named_instances_only(hub: Hub) -> None:

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import re
+from dataclasses import replace
 from ipaddress import IPv4Address
 from pathlib import Path
 
 import pytest
-from aihub.model.resolved import Certificate, Consumer, Hub, bridge_of, mac_of
+from aihub.model.resolved import Certificate, Consumer, Hub, Opening, bridge_of, mac_of
 from aihub.reading import load
 
 from tests.unit.aihub import cases
@@ -107,11 +108,26 @@ def test_whoever_serves_with_tls_has_a_certificate_for_its_guests_name(hub: Hub)
     assert found == Certificate("postgres@db", "postgres-db", "db.hub.example.org", 30, "reload")
 
 
-def test_guests_with_secrets_or_certificates_have_an_agent(hub: Hub) -> None:
+def test_every_guest_of_a_hub_with_a_vault_has_an_agent_and_a_certificate_of_its_own(hub: Hub) -> None:
     assert hub.agents == ("ai", "tools", "web", "db", "cache")
+    assert hub.machines["db"] == Certificate("db", "machine-db", "db.hub.example.org", 30, "none", client=True)
+    assert (hub.machines["db"].guest, hub.machines["db"].folder) == ("db", "machine")
+    assert hub.machines["web"].on_change == "reload", "its door serves with it"
+    without = replace(hub, instances=tuple(i for i in hub.instances if i.stack.name != "vault"))
+    assert (without.agents, dict(without.machines)) == ((), {})
     assert hub.vault is not None
     assert hub.vault.name == "vault@cache"
     assert [i.name for i in hub.instances].index("vault@cache") == 1  # right after the egress proxy
+
+
+def test_a_door_leads_to_what_answers_http_on_its_guest(hub: Hub) -> None:
+    assert hub.door("ai") == (
+        Opening("dashboard@ai", 8090, 8090, False),
+        Opening("ollama@ai", 11434, 11434, False),
+    )
+    assert hub.door("db") == ()
+    behind = load.stack("behind", cases.STACKS)
+    assert Opening.of(replace(hub.instances[0], stack=behind)) == Opening("behind@cache", 8089, 8080, True)
 
 
 def test_a_guest_needs_what_its_stacks_need_and_something_for_itself(hub: Hub) -> None:
@@ -130,14 +146,14 @@ def test_only_declared_connections_are_open(hub: Hub) -> None:
         ("10.10.20.0/24", "10.10.20.12", 8081),  # and its administration to its own zone
         ("10.10.30.0/24", "10.10.30.11", 8081),
         ("10.10.20.11/32", "10.10.20.12", 8080),  # dashboard uses app
-        ("10.10.20.0/24", "10.10.20.11", 8080),  # dashboard publishes to its zone
+        ("10.10.20.0/24", "10.10.20.11", 8090),  # dashboard publishes to its zone
         ("10.10.20.0/24", "10.10.20.11", 9100),
         ("10.10.20.0/24", "10.10.20.11", 11434),  # ollama likewise
         ("10.10.20.12/32", "10.10.10.11", 5432),  # app logs in
         ("10.10.30.11/32", "10.10.10.11", 5432),
         ("10.10.30.11/32", "10.10.10.12", 6379),
         ("10.10.20.0/24", "10.10.10.12", 3128),  # the private zone's way out
-        ("10.10.10.11/32", "10.10.10.12", 8200),  # agents fetch from the vault
+        ("10.10.10.11/32", "10.10.10.12", 8200),  # the agent of every guest fetches from the vault
         ("10.10.20.11/32", "10.10.10.12", 8200),
         ("10.10.20.12/32", "10.10.10.12", 8200),
         ("10.10.30.11/32", "10.10.10.12", 8200),

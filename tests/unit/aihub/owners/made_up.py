@@ -154,7 +154,11 @@ class World:
         **_: Any,
     ) -> dict[str, HubError]:
         failed: dict[str, HubError] = {}
-        roles = [guest for guests in ansible._runs(wanted).values() for guest in guests]
+        roles = [
+            guest
+            for guests in ansible._runs(wanted, {name: keys or () for name, keys in wanted.items()}).values()
+            for guest in guests
+        ]
         chosen = ansible._chosen(hub, wanted, instances) if phase == "stacks" else {guest: [""] for guest in roles}
         if chosen:
             names = [f"{stack}@{guest}" if stack else guest for guest, stacks in chosen.items() for stack in stacks]

@@ -151,14 +151,36 @@ def test_only_guests_with_stacks_get_docker(hub: Hub, state: State) -> None:
     assert "docker" not in render.desired(hub, state)["backup"]
 
 
-def test_guests_with_secrets_get_an_agent_that_knows_nobody_elses(hub: Hub, state: State) -> None:
+def test_every_guest_gets_an_agent_that_knows_nobody_elses_secrets(hub: Hub, state: State) -> None:
     found = render.inventory(hub, state)
-    assert set(found["agents"]["hosts"]) == set(hub.agents)
+    assert set(found["agents"]["hosts"]) == set(hub.guests)
     config = render.hostvars(hub, state)["private-ai"]["vault_agent_config"]
     paths_read = [entry["path"] for instance in config["instances"] for entry in instance["entries"]]
     assert paths_read
     assert all(path.startswith("hub/private-ai/") for path in paths_read)
-    assert "vault_agent" not in render.desired(hub, state)["security"]
+    machine = config["instances"][0]
+    assert (machine["stack"], machine["uid"], machine["certificates"][0]["role"]) == (
+        "machine",
+        0,
+        "machine-private-ai",
+    )
+    without = replace(hub, instances=tuple(i for i in hub.instances if i.stack.name != "vault"))
+    assert "vault_agent" not in render.desired(without, state)["private-ai"]
+
+
+def test_guests_whose_instances_answer_http_have_a_door(hub: Hub, state: State) -> None:
+    found = render.inventory(hub, state)
+    assert found["doors"]["hosts"] == ["private-ai"]
+    values = render.hostvars(hub, state)["private-ai"]
+    assert values["door_name"] == "private-ai.hub.home.arpa"
+    assert [(one["instance"], one["port"], one["inside"]) for one in values["door_openings"]] == [
+        ("chroma@private-ai", 8000, 8000),
+        ("ollama@private-ai", 11434, 11434),
+    ]
+    assert "caddy" in values["base_upcoming_packages"]
+    assert values["vault_agent_config"]["instances"][0]["units"] == ["hub-door.service"]
+    desired = render.desired(hub, state)
+    assert {guest for guest in hub.guests if "door" in desired[guest]} == {"private-ai"}
 
 
 def test_dockers_network_overlaps_no_zone(hub: Hub) -> None:
@@ -174,3 +196,7 @@ def test_dockers_network_overlaps_no_zone(hub: Hub) -> None:
 def test_packages_are_those_of_the_roles() -> None:
     assert {"python3", "nftables", "docker.io", "qemu-guest-agent"} <= set(render.packages())
     assert "nftables" not in render.packages("docker")
+
+
+def test_the_packages_own_services_that_nobody_wants_are_named() -> None:
+    assert render.masked() == ["caddy-api.service", "caddy.service"]

@@ -160,7 +160,7 @@ def test_addresses_say_where_everything_answers(capsys: pytest.CaptureFixture[st
     hub = load.load(paths.DEFAULT_HUB, target="lab")
     report.addresses(hub, dict.fromkeys(hub.models, "SmolLM2-135M"))
     out = capsys.readouterr().out
-    assert "http://10.10.20.11:11434" in out
+    assert "https://private-ai.hub.home.arpa:11434" in out
     assert "(lab: SmolLM2-135M)" in out
     assert "aihub ssh db" in out
 

@@ -233,6 +233,13 @@ def test_a_silent_service_is_an_error(
     assert raised.value.where == "postgres@db"
 
 
+def test_what_answers_http_is_reached_behind_its_guests_door(
+    hub: Hub, fake: Fake, forwards: Any, tmp_path: Path
+) -> None:
+    services.plan(hub, State(tmp_path), Store(), ["ollama@private-ai"])
+    assert forwards == [("private-ai", "127.0.0.1:11434")]
+
+
 def test_a_stack_without_port_cannot_be_reconciled(hub: Hub, fake: Fake, forwards: Any, tmp_path: Path) -> None:
     from dataclasses import replace
 

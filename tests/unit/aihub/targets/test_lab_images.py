@@ -79,6 +79,16 @@ def test_the_lab_is_told_how_much_memory_each_guest_needs_at_least(hub: Hub) -> 
     assert least["112"] == hub.least_memory("security") == (256 + 256) << 20
 
 
+def test_the_packages_own_services_that_nobody_wants_are_masked_in_the_image(
+    hub: Hub, pvelab: Pvelab, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[list[str]] = []
+    monkeypatch.setattr(labs.process, "run", lambda argv, **options: asked.append(argv) or pvelab.run(argv, **options))
+    labs.templates("x", ["caddy"], lambda *_: None)
+    assert len(asked) == len(IMAGES)
+    assert all(argv[argv.index("caddy.service") - 1] == "--mask" for argv in asked)
+
+
 @pytest.mark.parametrize("agreed", [STACKS, GUESTS])
 def test_a_run_ends_after_what_it_began(hub: Hub, pvelab: Pvelab, agreed: Plan) -> None:
     screen = Screen()

@@ -22,8 +22,10 @@ def hub() -> Hub:
 def test_a_policy_names_each_path_and_no_pattern(hub: Hub) -> None:
     policies = desired(hub).policies
     assert set(policies) == {
-        "hub-operator", "hub-agent", "hub-postgres-db", "hub-redis-db", "hub-notes-private-ai", "hub-notes-public-ai"
+        "hub-operator", "hub-agent", "hub-postgres-db", "hub-redis-db", "hub-notes-private-ai", "hub-notes-public-ai",
+        *(f"hub-machine-{guest}" for guest in hub.guests),
     }  # fmt: skip
+    assert policies["hub-machine-security"] == {"pki/issue/machine-security": ("update",)}
     assert policies["hub-notes-public-ai"] == {
         "kv/data/hub/public-ai/notes/api_key": ("read",),
         "kv/data/hub/public-ai/notes/salt": ("read",),
@@ -46,13 +48,14 @@ def test_no_path_is_in_the_policies_of_two_guests(hub: Hub) -> None:
 
 def test_every_login_is_bound_to_one_address_and_has_no_default_policy(hub: Hub) -> None:
     found = desired(hub)
-    assert set(found.approles) == {"hub-operator", "hub-db", "hub-private-ai", "hub-public-ai"}
+    assert set(found.approles) == {"hub-operator", "hub-db", "hub-private-ai", "hub-public-ai", "hub-security"}
     for name, role in found.approles.items():
         guest = hub.guests["security" if name == "hub-operator" else name.removeprefix("hub-")]
         assert role["secret_id_bound_cidrs"] == role["token_bound_cidrs"] == [f"{guest.address}/32"]
         assert role["token_no_default_policy"]
         assert role["token_ttl"] == 1200
-    assert found.approles["hub-db"]["token_policies"] == ["hub-agent", "hub-postgres-db", "hub-redis-db"]
+    own = ["hub-agent", "hub-machine-db", "hub-postgres-db", "hub-redis-db"]
+    assert found.approles["hub-db"]["token_policies"] == own
     assert found.approles["hub-db"]["secret_id_ttl"] == 0
 
 
@@ -64,7 +67,9 @@ def test_certificates_are_for_exactly_one_name(hub: Hub) -> None:
         "redis-db": ["db.small.home.arpa"],
         "notes-private-ai": ["private-ai.small.home.arpa"],
         "notes-public-ai": ["public-ai.small.home.arpa"],
+        **{f"machine-{guest}": [f"{guest}.small.home.arpa"] for guest in hub.guests},
     }
+    assert {name for name, role in roles.items() if role["client_flag"]} == {f"machine-{name}" for name in hub.guests}
     assert roles["notes-private-ai"]["max_ttl"] == 20 * 86400
     for role in roles.values():
         assert not role["allow_ip_sans"]

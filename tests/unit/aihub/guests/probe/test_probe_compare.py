@@ -133,3 +133,14 @@ def test_an_instance_that_waits_is_left_as_it_is_there_or_not() -> None:
     assert not change.restart
     (change,) = configuration_changes("db", wanted, {}, {}, ["stack/new"])
     assert change.parts == tuple(key for key in wanted if key != "stack/new")
+
+
+def test_a_role_of_our_own_that_is_no_longer_needed_goes() -> None:
+    unit = {"hub-door.service": {"boot": "static", "active": "active"}}
+    ours = {"files": {"/etc/systemd/system/hub-door.service": FILE}, "units": unit}
+    packaged = {"files": {"/etc/docker/daemon.json": FILE}, "units": {"docker.service": unit["hub-door.service"]}}
+    entries = {**ENTRIES, "door": ours, "docker": packaged}
+    manifest = {"desired": {**DESIRED, "door": "h1", "docker": "h1"}, "entries": entries}
+    (change,) = configuration_changes("db", DESIRED, manifest, entries)
+    assert change.summary == "door is no longer needed: it goes"
+    assert change.parts == ("door",)

@@ -91,6 +91,51 @@ def test_a_stack_that_is_no_longer_declared_is_remembered_until_it_was_taken_awa
     assert json.loads(manifest.read_text())["desired"] == {"ssh": "2"}
 
 
+DOOR = "hub-door.service"
+
+
+@pytest.fixture
+def ran(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """What is asked of systemd; its units and our configuration lie in the test's own folder."""
+    asked: list[str] = []
+    really = subprocess.run
+
+    def run(argv: list[str], **options: Any) -> Any:
+        asked.append(" ".join(argv))
+        return really(["true"], **options)
+
+    monkeypatch.setattr(on_guest.subprocess, "run", run)
+    monkeypatch.setattr(
+        on_guest, "unit_states", lambda names: {n: {"boot": "static", "active": "active"} for n in names}
+    )
+    monkeypatch.setattr(on_guest, "UNITS", f"{tmp_path}/units/")
+    monkeypatch.setattr(on_guest, "CONFIGURATION", str(tmp_path / "etc"))
+    for folder in ("units", "etc/door"):
+        (tmp_path / folder).mkdir(parents=True)
+    return asked
+
+
+def test_a_role_that_is_no_longer_needed_goes_with_its_units_and_files(
+    manifest: Path, tmp_path: Path, ran: list[str]
+) -> None:
+    unit, config = tmp_path / "units" / DOOR, tmp_path / "etc" / "door" / "Caddyfile"
+    unit.touch(), config.touch()
+    record({"ssh": "1", "door": "1"}, {"ssh": {}, "door": {"files": [str(config), str(unit)], "units": [DOOR]}})
+    assert record({"ssh": "1"}, {})
+    assert ran == [f"systemctl disable --now {DOOR}", "systemctl daemon-reload"]
+    assert names(tmp_path / "units") == names(tmp_path / "etc") == []
+    assert set(json.loads(manifest.read_text())["entries"]) == {"ssh"}
+    assert not record({"ssh": "1"}, {})
+
+
+def test_what_a_package_brought_stays_when_its_role_goes(manifest: Path, tmp_path: Path, ran: list[str]) -> None:
+    config = tmp_path / "etc" / "daemon.json"
+    config.touch()
+    record({"docker": "1"}, {"docker": {"files": [str(config)], "units": ["docker.service"]}})
+    assert record({}, {})
+    assert (ran, config.exists()) == ([], True)
+
+
 def record(desired: dict[str, str], entries: dict[str, Any]) -> bool:
     return bool(on_guest.record({"action": "record", "desired": desired, "entries": entries})["changed"])
 

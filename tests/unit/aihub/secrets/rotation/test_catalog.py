@@ -31,7 +31,7 @@ def test_everything_has_one_name_and_says_what_it_disturbs(hub: Hub) -> None:
             for guest in ("private-ai", "public-ai")
             for name in ("postgres_main", "redis_jobs", "api_key", "salt", "tls")
         ),
-        *(f"{guest}/login" for guest in ("db", "private-ai", "public-ai")),
+        *(f"{guest}/{name}" for guest in ("security", "db", "private-ai", "public-ai") for name in ("login", "tls")),
         *("controller/login", "controller/ssh", "node/token"),
     }
     assert found["notes@private-ai/postgres_main"].effect == "restarts notes@private-ai"
@@ -39,6 +39,8 @@ def test_everything_has_one_name_and_says_what_it_disturbs(hub: Hub) -> None:
     assert (found["postgres@db/reconcile"].effect, found["postgres@db/reconcile"].guest) == ("", "db")
     assert found["notes@private-ai/api_key"].days == 30
     assert found["notes@private-ai/tls"].days == 13  # two thirds of twenty
+    assert (found["db/tls"].effect, found["db/tls"].guest, found["db/tls"].days) == ("", "db", 20)
+    assert found["private-ai/tls"].effect == "reloads its door"
     logins = {one.days for one in found.values() if one.kind not in ("value", "certificate")}
     assert logins == {LOGIN_DAYS}  # passwords, secret-ids, the token and the key: one longest age
 
