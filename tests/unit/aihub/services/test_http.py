@@ -142,7 +142,7 @@ def test_an_answer_that_drips_ends_when_its_time_is_up(tmp_path: Path, start: by
             link.sendall(b"x")
 
     began = time.monotonic()
-    with pytest.raises(Unreachable, match="no whole answer to /thing within 0 s|timed out"):
+    with pytest.raises(Unreachable, match=r"no whole answer to /thing within 0 s|timed out"):
         asked(tmp_path, drip, seconds=0.4)
     assert time.monotonic() - began < 3
 
