@@ -120,9 +120,10 @@ def diff(declared: Declared, state: State | None) -> list[Step]:
 
 
 def kept(declared: Declared, state: State) -> list[str]:
-    """The databases of consumers that are gone: each is called like the role that owns it."""
+    """The databases of consumers that are gone: each is called like its owner, whose logins are a pair."""
     mine = {consumer.role for consumer in declared.consumers}
-    return sorted(name for name, found in state.databases.items() if found.owner == name and name not in mine)
+    ours = {name for name, found in state.databases.items() if found.owner == name and f"{name}_a" in state.roles}
+    return sorted(ours - mine)
 
 
 def apply(service: Service, steps: Sequence[Step], say: Callable[[str], None]) -> None:

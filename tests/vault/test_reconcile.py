@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -45,3 +46,32 @@ def test_a_password_that_somebody_set_is_seen_without_a_value_and_replaced(servi
     assert missing(service)[1] == []
     assert redis.can_login(service, "verify", "a", kept["a"])
     assert not redis.can_login(service, "verify", "a", theirs)
+
+
+def test_a_users_keys_go_when_they_are_forgotten_and_nobody_elses(service: Service) -> None:
+    kept = service.pair("verify")
+    with redis.connect(service, "verify", kept["a"]) as client:
+        client.set("verify:1", "stays")
+    theirs = "A" * 40
+    with redis._admin(service) as admin:
+        redis._send(admin, "ACL", "SETUSER", "old_one", "on", f"#{redis._sum(theirs)}", "~old_one:*", "+set", "+auth")
+    with redis.connect(service, "old_one", theirs) as client:
+        for number in range(2500):
+            client.set(f"old_one:{number}", "goes")
+    assert "old_one" in redis.kept(service.declared, redis.read(service))
+    steps = redis.diff(replace(service.declared, forgotten=("old_one",)), redis.read(service))
+    assert [(step.action, step.object) for step in steps][-1] == ("delete", "ACL user old_one")
+    redis.apply(service, steps, lambda text: None)
+    assert "old_one" not in redis.read(service)
+    with redis._admin(service) as admin:
+        # The same login anew, by whoever is to look: its keys are gone.
+        redis._send(
+            admin, "ACL", "SETUSER", "old_one", "on", f"#{redis._sum(theirs)}", "~old_one:*", "+exists", "+auth"
+        )
+    with redis.connect(service, "old_one", theirs) as client:
+        assert client.exists(*(f"old_one:{number}" for number in range(2500))) == 0
+    with redis._admin(service) as admin:
+        redis._send(admin, "ACL", "DELUSER", "old_one")
+    with redis.connect(service, "verify", kept["a"]) as client:
+        assert client.get("verify:1") == "stays"
+        client.delete("verify:1")

@@ -36,9 +36,9 @@ def look(hub: Hub, store: Instance, vault: Vault) -> Iterator[Change]:
 
 
 def _kinds(hub: Hub, provider: str, kind: str) -> frozenset[str]:
-    """What a provider gives, by its id; one that is gone may have given anything."""
-    found = next((one for one in hub.instances if one.id == provider), None)
-    return frozenset(found.stack.gives) if found else frozenset({kind})
+    """What a provider gives, by its id; one whose stack nobody uses any more may have given anything."""
+    stack = hub.stacks.get(provider.partition("@")[0])
+    return frozenset(stack.gives) if stack else frozenset({kind})
 
 
 def refuse(run: Run) -> None:

@@ -253,6 +253,19 @@ def test_a_login_without_consumer_is_switched_off_and_its_database_stays(postgre
     assert step.details["sql"] == [("ALTER ROLE {} NOLOGIN", ["old_a"])]
 
 
+def test_a_database_without_consumer_is_kept_and_goes_with_its_roles_when_it_is_named(
+    postgres: Any, settled: Any
+) -> None:
+    gone = {name.replace("verify", "old"): replace(role, can_login=False) for name, role in settled.roles.items()}
+    databases = {**settled.databases, "old": postgres.Database("old", False), "theirs": postgres.Database("who", False)}
+    state = replace(settled, roles={**settled.roles, **gone}, databases=databases)
+    assert postgres.kept(wanted("postgres@db"), state) == ["old"]
+    assert postgres.diff(wanted("postgres@db"), state) == []
+    (step,) = postgres.diff(replace(wanted("postgres@db"), forgotten=("old",)), state)
+    assert (step.action, step.object, bool(step.data_at_risk)) == ("delete", "database old", True)
+    assert [names for _, names in step.details["sql"]] == [["old"], ["old_a"], ["old_b"], ["old"]]
+
+
 def test_what_differs_about_a_database_is_one_change(postgres: Any, settled: Any) -> None:
     databases = {**settled.databases, "verify": replace(settled.databases["verify"], owner="postgres", public=True)}
     (step,) = postgres.diff(wanted("postgres@db"), replace(settled, databases=databases))
