@@ -111,8 +111,9 @@ def apply_inside(run: Run) -> None:
         work = insides.Work(run, progress, stop)
         todo = Order(run, agreed, work, progress).jobs()
         results = jobs.run(todo, run.may_write, stop, partial(_tell, progress, {job.key: job.subject for job in todo}))
-    waiting = (Outcome(name, because=why.removeprefix(WAITS)) for name, why in run.waiting.items())
-    run.outcome = (*_outcomes(todo, results), *waiting)
+    ended = _outcomes(todo, results)
+    left = [name for name in run.waiting if name not in {one.subject for one in ended}]
+    run.outcome = (*ended, *(Outcome(name, because=run.waiting[name].removeprefix(WAITS)) for name in left))
     if failed := jobs.errors(results):
         raise together(failed)
     work.forget()

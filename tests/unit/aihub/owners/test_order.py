@@ -285,5 +285,7 @@ def test_a_store_that_was_silent_tells_on_the_way_who_waits(made: World, monkeyp
     run = made.run()
     error = failed(run)
     assert str(error) == "postgres@db: waits for aihub secrets set postgres@db/token"
+    subjects = [one.subject for one in run.outcome]
+    assert sorted(set(subjects)) == sorted(subjects), "each once"
     assert not set(made.done("start")) & set(WAITING)
     assert {"queue@apps", "plain@apps"} <= set(made.done("start"))
