@@ -52,7 +52,7 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     if "subject" not in metafunc.fixturenames:
         return
     context = metafunc.config.stash[CONTEXT]
-    subjects = [s for s in _subjects(metafunc, context.hub) if not _left_out(s, context)]
+    subjects = [s for s in _subjects(metafunc, context.hub) if not left_out(s, context)]
     metafunc.parametrize("subject", subjects, indirect=True, ids=[s.name for s in subjects], scope="session")
 
 
@@ -70,7 +70,7 @@ def _subjects(metafunc: pytest.Metafunc, hub: Hub) -> Iterator[Guest | Instance]
         yield from (g for g in hub.guests.values() if all(getattr(g, k) == v for k, v in wanted.items()))
 
 
-def _left_out(subject: Guest | Instance, context: Context) -> bool:
+def left_out(subject: Guest | Instance, context: Context) -> bool:
     """A stack whose image cannot be made, or that waits for a person; its reason is shown in place of its checks."""
     if not isinstance(subject, Instance):
         return False
