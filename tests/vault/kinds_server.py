@@ -16,15 +16,12 @@ import signal
 import socketserver
 import ssl
 import sys
+import threading
 import time
 from pathlib import Path
 from typing import Any
 
 ADMIN = "hub_reconcile"
-
-
-class Restart(Exception):
-    """Somebody asks for it."""
 
 
 class Service(socketserver.ThreadingTCPServer):
@@ -116,19 +113,20 @@ def summed(password: str) -> str:
 
 def main() -> None:
     strategy, port, secrets, home, unit = sys.argv[1:]
+    running: list[Service] = []
 
-    def hang_up(*_: object) -> None:
-        raise Restart
+    def restart(*_: object) -> None:
+        # It waits for the loop that this very thread runs.
+        threading.Thread(target=running[-1].shutdown).start()
 
-    signal.signal(signal.SIGHUP, hang_up)
-    Path(unit).write_text(str(os.getpid()))
     while True:
         with Service(strategy, int(port), Path(secrets), Path(home)) as service:
+            running.append(service)
+            signal.signal(signal.SIGHUP, restart)
+            Path(unit).write_text(str(os.getpid()))
             Path(f"{unit}.ready").touch()
-            try:
-                service.serve_forever(poll_interval=0.05)
-            except Restart:
-                service.event("stop")
+            service.serve_forever(poll_interval=0.05)
+            service.event("stop")
 
 
 if __name__ == "__main__":

@@ -85,7 +85,7 @@ done
 """
 
     first: tuple[list[str], list[str]]
-    """The files that the queue began with, and what its guest's agent had asked of systemd by then."""
+    """The files that the queue began with, and what its guest's agent had asked for by then."""
     ports: dict[str, int]
 
     def start(self) -> None:
@@ -201,7 +201,7 @@ done
         return found
 
     def calls(self, guest: str) -> list[str]:
-        """What its agent asked of systemd."""
+        """What its agent asked of systemd and Docker."""
         return self._text(f"{guest}/calls").splitlines()
 
     def _text(self, name: str) -> str:

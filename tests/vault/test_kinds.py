@@ -17,10 +17,11 @@ import pytest
 from aihub.errors import HubError
 from aihub.render.stacks import secret_files
 from aihub.secrets.rotation import journal
+from aihub.verbs.secrets import status
 
 from . import rotation_world
 from .kinds_client import ask, connected
-from .kinds_world import ADMINS, CONSUMED, DESK, GIVERS, LATER, Kinds
+from .kinds_world import ADMINS, CONSUMED, DESK, GIVERS, LATER, PROVIDERS, SEALED, Kinds
 from .rotation_client import Driver, everywhere, kill
 
 pytestmark = pytest.mark.slow
@@ -43,11 +44,12 @@ def test_what_is_needed_later_keeps_nobody_from_starting_and_is_acted_on_when_it
     assert kinds.hub.instances.index(queue) < kinds.hub.instances.index(ledger)
     files, calls = kinds.first
     assert sorted(files) == secret_files(kinds.hub, queue, starting=True)
-    assert "systemctl restart hub-queue.service" not in calls
+    told = "docker compose --project-directory /opt/hub/queue kill --signal USR1 queue"
+    assert told not in calls
     folder = kinds.facts.run(GIVERS) / "queue"
     assert sorted(path.name for path in folder.iterdir()) == secret_files(kinds.hub, queue)
     assert set(secret_files(kinds.hub, queue)) - set(files) == {"ledger_accounts_url", "ledger_accounts_user"}
-    assert kinds.calls(GIVERS).count("systemctl restart hub-queue.service") == 1
+    assert kinds.calls(GIVERS).count(told) == 1
     entry = kinds.vault.read(LATER)
     assert entry and entry.version == 1
     at = f"{entry.data['user']}:{entry.data['password']}@givers.kinds.home.arpa:7001"
@@ -60,6 +62,23 @@ def test_killed_anywhere_the_next_run_finishes(kinds: Kinds, runs: Driver, name:
         killed, problems = kill(kinds, runs, name, where)
         assert killed and problems == []
     assert kinds.accepted(name, kinds.retired[name]) == []
+
+
+@pytest.mark.parametrize("which", ["pair", "entry"])
+def test_a_change_by_hand_stops_it_before_anybody_is_kept_out(kinds: Kinds, runs: Driver, which: str) -> None:
+    assert runs.run(SEALED, crash="4:before")["killed"]
+    pair, before = kinds.pair(SEALED), kinds.passwords(SEALED)["a"]
+    assert pair.entry
+    path = pair.path if which == "pair" else pair.entry.path
+    kept = kinds.vault.read(path)
+    assert kept
+    version = kinds.vault.write(path, {**kept.data, "note": "typed"}, kept.version)
+    done = runs.run()
+    assert done["code"] == 6 and "(keys: note); theirs is kept" in done["error"]
+    assert kinds.opens(SEALED, "a", before)
+    kinds.vault.write(path, kept.data, version)
+    assert not runs.run()["error"]
+    assert kinds.problems(SEALED) == [] and not kinds.opens(SEALED, "a", before)
 
 
 def test_a_change_without_overlap_is_felt_and_one_with_it_is_not(kinds: Kinds, runs: Driver) -> None:
@@ -102,6 +121,11 @@ def test_a_consumer_shows_a_certificate_of_its_own(kinds: Kinds) -> None:
     own = kinds.facts.run(DESK) / "reader" / shown.file
     assert own.read_text().count("BEGIN CERTIFICATE") == 2 and "PRIVATE KEY" in own.read_text()
     assert not list(own.parent.glob("tls.pem"))
+    facts = status._tls({guest: rotation_world.status(kinds.facts, guest) for guest in (DESK, GIVERS)})
+    assert {what for what, _, fine in facts if fine} == {
+        "certificate of reader@desk (stamp_mark.pem)",
+        *(f"certificate of {stack}@givers (tls.pem)" for stack in PROVIDERS),
+    }
 
 
 def test_nobody_gets_in_with_another_certificate(kinds: Kinds) -> None:

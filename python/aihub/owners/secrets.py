@@ -84,7 +84,7 @@ class Unfinished:
 
     def learn(self) -> None:
         """Asks the store what was left."""
-        self._left = frozenset(rotation.pending(self._run.vault(), self._run.state))
+        self._left = frozenset(rotation.pending(self._run.hub, self._run.vault(), self._run.state))
 
     def finish_at(self, provider: Instance) -> None:
         """Those of the logins at one provider."""

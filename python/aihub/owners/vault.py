@@ -74,7 +74,7 @@ def _differences(run: Run, instance: Instance, vault: Vault) -> list[Change]:
     return [
         *setup.plan(vault, run.hub),
         *entries.look(run.hub, instance, vault, run.options.allow_destroy),
-        *(unfinished(instance, name) for name in rotation.pending(vault, run.state)),
+        *(unfinished(instance, name) for name in rotation.pending(run.hub, vault, run.state)),
     ]
 
 

@@ -35,7 +35,9 @@ class Part:
 
 
 PARTS = {
-    "kills": Part(("tests/contract/test_crash_safety.py",), {"random_kills": int(LONG[KILLS])}),  # shares its work out
+    "kills": Part(  # the first shares its work out
+        ("tests/contract/test_crash_safety.py", "tests/vault/long_kinds.py"), {"random_kills": int(LONG[KILLS])}
+    ),
     "files": Part(
         ("tests/unit/aihub/reading/test_mutations.py", "-n", "2"), {"changed_files": int(LONG[CHANGED_FILES])}
     ),

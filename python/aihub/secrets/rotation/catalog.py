@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import Literal
 
@@ -42,6 +42,7 @@ class Rotatable:
     days: int | None  # how old it may get; None: nobody replaces it here
     effect: str = ""  # what is disturbed, in words; empty: nothing
     of: Pair | SecretRef | Certificate | None = None
+    kept: str = ""  # what the journal calls it: by the instance's id, which a rename leaves as it is
 
     @property
     def owner(self) -> str:
@@ -65,7 +66,7 @@ class Rotatable:
 
 def everything(hub: Hub) -> tuple[Rotatable, ...]:
     """All of them, in the order in which they are replaced. Raises InvalidInput when two have one name."""
-    found = tuple(_everything(hub))
+    found = tuple(replace(one, kept=_kept(hub, one)) for one in _everything(hub))
     names = [one.name for one in found]
     if twice := sorted({name for name in names if names.count(name) > 1}):
         raise InvalidInput(
@@ -138,6 +139,10 @@ def _pair(hub: Hub, pair: Pair) -> Rotatable:
         effect = _EFFECTS["restart" if pair.strategy == "single" else "none"].format(pair.provider)
         return Rotatable(f"{pair.provider}/{RECONCILE}", "pair", _guest(hub, pair.provider), pair.rotate, effect, pair)
     return Rotatable(pair.name, "pair", "", pair.rotate, "", pair)
+
+
+def _kept(hub: Hub, one: Rotatable) -> str:
+    return one.name if one.of is None else f"{hub.instance(one.owner).id}/{one.name.partition('/')[2]}"
 
 
 def _guest(hub: Hub, instance: str) -> str:

@@ -19,7 +19,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
-from typing import cast
+from typing import ClassVar, cast
 
 from aihub import crashpoint
 from aihub.errors import Conflict, PreconditionFailed, TaskFailed
@@ -34,6 +34,7 @@ from .journal import Page
 from .reach import Reach
 
 Data = Mapping[str, str]
+STAYS = "the password in use stays valid"
 _LEAVES = 0.002  # seconds after which a command has left this machine, and is not yet answered
 
 
@@ -67,6 +68,8 @@ class Known:
 class Rotation:
     """One pair under way (reach.Flight)."""
 
+    meanwhile: ClassVar = STAYS  # what holds while somebody else's change stops it
+
     reach: Reach
     pair: Pair
     page: Page
@@ -74,17 +77,17 @@ class Rotation:
     def publish(self) -> dict[str, int]:
         """From wherever it is until the consumer can know; gives what the consumer must have in use."""
         if self.page.phase == "offer":
-            self._expect("before", "login before")
+            self._expect("before")
             self.offer()
             self.page.enter("publish")
         if self.page.phase != "publish":
             return {}
-        return self._put("before", "after", "login before", "login after")
+        return self._put("before", "after")
 
     def finish(self) -> None:
         """The old password ends. Call it when the consumer uses the new one."""
         if self.page.phase == "publish":
-            self._expect("after", "login after")
+            self._expect("after")
             self.page.enter("retire")
         self.retire()
         self.page.close()
@@ -99,7 +102,7 @@ class Rotation:
     def retire(self) -> None:
         """The half that was in use gets a fresh password; the old one is refused."""
         last, old = self._pair("last"), self._pair("before")[self._old]
-        versions = self._put("after", "last", "login after", "login after")
+        versions = self._put("after", "last")
         if self._delivered:
             self.reach.wait(self._guest, versions)
         with self._service("after") as service:
@@ -177,19 +180,21 @@ class Rotation:
             found[self._old] = data["spare"]
         return found
 
-    def _login(self, moment: str) -> Data:
-        """What the consumer reads, before and after."""
-        return login(self.pair, self._pair(moment.removeprefix("login ")))
+    def _entries(self, moment: str) -> Iterator[tuple[str, str, Data]]:
+        """What is kept where at a moment, with the journal's word for the version that it had at first."""
+        pair = self._pair(moment)
+        yield self.pair.path, "version", pair
+        if self.pair.entry is not None:
+            yield self.pair.entry.path, "login version", login(self.pair, pair)
 
-    def _put(self, pair: str, pair_then: str, entry: str, entry_then: str) -> dict[str, int]:
-        """Both entries are as they must be next; gives the versions of what is delivered."""
-        version = self._move(self.pair.path, "version", self._pair(pair), self._pair(pair_then))
-        if self._delivered:
-            return {self.pair.path: version}
-        if self.pair.entry is None:
-            return {}
-        path = self.pair.entry.path
-        return {path: self._move(path, "login version", self._login(entry), self._login(entry_then))}
+    def _put(self, now: str, then: str) -> dict[str, int]:
+        """All entries are as they must be next; gives the versions of what is delivered."""
+        moved = {
+            path: self._move(path, known, expected, wanted)
+            for (path, known, expected), (_, _, wanted) in zip(self._entries(now), self._entries(then), strict=True)
+        }
+        read = self.pair.path if self._delivered else self.pair.entry.path if self.pair.entry else ""
+        return {path: version for path, version in moved.items() if path == read}
 
     def _move(self, path: str, known: str, expected: Data, wanted: Data) -> int:
         entry = self.reach.vault.read(path)
@@ -199,36 +204,43 @@ class Rotation:
             raise self._changed(path, known, entry, wanted)
         return self.reach.vault.write(path, wanted, entry.version)
 
-    def _expect(self, pair: str, entry: str) -> None:
+    def _expect(self, moment: str) -> None:
         """Nobody has changed anything since. Raises Conflict."""
-        paths = [(self.pair.path, "version", self._pair(pair))]
-        if self.pair.entry is not None:
-            paths.append((self.pair.entry.path, "login version", self._login(entry)))
-        for path, known, expected in paths:
+        for path, known, expected in self._entries(moment):
             found = self.reach.vault.read(path)
             if found is None or found.data != expected:
                 raise self._changed(path, known, found, expected)
 
     def _changed(self, path: str, known: str, found: Entry | None, wanted: Data) -> Conflict:
         version = self.page.data[known]
-        return changed(path, found, wanted, f"bao kv rollback -mount=kv -version={version} {path}")
+        return changed(path, found, wanted, f"bao kv rollback -mount=kv -version={version} {path}", self.meanwhile)
 
 
 @dataclass
 class Single(Rotation):
     """One under way whose provider knows one password at a time."""
 
+    meanwhile: ClassVar = "the provider knows the old password or the new one, and the journal has both"
+
     def publish(self) -> dict[str, int]:
         """The provider takes the new one, and from here on no other; gives what the consumer must have in use."""
         if self.page.phase == "offer":
-            self._expect("before", "login before")
+            self._expect("before")
             self.page.enter("publish")
         if self.page.phase != "publish":
             return {}
         if not self._delivered:
+            self._require_ours()
             with self._service("before") as service:
                 self._set(service, self._pair("after"), self._new)
-        return self._put("before", "after", "login before", "login after")
+        return self._put("before", "after")
+
+    def _require_ours(self) -> None:
+        """Nobody else has changed what is about to be written. Raises Conflict, before anybody is kept out."""
+        for (path, known, before), (_, _, after) in zip(self._entries("before"), self._entries("after"), strict=True):
+            found = self.reach.vault.read(path)
+            if found is None or found.data not in (before, after):
+                raise self._changed(path, known, found, before)
 
     def retire(self) -> None:
         """The new one works and the old one is refused."""
@@ -273,11 +285,11 @@ def login(pair: Pair, data: Data) -> dict[str, str]:
     return {"user": pair.user(half), "password": data[half]}
 
 
-def changed(path: str, found: Entry | None, wanted: Data, hint: str) -> Conflict:
+def changed(path: str, found: Entry | None, wanted: Data, hint: str, meanwhile: str = STAYS) -> Conflict:
     """Somebody else's change: names of keys, never a value."""
     have = found.data if found else {}
     keys = sorted(key for key in {*have, *wanted} if have.get(key) != wanted.get(key))
-    what = f"somebody changed this entry (keys: {', '.join(keys)}); theirs is kept, and the password in use stays valid"
+    what = f"somebody changed this entry (keys: {', '.join(keys)}); theirs is kept, and {meanwhile}"
     return Conflict(what, where=path, hint=hint)
 
 

@@ -43,9 +43,11 @@ class _Job:
         return self.flight is not None and self.outcome.error is None
 
 
-def pending(store: Secrets, state: State) -> list[str]:
+def pending(hub: Hub, store: Secrets, state: State) -> list[str]:
     """The names of everything that an earlier run began and did not finish."""
-    return [*journal.pending(store), *([catalog.KEY] if sshkey.pending(state) else [])]
+    known = {one.kept: one.name for one in catalog.everything(hub)}
+    begun = [known.get(kept, kept) for kept in journal.pending(store)]
+    return [*begun, *([catalog.KEY] if sshkey.pending(state) else [])]
 
 
 def logins_at(hub: Hub, provider: Instance) -> frozenset[str]:
@@ -100,7 +102,7 @@ def _interrupts(job: _Job) -> bool:
 
 def _begun(reach: Reach, say: Say) -> set[str]:
     known = {one.name for one in catalog.everything(reach.hub)}
-    begun = set(pending(reach.vault, reach.state))
+    begun = set(pending(reach.hub, reach.vault, reach.state))
     for name in begun - known:
         say(name, "is not in the hub any more: its rotation ends here")
         reach.vault.destroy(journal.path(name))
@@ -174,11 +176,11 @@ def _flight(reach: Reach, job: _Job) -> Flight:
         return _taken(reach, item)
     match item.of:
         case Pair():
-            return pairs.begin(reach, item.of, item.name)
+            return pairs.begin(reach, item.of, item.kept)
         case SecretRef():
             return values.Rotation(reach, item.of)
         case Certificate():
-            return leaves.begin(reach, item.of, item.name)
+            return leaves.begin(reach, item.of, item.kept)
     if item.kind == "login":
         return logins.of_guest(reach, item.guest)
     own = {"operator": logins.of_controller, "token": logins.of_token, "key": logins.of_key}
@@ -186,14 +188,14 @@ def _flight(reach: Reach, job: _Job) -> Flight:
 
 
 def _taken(reach: Reach, item: Rotatable) -> Flight:
-    page = journal.taken(reach.vault, item.name)
+    page = journal.taken(reach.vault, item.kept)
     if page is None:
         return logins.Rotation(lambda: None)  # somebody else has finished it since it was listed
     if isinstance(item.of, Pair):
         return pairs.taken(reach, item.of, page)
     if isinstance(item.of, Certificate):
         return leaves.Rotation(reach, item.of, page)
-    raise Conflict("the journal has an entry of something that needs none", where=journal.path(item.name))
+    raise Conflict("the journal has an entry of something that needs none", where=journal.path(item.kept))
 
 
 @contextmanager

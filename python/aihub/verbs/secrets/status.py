@@ -54,7 +54,7 @@ def rows(run: Run, says: dict[str, agent.Status] | None = None) -> list[report.S
     vault = run.vault()
     says = _agents(run) if says is None else says
     since = ages.since(items, run.state, vault, enrol.logins(run.hub, vault), says)
-    begun = set(rotation.pending(vault, run.state))
+    begun = set(rotation.pending(run.hub, vault, run.state))
     found = []
     for one in items:
         made = since.get(one.name)

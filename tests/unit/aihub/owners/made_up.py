@@ -70,7 +70,7 @@ class World:
             (secrets.enrol, "ended", lambda hub, known: frozenset(hub.agents)),
             (secrets.enrol, "enrol", lambda hub, state, known, guest: self.do("agent", guest)),
             (secrets.agent, "wait", lambda state, guest, versions: None),
-            (secrets.rotation, "pending", lambda known, state: self.left),
+            (secrets.rotation, "pending", lambda hub, known, state: self.left),
             (secrets.rotation, "of", lambda hub, state, known: ExitStack()),
             (secrets.rotation, "resume", self._resume),
             (services.services, "opened", self._opened),

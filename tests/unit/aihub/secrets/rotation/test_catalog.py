@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 
 import pytest
 from aihub.errors import InvalidInput
@@ -100,3 +101,16 @@ def test_naming_it_is_refused_with_the_reason(hub: Hub, name: str) -> None:
     with pytest.raises(InvalidInput) as caught:
         catalog.replaceable(with_kept(hub), ["postgres@db", name])
     assert caught.value.what == f"{name} {KEPT[name]}"
+
+
+def test_the_journal_calls_things_by_what_a_rename_leaves_as_it_is(tmp_path: Path) -> None:
+    home = ROOT / "tests" / "vault"
+    text = (home / "hub.yml").read_text()
+    (tmp_path / "hub.yml").write_text(text.replace("  private-ai: {", "  desk: {id: private-ai, "))
+    kept = {
+        one.name: one.kept for one in catalog.everything(load.load(tmp_path / "hub.yml", home / "stacks", target="lab"))
+    }
+    assert kept["notes@desk/postgres_main"] == "notes@private-ai/postgres_main"
+    assert kept["notes@desk/tls"] == "notes@private-ai/tls"
+    assert kept["postgres@db/reconcile"] == "postgres@db/reconcile"
+    assert kept["desk/login"] == "desk/login"  # needs no journal
