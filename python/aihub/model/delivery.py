@@ -51,7 +51,7 @@ def pairs(instances: Iterable[Instance], logins: Iterable[Consumer], refs: Itera
     return tuple(found)
 
 
-def certificates(instances: Iterable[Instance], logins: Iterable[Consumer], domain: str) -> tuple[Certificate, ...]:
+def certificates(instances: Iterable[Instance], logins: Iterable[Consumer]) -> tuple[Certificate, ...]:
     """The certificates that instances serve with, and those by which they say who they are."""
     every = {instance.name: instance for instance in instances}
     serving = [
@@ -65,16 +65,15 @@ def certificates(instances: Iterable[Instance], logins: Iterable[Consumer], doma
         for instance in every.values()
         if (tls := instance.stack.needs.tls)
     ]
-    clients = [_client(every[one.consumer], one, domain) for one in logins if one.strategy == "certificate"]
+    clients = [_client(every[one.consumer], one) for one in logins if one.strategy == "certificate"]
     return (*serving, *clients)
 
 
-def _client(instance: Instance, login: Consumer, domain: str) -> Certificate:
-    label = login.role.replace("_", "-")
+def _client(instance: Instance, login: Consumer) -> Certificate:
     return Certificate(
         instance=instance.name,
         role=f"{instance.store_name}-{login.name}",
-        name=f"{label}.{login.kind.replace('_', '-')}.{domain}",
+        name=login.shows,
         days=CLIENT_DAYS,
         on_change=instance.stack.needs.on_login_change,
         file=f"{login.name}.pem",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import re
 from collections.abc import Iterable, Iterator, Mapping
 from itertools import chain
 
@@ -71,11 +72,19 @@ def consumers(instances: Iterable[Instance]) -> tuple[Consumer, ...]:
                 continue
             role, strategy = instance.object_name(need.key), provider.stack.gives[need.kind].strategy
             who = (provider.name, instance.name, need.kind, need.key, role)
-            found.append(Consumer(*who, strategy, need.options, need.later))
-        for kind, offer in instance.stack.gives.items():
-            if offer.strategy and offer.strategy != "certificate":
-                found.append(Consumer(instance.name, VERIFY, kind, VERIFY, VERIFY, offer.strategy))
+            shows = _shown(instance, role, need.kind) if strategy == "certificate" else ""
+            found.append(Consumer(*who, strategy, need.options, need.later, shows))
+        kinds = [kind for kind, offer in instance.stack.gives.items() if offer.passwords]
+        for kind in kinds:
+            role = VERIFY if kind == kinds[0] else f"{VERIFY}_{kind}"
+            found.append(Consumer(instance.name, VERIFY, kind, VERIFY, role, instance.stack.gives[kind].strategy))
     return tuple(found)
+
+
+def _shown(instance: Instance, role: str, kind: str) -> str:
+    """A host name that no host has."""
+    labels = (re.sub("[_-]+", "-", one).strip("-") for one in (role, kind))
+    return ".".join((*labels, instance.guest.fqdn.partition(".")[2]))
 
 
 def flows(file: HubFile, instances: Iterable[Instance]) -> tuple[Flow, ...]:

@@ -162,6 +162,7 @@ class Consumer:
     strategy: Strategy | None = None
     options: Mapping[str, str] = field(default_factory=dict, hash=False)
     later: bool = False
+    shows: str = ""  # with `certificate`: the one name in it, by which its provider knows it
 
     @property
     def name(self) -> str:

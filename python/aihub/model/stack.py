@@ -202,10 +202,14 @@ class Offer(Strict):
     )
 
     @property
+    def passwords(self) -> bool:
+        """Whether its consumers log in with one."""
+        return self.strategy in ("pair", "overlap", "single")
+
+    @property
     def texts(self) -> Mapping[str, str]:
         """What a consumer gets, by the last part of the file's name."""
-        plain = self.strategy in ("pair", "overlap", "single") and not self.files
-        return LOGIN_FILES if plain else self.files
+        return LOGIN_FILES if self.passwords and not self.files else self.files
 
 
 _NO_COPIES = NotYet("no copies are made in this version; remove it")

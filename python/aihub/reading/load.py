@@ -81,7 +81,7 @@ def load(path: Path, stacks: Path = paths.STACKS, *, target: Word) -> Hub:
         operator_keys=keys,
         operator_recovery=recipients,
         pairs=delivery.pairs(instances, logins, secrets),
-        certificates=delivery.certificates(instances, logins, file.hub.domain),
+        certificates=delivery.certificates(instances, logins),
     )
 
 

@@ -32,7 +32,9 @@ _TIME_LIMIT = {False: 300.0, True: 3600.0}
 _LARGEST = 64 << 20
 _SECRET_KEYS = ("value", "password", "a", "b", "new", "spare")
 _GUEST_MEDIA = ("processes", "docker", "journal", "files", "modes")
-_OWN = ("/etc/hub/agent/secret-id", f"{names.secret_folder('*')}/tls.pem", f"{names.data('*')}/tls/listener.key")
+# Every certificate with its key, and not the authority's: `tls.pem`, and KIND_NAME.pem of those who show one.
+_PEM = tuple(f"{names.secret_folder('*')}/{name}.pem" for name in ("tls", "*_*"))
+_OWN = ("/etc/hub/agent/secret-id", *_PEM, f"{names.data('*')}/tls/listener.key")
 _COPIES = {f"{names.DOOR_FOLDER}/tls.pem": (f"{names.secret_folder(MACHINE)}/tls.pem",)}
 _PRIVATE = ("/run/hub", "/etc/hub/agent", names.DOOR_FOLDER)
 _LATER = ("/var/lib/docker/overlay2", "/var/lib/docker/volumes", "/var/lib/containerd", "/var/log/journal")

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 
 from ..findings import Finding
-from ..resolved import MACHINE, RECONCILE
-from ..stack import HTTP, METRICS, NEVER, Offer, SecretSpec, Stack
+from ..resolved import MACHINE, RECONCILE, VERIFY
+from ..stack import HTTP, METRICS, NEVER, Need, Offer, SecretSpec, Stack
 from . import not_yet
 
 TAKEN = {
@@ -15,6 +15,8 @@ TAKEN = {
     "firewall": "what keeps others out",
     MACHINE: "the machine itself",
 }
+TLS = "tls"
+"""What the certificate that an instance serves with is called."""
 
 
 def check_stack(stack: Stack) -> list[Finding]:
@@ -32,6 +34,7 @@ def check_stack(stack: Stack) -> list[Finding]:
         *_data(stack),
         *_logs(stack),
         *_itself(stack),
+        *_needs(stack),
         *not_yet.check(stack),
     ]
 
@@ -76,7 +79,7 @@ def _ports(stack: Stack) -> Iterator[Finding]:
 def _offers(stack: Stack) -> Iterator[Finding]:
     """What a kind says of its consumers' logins is whole, and nothing of it is left unused."""
     for kind, offer in stack.gives.items():
-        for key, text in _incomplete(kind, offer):
+        for key, text in _incomplete(kind, offer, stack):
             yield Finding(("gives", kind, key), text, at_key=True)
     admins = [kind for kind, offer in stack.gives.items() if offer.admin]
     for kind in admins[1:]:
@@ -84,24 +87,23 @@ def _offers(stack: Stack) -> Iterator[Finding]:
         yield Finding(("gives", kind, "admin"), text, at_key=True)
 
 
-def _incomplete(kind: str, offer: Offer) -> Iterator[tuple[str, str]]:
-    passwords = offer.strategy in ("pair", "overlap", "single")
+def _incomplete(kind: str, offer: Offer, stack: Stack) -> Iterator[tuple[str, str]]:
     if kind == METRICS and offer.strategy:
         yield "strategy", "whoever collects metrics shows its guest's certificate: remove this"
-    if passwords and offer.admin is None:
+    if offer.passwords and stack.admin is None:
         yield "strategy", "somebody has to replace passwords, and no `admin:` says how aihub's own login is replaced"
     if offer.strategy == "single" and not offer.interrupts:
         yield "strategy", "a change interrupts its consumers, and no `interrupts:` says for how long"
     if offer.interrupts and offer.strategy != "single":
         yield "interrupts", "only with the strategy single a change interrupts: remove this"
-    if offer.files and not passwords:
+    if offer.files and not offer.passwords:
         yield "files", "files are for consumers with a password; host, port and name are variables in any case"
     if (offer.dump is None) != (offer.restore is None):
         there, lacking = ("dump", "restore") if offer.dump else ("restore", "dump")
         yield there, f"one is worth nothing without the other, and there is no `{lacking}:`"
     elif offer.dump and offer.strategy is None:
         yield "dump", "nobody logs in here, so there is nothing of a consumer to dump: remove both"
-    if passwords and offer.files and not any("{password}" in text for text in offer.files.values()):
+    if offer.passwords and offer.files and not any("{password}" in text for text in offer.files.values()):
         yield "files", "no file has the {password}"
 
 
@@ -118,10 +120,12 @@ def _egress(stack: Stack) -> Iterator[Finding]:
 
 def _secrets(stack: Stack) -> Iterator[Finding]:
     derived = {RECONCILE, f"{RECONCILE}_a", f"{RECONCILE}_b"} if stack.admin else set()
+    derived |= {TLS} if stack.needs.tls else set()
+    derived |= {VERIFY} if any(offer.passwords for offer in stack.gives.values()) else set()
     begins = tuple(f"{need.name}_" for need in stack.wants)
     for name, spec in stack.needs.secrets.items():
         if name in derived or f"{name}_".startswith(begins):
-            text = f'"{name}" is a name that aihub gives to a login itself: name the secret otherwise'
+            text = f'"{name}" is a name that aihub gives to a login or certificate itself: name the secret otherwise'
             yield Finding(("needs", "secrets", name), text, at_key=True)
         yield from _given(name, spec)
         whole = {"hex": 2, "base64": 4}.get(spec.kind, 1)
@@ -192,6 +196,15 @@ def _logs(stack: Stack) -> Iterator[Finding]:
     if stack.logs and stack.reload is None:
         text = "a service goes on writing to the old file until it is told, and no `reload:` says how"
         yield Finding(("logs",), text, at_key=True)
+
+
+def _needs(stack: Stack) -> Iterator[Finding]:
+    seen: dict[str, Need] = {}
+    for need in stack.wants:
+        first = seen.setdefault(need.name, need)
+        if first is not need:
+            text = f"{first.kind}'s {first.key} and {need.kind}'s {need.key} would both be \"{need.name}\": rename one"
+            yield Finding(("needs", "later" if need.later else "start", need.kind), text, at_key=True)
 
 
 def _itself(stack: Stack) -> Iterator[Finding]:

@@ -19,6 +19,11 @@ def hub() -> Hub:
     return load.load(cases.CASES / "hub" / "valid" / "everything.yml", cases.STACKS, target="lab")
 
 
+@pytest.fixture(scope="module")
+def kinds() -> Hub:
+    return load.load(cases.CASES / "hub" / "valid" / "kinds.yml", cases.STACKS, target="lab")
+
+
 def test_a_guest_gets_what_its_zone_and_number_imply(hub: Hub) -> None:
     guest = hub.guests["ai"]
     assert guest.mac == "BC:24:11:00:00:C9"
@@ -106,6 +111,28 @@ def test_no_path_leads_out_of_its_instance(hub: Hub) -> None:
 def test_whoever_serves_with_tls_has_a_certificate_for_its_guests_name(hub: Hub) -> None:
     (found,) = hub.certificates
     assert found == Certificate("postgres@db", "postgres-db", "db.hub.example.org", 30, "reload")
+
+
+def test_whoever_shows_a_certificate_is_known_by_the_one_name_in_it(kinds: Hub) -> None:
+    shown = {one.key: one.shows for one in kinds.consumers if one.kind == "stamp"}
+    assert shown == {
+        "red_main": "ink-desk-red-main.stamp.hub.example.org",
+        "main": "ink-desk-main.stamp.hub.example.org",
+        "dry_": "ink-desk-dry.stamp.hub.example.org",  # a hyphen at the end would be no host name
+    }
+    role, name = "ink-desk-stamp_main", shown["main"]
+    own = Certificate("ink@desk", role, name, 30, "restart", file="stamp_main.pem", client=True)
+    assert own in kinds.certificates and own.place == "ink.stamp_main.pem"
+    assert not [pair for pair in kinds.pairs if pair.provider.startswith("stamp@")]
+
+
+def test_the_checks_log_in_at_each_kind_of_a_provider(kinds: Hub) -> None:
+    logins = {pair.role: pair for pair in kinds.pairs if pair.provider == "notary@safe"}
+    assert set(logins) == {"hub_reconcile", "verify", "verify_wax"}
+    assert [logins[role].strategy for role in ("hub_reconcile", "verify", "verify_wax")] == [
+        "overlap", "overlap", "single",
+    ]  # fmt: skip
+    assert (logins["verify_wax"].halves, logins["verify_wax"].interrupts) == (("a",), "5s")
 
 
 def test_every_guest_of_a_hub_with_a_vault_has_an_agent_and_a_certificate_of_its_own(hub: Hub) -> None:

@@ -12,6 +12,7 @@ import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import suppress
+from fnmatch import fnmatch
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
@@ -20,8 +21,11 @@ import pytest
 from aihub.checks import leaks
 from aihub.checks.leaks import Known, on_guest
 from aihub.errors import HubError
+from aihub.reading import load
 from aihub.state.directory import State
 from pvelab.api import pve
+
+from tests.unit.aihub import cases
 
 VALUE = "Kq?+Zt/0w'R$9 x\"Lm4=Vb&n2YpHs8"  # what every kind of escaping must change
 PLAIN = "f3N8sQw1ZxC6vB9mK2jH5gD7tR4yU0pA"
@@ -173,6 +177,13 @@ def test_a_machine_s_own_secrets_are_known_to_its_scan(machine: Machine) -> None
     machine.write("home/key.json", json.dumps({"key": key}).encode())
     found = hits(machine.scan(**FILES, own=[str(secret_id), str(machine.root / "run" / "*.pem")]))
     assert sorted(set(found)) == [("copy", str(secret_id)), ("key.json", str(tls))]
+
+
+def test_the_keys_of_all_certificates_are_a_machine_s_own_and_the_authority_is_no_secret() -> None:
+    hub = load.load(cases.CASES / "hub" / "valid" / "kinds.yml", cases.STACKS, target="lab")
+    shown = [f"/run/hub/{i.stack.name}/{one.file}" for one in hub.certificates for i in [hub.instance(one.instance)]]
+    assert shown and not [file for file in shown if not any(fnmatch(file, own) for own in leaks._OWN)]
+    assert not [own for own in leaks._OWN if fnmatch("/run/hub/ink/ca.pem", own)]
 
 
 def test_the_first_line_of_an_openssh_key_is_that_of_every_key() -> None:
