@@ -58,20 +58,29 @@ def ensure(lab: Lab, config: Config, resolver: str) -> dict[str, Any]:
     def settle(root: Root) -> None:
         _trust(root)
         _clients(root)
-        hosts = [line for line in root.read("etc/hosts").splitlines() if not line.startswith(registry.ADDRESS)]
-        hosts += [f"{registry.ADDRESS} {name}" for name in config.registry_names]
-        root.write("etc/hosts", "\n".join(hosts) + "\n")
+        name_registries(root, config.registry_names)
 
     if config.registry_names:
         registry.ensure(lab, config, resolver)
     if node.containers(lab).pid(NAME) is None:
         _marker(lab).unlink(missing_ok=True)
     started = appliance.ensure(lab, Appliance(NAME, ADDRESS, recipe(), settle), resolver)
+    if not started:
+        name_registries(Root(lab.rootfs(NAME)), config.registry_names)  # the lab may have got another one since
     version = _engine(lab)
     _marker(lab).touch()
     if started:
         say("builder", f"answers, Docker {version}")
     return {"name": NAME, "address": ADDRESS, "docker": version, "started": started}
+
+
+def name_registries(root: Root, names: Sequence[str]) -> None:
+    """The registries' names lead to the lab's own; a running builder sees it at its next look."""
+    before = root.read("etc/hosts")
+    hosts = [line for line in before.splitlines() if not line.startswith(registry.ADDRESS)]
+    wanted = "\n".join([*hosts, *(f"{registry.ADDRESS} {name}" for name in names)]) + "\n"
+    if wanted != before:
+        root.write("etc/hosts", wanted)
 
 
 def ready(lab: Lab) -> bool:
