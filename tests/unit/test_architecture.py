@@ -100,6 +100,39 @@ def test_every_module_stands_on_the_ladder() -> None:
     assert not {name for name in names if level(list(Path(name).with_suffix("").parts)) is None}
 
 
+def on_loading() -> dict[str, set[str]]:
+    """Of each module the modules of ours that it imports while it is being loaded itself."""
+    paths = {_dotted(name): AIHUB / name for name in modules()}
+    found = {}
+    for name, path in paths.items():
+        top = [node for node in ast.parse(path.read_text()).body if isinstance(node, ast.Import | ast.ImportFrom)]
+        every = list(imports(str(path.relative_to(AIHUB)), ast.Module(top, [])))
+        # Of `from aihub import parallel` the module is meant, not the package.
+        found[name] = {
+            one for one in every if one in paths and not any(f"{one}.{part}" in every for part in _parts(one))
+        }
+        found[name].discard(name)
+    return found
+
+
+def _dotted(name: str) -> str:
+    return ".".join(["aihub", *Path(name).with_suffix("").parts]).removesuffix(".__init__")
+
+
+def _parts(package: str) -> list[str]:
+    """The modules directly inside a package."""
+    names = [_dotted(name) for name in modules()]
+    return [name.rpartition(".")[2] for name in names if name.rpartition(".")[0] == package]
+
+
+def test_no_modules_import_each_other_in_a_circle() -> None:
+    waiting = on_loading()
+    while free := {name for name, rest in waiting.items() if not rest & waiting.keys()}:
+        for name in free:
+            del waiting[name]
+    assert not waiting
+
+
 @pytest.mark.parametrize("library", DOORS)
 def test_an_outside_library_has_one_door(library: str) -> None:
     found = {name for name, every in modules().items() if any(i.split(".")[0] == library for i in every)}
