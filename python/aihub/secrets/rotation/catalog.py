@@ -142,7 +142,10 @@ def _pair(hub: Hub, pair: Pair) -> Rotatable:
 
 
 def _kept(hub: Hub, one: Rotatable) -> str:
-    return one.name if one.of is None else f"{hub.instance(one.owner).id}/{one.name.partition('/')[2]}"
+    if one.of is None:
+        return one.name
+    owner = hub.guests[one.owner] if one.owner in hub.guests else hub.instance(one.owner)
+    return f"{owner.id}/{one.name.partition('/')[2]}"
 
 
 def _guest(hub: Hub, instance: str) -> str:
