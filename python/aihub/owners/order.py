@@ -84,6 +84,10 @@ class Order:
         crew = _each(self._agents.serve)
         for guest in self._hub.agents:
             yield Job(_agent(guest), guest, crew, frozenset({_machine(guest), "store"}), place=guest)
+        crew = _each(self._agents.require)
+        for instance in self._instances:
+            if instance.stack.delivered:
+                yield Job(_secrets(instance.name), instance.name, crew, frozenset({_agent(instance.guest.name)}))
 
     def _bring_up(self) -> None:
         vault.apply(self._run, self._agreed, self._progress)
@@ -111,7 +115,7 @@ class Order:
         if instance == self._hub.vault:
             yield "listener"
         elif instance.stack.delivered:
-            yield _agent(instance.guest.name)
+            yield _secrets(instance.name)
 
     def _before_logins(self) -> frozenset[str]:
         """An unfinished rotation is finished before logins are compared, and needs the agents for that."""
@@ -164,6 +168,10 @@ def _machine(guest: str) -> str:
 
 def _agent(guest: str) -> str:
     return f"agent of {guest}"
+
+
+def _secrets(name: str) -> str:
+    return f"secrets of {name}"
 
 
 def _image(name: str) -> str:

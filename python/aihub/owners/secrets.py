@@ -41,6 +41,7 @@ class Agents:
         self._progress = progress
         self._versions: dict[str, int] = {}
         self._ended: frozenset[str] = frozenset()
+        self._late: dict[str, agent.NotInUse] = {}
 
     def learn(self) -> None:
         """Asks the store for the versions of its entries, and who has no login."""
@@ -50,6 +51,7 @@ class Agents:
     def serve(self, guest: str) -> None:
         """The agent of a guest is logged in, and its services use the newest version of every entry.
 
+        Who does not is the one whose instance `require` refuses: the others of its guest have all that is theirs.
         Of the second look only newer entries count as more than was agreed: they restart services. That an agent lost
         its login disturbs nobody when it gets a new one, and while the store itself restarts every agent says so.
         """
@@ -59,7 +61,20 @@ class Agents:
         if guest in self._ended or not _logged_in(run, guest):
             run.changed = True
             enrol.enrol(run.hub, run.state, run.vault(), guest)
-        agent.wait(run.state, guest, {path: self._versions[path] for path in agent.paths(run.hub, guest)})
+        wanted = {path: self._versions[path] for path in agent.paths(run.hub, guest)}
+        try:
+            agent.wait(run.state, guest, wanted)
+        except agent.NotInUse as error:
+            if not error.behind <= wanted.keys():
+                raise  # what is the machine's own is everybody's matter there
+            self._late[guest] = error
+
+    def require(self, name: str) -> None:
+        """An instance has its secrets, and uses them where it runs. Raises NotInUse."""
+        late = self._late.get(self._run.hub.instance(name).guest.name)
+        own = [ref.path for ref in self._run.hub.secrets if ref.instance == name]
+        if late and late.behind & set(own):
+            raise late.of(name, own)
 
 
 def _newer(run: Run, guest: str, now: dict[str, int]) -> list[Change]:

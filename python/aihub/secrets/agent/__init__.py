@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -17,6 +17,19 @@ OWN = f"{MACHINE}.tls.pem"
 """What an agent calls the certificate of its guest itself."""
 _PATIENCE = 120.0  # seconds: a service that restarts may take that long until it is healthy
 _INTERVAL = 0.3
+
+
+class NotInUse(TaskFailed):
+    """A guest does not use what the store has for it; `behind` are the paths of these entries."""
+
+    def __init__(self, behind: Sequence[str], why: str, where: str) -> None:
+        super().__init__(f"not yet in use: {', '.join(behind)}: {why}", where=where, hint="aihub up")
+        self.behind = frozenset(behind)
+        self.why = why
+
+    def of(self, name: str, paths: Collection[str]) -> NotInUse:
+        """The same, of one who reads only some of them."""
+        return NotInUse(sorted(self.behind & set(paths)), self.why, name)
 
 
 @dataclass(frozen=True)
@@ -69,7 +82,7 @@ def wait(state: State, guest: str, versions: Mapping[str, int], patience: float 
     while behind := [*found.behind(versions), *([] if found.has_certificate else [OWN])]:
         if time.monotonic() > limit:
             why = "; ".join((*found.errors, found.error)) or "the agent did not say why"
-            raise TaskFailed(f"not yet in use: {', '.join(behind)}: {why}", where=guest, hint="aihub up")
+            raise NotInUse(behind, why, guest)
         time.sleep(_INTERVAL)
         found = status(state, guest)
     return found

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import json
 import threading
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import pytest
 from aihub.errors import Conflict, HubError, Locked, TaskFailed
 from aihub.owners import hub, order
 from aihub.owners.run import Run
+from aihub.secrets.agent import NotInUse
 from aihub.services.service import Step
 from aihub.verbs import up
 
@@ -135,6 +138,33 @@ def test_a_store_that_does_not_open_blocks_what_has_secrets(made: World) -> None
     assert {name: why for name, why in undone(run).items() if name in run.hub.agents} == dict.fromkeys(
         run.hub.agents, "vault@security"
     )
+
+
+def test_who_can_t_take_its_secrets_up_keeps_nobody_else_of_its_guest_waiting(
+    made: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def wait(state: Any, guest: str, versions: Mapping[str, int]) -> None:
+        if late := [path for path in versions if path.startswith("hub/apps/queue/")]:
+            raise NotInUse(late, "queue: systemctl restart ended 1", guest)
+
+    monkeypatch.setattr(hub.secrets.agent, "wait", wait)
+    run = made.run()
+    error = failed(run)
+    assert undone(run) == {"queue@apps": "itself"}
+    assert str(error).startswith("queue@apps: not yet in use: hub/apps/queue/redis_jobs: queue: systemctl restart")
+
+
+def test_a_machine_without_a_certificate_of_its_own_blocks_what_has_secrets_there(
+    made: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def wait(state: Any, guest: str, versions: Mapping[str, int]) -> None:
+        if guest == "web":
+            raise NotInUse(["its own certificate"], "refused", guest)
+
+    monkeypatch.setattr(hub.secrets.agent, "wait", wait)
+    run = made.run()
+    failed(run)
+    assert undone(run) == {"web": "itself", "front@web": "web"}
 
 
 def test_every_error_is_told_and_the_run_ends_with_one(made: World) -> None:
