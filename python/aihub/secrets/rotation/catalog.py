@@ -144,7 +144,7 @@ def _pair(hub: Hub, pair: Pair) -> Rotatable:
 def _kept(hub: Hub, one: Rotatable) -> str:
     if one.of is None:
         return one.name
-    owner = hub.guests[one.owner] if one.owner in hub.guests else hub.instance(one.owner)
+    owner = hub.instance(one.owner) if "@" in one.owner else hub.guests[one.owner]
     return f"{owner.id}/{one.name.partition('/')[2]}"
 
 

@@ -112,5 +112,6 @@ def test_the_journal_calls_things_by_what_a_rename_leaves_as_it_is(tmp_path: Pat
     }
     assert kept["notes@desk/postgres_main"] == "notes@private-ai/postgres_main"
     assert kept["notes@desk/tls"] == "notes@private-ai/tls"
+    assert kept["desk/tls"] == "private-ai/tls"
     assert kept["postgres@db/reconcile"] == "postgres@db/reconcile"
     assert kept["desk/login"] == "desk/login"  # needs no journal
