@@ -125,6 +125,7 @@ def test_a_consumer_shows_a_certificate_of_its_own(kinds: Kinds) -> None:
     assert {what for what, _, fine in facts if fine} == {
         "certificate of reader@desk (stamp_mark.pem)",
         *(f"certificate of {stack}@givers (tls.pem)" for stack in PROVIDERS),
+        *(f"certificate of machine@{guest} (tls.pem)" for guest in (DESK, GIVERS)),
     }
 
 
@@ -143,6 +144,8 @@ def test_nobody_gets_in_with_another_certificate(kinds: Kinds) -> None:
     for other in (None, server / "queue" / "tls.pem"):
         with pytest.raises((ssl.SSLError, ConnectionError)):
             enter(other)
+    with pytest.raises(PermissionError, match="who are you"):
+        enter(own / "machine" / "tls.pem")  # a client's too, and no consumer's
     for wanted in (name, f"other.{kinds.hub.domain}", f"reader-desk-other.stamp.{kinds.hub.domain}"):
         with pytest.raises(HubError, match="not allowed"):
             kinds.vault.put("pki/issue/reader-desk-stamp_mark", {"common_name": wanted})
