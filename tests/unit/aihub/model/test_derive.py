@@ -121,7 +121,7 @@ def test_whoever_shows_a_certificate_is_known_by_the_one_name_in_it(kinds: Hub) 
         "dry_": "ink-desk-dry.stamp.hub.example.org",  # a hyphen at the end would be no host name
     }
     role, name = "ink-desk-stamp_main", shown["main"]
-    own = Certificate("ink@desk", role, name, 30, "restart", file="stamp_main.pem", client=True)
+    own = Certificate("ink@desk", role, name, 30, "restart", file="stamp_main.pem", server=False, client=True)
     assert own in kinds.certificates and own.place == "ink.stamp_main.pem"
     assert not [pair for pair in kinds.pairs if pair.provider.startswith("stamp@")]
 
