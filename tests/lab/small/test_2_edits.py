@@ -151,17 +151,16 @@ def test_what_runs_on_guests_is_put_in_changed_and_taken_out(hub: Cli, files: Fi
 
 
 def test_what_is_healthy_only_when_its_login_works_comes_up_in_one_run(hub: Cli, files: Files):
-    """Its user at the service is made by the same run that starts it."""
-    files.edit("hub.yml", "stacks: [vault, redis]", "stacks: [vault, redis, client]")
-    come_true(hub, "security", "redis@security")
-    health = "docker inspect --format '{{.State.Health.Status}}' client-client-1"
-    assert hub.on("security", health) == "healthy"
-    works, refused = map(int, hub.on("security", "docker exec client-client-1 cat /run/canary/count").split()[:2])
-    assert (works > 0, refused) == (True, 0)
+    """Its user at the service is retired when it has gone, and there again before it starts."""
+    files.edit("hub.yml", "stacks: [client, notes]", "stacks: [notes]")
+    come_true(hub, "app")
+    assert "client" not in hub.on("app", "docker ps --all --format '{{.Names}}'")
 
     files.put_back(hub)
-    come_true(hub, "security", "redis@security")
-    assert "client" not in hub.on("security", "docker ps --all --format '{{.Names}}'")
+    come_true(hub, "app", "redis@security")
+    assert hub.on("app", "docker inspect --format '{{.State.Health.Status}}' client-client-1") == "healthy"
+    works, refused = map(int, hub.on("app", "docker exec client-client-1 cat /run/canary/count").split()[:2])
+    assert (works > 0, refused) == (True, 0)
 
 
 def test_what_does_not_get_healthy_says_why_and_leaves_all_others_done(hub: Cli, files: Files):
