@@ -73,17 +73,18 @@ for what, method, path, body in all_tries():
     else:
         open_.append([what, path, status])
 own = [[path, ask("GET", "kv/data/" + path)[0]] for path in asked["own"]]
+own.append(["its own login", ask("GET", "auth/token/lookup-self")[0]])
 print(json.dumps({"open": open_, "refused": refused, "own": own}))
 """
 
 
 @dataclass(frozen=True)
 class Tried:
-    """What a guest could do with what is not its own, how often it was refused, and what its own entries answered."""
+    """What a guest could do with what is not its own, how often it was refused, and what its own answered."""
 
     allowed: tuple[str, ...]
     refused: int
-    own: Mapping[str, int]  # path -> status
+    own: Mapping[str, int]  # path, or its login itself, which a guest without entries has too -> status
 
 
 def question(hub: Hub, guest: str) -> dict[str, Any]:

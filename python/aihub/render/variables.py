@@ -95,6 +95,8 @@ def _machine(hub: Hub, guest: Guest) -> dict[str, Any]:
         "firewall_address": str(guest.address),
         "firewall_ssh_from": node,
         "firewall_flows": _flows(hub, guest),
+        "docker_address": str(guest.address),
+        "docker_local_ports": _local_ports(hub, guest),
         "docker_pool": str(pool),
         "docker_bridge": f"{next(last.hosts())}/{last.prefixlen}",
         "docker_proxy": through,
@@ -113,6 +115,13 @@ def _door(hub: Hub, guest: Guest) -> dict[str, Any]:
 def _flows(hub: Hub, guest: Guest) -> list[dict[str, Any]]:
     found = {(f.source, f.port, f.protocol) for f in hub.flows if f.destination == str(guest.address)}
     return [{"source": source, "port": port, "protocol": protocol} for source, port, protocol in sorted(found)]
+
+
+def _local_ports(hub: Hub, guest: Guest) -> list[int]:
+    """The ports of a guest's stacks that other stacks on it use; the door's own are no container's."""
+    here = {instance.name for instance in hub.on(guest.name)}
+    used = {hub.offer(one).port for one in hub.consumers if one.provider in here and one.consumer in here}
+    return sorted(used)
 
 
 def _pool(hub: Hub) -> IPv4Network:

@@ -40,13 +40,14 @@ AT_RESTART = {
     "lxc": frozenset({"features", "nameserver", "searchdomain", "mp", "dev"}),
     "vm": frozenset({
         "cores", "sockets", "cpu", "memory", "ipconfig", "nameserver", "searchdomain", "agent", "ostype", "scsihw",
-        "serial", "boot", "sata", "ide", "hostpci", "parallel", "virtiofs", "args", "vcpus",
+        "serial", "boot", "name", "sata", "ide", "hostpci", "parallel", "virtiofs", "args", "vcpus",
     }),
 }  # fmt: skip
 # Proxmox takes a VM's address at once and shows nothing pending, while the guest learns it at its next boot.
 AT_BOOT = frozenset({"ipconfig"})
-# A VM whose cloud-init network changes takes itself for a new one at its next boot and makes new host keys.
-NEW_HOST_KEYS = AT_BOOT | {"nameserver", "searchdomain"}
+# A VM whose cloud-init settings change takes itself for a new one at its next boot and makes new host keys. Its name is
+# one of them and is in force at once, so the boot comes now, while a new key is expected.
+NEW_HOST_KEYS = AT_BOOT | {"nameserver", "searchdomain", "name"}
 # What is passed through from the node is root's to give and to take.
 ROOTS = frozenset({"dev", "hostpci", "usb", "parallel", "virtiofs", "args"})
 
