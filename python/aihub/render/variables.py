@@ -84,6 +84,7 @@ def _machine(hub: Hub, guest: Guest) -> dict[str, Any]:
     node = str(guest.gateway if hub.file.network.gateway == "node" else hub.nodes[guest.node].address)
     *_, last = pool.subnets(new_prefix=24)
     return {
+        "base_hostname": guest.name,
         "base_kind": guest.kind,
         "base_time_server": node,
         "base_owns_kernel": guest.kind == "vm" and hub.target.vm_owns_kernel,
