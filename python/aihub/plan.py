@@ -27,7 +27,7 @@ class Change:
     and then restarts and removals of undeclared things may follow; data stays.
     """
 
-    subject: str  # a guest, an instance, or an object: `postgres@db: database main`
+    subject: str  # a guest, an instance, or an object: `NAME@GUEST: database main`
     action: Literal["create", "update", "delete", "start", "stop", "configure", "deliver", "reconcile"]
     owner: Literal["node", "guests", "insides", "vault", "secrets", "services"]
     identity: Literal["token", "root@node", "guest", "service", "vault"]

@@ -71,7 +71,7 @@ def host(guest: Guest, context: Context) -> Host:
 
 @pytest.fixture(scope="session")
 def secret(subject: Guest | Instance, context: Context) -> Callable[..., str]:
-    """`secret(name)`: a value of this instance; `secret(name, instance="postgres@db")`: of another."""
+    """`secret(name)`: a value of this instance; `secret(name, instance="db@data")`: of another."""
 
     def value(name: str, instance: str = "") -> str:
         return context.secret(instance or subject.name, name)

@@ -78,7 +78,7 @@ def _append(line: dict[str, object]) -> None:
 
 
 def _origin(path: Path) -> str:
-    """`stacks/postgres` for a stack's own test, else the name of the file of checks."""
+    """`stacks/NAME` for a stack's own test, else the name of the file of checks."""
     stack = stack_of(path)
     return f"stacks/{stack}" if stack else path.stem.removeprefix("test_")
 

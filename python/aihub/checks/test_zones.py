@@ -141,27 +141,27 @@ def test_no_outside_names(context: Context, guest: Guest, outside: Outside) -> N
 
 def _proxy(hub: Hub) -> Place:
     if hub.way_out is None:
-        pytest.skip("this hub has no egress proxy")
+        pytest.skip("this hub has no way out for closed zones")
     address, port = hub.way_out
     return Place(str(address), port)
 
 
 @pytest.mark.guests(internet=False)
 def test_egress_allows(context: Context, guest: Guest, hub: Hub, outside: Outside) -> None:
-    """through the egress proxy it reaches its package source"""
+    """through the way out it reaches its package source"""
     status = probes.through_proxy(context.shells.shell(guest.name), _proxy(hub), outside.url)
     assert 200 <= status < 400 or status == 404, f"{outside.url}: {status}"
 
 
 @pytest.mark.guests(internet=False)
 def test_egress_refuses(context: Context, guest: Guest, hub: Hub) -> None:
-    """the egress proxy refuses it what nobody declared"""
+    """the way out refuses it what nobody declared"""
     assert probes.through_proxy(context.shells.shell(guest.name), _proxy(hub), FORBIDDEN) == 403
 
 
 @pytest.mark.guests(internet=False)
 def test_egress_is_no_bridge(context: Context, guest: Guest, hub: Hub) -> None:
-    """the egress proxy does not lead it back into the hub"""
+    """the way out does not lead it back into the hub"""
     inside = [f"https://{address}/" for g in hub.guests.values() for address in (g.address, g.fqdn) if g != guest]
     shell = context.shells.shell(guest.name)
     assert {url: probes.through_proxy(shell, _proxy(hub), url) for url in inside} == dict.fromkeys(inside, 403)

@@ -60,8 +60,8 @@ def attempt(
 ) -> dict[str, HubError]:
     """Makes guests as their roles say; returns what failed, by guest, or by instance where only that did not start.
 
-    `wanted` maps a guest to what differs there (`ssh`, `stack/postgres`), None for everything; `instances`
-    narrows the stacks phase to some (`egress@cache`). `through` hears of each guest of the stacks phase that no
+    `wanted` maps a guest to what differs there (`ssh`, `stack/NAME`), None for everything; `instances`
+    narrows the stacks phase to some (`NAME@GUEST`). `through` hears of each guest of the stacks phase that no
     longer waits for others, with all that failed so far; `stop` ends it early.
     """
     failed: dict[str, HubError] = {}

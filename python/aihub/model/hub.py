@@ -130,7 +130,7 @@ class Zone(Strict):
         examples=["10.10.10.0/24"],
     )
     internet: Literal["outbound", "none"] = Field(
-        description="outbound: guests reach the internet. none: only hosts that the egress stack lists.",
+        description="outbound: guests reach the internet. none: only hosts that stacks name, through the way out.",
         examples=["outbound"],
     )
     entry: Annotated[
@@ -258,7 +258,7 @@ class GuestSpec(Strict):
 class LanguageModel(Strict):
     """A language model that the hub serves."""
 
-    engine: Literal["ollama", "vllm"] = Field(description="The stack that serves it.", examples=["ollama"])
+    engine: Name = Field(description="The stack that serves it: one that gives `models`.")
     guest: Name = Field(description="The guest whose engine serves it.", examples=["private-ai"])
     weights: str = Field(
         pattern=WEIGHTS,

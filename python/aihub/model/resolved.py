@@ -304,7 +304,7 @@ class Hub:
 
     @cached_property
     def egress_hosts(self) -> tuple[str, ...]:
-        """Every outside host that the egress proxy lets through, sorted (stacks' needs only)."""
+        """Every outside host that the way out lets through, sorted (stacks' needs only)."""
         return tuple(sorted({h for i in self.instances for h in i.stack.needs.internet}))
 
     def bridge(self, zone: str) -> str:

@@ -72,7 +72,7 @@ class Document:
         for index, step in enumerate(path):
             child = node.children.get(step)
             if child is None:
-                # `- chroma: {replicas: 1}` is read as {name: chroma, replicas: 1}: look one level deeper.
+                # `- app: {replicas: 1}` is read as {name: app, replicas: 1}: look one level deeper.
                 only = next(iter(node.children.values())) if len(node.children) == 1 else None
                 if only is None or step not in only.children:
                     break

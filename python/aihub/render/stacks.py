@@ -22,7 +22,7 @@ from .sources import flavour_of, tree
 def stack_files(hub: Hub, instance: Instance, package_hosts: Sequence[str] = ()) -> dict[str, bytes]:
     """Every file of an instance by its path below /opt/hub/STACK.
 
-    `package_hosts` are the hosts of the machines' own package sources; the egress proxy lets them through.
+    `package_hosts` are the hosts of the machines' own package sources; the way out lets them through.
     """
     folder = STACKS / instance.stack.name
     context = _context(hub, instance, package_hosts)
@@ -83,7 +83,7 @@ def secret_files(hub: Hub, instance: Instance, *, starting: bool = False) -> lis
 
 
 def proxy(hub: Hub, guest: Guest) -> str:
-    """The egress proxy's address for a guest whose zone has no way out; empty for the others."""
+    """The address of the way out for a guest whose zone has no way out; empty for the others."""
     if guest.internet or hub.way_out is None:
         return ""
     return "http://{}:{}".format(*hub.way_out)

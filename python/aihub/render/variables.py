@@ -73,7 +73,7 @@ def hostvars(hub: Hub, state: State) -> dict[str, dict[str, Any]]:
 
 
 def desired(hub: Hub, state: State) -> dict[str, dict[str, str]]:
-    """For each guest, by role (`ssh`) and instance (`stack/postgres`), the hash of what it is made from."""
+    """For each guest, by role (`ssh`) and instance (`stack/NAME`), the hash of what it is made from."""
     return {name: values["manifest_desired"] for name, values in hostvars(hub, state).items()}
 
 

@@ -19,7 +19,7 @@ class Entry:
 
 
 class Secrets(Protocol):
-    """Where secret values live. Paths are like hub/infra/db/postgres/reconcile."""
+    """Where secret values live. Paths are like hub/GUEST/STACK/NAME, by ids."""
 
     def read(self, path: str) -> Entry | None:
         """The newest version of an entry; None when there is none."""

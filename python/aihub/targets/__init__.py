@@ -65,7 +65,7 @@ class Place(Protocol):
 
 
 def keep_package_hosts(state: State, hosts: Sequence[str] = ()) -> None:
-    """The hosts that the OS images take packages from: the egress proxy lets guests of closed zones reach them.
+    """The hosts that the OS images take packages from: the way out lets guests of closed zones reach them.
 
     By default those of Debian's own images.
     """

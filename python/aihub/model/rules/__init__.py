@@ -29,6 +29,6 @@ def check(file: HubFile, stacks: Mapping[str, Stack], declared: Declared, target
         *nodes.check(file, target),
         *guests.check(file, declared),
         *placements.check(file, stacks, declared),
-        *models.check(file, declared),
+        *models.check(file, stacks, declared),
         *not_yet.check(file),
     ]

@@ -8,13 +8,14 @@ from collections.abc import Iterator, Mapping
 from ..derive import node_of
 from ..findings import Finding, did_you_mean
 from ..hub import GuestSpec, HubFile, LanguageModel
+from ..stack import MODELS, Stack
 from ..types import format_size
 
 _PARAMETERS = re.compile(r"(?:^|[:_-])([0-9]{1,4}(?:\.[0-9]{1,2})?)[bB](?![A-Za-z0-9])")
 _BITS = re.compile(r"(?i)(?:^|[:_.-])(?:i?q([2-8])(?=[_.-]|$)|(fp8)|(b?f(?:p)?16))")
 
 
-def check(file: HubFile, declared: Mapping[str, set[str]]) -> Iterator[Finding]:
+def check(file: HubFile, stacks: Mapping[str, Stack], declared: Mapping[str, set[str]]) -> Iterator[Finding]:
     """What is wrong with the models."""
     for name, model in file.models.items():
         spec = file.guests.get(model.guest)
@@ -22,9 +23,11 @@ def check(file: HubFile, declared: Mapping[str, set[str]]) -> Iterator[Finding]:
             if model.guest not in declared.get("guests", set()):
                 text = f'guests has no "{model.guest}"{did_you_mean(model.guest, file.guests)}'
                 yield Finding(("models", name, "guest"), text)
-        elif model.engine not in [placement.name for placement in spec.stacks]:
+        elif model.engine not in (there := [placement.name for placement in spec.stacks]):
             text = f"guest {model.guest} does not run {model.engine}: add it to the guest's stacks"
-            yield Finding(("models", name, "engine"), text)
+            yield Finding(("models", name, "engine"), f"{text}{did_you_mean(model.engine, there)}")
+        elif model.engine in stacks and MODELS not in stacks[model.engine].gives:
+            yield Finding(("models", name, "engine"), f"{model.engine} serves no language models: it gives no {MODELS}")
         else:
             yield from _fits(file, name, model, spec)
 
