@@ -83,8 +83,10 @@ class Need(NamedTuple):
 
 def _by_name(value: Any) -> Any:
     """`[main]` is `{main: {}}`. Raises ValueError for a name that is there twice."""
+    if isinstance(value, dict):
+        return {key: {} if options is None else options for key, options in value.items()}
     if not isinstance(value, list):
-        return {key: {} if options is None else options for key, options in value.items()} if value else value
+        return value
     for index, name in enumerate(value):
         if name in value[:index]:
             raise ValueError(f'"{name}" is in the list already')
