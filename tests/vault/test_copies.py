@@ -21,6 +21,7 @@ from . import rotation_services
 from .rotation_services import UID
 from .rotation_world import World
 
+pytestmark = pytest.mark.slow
 Run = Callable[..., "subprocess.CompletedProcess[bytes]"]
 EVERY_BYTE = bytes(range(256))
 

@@ -12,6 +12,7 @@ from aihub.services.service import Service, Step
 
 from .rotation_world import World
 
+pytestmark = pytest.mark.slow
 redis: Any = services.reconciler("redis")
 
 
