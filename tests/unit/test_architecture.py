@@ -108,21 +108,14 @@ def on_loading() -> dict[str, set[str]]:
         top = [node for node in ast.parse(path.read_text()).body if isinstance(node, ast.Import | ast.ImportFrom)]
         every = list(imports(str(path.relative_to(AIHUB)), ast.Module(top, [])))
         # Of `from aihub import parallel` the module is meant, not the package.
-        found[name] = {
-            one for one in every if one in paths and not any(f"{one}.{part}" in every for part in _parts(one))
-        }
+        packages = {one.rpartition(".")[0] for one in every if one in paths}
+        found[name] = {one for one in every if one in paths and one not in packages}
         found[name].discard(name)
     return found
 
 
 def _dotted(name: str) -> str:
     return ".".join(["aihub", *Path(name).with_suffix("").parts]).removesuffix(".__init__")
-
-
-def _parts(package: str) -> list[str]:
-    """The modules directly inside a package."""
-    names = [_dotted(name) for name in modules()]
-    return [name.rpartition(".")[2] for name in names if name.rpartition(".")[0] == package]
 
 
 def test_no_modules_import_each_other_in_a_circle() -> None:

@@ -14,6 +14,8 @@ from metal.exchange import Answer, Order
 from tests.unit.metal.metal_nodes import WANTED, fresh, printed
 from tests.unit.metal.ssh_machine import Machine, known, serving
 
+pytestmark = pytest.mark.slow  # each takes up to seconds; `make test` has them
+
 ROOT = Path(__file__).resolve().parents[3]
 READS = "ask() {"
 

@@ -18,6 +18,8 @@ from aihub.verbs import up
 
 from tests.unit.aihub.owners.made_up import World, world
 
+pytestmark = pytest.mark.slow  # each takes up to seconds; `make test` has them
+
 BROKEN = TaskFailed("container postgres-1 is unhealthy", where="postgres@db", hint="aihub up")
 
 

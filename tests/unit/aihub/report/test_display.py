@@ -11,6 +11,8 @@ import pytest
 
 from .screen import shown
 
+pytestmark = pytest.mark.slow  # each takes up to seconds; `make test` has them
+
 START = """
 import time
 from aihub import report

@@ -17,6 +17,8 @@ from aihub.services.wire import Identity
 
 from . import peers
 
+pytestmark = pytest.mark.slow  # each takes up to seconds; `make test` has them
+
 WHERE = "example@db"
 
 
