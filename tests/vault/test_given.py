@@ -226,7 +226,7 @@ def test_no_guest_reads_or_writes_what_is_said_about_an_entry(server: Server) ->
 def planned(hub: Hub, vault: Vault) -> list[Any]:
     """What the plan has of the vault, but for the recovery kit."""
     assert hub.vault
-    return [*setup.plan(vault, hub), *entries.look(hub, hub.vault, vault)]
+    return [*setup.plan(vault, hub), *entries.look(hub, hub.vault, vault, kept.left(hub, vault))]
 
 
 def done(hub: Hub, vault: Vault) -> None:

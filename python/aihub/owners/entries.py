@@ -8,6 +8,7 @@ from typing import Literal
 from aihub.model.resolved import Hub, Instance
 from aihub.plan import Change
 from aihub.secrets import kept, store
+from aihub.secrets.kept import Left
 from aihub.vault.client import Vault
 
 ENTRY = "entry"
@@ -19,10 +20,12 @@ def first(hub: Hub, instance: Instance) -> Iterator[Change]:
     return (_change(instance, path, "create", "missing") for path in store.generated(hub))
 
 
-def look(hub: Hub, instance: Instance, vault: Vault, allowed: Collection[str] = ()) -> Iterator[Change]:
+def look(
+    hub: Hub, instance: Instance, vault: Vault, left: Iterable[Left], allowed: Collection[str] = ()
+) -> Iterator[Change]:
     """Entries that are missing, that do not say what keeps them, or that nobody declares.
 
-    Those that are kept with an instance's data go with it, when it is in `allowed`.
+    `left` is what nobody declares; what of it is kept with an instance's data goes with it, when that is in `allowed`.
     """
     found = store.entries(hub, vault)
     yield from (_change(instance, path, "create", "missing") for path in store.missing(hub, found))
@@ -30,7 +33,7 @@ def look(hub: Hub, instance: Instance, vault: Vault, allowed: Collection[str] = 
         if found[ref.path] is not None and kept.differs(hub, ref, found[ref.path]):
             why = "says that it is kept with its instance's data" if ref.keep else "goes with its instance from now on"
             yield _change(instance, ref.path, "update", why)
-    for one in kept.left(hub, vault):
+    for one in left:
         if not one.keep:
             yield _change(instance, one.path, "delete", "nobody declares it")
         elif one.instance in allowed:

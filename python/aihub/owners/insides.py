@@ -125,6 +125,7 @@ class Work:
         for change in self._run.plan.of("insides"):
             if change.action == "delete" and "guest" in change.details:
                 guest, stack = change.details["guest"], change.details["stack"]
+                self._run.may_write()
                 self._progress(guest, f"the volumes of {stack} go")
                 probe.ask(self._run.state, guest, {"action": "forget", "stack": stack})
 

@@ -6,7 +6,7 @@ instance is named by its place, PROVIDER/OBJECT. Being kept is no change.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import suppress
 from itertools import product
 
@@ -15,7 +15,7 @@ from aihub.model.resolved import Hub, role_of
 from aihub.names import data
 from aihub.plan import Change, Kept
 from aihub.reading import load
-from aihub.secrets import kept as entries
+from aihub.secrets.kept import Left
 
 from .run import Run
 
@@ -35,6 +35,8 @@ def volumes(run: Run) -> Iterator[Kept]:
 def forgotten(run: Run) -> frozenset[str]:
     """The objects at providers that may go: of instances that somebody named, or named themselves."""
     allowed = run.options.allow_destroy
+    if not allowed:
+        return frozenset()  # every stack's manifest is read for the rest
     return frozenset({*allowed, *(name for name, whose in _owners(run.hub).items() if whose in allowed)})
 
 
@@ -47,9 +49,9 @@ def objects(run: Run, found: Mapping[str, tuple[str, ...]]) -> Iterator[Kept]:
             yield Kept(holder, name, f"at {provider}", {"provider": provider, "object": name})
 
 
-def secrets(run: Run) -> Iterator[Kept]:
-    """Entries of the store that are kept with an instance's data."""
-    for one in entries.kept(run.hub, run.vault()):
+def secrets(left: Iterable[Left]) -> Iterator[Kept]:
+    """Entries of the store, of those that nobody declares, that are kept with an instance's data."""
+    for one in (one for one in left if one.keep):
         yield Kept(one.instance, f"secret {one.path.rpartition('/')[2]} ({one.keep})", f"entry {one.path}")
 
 

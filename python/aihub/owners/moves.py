@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 
 from aihub.errors import PreconditionFailed
 from aihub.model.resolved import Hub, Instance
 from aihub.plan import Change
-from aihub.secrets import kept
-from aihub.vault.client import Vault
+from aihub.secrets.kept import Left
 
 from .run import Run
 
@@ -16,10 +15,10 @@ MOVES = "moves"
 _PAIRS = "operator/pair/"
 
 
-def look(hub: Hub, store: Instance, vault: Vault) -> Iterator[Change]:
-    """Consumers whose login lies at a provider that does not serve them any more."""
+def look(hub: Hub, store: Instance, left: Iterable[Left]) -> Iterator[Change]:
+    """Consumers whose login, of the entries that nobody declares, lies at a provider that serves them no more."""
     users = {(hub.instance(one.provider).id, one.role): one for one in hub.consumers}
-    for one in kept.left(hub, vault):
+    for one in left:
         if not one.path.startswith(_PAIRS):
             continue
         provider, _, role = one.path.removeprefix(_PAIRS).partition("/")

@@ -30,7 +30,7 @@ def look(run: Run) -> Plan:
         elif standing == "there":
             (silent if _cannot_log_in(run, instance) else there).append(instance)
     quiet = [i.name for i in there if not run.differs(i)]
-    may_go = kept.forgotten(run) if run.options.allow_destroy else frozenset[str]()
+    may_go = kept.forgotten(run)
     changes, left = services.plan(run.hub, run.state, run.store, quiet, may_go)
     found = [*services.first(run.hub, new), *changes]
     for instance in there:
@@ -38,8 +38,14 @@ def look(run: Run) -> Plan:
             more, also = _try(run, instance, may_go)
             found += more
             left |= also
-    named = [replace(one, details={**one.details, NAMED: True}) if one.data_at_risk else one for one in found]
+    going = {f"{name}/{one}" for name, every in left.items() for one in every if {one, f"{name}/{one}"} & may_go}
+    named = [replace(one, details={**one.details, NAMED: True}) if _goes(one, going) else one for one in found]
     return Plan((*named, *(_later(instance) for instance in silent)), kept=tuple(kept.objects(run, left)))
+
+
+def _goes(change: Change, going: Collection[str]) -> bool:
+    """Whether a change removes a kept object that somebody has named, and nothing else that is lost."""
+    return change.action == "delete" and f"{change.holder}/{change.subject.rpartition(' ')[2]}" in going
 
 
 def _cannot_log_in(run: Run, instance: Instance) -> bool:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Sequence
 from contextlib import suppress
 from typing import get_args
 
@@ -14,6 +15,8 @@ from aihub.model.resolved import Instance
 from aihub.plan import Change, Plan, require_agreed
 from aihub.screen import Progress
 from aihub.secrets import kits, rotation
+from aihub.secrets.kept import Left
+from aihub.secrets.kept import left as undeclared
 from aihub.vault import bringup, pending, setup
 from aihub.vault import client as vaults
 from aihub.vault.client import Vault
@@ -46,8 +49,9 @@ def look(run: Run) -> Plan:
     warnings = (*given_up.warnings, *setup.warnings(vault))
     stale = kits.stale(run.hub, run.state, kits.recipients(run.hub, run.state))
     kit = [_kit(instance, stale)] if stale else []
-    changes = (*_differences(run, instance, vault), *moves.look(run.hub, instance, vault), *kit)
-    return Plan(changes, warnings=warnings, kept=tuple(kept.secrets(run)))
+    left = undeclared(run.hub, vault)
+    changes = (*_differences(run, instance, vault, left), *moves.look(run.hub, instance, left), *kit)
+    return Plan(changes, warnings=warnings, kept=tuple(kept.secrets(left)))
 
 
 def _refuse_older(run: Run, vault: Vault) -> None:
@@ -70,10 +74,10 @@ def _first(run: Run, instance: Instance) -> list[Change]:
     ]
 
 
-def _differences(run: Run, instance: Instance, vault: Vault) -> list[Change]:
+def _differences(run: Run, instance: Instance, vault: Vault, left: Sequence[Left]) -> list[Change]:
     return [
         *setup.plan(vault, run.hub),
-        *entries.look(run.hub, instance, vault, run.options.allow_destroy),
+        *entries.look(run.hub, instance, vault, left, run.options.allow_destroy),
         *(unfinished(instance, name) for name in rotation.pending(run.hub, vault, run.state)),
     ]
 
@@ -140,7 +144,7 @@ def _again(run: Run, instance: Instance, vault: Vault) -> list[Change]:
         return [_begin(instance, "is to be initialised, and a recovery kit made")] if begun else []
     vault.login(*vaults.operator(run.state))
     _refuse_older(run, vault)
-    return _differences(run, instance, vault)
+    return _differences(run, instance, vault, undeclared(run.hub, vault))
 
 
 def keep_kit(run: Run, progress: Progress) -> None:

@@ -16,7 +16,7 @@ from aihub.owners import entries, kept, moves
 from aihub.owners.run import Run
 from aihub.plan import Change, Kept, Plan
 from aihub.reading import load
-from aihub.secrets.kept import INSTANCE, KEEP
+from aihub.secrets.kept import INSTANCE, KEEP, left
 from aihub.state.directory import State
 
 from tests.unit.aihub.memory import Memory
@@ -68,7 +68,11 @@ def test_a_kept_entry_goes_with_its_instances_data_and_with_no_other(run: Run) -
         store.mark(path, marks)
 
     def gone(*allowed: str) -> list[str]:
-        return [c.subject for c in entries.look(run.hub, vault, store, allowed) if c.action == "delete"]
+        return [
+            c.subject
+            for c in entries.look(run.hub, vault, store, left(run.hub, store), allowed)
+            if c.action == "delete"
+        ]
 
     assert gone() == []
     assert gone("app@db") == [f"{vault.name}: entry hub/db/app/salt"]
@@ -79,7 +83,7 @@ def moved(run: Run, *paths_of_pairs: str) -> list[Change]:
     for path in paths_of_pairs:
         store.write(path, {"a": "x", "b": "y", "active": "a"}, 0)
     assert run.hub.vault is not None
-    return list(moves.look(run.hub, run.hub.vault, store))
+    return list(moves.look(run.hub, run.hub.vault, left(run.hub, store)))
 
 
 def test_a_consumer_whose_login_lies_elsewhere_is_told_to_begin_anew(run: Run) -> None:

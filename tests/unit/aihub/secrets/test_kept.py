@@ -38,14 +38,14 @@ def memory(hub: Hub) -> Memory:
 def planned(hub: Hub, memory: Memory) -> list[tuple[str, str]]:
     """Action and path of what the plan has of entries."""
     assert hub.vault
-    changes = entries.look(hub, hub.vault, memory)  # type: ignore[arg-type]
+    changes = entries.look(hub, hub.vault, memory, kept.left(hub, memory))  # type: ignore[arg-type]
     return [(change.action, change.subject.removeprefix("vault@security: entry ")) for change in changes]
 
 
 def applied(hub: Hub, memory: Memory) -> None:
     """As `up` does it with what was just agreed to."""
     assert hub.vault
-    changes = list(entries.look(hub, hub.vault, memory))  # type: ignore[arg-type]
+    changes = list(entries.look(hub, hub.vault, memory, kept.left(hub, memory)))  # type: ignore[arg-type]
     entries.apply(hub, memory, changes, lambda text: None)  # type: ignore[arg-type]
 
 
@@ -71,7 +71,9 @@ def test_the_secrets_of_a_removed_instance_go_and_what_keeps_data_readable_stays
 def test_a_deletion_that_the_plan_did_not_have_is_more_than_was_agreed(hub: Hub, memory: Memory) -> None:
     assert hub.vault
     with pytest.raises(Exception, match="more is to be done than was agreed") as found:
-        require_agreed(Plan(), entries.look(without(hub, GONE), hub.vault, memory))  # type: ignore[arg-type]
+        require_agreed(
+            Plan(), entries.look(without(hub, GONE), hub.vault, memory, kept.left(without(hub, GONE), memory))
+        )  # type: ignore[arg-type]
     assert f"entry {FOLDER}/postgres_main: delete" in str(found.value)
 
 
