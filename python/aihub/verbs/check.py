@@ -23,7 +23,7 @@ LINTERS: dict[str, Sequence[str]] = {  # "mypy" goes through the stacks as well,
     "ansible-lint": ("ansible-lint", "--offline", "-q", "playbooks/site.yml"),  # with all that it imports: every role
 }
 STACKS = ("stacks", "tests/cases/stacks", "tests/vault/stacks")
-TESTS = ("tests/unit", "tests/contract", "tests/vault")
+TESTS = ("tests/unit", "tests/contract", "tests/vault", "tests/attacks")  # those of them that take no lab
 
 
 def environment() -> dict[str, str]:
@@ -85,7 +85,7 @@ def lint(argv: Sequence[str]) -> process.Result:
 def run(options: Options) -> int:
     """Linters beside unit tests and cases; ends with pytest's summary."""
     linters = Linters()
-    command = pytest_command("-q", "-n", "2", "-m", "not slow", *TESTS)
+    command = pytest_command("-q", "-n", "2", "-m", "not slow and not lab", *TESTS)
     tests = process.run(command, cwd=ROOT, env=environment(), check=False, timeout=None)
     failed = linters.join()
     sys.stdout.write((tests.stdout + tests.stderr).decode(errors="replace"))

@@ -91,9 +91,12 @@ def _daily() -> int:
         return process.stream(_command(reports[name], *where), log=logs.get(name), cwd=ROOT, env=chosen)
 
     with ThreadPoolExecutor(3) as beside:
-        small, others = beside.submit(one, "small", "tests/lab/small"), beside.submit(one, "others", *TESTS)
+        small, others = (
+            beside.submit(one, "small", "tests/lab/small", "tests/attacks/small"),
+            beside.submit(one, "others", "-m", "not lab", *TESTS),
+        )
         linters = beside.submit(lambda: Linters().join())
-        codes = [one("whole", "tests/lab/whole"), small.result(), others.result()]
+        codes = [one("whole", "tests/lab/whole", "tests/attacks/whole"), small.result(), others.result()]
         failed = linters.result()
     sys.stdout.writelines(path.read_text(errors="replace") for path in logs.values())
     if failed:

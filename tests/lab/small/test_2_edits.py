@@ -224,9 +224,9 @@ EXTRA = """  extra: {vmid: 320, kind: lxc, zone: private, address: 10.20.20.11, 
 
 
 @pytest.fixture(scope="module")
-def bare(small: Cli, converged: None) -> tuple[dict[str, object], dict[str, str]]:
+def bare(small_hub: Cli) -> tuple[dict[str, object], dict[str, str]]:
     """Guests and node before any of the edits below."""
-    return machines(Api(small)), on_node(small)
+    return machines(Api(small_hub)), on_node(small_hub)
 
 
 def test_guests_zones_and_sizes_are_put_in_and_changed(hub: Cli, api: Api, files: Files, bare):

@@ -32,7 +32,8 @@ class Docker:
         self._server = socket.socket(socket.AF_UNIX)
         self._server.bind(str(path))
         self._server.listen()
-        threading.Thread(target=self._serve, daemon=True).start()
+        self._accepts = threading.Thread(target=self._serve, daemon=True)
+        self._accepts.start()
 
     def _serve(self) -> None:
         while True:
@@ -74,6 +75,9 @@ class Docker:
         return head % (status, len(text)) + text
 
     def close(self) -> None:
+        """Ends its thread first: a thread on its way to `accept` would serve whoever gets the closed number next."""
+        self._server.shutdown(socket.SHUT_RDWR)
+        self._accepts.join()
         self._server.close()
 
 
