@@ -102,7 +102,10 @@ def test_a_guest_gets_at_nothing_else(vault: Vault, guests: dict[str, Guest]) ->
         for path in writes:
             assert not _allowed(lambda p=path, g=guest: g.vault.put(p, {})), (guest.name, path)
         assert guest.vault.get("auth/token/lookup-self")["policies"] == desired_policies(guest.name)
-        assert guest.vault.put("auth/token/renew-self", {})["auth"]["lease_duration"] == 1200
+        assert not _allowed(lambda g=guest: g.vault.put("auth/token/renew-self", {}))
+        assert guest.vault.get("auth/token/lookup-self")["explicit_max_ttl"] == 1200
+        guest.vault.revoke_self()
+        assert not _allowed(lambda g=guest: g.vault.get("auth/token/lookup-self"))
     for path in reads:
         assert _allowed(lambda p=path: vault.get(p)), path
     for path in lists:
@@ -227,11 +230,16 @@ def test_drift_is_seen_and_repaired_and_what_is_not_ours_stays(up: Server, vault
     vault.delete("pki/roles/postgres-db")
     vault.put("kv/config", {"cas_required": False})
     vault.put("sys/mounts/pki/tune", {"max_lease_ttl": "1h"})
+    vault.put("sys/auth/approle/tune", {"user_lockout_config": {"lockout_disable": False}})
+    vault.put("sys/quotas/rate-limit/hub-login", {"path": "auth/approle/login", "rate": 1, "interval": "1h"})
+    vault.put("sys/quotas/rate-limit/hub-more", {"path": "auth/approle/role", "rate": 1000, "interval": "1s"})
+    vault.delete("sys/quotas/rate-limit/hub-calls")
     left_over = up.vault()
     left_over.login(vault.role_id("hub-left-over"), vault.secret_id("hub-left-over").value)
     found = setup.plan(vault, up.hub)
     assert {c.subject.partition(": ")[2]: c.action for c in found} == {
         "mount pki/": "update",
+        "lockout auth/approle/": "update",
         "kv kv": "update",
         "policy hub-agent": "create",
         "policy hub-notes-public-ai": "update",
@@ -243,6 +251,9 @@ def test_drift_is_seen_and_repaired_and_what_is_not_ours_stays(up: Server, vault
         "pki role postgres-db": "create",
         "pki role notes-public-ai": "update",
         "pki role anything": "delete",
+        "rate limit hub-login": "update",
+        "rate limit hub-calls": "create",
+        "rate limit hub-more": "delete",
     }
     assert {(c.owner, c.identity, c.holder) for c in found} == {("vault", "vault", "vault@security")}
     differences = {d.field: (d.actual, d.wanted) for c in found for d in c.differences if "public-ai" in c.subject}
@@ -252,6 +263,18 @@ def test_drift_is_seen_and_repaired_and_what_is_not_ours_stays(up: Server, vault
     with pytest.raises(Denied):
         left_over.token()
     left_over.close()
+
+
+def test_a_store_of_a_version_without_rate_limits_gets_them_in_one_go(up: Server, vault: Vault) -> None:
+    """The operator's own policy of that version does not even let it look at them."""
+    old = {path: can for path, can in desired(up.hub).policies["hub-operator"].items() if "quotas" not in path}
+    for name in ("hub-login", "hub-calls"):
+        vault.delete(f"sys/quotas/rate-limit/{name}")
+    vault.put_policy("hub-operator", text_of(old))
+    found = [c.subject.partition(": ")[2] for c in setup.plan(vault, up.hub)]
+    assert found == ["policy hub-operator", "rate limit hub-login", "rate limit hub-calls"]
+    setup.apply(vault, up.hub)
+    assert setup.plan(vault, up.hub) == []
 
 
 def test_what_is_not_the_hubs_own_is_never_touched(fresh: Server) -> None:
@@ -342,8 +365,9 @@ def _logged_in(up: Server, vault: Vault, name: str) -> Guest:
 def _guest_side(up: Server, name: str, taken: list[str]) -> Callable[[str, bytes], int]:
     """What `hub-agent unwrap` does on a guest: look what the token is, then open it, once."""
 
-    def hand(guest: str, token: bytes) -> int:
+    def hand(guest: str, handed: bytes) -> int:
         assert guest == name
+        token = handed.split()[0]
         here = up.vault(str(up.hub.guests[name].address))
         try:
             try:

@@ -14,10 +14,10 @@ from pathlib import Path
 
 import pytest
 from aihub.errors import CheckFailed
-from aihub.model.resolved import approle_id
 from aihub.render import agent as given
 from aihub.secrets import agent, enrol
 from aihub.secrets import store as secretstore
+from aihub.vault import setup
 from aihub.vault.client import Vault
 from cryptography import x509
 from cryptography.x509.oid import ExtendedKeyUsageOID
@@ -184,7 +184,7 @@ def test_the_machine_gets_a_certificate_for_servers_and_clients_and_its_door_hea
 
 def test_a_wrapped_secret_id_that_somebody_else_opened_is_an_alarm(guest: Guest) -> None:
     def opened_before(_guest: str, token: bytes) -> int:
-        thief = guest.server.vault(token=token.decode())
+        thief = guest.server.vault(token=token.decode().split()[0])
         thief.put("sys/wrapping/unwrap", {})
         thief.close()
         return guest.unwrap(_guest, token)
@@ -197,7 +197,8 @@ def test_a_wrapped_secret_id_that_somebody_else_opened_is_an_alarm(guest: Guest)
 
 def test_a_token_made_for_another_guest_is_an_alarm(guest: Guest) -> None:
     foreign = guest.vault.wrapped_secret_id("hub-public-ai", 60)
-    assert guest.unwrap(GUEST, foreign.token.encode()) == enrol.ALARM
+    role_id = guest.vault.role_id(f"hub-{GUEST}")
+    assert guest.unwrap(GUEST, f"{foreign.token}\n{role_id}\n".encode()) == enrol.ALARM
     assert not (guest.home / "secret-id").exists()
 
 
@@ -231,6 +232,44 @@ def test_no_secret_is_written_to_a_disk(guest: Guest, tmp_path: Path) -> None:
     assert not Path("/var/tmp", STACK).exists()
 
 
-def test_the_role_id_is_what_the_vault_has(guest: Guest) -> None:
+def test_the_role_id_comes_with_the_login_and_is_kept(guest: Guest) -> None:
     enrol.enrol(guest.server.hub, guest.server.state, guest.vault, GUEST, hand=guest.unwrap)
-    assert guest.vault.role_id(f"hub-{GUEST}") == approle_id(guest.server.hub.id, GUEST)
+    kept = guest.home / "role-id"
+    first = kept.read_text()
+    assert first == guest.vault.role_id(f"hub-{GUEST}")
+    assert stat.S_IMODE(kept.stat().st_mode) == 0o400
+    enrol.enrol(guest.server.hub, guest.server.state, guest.vault, GUEST, hand=guest.unwrap)
+    assert kept.read_text() == first
+
+
+def test_a_guest_of_the_former_layout_gets_a_random_role_id(guest: Guest) -> None:
+    """Which its agent was told in agent.json; the one `up` that replaces it gives it a login as well."""
+    hub, state, vault = guest.server.hub, guest.server.state, guest.vault
+    enrol.enrol(hub, state, vault, GUEST, hand=guest.unwrap)
+    vault.put(f"auth/approle/role/hub-{GUEST}", {"role_id": "0123456789abcdef0123456789abcdef"})
+    (guest.home / "role-id").unlink()
+    (found,) = setup.plan(vault, hub)
+    assert "its logins end" in found.summary
+    assert GUEST in enrol.ended(hub, vault)
+    setup.apply(vault, hub)
+    assert setup.plan(vault, hub) == []
+    assert GUEST in enrol.ended(hub, vault)
+    guest.start()
+    eventually(lambda: "no secret-id" in guest.status().error)
+    enrol.enrol(hub, state, vault, GUEST, hand=guest.unwrap)
+    eventually(lambda: guest.status().logged_in)
+    assert GUEST not in enrol.ended(hub, vault)
+
+
+def test_no_token_outlives_its_use(guest: Guest) -> None:
+    """Neither the one that proves a new login, nor the one before the newest."""
+    role = f"hub-{GUEST}"
+    enrol.enrol(guest.server.hub, guest.server.state, guest.vault, GUEST, hand=guest.unwrap)
+    assert guest.vault.tokens(role) == []
+    config = json.loads((guest.home / "agent.json").read_text())
+    code = "import sys; sys.path.insert(0, sys.argv[1])\n"
+    code += "import json, on_guest; a = on_guest.Agent(json.loads(sys.argv[2]))\n"
+    code += "for _ in range(3):\n    a.login_again = 0.0\n    a._login()\n"
+    argv = [sys.executable, "-c", code, str(PROGRAM.parent), json.dumps(config)]
+    subprocess.run(argv, env=guest.environment, check=True, timeout=30)
+    assert len(guest.vault.tokens(role)) == 1

@@ -32,6 +32,7 @@ def tried(up: Server, vault: Vault, tmp_path: Path) -> Iterator[Any]:
     files = {"config": tmp_path / "agent.json", "secret_id": tmp_path / "secret-id"}
     files["config"].write_text(json.dumps(config))
     files["secret_id"].write_text(vault.secret_id(approle(GUEST)).value)
+    (tmp_path / "role-id").write_text(vault.role_id(approle(GUEST)))
     shell = Shell(GUEST, ["sh"])
     places = {name: str(path) for name, path in files.items()}
     yield lambda **more: denials.ask(shell, denials.question(up.hub, GUEST), **places, **more)

@@ -110,7 +110,8 @@ def test_nobody_gave_it_yet_and_everything_else_is_there(guest: Guest) -> None:
     assert says.errors == (), "to wait for a person is no error"
     assert not guest.file("api_key").exists()
     wanted = secretstore.coming(guest.server.hub, guest.vault)
-    assert says.behind({path: wanted[path] for path in agent.paths(guest.server.hub, GUEST)}) == []
+    versions = {path: wanted[path] for path in agent.paths(guest.server.hub, GUEST)}
+    eventually(lambda: guest.status().behind(versions) == [])
 
 
 def test_a_secret_is_given_replaced_forgotten_and_given_again(

@@ -20,10 +20,11 @@ from aihub.parallel import Answers
 from .shell import Shell, Shells
 
 CONFIG, SECRET_ID = "/etc/hub/agent.json", "/etc/hub/agent/secret-id"
+ROLE_ID = "/etc/hub/agent/role-id"  # beside it
 TIMEOUT = 120.0
 
 PROGRAM = """
-import http.client, json, socket, ssl, sys
+import http.client, json, os, socket, ssl, sys
 from urllib.parse import urlsplit
 asked = json.loads(sys.argv[1])
 config = json.load(open(asked["config"]))
@@ -40,7 +41,8 @@ def ask(method, path, body=None):
     answer = link.getresponse()
     text = answer.read()
     return answer.status, (json.loads(text) if text.startswith(b"{") else {})
-login = {"role_id": config["role_id"], "secret_id": open(asked["secret_id"]).read().strip()}
+halves = {"secret_id": asked["secret_id"], "role_id": os.path.join(os.path.dirname(asked["secret_id"]), "role-id")}
+login = {half: open(path).read().strip() for half, path in halves.items()}
 status, answer = ask("POST", "auth/approle/login", login)
 if status != 200:
     sys.exit("the login ends with %d" % status)
@@ -74,6 +76,8 @@ for what, method, path, body in all_tries():
         open_.append([what, path, status])
 own = [[path, ask("GET", "kv/data/" + path)[0]] for path in asked["own"]]
 own.append(["its own login", ask("GET", "auth/token/lookup-self")[0]])
+if ask("POST", "auth/token/revoke-self", {})[0] != 204:
+    open_.append(["use for longer than it needs", "its own login", ask("GET", "auth/token/lookup-self")[0]])
 print(json.dumps({"open": open_, "refused": refused, "own": own}))
 """
 

@@ -7,17 +7,18 @@ from typing import Any
 
 import pytest
 
-from aihub.model.resolved import Guest, Hub, Instance, approle_id
+from aihub.model.resolved import Guest, Hub, Instance
 from aihub.names import Layout, approle
 from aihub.parallel import Answers
 from aihub.secrets import agent, kits
 from aihub.state.directory import State
 from aihub.vault import client as vaults
+from aihub.vault.desired import is_random
 from aihub.vault.errors import Denied
 
 from . import denials, tls
 from .context import NODE, Context
-from .denials import SECRET_ID
+from .denials import ROLE_ID, SECRET_ID
 from .test_secrets import with_agent
 
 pytestmark = pytest.mark.together
@@ -70,13 +71,15 @@ def test_stolen_login(tried: Tries, context: Context, guest: Guest, host: Any) -
     assert tried.of(guest.name).own, "it does not work at home either"
     secret_id = host.check_output("cat %s", SECRET_ID)
     context.handed_out.add(secret_id)
+    role_id = context.vault.role_id(approle(guest.id))
     with vaults.connected(context.hub, context.state) as vault, pytest.raises(Denied):
-        vault.login(approle_id(context.hub.id, guest.id), secret_id)
+        vault.login(role_id, secret_id)
 
 
 @pytest.mark.among(who=with_agent)
 def test_login(context: Context, guest: Guest) -> None:
-    """it has one login, bound to its address, that does not end by itself"""
+    """it has one login, bound to its address, that does not end by itself and whose name nobody can guess"""
+    assert is_random(context.vault.role_id(approle(guest.id)))
     settings = context.vault.get(f"auth/approle/role/{approle(guest.id)}") or {}
     bound = [settings.get(key) for key in ("secret_id_bound_cidrs", "token_bound_cidrs")]
     assert [[cidr.removesuffix("/32") for cidr in cidrs or ()] for cidrs in bound] == [[str(guest.address)]] * 2
@@ -99,10 +102,12 @@ def test_agent(context: Context, guest: Guest, hub: Hub) -> None:
 @pytest.mark.among(who=with_agent)
 def test_agent_files(host: Any) -> None:
     """its agent's settings and login are root's alone, and its unit starts with the machine"""
-    shown = host.check_output("stat --format='%%n %%a %%U:%%G' /etc/hub/agent.json %s /etc/hub/agent", SECRET_ID)
+    command = "stat --format='%%n %%a %%U:%%G' /etc/hub/agent.json %s %s /etc/hub/agent"
+    shown = host.check_output(command, SECRET_ID, ROLE_ID)
     assert shown.splitlines() == [
         "/etc/hub/agent.json 600 root:root",
         f"{SECRET_ID} 400 root:root",
+        f"{ROLE_ID} 400 root:root",
         "/etc/hub/agent 700 root:root",
     ]
     shown = host.run("systemctl is-active hub-agent.service; systemctl is-enabled hub-agent.service").stdout

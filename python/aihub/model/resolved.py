@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -38,11 +37,6 @@ def bridge_of(zone: str) -> str:
 def gateway_of(subnet: IPv4Network) -> IPv4Address:
     """The first address of a subnet."""
     return subnet[1] if subnet.num_addresses > 2 else subnet[0]
-
-
-def approle_id(hub: str, guest: str) -> str:
-    """The role-id with which a guest's agent logs in: a name, not a secret; the secret-id is what proves it."""
-    return hashlib.sha256(f"{hub}\n{guest}\napprole".encode()).hexdigest()[:32]
 
 
 def role_of(instance: str, key: str) -> str:

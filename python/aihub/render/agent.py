@@ -8,7 +8,7 @@ from typing import Any
 
 from aihub import names
 from aihub.errors import HubError
-from aihub.model.resolved import Certificate, Hub, Instance, approle_id
+from aihub.model.resolved import Certificate, Hub, Instance
 
 CA = Path("vault", "ca.pem")  # in the state directory: the hub's root certificate
 
@@ -30,7 +30,6 @@ def config(hub: Hub, guest: str) -> dict[str, Any]:
         "source": str(hub.guests[guest].address),
         "ca": "/etc/hub/ca.pem",
         "role": names.approle(hub.guests[guest].id),
-        "role_id": approle_id(hub.id, hub.guests[guest].id),
         "instances": [_machine(hub, guest), *(one for i in hub.on(guest) if (one := _instance(hub, i)))],
     }
 

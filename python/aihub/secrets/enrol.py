@@ -12,11 +12,12 @@ from aihub.model.resolved import Hub
 from aihub.names import approle
 from aihub.state.directory import State
 from aihub.vault.client import Vault
+from aihub.vault.desired import is_random
 
 WRAPPED = 120  # seconds that a wrapped secret-id waits to be taken
 ALARM = 3  # what `hub-agent unwrap` ends with when somebody else was there first
 UNWRAP = ("/usr/local/bin/hub-agent", "unwrap")
-Hand = Callable[[str, bytes], int]  # guest, token -> exit code of `hub-agent unwrap` there
+Hand = Callable[[str, bytes], int]  # guest, token and role-id, a line each -> exit code of `hub-agent unwrap` there
 
 
 @dataclass(frozen=True)
@@ -38,9 +39,9 @@ def enrol(hub: Hub, state: State, vault: Vault, guest: str, *, hand: Hand | None
     """
     role = approle(known(hub, guest))
     before = {one.accessor for one in vault.secret_ids(role)}
-    wrapped = vault.wrapped_secret_id(role, WRAPPED)
+    role_id, wrapped = vault.role_id(role), vault.wrapped_secret_id(role, WRAPPED)
     made = [one.accessor for one in vault.secret_ids(role) if one.accessor not in before]
-    code = (hand or _over_ssh(state))(guest, wrapped.token.encode())
+    code = (hand or _over_ssh(state))(guest, f"{wrapped.token}\n{role_id}\n".encode())
     if code == 0:
         for accessor in before:
             vault.destroy_secret_id(role, accessor)
@@ -85,15 +86,22 @@ def logins(hub: Hub, vault: Vault) -> list[Login]:
 
 
 def ended(hub: Hub, vault: Vault) -> frozenset[str]:
-    """The guests that have no secret-id: never enrolled, or revoked. A token that an agent still holds is no login."""
+    """The guests that need a new login: never enrolled, or revoked, or with a role-id that `up` will replace.
+
+    A token that an agent still holds is no login.
+    """
     present = set(vault.approles())  # OpenBao answers with an error where the AppRole itself is still to be made
     roles = {guest: approle(hub.guests[guest].id) for guest in hub.agents}
-    return frozenset(g for g, role in roles.items() if role not in present or not vault.has_secret_id(role))
+    return frozenset(g for g, role in roles.items() if role not in present or not _stays(vault, role))
+
+
+def _stays(vault: Vault, role: str) -> bool:
+    return vault.has_secret_id(role) and is_random(vault.role_id(role))
 
 
 def _over_ssh(state: State) -> Hand:
-    def hand(guest: str, token: bytes) -> int:
-        return ssh.run(state, guest, list(UNWRAP), stdin=token + b"\n", timeout=60, check=False).returncode
+    def hand(guest: str, handed: bytes) -> int:
+        return ssh.run(state, guest, list(UNWRAP), stdin=handed, timeout=60, check=False).returncode
 
     return hand
 

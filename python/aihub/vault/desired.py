@@ -6,12 +6,13 @@ Every name that begins with `hub-` is the hub's own, and so are the mounts kv an
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
 from ..errors import InvalidInput, PreconditionFailed
-from ..model.resolved import MACHINE, Guest, Hub, Instance, approle_id
+from ..model.resolved import MACHINE, Guest, Hub, Instance
 from ..names import approle
 from .certificates import LISTENER_DAYS
 from .kv import KV
@@ -20,13 +21,23 @@ PKI = "pki"
 OPERATOR = "hub-operator"
 AGENT = "hub-agent"
 PREFIX = "hub-"
+RATE_LIMIT_PATH = "sys/quotas/rate-limit"
 TOKEN_TTL = 20 * 60
-TOKEN_MAX = 24 * 3600
+"""Seconds that a login lasts, whatever its token does: who needs longer logs in again."""
+LOCKOUT = {"user_lockout_disable": True}
+"""Of the mount of AppRoles: who sends wrong secret-ids must not close the login of another."""
 AUTHORITY_HOURS = 87_672  # ten years, as the root lives
 DAY = 86_400
 
 Grants = Mapping[str, tuple[str, ...]]  # path -> capabilities
 EVERYTHING = ("create", "read", "update", "delete", "list")
+
+RATE_LIMITS: Mapping[str, Mapping[str, Any]] = {
+    f"{PREFIX}login": {"path": "auth/approle/login", "rate": 20, "interval": 1, "block_interval": 0},
+    f"{PREFIX}calls": {"path": "", "rate": 500, "interval": 1, "block_interval": 0},
+}
+"""What one address may ask in `interval` seconds: in place of a lockout, since it slows down nobody else. A whole `up`
+stays below; what it would answer anyway it asks again."""
 
 AUDIT = {"disk": "/vault/audit/audit.log", "stdout": "stdout"}
 """Audit devices of the flavour `vault`; OpenBao has them in its own configuration."""
@@ -40,6 +51,7 @@ class Desired:
     policies: Mapping[str, Grants]
     approles: Mapping[str, Mapping[str, Any]]
     pki_roles: Mapping[str, Mapping[str, Any]]
+    rate_limits: Mapping[str, Mapping[str, Any]]
     audit: Mapping[str, str]  # empty where the server's own configuration has it
     flavour: str
 
@@ -60,6 +72,7 @@ def desired(hub: Hub) -> Desired:
         policies=_policies(hub),
         approles=_approles(hub, vault),
         pki_roles=_pki_roles(hub, vault),
+        rate_limits=RATE_LIMITS,
         audit=AUDIT if flavour == "vault" else {},
         flavour=flavour,
     )
@@ -78,6 +91,11 @@ def machine_policy(guest: Guest) -> str:
 def listener_role(vault: Instance) -> str:
     """The certificate role of the vault's own listener, for the day when its first certificate is old."""
     return vault.store_name
+
+
+def is_random(role_id: str) -> bool:
+    """Whether a role-id is one as the server makes them, and does not follow from a name."""
+    return re.fullmatch(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}", role_id) is not None
 
 
 def text_of(grants: Grants) -> str:
@@ -123,8 +141,7 @@ def _approles(hub: Hub, vault: Instance) -> dict[str, dict[str, Any]]:
         own = [policy_of(i) for i in hub.on(name) if _reads(hub, i)]
         guest = hub.guests[name]
         _refuse_twice(hub, approle(guest.id), found, f"the login of the guest {name}")
-        settings = _approle([AGENT, machine_policy(guest), *own], guest)
-        found[approle(guest.id)] = {**settings, "role_id": approle_id(hub.id, guest.id)}
+        found[approle(guest.id)] = _approle([AGENT, machine_policy(guest), *own], guest)
     return found
 
 
@@ -138,8 +155,8 @@ def _approle(policies: Iterable[str], guest: Guest) -> dict[str, Any]:
         # It ends when it is replaced, not by a date: a hub that nobody looks after for a year must survive a power cut.
         "secret_id_ttl": 0,
         "token_bound_cidrs": address,
-        "token_explicit_max_ttl": 0,
-        "token_max_ttl": TOKEN_MAX,
+        "token_explicit_max_ttl": TOKEN_TTL,
+        "token_max_ttl": TOKEN_TTL,
         "token_no_default_policy": True,
         "token_num_uses": 0,
         "token_period": 0,
@@ -184,7 +201,8 @@ def _pki_role(name: str, days: int, *, server: bool = True, client: bool = False
 
 
 def _agent() -> Grants:
-    return {"auth/token/renew-self": ("update",), "auth/token/lookup-self": ("read",)}
+    """What every guest may do with its own token: look at it, and end it."""
+    return {"auth/token/lookup-self": ("read",), "auth/token/revoke-self": ("update",)}
 
 
 def _operator() -> Grants:
@@ -195,7 +213,6 @@ def _operator() -> Grants:
         "auth/token/accessors": ("list", "sudo"),
         "auth/token/lookup-accessor": ("update",),
         "auth/token/lookup-self": ("read",),
-        "auth/token/renew-self": ("update",),
         "auth/token/revoke-accessor": ("update",),
         "auth/token/revoke-self": ("update",),
         f"{KV}/config": ("read", "update"),
@@ -215,6 +232,8 @@ def _operator() -> Grants:
         f"sys/mounts/{PKI}/tune": ("read", "update"),
         "sys/policies/acl": ("list",),
         "sys/policies/acl/hub-*": EVERYTHING,
+        RATE_LIMIT_PATH: ("list",),
+        f"{RATE_LIMIT_PATH}/hub-*": EVERYTHING,
         "sys/storage/raft/snapshot": ("read",),
         "sys/wrapping/lookup": ("update",),
     }

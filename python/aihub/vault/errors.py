@@ -74,7 +74,9 @@ def from_answer(
             hint="look at it in the vault, then run the same command again",
         )
     if status in BUSY or (status == 503):
-        return Silent(f"the vault at {server} can't answer now ({status} {text})", where=path, hint="run it again")
+        words = f"the vault at {server} can't answer now ({status} {text})"
+        # 429 comes from its rate limits, before it looks at what is asked.
+        return Silent(words, where=path, hint="run it again", sent=status != 429)
     if status == 500 and (text == "internal error" or "audit" in text):
         return Refused(
             f"the vault at {server} fails inside ({text}): most often no audit device can be written, its disk is full",

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal
+from uuid import uuid4
 
 from ..errors import Conflict
 from ..model.resolved import Hub
@@ -19,9 +20,16 @@ from .desired import Desired
 from .kv import KV
 
 Say = Callable[[str], None]
-Kind = Literal["mount", "kv", "audit", "policy", "approle", "pki role"]
+Kind = Literal["mount", "lockout", "kv", "audit", "policy", "approle", "pki role", "rate limit"]
 
-_FOLDERS = {"audit": "sys/audit", "policy": "sys/policies/acl", "approle": "auth/approle/role", "pki role": "pki/roles"}
+APPROLES = "auth/approle/"
+_FOLDERS = {
+    "audit": "sys/audit",
+    "policy": "sys/policies/acl",
+    "approle": "auth/approle/role",
+    "pki role": "pki/roles",
+    "rate limit": wanted.RATE_LIMIT_PATH,
+}
 
 
 @dataclass(frozen=True)
@@ -43,6 +51,7 @@ class Found:
     policies: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     approles: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     pki_roles: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+    rate_limits: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
 
 
 def plan(vault: Vault, hub: Hub) -> list[Change]:
@@ -72,15 +81,23 @@ def _changes(hub: Hub, found: Found) -> list[Change]:
 
 def _read(vault: Vault, hub: Hub) -> Found:
     want, mounts = wanted.desired(hub), vault.mounts()
-    approles = _there(vault, "approle", want.approles) if "auth/approle/" in mounts else {}
+    approles = _there(vault, "approle", want.approles) if APPROLES in mounts else {}
+    policies = _there(vault, "policy", want.policies)
     return Found(
         mounts=mounts,
         cas_required=f"{KV}/" in mounts and _cas_required(vault),
         audit=vault.audit() if want.audit else (),
-        policies=_there(vault, "policy", want.policies),
+        policies=policies,
         approles={n: {**about, "role_id": vault.role_id(n)} if about else {} for n, about in approles.items()},
         pki_roles=_there(vault, "pki role", want.pki_roles) if f"{wanted.PKI}/" in mounts else {},
+        rate_limits=_there(vault, "rate limit", want.rate_limits) if _sees_rate_limits(policies) else {},
     )
+
+
+def _sees_rate_limits(policies: Mapping[str, Mapping[str, Any]]) -> bool:
+    """False while the operator's own policy is that of a version without rate limits, which made none."""
+    own = policies.get(wanted.OPERATOR)
+    return own is None or wanted.RATE_LIMIT_PATH in str(own.get("policy", ""))
 
 
 def _there(vault: Vault, kind: Kind, want: Collection[str]) -> dict[str, Mapping[str, Any]]:
@@ -103,6 +120,10 @@ def warnings(vault: Vault) -> list[str]:
 def _steps(found: Found, want: Desired) -> Iterator[_Step]:
     """In the order in which they are to be done: what others rest on first, removals last."""
     yield from _mounts(want, found.mounts)
+    lockout = (found.mounts.get(APPROLES) or {}).get("config", {}).get("user_lockout_config") or {}
+    if differences := _compare(wanted.LOCKOUT, lockout):
+        value = {"user_lockout_config": {"lockout_disable": True}}
+        yield _Step("lockout", APPROLES, "update", value, differences)
     if not found.cas_required:
         yield _Step("kv", KV, "update", {"cas_required": True}, (Difference("cas_required", "false", "true"),))
     for name, path in want.audit.items():
@@ -113,10 +134,12 @@ def _steps(found: Found, want: Desired) -> Iterator[_Step]:
         if found.policies.get(name, {}).get("policy") != text:
             yield _Step("policy", name, "update" if name in found.policies else "create", {"policy": text})
     yield from _gone("policy", found.policies, texts)
-    yield from _compared("approle", want.approles, found.approles)
+    yield from _approles(want.approles, found.approles)
     yield from _gone("approle", found.approles, want.approles)
     yield from _compared("pki role", want.pki_roles, found.pki_roles)
     yield from _gone("pki role", found.pki_roles, want.pki_roles, prefix="")
+    yield from _compared("rate limit", want.rate_limits, found.rate_limits)
+    yield from _gone("rate limit", found.rate_limits, want.rate_limits)
 
 
 def _mounts(want: Desired, mounts: Mapping[str, Any]) -> Iterator[_Step]:
@@ -153,6 +176,17 @@ def _compared(kind: Kind, want: Mapping[str, Any], there: Mapping[str, Any]) -> 
             yield _Step(kind, name, "update", settings, differences)
 
 
+def _approles(want: Mapping[str, Any], there: Mapping[str, Any]) -> Iterator[_Step]:
+    """A role-id is random, as the server makes them; one that follows from a name is replaced, and its logins end."""
+    for name, settings in want.items():
+        known = there.get(name)
+        if known is None or name == wanted.OPERATOR or wanted.is_random(known.get("role_id", "")):
+            yield from _compared("approle", {name: settings}, there)
+            continue
+        differences = (*_compare(settings, known), Difference("role_id", str(known.get("role_id")), "a random one"))
+        yield _Step("approle", name, "update", {**settings, "role_id": str(uuid4())}, differences)
+
+
 def _compare(settings: Mapping[str, Any], there: Mapping[str, Any]) -> tuple[Difference, ...]:
     found = [
         Difference(key, _text(there.get(key)), _text(value))
@@ -176,6 +210,11 @@ def _cas_required(vault: Vault) -> bool:
 
 
 def _do(vault: Vault, step: _Step) -> None:
+    if _ends_logins(step) and step.action == "update":
+        # Before the new role-id is there: a run killed here leaves a guest without a login, which the next sees.
+        for one in vault.secret_ids(step.name):
+            vault.destroy_secret_id(step.name, one.accessor)
+        vault.revoke_tokens(step.name)
     if step.action != "delete":
         vault.put(_path(step), step.value)
         return
@@ -184,11 +223,15 @@ def _do(vault: Vault, step: _Step) -> None:
         vault.revoke_tokens(step.name)  # whoever is logged in with it is out at once
 
 
+def _ends_logins(step: _Step) -> bool:
+    return step.kind == "approle" and (step.action == "delete" or "role_id" in (step.value or {}))
+
+
 def _path(step: _Step) -> str:
     """Where the server takes it."""
     if step.kind == "kv":
         return f"{step.name}/config"
-    if step.kind == "mount":
+    if step.kind in ("mount", "lockout"):
         name = step.name.strip("/")
         path = f"sys/{name}" if name.startswith("auth/") else f"sys/mounts/{name}"
         return f"{path}/tune" if step.action == "update" else path
@@ -197,7 +240,7 @@ def _path(step: _Step) -> str:
 
 def _change(hub: Hub, step: _Step) -> Change:
     words = {"create": "missing", "update": "differs", "delete": "nobody declares it"}
-    after = ", its logins end" if (step.kind, step.action) == ("approle", "delete") else ""
+    after = ", its logins end" if _ends_logins(step) else ""
     return Change(
         subject=f"{wanted.vault_of(hub).name}: {step.kind} {step.name}",
         action=step.action,

@@ -133,7 +133,7 @@ def changes(
         if not says.logged_in:
             found.append(_change(guest, f"its agent is not logged in to Vault: {says.error}"))
         elif guest in ended:
-            found.append(_change(guest, "its login at Vault was ended: it gets a new one"))
+            found.append(_change(guest, "its login at Vault has ended, or ends: it gets a new one"))
         elif behind := says.behind({path: versions[path] for path in paths(hub, guest)}):
             found.append(
                 _change(

@@ -3,8 +3,9 @@
 
 `hub-agent run`    logs in with the guest's own AppRole, keeps /run/hub/STACK as agent.json says, and restarts or
                    reloads exactly what depends on a change. SIGHUP: read everything now.
-`hub-agent unwrap` takes the token of a wrapped secret-id on standard input, unwraps it once, proves it by a login and
-                   keeps it. Exit code 3 is an alarm: somebody else has unwrapped it, or it was made for something else.
+`hub-agent unwrap` takes two lines on standard input, the token of a wrapped secret-id and the role-id that goes with
+                   it; unwraps it once, proves both by a login and keeps them. Exit code 3 is an alarm: somebody else
+                   has unwrapped it, or it was made for something else.
 
 Each file is replaced by a rename; what must be read together (a user and its password, a key and its certificate) is
 one file. Vault away or sealed: what is there stays, and status.json says so. No value is ever printed or put into
@@ -32,6 +33,7 @@ from urllib.parse import urlsplit
 
 CONFIG = os.environ.get("HUB_AGENT_CONFIG", "/etc/hub/agent.json")
 SECRET_ID = os.environ.get("HUB_AGENT_SECRET_ID", "/etc/hub/agent/secret-id")
+ROLE_ID = os.path.join(os.path.dirname(SECRET_ID), "role-id")
 RUN = os.environ.get("HUB_AGENT_RUN", "/run/hub")
 EVERY = 300.0  # seconds between two readings that nobody asked for
 RETRY = (1.0, 15.0)  # seconds until the next try after a failure: at first, at most
@@ -99,6 +101,11 @@ class Vault:
             raise Refused(answer.status, f"{path}: {'; '.join(map(str, found.get('errors') or [])) or answer.status}")
         return found
 
+    def end(self, token: str) -> None:
+        """Ends a token of ours: a copy is worth nothing then. Fine where it has ended, or ends later by its age."""
+        with contextlib.suppress(Refused, Away):
+            self.call("POST", "auth/token/revoke-self", token=token)
+
     def close(self) -> None:
         self._connection.close()
 
@@ -145,17 +152,13 @@ class Agent:
     def _login(self) -> None:
         if self.vault.token and time.monotonic() < self.login_again:
             return
-        self.vault.token = ""
+        old, self.vault.token = self.vault.token, ""
+        role_id, secret_id = known(ROLE_ID), known(SECRET_ID)
         try:
-            with open(SECRET_ID) as handle:
-                secret_id = handle.read().strip()
-        except OSError:
-            secret_id = ""
-        try:
-            if not secret_id:
+            if not role_id or not secret_id:
                 raise Refused(400, "there is no secret-id yet: aihub up")
-            path, body = "auth/approle/login", {"role_id": self.config["role_id"], "secret_id": secret_id}
-            answer = self.vault.call("POST", path, body)
+            path = "auth/approle/login"
+            answer = self.vault.call("POST", path, {"role_id": role_id, "secret_id": secret_id})
             token = text_in(answer, path, "auth", "client_token")
             seconds = within(answer, path, "auth", "lease_duration")
         except (Away, Refused) as error:
@@ -164,6 +167,8 @@ class Agent:
         self.vault.token = token
         self.login_again = time.monotonic() + seconds * 2 / 3
         self._logged_in(True, "")
+        if old:
+            self.vault.end(old)
 
     def _logged_in(self, ok: bool, error: str) -> None:
         if (self.status["login"]["ok"], self.status["login"]["error"]) != (ok, error):
@@ -410,8 +415,17 @@ def run(config: dict[str, Any]) -> None:
             time.sleep(0.2)
 
 
-def unwrap(config: dict[str, Any], token: str) -> int:
-    """Keeps the secret-id behind a wrapping token; prints its accessor as JSON."""
+def known(path: str) -> str:
+    """One half of our login; empty while we have none."""
+    try:
+        with open(path) as handle:
+            return handle.read().strip()
+    except OSError:
+        return ""
+
+
+def unwrap(config: dict[str, Any], token: str, role_id: str) -> int:
+    """Keeps the secret-id behind a wrapping token, and its role-id; prints its accessor as JSON."""
     vault = Vault(config)
     expected = f"auth/approle/role/{config['role']}/secret-id"
     try:
@@ -423,11 +437,13 @@ def unwrap(config: dict[str, Any], token: str) -> int:
     except Refused:
         sys.stderr.write("alarm: the wrapped secret-id is gone: somebody else has unwrapped it, or it came too late\n")
         return ALARM
-    body = {"role_id": config["role_id"], "secret_id": data["secret_id"]}
-    vault.call("POST", "auth/approle/login", body)  # the proof, before the one that works is replaced
+    path, body = "auth/approle/login", {"role_id": role_id, "secret_id": data["secret_id"]}
+    proof = vault.call("POST", path, body)  # before what works is replaced
+    vault.end(text_in(proof, path, "auth", "client_token"))
     os.makedirs(os.path.dirname(SECRET_ID), mode=0o700, exist_ok=True)
-    replace(SECRET_ID, data["secret_id"])
-    os.chmod(SECRET_ID, 0o400)
+    for file, value in ((ROLE_ID, role_id), (SECRET_ID, data["secret_id"])):
+        replace(file, value)
+        os.chmod(file, 0o400)
     print(json.dumps({"accessor": data["secret_id_accessor"]}))  # noqa: T201
     return 0
 
@@ -438,7 +454,8 @@ def main() -> int:
         config: dict[str, Any] = json.load(handle)
     if sys.argv[1:] == ["unwrap"]:
         try:
-            return unwrap(config, sys.stdin.read().strip())
+            token, role_id = sys.stdin.read().split()
+            return unwrap(config, token, role_id)
         except (Away, Refused) as error:
             sys.stderr.write(f"{error}\n")
             return 1

@@ -61,6 +61,9 @@ class Store:
             raise answer
         return answer
 
+    def end(self, token: str) -> None:
+        """Its tokens are words."""
+
     def close(self) -> None:
         """Nothing is open."""
 
@@ -69,9 +72,11 @@ class Store:
 def agent(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> on_guest.Agent:
     """An agent that has brought a login, another entry and a certificate; its services do not run."""
     (tmp_path / "secret-id").write_text("s")
+    (tmp_path / "role-id").write_text("r")
     (tmp_path / "ca.pem").write_text("ca")
     (tmp_path / "run").mkdir()
     monkeypatch.setattr(on_guest, "SECRET_ID", str(tmp_path / "secret-id"))
+    monkeypatch.setattr(on_guest, "ROLE_ID", str(tmp_path / "role-id"))
     monkeypatch.setattr(on_guest, "RUN", str(tmp_path / "run"))
     monkeypatch.setattr(on_guest, "Vault", Store)
     monkeypatch.setattr(on_guest.Agent, "_order", lambda *_: [])
@@ -84,7 +89,7 @@ def agent(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> on_guest.Agent:
         "restart": "hub-app",
         "certificates": [tls],
     }
-    found = on_guest.Agent({"ca": str(tmp_path / "ca.pem"), "role_id": "r", "instances": [instance]})
+    found = on_guest.Agent({"ca": str(tmp_path / "ca.pem"), "instances": [instance]})
     found.vault.answers = {
         "auth/approle/login": LOGIN,
         "kv/data/infra/app/login": secret({"user": "u", "password": "p", "url": "x"}),
