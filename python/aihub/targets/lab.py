@@ -228,7 +228,7 @@ class Lab:
 
     def stand_in(self, guest: Guest) -> str:
         """A container behaves as a VM does, and says so."""
-        return "a privileged container stands in for the VM" if guest.kind == "vm" else ""
+        return "a container stands in for the VM" if guest.kind == "vm" else ""
 
     def labels(self, hub: Hub) -> Mapping[str, str]:
         """The small model that answers under each declared name."""

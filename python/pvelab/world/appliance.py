@@ -77,7 +77,9 @@ def ensure(lab: Lab, appliance: Appliance, resolver: str) -> bool:
     identity.set_network(root, {"eth0": {"ip": f"{appliance.address}/{NETWORK.prefixlen}", "gw": str(GATEWAY)}})
     appliance.settle(root)
     link = Link("eth0", BUILDER_BRIDGE, f"lab{appliance.name}"[:15])
-    lxc.write(Machine(appliance.name, target, appliance.name, links=[link], mounts=appliance.mounts))
+    lxc.write(
+        Machine(appliance.name, lab.seen_rootfs(appliance.name), appliance.name, links=[link], mounts=appliance.mounts)
+    )
     lxc.start(appliance.name)
     return True
 

@@ -72,6 +72,12 @@ def root() -> Path:
     return labs.cache() / "made"
 
 
+def _make_root() -> None:
+    """Root file systems are made below it."""
+    labs.private(labs.cache())
+    labs.private(root())
+
+
 def key_of(*parts: object) -> str:
     """Names an artifact: the same inputs give the same key."""
     return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()[:24]
@@ -147,7 +153,7 @@ def used(lab: Lab) -> list[dict[str, Any]]:
 
 @contextmanager
 def _shared() -> Iterator[None]:
-    root().mkdir(parents=True, exist_ok=True)
+    _make_root()
     with (root() / "lock").open("w") as handle:
         fcntl.flock(handle, fcntl.LOCK_SH)
         yield
@@ -175,7 +181,7 @@ def trim(limit: int | None = None) -> list[str]:
 
     Does nothing while anybody makes or takes an artifact: who comes last trims.
     """
-    root().mkdir(parents=True, exist_ok=True)
+    _make_root()
     with (root() / "lock").open("w") as handle:
         try:
             fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)

@@ -18,9 +18,9 @@ from .identity import Root
 from .lab import Lab
 from .lxc import Lxc, Machine
 from .process import run, start_time
+from .shift import OFFSET, shift
 
 _Function = TypeVar("_Function", bound=Callable[..., Any])
-_OFFSET = 100_000
 _TICKS = os.sysconf("SC_CLK_TCK")
 
 
@@ -48,7 +48,7 @@ class LxcBackend:
         self.lab = lab
         self.factor = factor
         self.resolver = resolver
-        self.lxc = Lxc(lab.containers, lab.log("x").parent)
+        self.lxc = Lxc(lab.containers, lab.seen, lab.log("x").parent)
         self._cpu: dict[int, tuple[float, float]] = {}
 
     # -- root file systems
@@ -73,10 +73,11 @@ class LxcBackend:
         if archive is None:
             # A VM with an empty disk is possible in PVE; it just has nothing to boot.
             target.mkdir(parents=True)
+            os.chown(target, OFFSET, OFFSET)
             return
         target.parent.mkdir(parents=True, exist_ok=True)
         target.parent.chmod(0o711)
-        rootfs.unpack(archive, target, shifted=_unprivileged(guest))
+        rootfs.unpack(archive, target, shifted=True)
         root = self._root(guest)
         identity.set_machine_id(root)
         name = properties.hostname(guest.kind, guest.vmid, guest.config)
@@ -85,6 +86,15 @@ class LxcBackend:
         identity.authorise(root, "root", properties.public_keys("lxc", guest.config))
         if guest.config.get("password"):
             identity.set_password(root, "root", guest.config["password"])
+
+    def _mapped(self, guest: GuestSpec) -> Path:
+        """The guest's root file system, with the owners of the uid map; a VM's of a former version had others."""
+        path = self._path(guest)
+        if path.is_dir() and path.stat().st_uid != OFFSET:
+            if self.lxc.pid(str(guest.vmid)) is not None:
+                raise BackendError(f"guest {guest.vmid} was started by a former version of the lab: stop it first")
+            shift(path)
+        return path
 
     @_translated
     def destroy(self, guest: GuestSpec, log: Log) -> None:
@@ -102,7 +112,7 @@ class LxcBackend:
         folder = self._path(target).parent
         folder.mkdir(parents=True, exist_ok=True)
         folder.chmod(0o711)
-        rootfs.copy(self._path(source), self._path(target))
+        rootfs.copy(self._mapped(source), self._path(target))
         root = self._root(target)
         root.write("etc/machine-id", "")
         identity.set_machine_id(root)
@@ -119,7 +129,7 @@ class LxcBackend:
         target = self._snapshot(guest, name)
         target.parent.mkdir(parents=True, exist_ok=True)
         with self._frozen(guest):
-            rootfs.copy(self._path(guest), target)
+            rootfs.copy(self._mapped(guest), target)
         log(f"snapshot '{name}' holds a copy of the root file system")
 
     @_translated
@@ -147,14 +157,15 @@ class LxcBackend:
         """Writes the root file system as a tar.zst archive (vzdump)."""
         archive.parent.mkdir(parents=True, exist_ok=True)
         log(f"creating archive '{archive}'")
-        rootfs.pack_guest(self._path(guest), archive, shifted=_unprivileged(guest))
+        rootfs.pack_guest(self._mapped(guest), archive)
 
     # -- running
 
     @_translated
     def start(self, guest: GuestSpec, log: Log) -> None:
         """Starts the guest with its current config and returns when its init runs."""
-        if not (self._path(guest) / "sbin/init").is_symlink() and not (self._path(guest) / "sbin/init").exists():
+        init = self._mapped(guest) / "sbin/init"
+        if not init.is_symlink() and not init.exists():
             raise BackendError(f"guest {guest.vmid} has no root file system that could boot")
         self._settle(guest)
         for link in properties.links(guest.kind, guest.vmid, guest.config):
@@ -271,9 +282,9 @@ class LxcBackend:
         config = guest.config
         return Machine(
             name=str(guest.vmid),
-            rootfs=self._path(guest),
+            rootfs=self.lab.seen_rootfs(str(guest.vmid)),
             hostname=properties.hostname(guest.kind, guest.vmid, config).partition(".")[0],
-            unprivileged=_unprivileged(guest),
+            unprivileged=True,
             nesting=guest.kind == "qemu" or properties.split(config.get("features", "")).get("nesting") == "1",
             links=properties.links(guest.kind, guest.vmid, config),
             limits=self._limits(guest),
@@ -304,7 +315,7 @@ class LxcBackend:
         return self.lab.rootfs(str(guest.vmid))
 
     def _root(self, guest: GuestSpec) -> Root:
-        return Root(self._path(guest), _OFFSET if _unprivileged(guest) else 0)
+        return Root(self._path(guest), OFFSET)
 
     def _snapshot(self, guest: GuestSpec, name: str) -> Path:
         return self.lab.snapshots / str(guest.vmid) / name
@@ -316,11 +327,11 @@ class LxcBackend:
         if self.lxc.pid(name) is None:
             yield
             return
-        run(["lxc-freeze", "-P", str(self.lab.containers), "-n", name], timeout=30)
+        run(["lxc-freeze", "-P", str(self.lab.seen), "-n", name], timeout=30)
         try:
             yield
         finally:
-            run(["lxc-unfreeze", "-P", str(self.lab.containers), "-n", name], timeout=30)
+            run(["lxc-unfreeze", "-P", str(self.lab.seen), "-n", name], timeout=30)
 
 
 # Options that change nothing in a running guest, in PVE as here.
@@ -328,7 +339,3 @@ _WITHOUT_EFFECT = frozenset(
     {"description", "tags", "onboot", "startup", "protection", "hookscript", "lock", "boot", "meta", "agent"}
     | {"ciuser", "cipassword", "sshkeys", "name"}
 )
-
-
-def _unprivileged(guest: GuestSpec) -> bool:
-    return guest.kind == "lxc" and guest.config.get("unprivileged", "0") == "1"

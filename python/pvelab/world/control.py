@@ -20,6 +20,7 @@ from . import (
     hostlimits,
     identity,
     images,
+    monitors,
     namespace,
     node,
     registry,
@@ -50,6 +51,7 @@ def up(name: str, config: Mapping[str, Any]) -> dict[str, Any]:
     scale = _scale(settings)
     way_out = uplink.choose([settings.node_subnet, appliance.NETWORK, *settings.subnets])
     with lab.locked():
+        monitors.refuse_strays(lab)
         lab.make()
         hostlimits.raise_limits()
         lab.config_file.write_text(json.dumps(config, indent=1))
@@ -147,7 +149,8 @@ def _api(lab: Lab, config: Config) -> dict[str, Any]:
 def _simulated(config: Config) -> list[str]:
     lines = [
         "the Proxmox VE API is emulated; guests, node, bridges, routes and firewall rules are real",
-        "virtual machines are privileged system containers with their cloud-init settings applied at each boot",
+        "virtual machines are system containers with their cloud-init settings applied at each boot",
+        "virtual machines and privileged containers run under a uid map, as unprivileged containers do",
         "disks are directories: sizes and storages are figures of the API only; disk usage is not measured",
         "the node's and the virtual machines' clocks are the host's own and cannot be set",
         "/proc/meminfo and /proc/cpuinfo in a guest show the host's figures; the limits are enforced by cgroups",

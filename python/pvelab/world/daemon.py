@@ -13,13 +13,19 @@ from pathlib import Path
 from . import namespace
 from .errors import LabError
 from .lab import Lab
-from .process import end, remember, remembered, say, spawn, start_time, tail, wait_for
+from .process import Process, end, remember, remembered, say, spawn, start_time, tail, wait_for
 from .scale import Scale
+
+
+def process(lab: Lab) -> Process | None:
+    """The daemon, if it runs."""
+    return remembered(lab.run / "server.pid")
 
 
 def pid(lab: Lab) -> int | None:
     """The daemon's pid, if it runs."""
-    return remembered(lab.run / "server.pid")
+    found = process(lab)
+    return found.pid if found else None
 
 
 def port(lab: Lab) -> int | None:
@@ -32,16 +38,16 @@ def port(lab: Lab) -> int | None:
 
 def start(lab: Lab, scale: Scale, resolver: str) -> None:
     """Starts the daemon unless it runs, and waits until the API answers over TLS."""
-    running, kept = pid(lab), lab.run / "server.settings"
+    running, kept = process(lab), lab.run / "server.settings"
     raw = {key: value for key, value in lab.config().raw.items() if key != "least"}
-    settings = f"{scale.factor} {resolver} {json.dumps(raw)}"
+    settings = f"{scale.factor} {resolver} {namespace.LAYOUT} {json.dumps(raw)}"
     needed, known = json.dumps(lab.config().raw.get("least")), lab.run / "server.least"
     if running is None or not answers(lab) or not kept.exists() or kept.read_text() != settings:
         end(running)
         _spawn(lab, scale, resolver)
         kept.write_text(settings)
     elif not known.exists() or known.read_text() != needed:
-        os.kill(running, signal.SIGHUP)  # guests that run may need more memory than before
+        running.signal(signal.SIGHUP)  # guests that run may need more memory than before
     known.write_text(needed)
     say("API", f"answers at https://127.0.0.1:{port(lab)}")
 
@@ -93,5 +99,5 @@ def answers(lab: Lab) -> bool:
 
 def stop(lab: Lab) -> None:
     """Ends the daemon; the guests go on."""
-    end(pid(lab), 10)
+    end(process(lab), 10)
     (lab.run / "server.pid").unlink(missing_ok=True)

@@ -14,6 +14,7 @@ from ipaddress import IPv4Network
 from pathlib import Path
 from typing import Any
 
+from . import mounts
 from .errors import LabError
 
 STATES = Path("/var/lib/pvelab")
@@ -24,6 +25,17 @@ _NAME = re.compile(r"[a-z][a-z0-9-]{0,30}")
 def cache() -> Path:
     """The directory shared by all labs of this machine: artifacts and the lab CA."""
     return Path(os.environ.get("PVELAB_CACHE", "/var/cache/pvelab"))
+
+
+def private(folder: Path) -> Path:
+    """Makes a directory that no other user of the machine can pass, one of a former version too.
+
+    Below it lie root file systems: a program in one that is setuid must be out of everybody's reach.
+    """
+    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    if folder.stat().st_mode & 0o077:
+        folder.chmod(0o700)
+    return folder
 
 
 def names() -> list[str]:
@@ -107,17 +119,31 @@ class Lab:
         """A container's root file system, a plain directory."""
         return self.containers / container / "rootfs"
 
+    @property
+    def seen(self) -> Path:
+        """The containers' directory as those who start them see it (`namespace`); for all others it is empty.
+
+        The root of a uid map must be able to pass to its root file system, and through `state` nobody can.
+        """
+        return self.run / "roots"
+
+    def seen_rootfs(self, container: str) -> Path:
+        """A container's root file system on the way that its uid map can pass."""
+        return self.seen / container / "rootfs"
+
     def log(self, subject: str) -> Path:
         """A log file of this lab."""
         return self.state / "log" / f"{subject}.log"
 
     def make(self) -> None:
-        """Makes the directories; guests' root under the uid map must be able to pass through."""
-        for path in (self.state, self.run, self.containers, self.snapshots, self.api, self.log("x").parent):
+        """Makes the directories. Whoever is not root passes `run` alone, where nothing of a guest lies."""
+        for path in (self.state, self.snapshots, self.api, self.log("x").parent):
+            private(path)
+        for path in (self.run, self.seen, self.containers):
             path.mkdir(parents=True, exist_ok=True)
             path.chmod(0o711)
-        for private in (self.api, self.log("x").parent):
-            private.chmod(0o700)
+        mounts.guard(self.containers)
+        mounts.guard(self.snapshots)
         (self.state / "week").write_text(self.week + "\n")
 
     def config(self) -> Config:
@@ -138,7 +164,7 @@ class Lab:
 
     def _lock(self) -> int:
         while True:
-            self.state.mkdir(parents=True, exist_ok=True)
+            private(self.state)
             handle = os.open(self.state, os.O_RDONLY | os.O_DIRECTORY)
             fcntl.flock(handle, fcntl.LOCK_EX)
             # While this waited, a `down --purge` may have removed the directory.

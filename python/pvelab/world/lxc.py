@@ -18,6 +18,12 @@ _DEVICES = (
     "c *:* m", "b *:* m", "c 1:3 rwm", "c 1:5 rwm", "c 1:7 rwm", "c 1:8 rwm", "c 1:9 rwm", "c 5:0 rwm",
     "c 5:1 rwm", "c 5:2 rwm", "c 136:* rwm", "c 10:200 rwm", "c 10:229 rwm",
 )  # fmt: skip
+# What no machine of a lab needs: the clock, modules, ports and memory of the hardware, the kernel's log, its wake-ups,
+# audit and accounting, policies of security modules. Container engines hand on the rest to what they run.
+_DROPPED = (
+    "lxc.cap.drop = sys_time sys_module sys_rawio syslog wake_alarm block_suspend audit_control audit_read sys_pacct "
+    "mac_admin mac_override"
+)
 
 
 @dataclass(frozen=True)
@@ -69,11 +75,10 @@ def _ids(machine: Machine) -> list[str]:
         nesting = ["lxc.include = /usr/share/lxc/config/nesting.conf"] if machine.nesting else []
         maps = ["lxc.idmap = u 0 100000 65536", "lxc.idmap = g 0 100000 65536"]
         # In a user namespace the kernel itself refuses what is not the guest's: global sysctls, the clock.
-        return [*nesting, "lxc.include = /usr/share/lxc/config/userns.conf", *maps, _auto("rw", "mixed")]
-    drop = "lxc.cap.drop = sys_time sys_module mac_admin mac_override"
+        return [*nesting, "lxc.include = /usr/share/lxc/config/userns.conf", *maps, _DROPPED, _auto("rw", "mixed")]
     # "mixed": of /proc/sys only the network part is writable, the rest belongs to the host. Without nesting.conf,
     # whose second, writable /proc undoes that; engines inside need it under a uid map only.
-    return ["lxc.cap.drop =", drop, _auto("mixed", "mixed")]
+    return ["lxc.cap.drop =", _DROPPED, _auto("mixed", "mixed")]
 
 
 def _auto(proc: str, sys: str) -> str:
@@ -102,13 +107,17 @@ def _network(links: Sequence[Link] | None) -> list[str]:
 
 
 class Lxc:
-    """The containers below one directory. `enter` leads a command line into the lab for a caller outside of it."""
+    """The containers below one directory, which lxc itself knows by the path `seen`.
+
+    `enter` leads a command line into the lab for a caller outside of it.
+    """
 
     def __init__(
-        self, directory: Path, log_directory: Path, enter: Callable[[Sequence[str]], list[str]] = list
+        self, directory: Path, seen: Path, log_directory: Path, enter: Callable[[Sequence[str]], list[str]] = list
     ) -> None:
         self.enter = enter
         self.directory = directory
+        self.seen = seen
         self.logs = log_directory
         self.version = cgroups.detect()
         self._known: dict[str, tuple[int, str]] = {}
@@ -126,7 +135,7 @@ class Lxc:
         log.unlink(missing_ok=True)
         # Its monitor outlives us: nothing of our environment is left in it.
         argv = ["env", "-i", *_ENVIRONMENT]
-        argv += ["lxc-start", "-P", str(self.directory), "-n", name, "-d", "-o", str(log), "-l", "WARN"]
+        argv += ["lxc-start", "-P", str(self.seen), "-n", name, "-d", "-o", str(log), "-l", "WARN"]
         result = run(self.enter(argv), check=False, timeout=60)
         pid = self.pid(name)
         if result.returncode != 0 or pid is None:
@@ -137,7 +146,7 @@ class Lxc:
     def stop(self, name: str, *, kill: bool = True, timeout: float = 30) -> bool:
         """Stops a container; without `kill` it is asked, and False says that it still runs."""
         how = ["-k"] if kill else ["--nokill", "-t", str(max(1, int(timeout)))]
-        argv = ["lxc-stop", "-P", str(self.directory), "-n", name, *how]
+        argv = ["lxc-stop", "-P", str(self.seen), "-n", name, *how]
         run(self.enter(argv), check=False, timeout=timeout + 30)
         return self.pid(name) is None
 
@@ -145,7 +154,7 @@ class Lxc:
         """Containers that run now, with the pid of their init."""
         # Each running container's monitor listens on an abstract socket named by its directory.
         table = run(self.enter(["cat", "/proc/net/unix"])).stdout.decode()
-        listening = re.findall(rf"@{re.escape(str(self.directory))}/([^/\s]+)/command$", table, re.M)
+        listening = re.findall(rf"@{re.escape(str(self.seen))}/([^/\s]+)/command$", table, re.M)
         return {name: pid for name in set(listening) if (pid := self.pid(name)) is not None}
 
     def pid(self, name: str) -> int | None:
@@ -154,7 +163,7 @@ class Lxc:
         if known and start_time(known[0]) == known[1]:
             return known[0]
         self._known.pop(name, None)
-        argv = ["lxc-info", "-P", str(self.directory), "-n", name, "-p", "-H"]
+        argv = ["lxc-info", "-P", str(self.seen), "-n", name, "-p", "-H"]
         answer = run(self.enter(argv), check=False, timeout=30).stdout.strip()
         if not answer.isdigit() or not (began := start_time(int(answer))):
             return None
@@ -164,7 +173,7 @@ class Lxc:
     def attach(self, name: str, argv: Sequence[str]) -> list[str]:
         """The command line that runs `argv` in a running container, with nothing of our environment."""
         settings = [part for value in _ENVIRONMENT for part in ("-v", value)]
-        attach = ["lxc-attach", "-P", str(self.directory), "-n", name, "--clear-env", *settings, "--", *argv]
+        attach = ["lxc-attach", "-P", str(self.seen), "-n", name, "--clear-env", *settings, "--", *argv]
         return self.enter(attach)
 
     def execute(self, name: str, argv: Sequence[str], stdin: bytes = b"", timeout: float = 60) -> Result:
@@ -179,5 +188,5 @@ class Lxc:
     def limit(self, name: str, settings: Mapping[str, str]) -> None:
         """Changes the limits of a running container."""
         for key, value in settings.items():
-            argv = ["lxc-cgroup", "-P", str(self.directory), "-n", name, key, value]
+            argv = ["lxc-cgroup", "-P", str(self.seen), "-n", name, key, value]
             run(self.enter(argv), timeout=30)

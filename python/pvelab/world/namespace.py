@@ -3,26 +3,30 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from pathlib import Path
 
 from .lab import Lab
-from .process import run
+from .process import Process, listed, run
 
 # A bare nsenter keeps the host's /sys, where lxc finds no bridge of the lab; `ip netns exec` mounts a new /sys
 # and hides the cgroups below it, without which lxc cannot limit anything. Hence a private mount namespace with
 # a fresh sysfs and the cgroup tree put back. "slave": what is unmounted outside goes away in here too, so that
-# a running lab never pins the namespaces of another one.
+# a running lab never pins the namespaces of another one. In here alone the roots lie where a uid map's root can pass
+# to them, and setuid programs in them are such.
+LAYOUT = 2
+"""Raised by hand when what is mounted where changes: a daemon that runs sees what it was started with."""
 _ENTER = (
     'set -e; stage=$1; shift; mkdir -p "$stage"; mount --rbind /sys/fs/cgroup "$stage"; '
     'mount -t sysfs -o nosuid,nodev,noexec sysfs /sys; mount --rbind "$stage" /sys/fs/cgroup; umount -l "$stage"; '
+    'if [ -d "$1" ]; then mkdir -p "$2"; mount --bind "$1" "$2"; mount -o remount,bind,suid,dev "$2"; fi; shift 2; '
     'exec "$@"'
 )
 
 
 def inside(lab: Lab, argv: Sequence[str]) -> list[str]:
-    """The command line that runs `argv` in the lab's network namespace, with /sys and cgroups as lxc needs them."""
+    """The command line that runs `argv` in the lab's network namespace, with /sys, cgroups and roots as lxc needs."""
     enter = ["nsenter", f"--net={lab.netns_path}", "unshare", "--mount", "--propagation", "slave"]
-    return [*enter, "sh", "-c", _ENTER, "pvelab", str(lab.run / "cgroup"), *argv]
+    paths = [lab.run / "cgroup", lab.containers, lab.seen]
+    return [*enter, "sh", "-c", _ENTER, "pvelab", *map(str, paths), *argv]
 
 
 def plain(lab: Lab, argv: Sequence[str]) -> list[str]:
@@ -53,20 +57,15 @@ def remove(lab: Lab) -> None:
     lab.netns_path.unlink(missing_ok=True)
 
 
-def processes(lab: Lab) -> list[int]:
+def number(lab: Lab) -> int | None:
+    """What the kernel calls the namespace; None when its name leads nowhere."""
+    return lab.netns_path.stat().st_ino if exists(lab) else None
+
+
+def processes(lab: Lab) -> list[Process]:
     """Every process that lives in the lab's namespace."""
-    if not exists(lab):
-        return []
-    wanted = lab.netns_path.stat().st_ino
-    found = []
-    for path in Path("/proc").iterdir():
-        if path.name.isdigit():
-            try:
-                if (path / "ns/net").stat().st_ino == wanted:
-                    found.append(int(path.name))
-            except (FileNotFoundError, ProcessLookupError, PermissionError):
-                continue
-    return found
+    wanted = number(lab)
+    return [] if wanted is None else listed(lambda path: (path / "ns/net").stat().st_ino == wanted)
 
 
 def bridge(lab: Lab, name: str, addresses: Sequence[str]) -> None:

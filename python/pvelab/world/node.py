@@ -44,7 +44,7 @@ def recipe() -> Recipe:
 
 def containers(lab: Lab) -> Lxc:
     """The lab's containers, for a caller outside the lab's namespaces."""
-    return Lxc(lab.containers, lab.log("x").parent, partial(namespace.inside, lab))
+    return Lxc(lab.containers, lab.seen, lab.log("x").parent, partial(namespace.inside, lab))
 
 
 def root(lab: Lab) -> Root:
@@ -87,7 +87,7 @@ def start(lab: Lab, config: Config) -> None:
     """Starts the node unless it runs, and waits until its sshd answers."""
     lxc = containers(lab)
     if lxc.pid(NAME) is None:
-        machine = Machine(NAME, lab.rootfs(NAME), config.node_name, links=None)
+        machine = Machine(NAME, lab.seen_rootfs(NAME), config.node_name, links=None)
         lxc.write(machine)
         lxc.start(NAME)
     if not wait_for(lambda: answers(lab, config.node_address, 22), 60, 0.2):

@@ -8,6 +8,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import IO
 
@@ -52,10 +53,10 @@ def through(argv: Sequence[str], *, quiet: bool = False) -> int:
     return subprocess.run(list(argv), stdout=sys.stderr if quiet else None, check=False).returncode
 
 
-def pipe(source: Sequence[str], sink: Sequence[str]) -> None:
-    """Runs `source | sink` and raises LabError when either fails."""
-    with subprocess.Popen(list(source), stdout=subprocess.PIPE, stderr=subprocess.PIPE) as first:
-        second = subprocess.run(list(sink), stdin=first.stdout, capture_output=True, check=False)
+def pipe(source: Sequence[str], sink: Sequence[str], *, cwd: Path | None = None) -> None:
+    """Runs `source | sink`, both in the directory `cwd`, and raises LabError when either fails."""
+    with subprocess.Popen(list(source), stdout=subprocess.PIPE, stderr=subprocess.PIPE, cwd=cwd) as first:
+        second = subprocess.run(list(sink), stdin=first.stdout, capture_output=True, check=False, cwd=cwd)
         _close(first.stdout)
         said = first.stderr.read() if first.stderr else b""
     if second.returncode != 0:
@@ -118,32 +119,74 @@ def start_time(pid: int) -> str | None:
     return None if fields[0] in ("Z", "X") else fields[19]
 
 
+@dataclass(frozen=True)
+class Process:
+    """One process for good: a pid alone may be somebody else's by the time that it is used."""
+
+    pid: int
+    began: str
+
+    @classmethod
+    def of(cls, pid: int) -> Process | None:
+        """The process that has this pid now."""
+        began = start_time(pid)
+        return cls(pid, began) if began else None
+
+    @property
+    def runs(self) -> bool:
+        """True until it ended."""
+        return start_time(self.pid) == self.began
+
+    def signal(self, number: signal.Signals) -> None:
+        """Sends a signal to this very process, and to none when it has ended."""
+        try:
+            held = os.pidfd_open(self.pid)
+        except ProcessLookupError:
+            return
+        try:
+            if self.runs:  # what is held is it
+                signal.pidfd_send_signal(held, number)
+        except ProcessLookupError:
+            pass
+        finally:
+            os.close(held)
+
+
+def listed(belongs: Callable[[Path], bool]) -> list[Process]:
+    """All processes whose folder in /proc `belongs`: looked at between two looks at when they began."""
+    found = []
+    for path in Path("/proc").iterdir():
+        if path.name.isdigit() and (one := Process.of(int(path.name))):
+            try:
+                ours = belongs(path)
+            except (FileNotFoundError, ProcessLookupError, PermissionError):
+                continue
+            if ours and one.runs:
+                found.append(one)
+    return found
+
+
 def remember(file: Path, pid: int) -> None:
     """Writes pid and start time of a process to a file."""
     file.write_text(f"{pid} {start_time(pid)}\n")
 
 
-def remembered(file: Path) -> int | None:
-    """The pid in a file written by `remember`, if that very process still runs."""
+def remembered(file: Path) -> Process | None:
+    """The process in a file written by `remember`, if it still runs."""
     try:
         pid, _, began = file.read_text().strip().partition(" ")
     except FileNotFoundError:
         return None
-    return int(pid) if pid.isdigit() and start_time(int(pid)) == began else None
+    found = Process(int(pid), began) if pid.isdigit() else None
+    return found if found and found.runs else None
 
 
-def end(pid: int | None, patience: float = 5.0) -> None:
+def end(process: Process | None, patience: float = 5.0) -> None:
     """Ends a process by SIGTERM, and by SIGKILL when that was not enough."""
-    if pid is None:
+    if process is None:
         return
-    began = start_time(pid)
     for number in (signal.SIGTERM, signal.SIGKILL):
-        if began is None or start_time(pid) != began:
+        process.signal(number)
+        if wait_for(lambda: not process.runs, patience):
             return
-        try:
-            os.kill(pid, number)
-        except ProcessLookupError:
-            return
-        if wait_for(lambda: start_time(pid) != began, patience):
-            return
-    raise LabError(f"process {pid} does not end", hint=f"look at /proc/{pid}/status")
+    raise LabError(f"process {process.pid} does not end", hint=f"look at /proc/{process.pid}/status")

@@ -13,7 +13,7 @@ from . import appliance, images, namespace, node
 from .appliance import NETWORK, Appliance
 from .errors import LabError
 from .identity import Root
-from .lab import Config, Lab, cache
+from .lab import Config, Lab, cache, private
 from .process import run, say, wait_for
 from .rootfs import Recipe
 
@@ -122,9 +122,7 @@ def as_json(config: Config) -> dict[str, Any]:
 
 def authority() -> tuple[Path, Path]:
     """The lab CA's certificate and key, made once per cache."""
-    folder = cache() / "ca"
-    folder.mkdir(parents=True, exist_ok=True)
-    folder.chmod(0o700)
+    folder = private(private(cache()) / "ca")
     certificate, key = folder / "ca.crt", folder / "ca.key"
     with (folder / "lock").open("w") as handle:
         fcntl.flock(handle, fcntl.LOCK_EX)

@@ -115,22 +115,22 @@ def unpack(archive: Path, root: Path, *, shifted: bool) -> None:
     """Unpacks an archive as a root file system, with owners shifted by the uid map if `shifted`."""
     root.mkdir(parents=True)
     root.chmod(0o755)
-    tar = ["tar", "-C", str(root), "--numeric-owner", "--xattrs", "--xattrs-include=*", "-x", "--exclude=./dev/*"]
+    tar = ["tar", "--numeric-owner", "--xattrs", "--xattrs-include=*", "-x", "--exclude=./dev/*"]
     if shifted:
         # Inside the map tar cannot write wrong owners, and file capabilities get the map's own form.
         os.chown(root, 100_000, 100_000)
         tar = ["lxc-usernsexec", *IDMAP, "--", *tar]
-    pipe(["zstd", "-q", "-d", "-c", "--force", str(archive)], tar)
+    # In the directory and not by its name: the map's root could not pass those above.
+    pipe(["zstd", "-q", "-d", "-c", "--force", str(archive.absolute())], tar, cwd=root)
 
 
-def pack_guest(root: Path, target: Path, *, shifted: bool) -> None:
+def pack_guest(root: Path, target: Path) -> None:
     """Writes a guest's root file system as a tar.zst with the owners that the guest itself sees."""
-    tar = ["tar", "-C", str(root), "--numeric-owner", "--xattrs", "--xattrs-include=*", "--one-file-system"]
+    tar = ["tar", "--numeric-owner", "--xattrs", "--xattrs-include=*", "--one-file-system"]
     tar += ["--warning=no-file-changed", "--exclude=./dev/*", "-c", "."]
-    source = ["lxc-usernsexec", *IDMAP, "--", *tar] if shifted else tar
-    part = target.with_name(target.name + ".part")
+    part = target.with_name(target.name + ".part").absolute()
     try:
-        pipe(source, ["zstd", "-q", "-f", "-1", "-T0", "-o", str(part)])
+        pipe(["lxc-usernsexec", *IDMAP, "--", *tar], ["zstd", "-q", "-f", "-1", "-T0", "-o", str(part)], cwd=root)
         part.rename(target)
     finally:
         part.unlink(missing_ok=True)

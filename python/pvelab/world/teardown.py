@@ -5,7 +5,7 @@ from __future__ import annotations
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 
-from . import daemon, hostlimits, images, namespace, node, rootfs, uplink
+from . import daemon, hostlimits, images, monitors, mounts, namespace, node, rootfs, uplink
 from .errors import LabError
 from .lab import RUNTIME, STATES, Lab
 from .process import end, say
@@ -26,6 +26,9 @@ def down(lab: Lab, purge: bool) -> None:
     else:
         uplink.stop(lab)
         namespace.remove(lab)
+    if strays := monitors.end_all(lab):
+        say("containers", f"ended, nobody could stop them: {', '.join(strays)}")
+    mounts.release(lab.state)
     rootfs.remove(lab.run)
     if purge:
         rootfs.remove(images.home(lab))

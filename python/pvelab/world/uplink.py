@@ -10,7 +10,7 @@ from ipaddress import IPv4Address, IPv4Network
 from .errors import LabError
 from .lab import Lab
 from .namespace import plain
-from .process import end, remember, remembered, run, spawn, start_time, tail, wait_for
+from .process import end, remember, remembered, run, spawn, tail, wait_for
 
 LINK = "uplink0"
 # Shared address space (RFC 6598): the least likely to be a hub's own.
@@ -81,7 +81,5 @@ def _configured(lab: Lab) -> bool:
 
 def stop(lab: Lab) -> None:
     """Ends the lab's slirp4netns."""
-    pid = remembered(lab.run / "uplink.pid")
-    if pid is not None and start_time(pid):
-        end(pid)
+    end(remembered(lab.run / "uplink.pid"))
     (lab.run / "uplink.pid").unlink(missing_ok=True)
