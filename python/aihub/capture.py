@@ -7,10 +7,13 @@ import select
 import selectors
 import subprocess
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import IO, Any, cast
 
 _READ = 1 << 16
+_LOOK = 0.5  # seconds: how often a patience that may have changed is asked
+
+Patience = Callable[[], float]  # the seconds that are left
 
 
 class TooMuch(Exception):
@@ -18,18 +21,25 @@ class TooMuch(Exception):
 
 
 def run(
-    argv: Sequence[str], *, stdin: bytes, timeout: float | None, most: int, **more: Any
+    argv: Sequence[str],
+    *,
+    stdin: bytes,
+    timeout: float | None,
+    most: int,
+    patience: Patience | None = None,
+    **more: Any,
 ) -> subprocess.CompletedProcess[bytes]:
     """As subprocess.run with captured output, of which each stream may have `most` bytes; `more` is for Popen.
 
-    Raises TooMuch, and what subprocess.run raises; the program has ended then.
+    A `patience` may end earlier than `timeout`. Raises TooMuch, and what subprocess.run raises; the program has ended
+    then.
     """
-    end = None if timeout is None else time.monotonic() + timeout
+    end = _End(timeout, patience)
     pipe = subprocess.PIPE
     with subprocess.Popen(argv, stdin=pipe, stdout=pipe, stderr=pipe, **more) as child:
         try:
             out, err = _converse(child, stdin, end, most)
-            child.wait(_left(end))
+            _wait(child, end)
         except BaseException:
             child.kill()
             raise
@@ -52,7 +62,7 @@ def between(
     return subprocess.CompletedProcess(argv, child.returncode, b"", err)
 
 
-def _converse(child: subprocess.Popen[bytes], stdin: bytes, end: float | None, most: int) -> tuple[bytes, bytes]:
+def _converse(child: subprocess.Popen[bytes], stdin: bytes, end: _End, most: int) -> tuple[bytes, bytes]:
     """Gives the input and takes both streams to their end."""
     giving, *taking = (cast(IO[bytes], stream) for stream in (child.stdin, child.stdout, child.stderr))
     kept, rest = {stream: bytearray() for stream in taking}, memoryview(stdin)
@@ -61,9 +71,8 @@ def _converse(child: subprocess.Popen[bytes], stdin: bytes, end: float | None, m
         for stream in taking:
             selector.register(stream, selectors.EVENT_READ)
         while selector.get_map():
-            ready = selector.select(_left(end))
-            if end is not None and time.monotonic() > end:
-                raise subprocess.TimeoutExpired(child.args, 0)
+            ready = selector.select(end.pause())
+            end.require(child)
             for stream in (cast(IO[bytes], key.fileobj) for key, _ in ready):
                 if stream is giving:
                     rest = _give(stream, rest)
@@ -92,5 +101,37 @@ def _take(stream: IO[bytes], kept: bytearray, most: int) -> bool:
     return not data
 
 
-def _left(end: float | None) -> float | None:
-    return None if end is None else max(0.0, end - time.monotonic())
+def _wait(child: subprocess.Popen[bytes], end: _End) -> None:
+    """Both streams were closed: what goes on all the same has no more time than before."""
+    while child.poll() is None:
+        try:
+            child.wait(end.pause())
+        except subprocess.TimeoutExpired:
+            end.require(child)
+
+
+class _End:
+    """When a program must have ended."""
+
+    def __init__(self, timeout: float | None, patience: Patience | None) -> None:
+        self._began = time.monotonic()
+        self._timeout, self._patience = timeout, patience
+
+    def _left(self) -> float | None:
+        left = None if self._timeout is None else self._began + self._timeout - time.monotonic()
+        if self._patience is None:
+            return left
+        return self._patience() if left is None else min(left, self._patience())
+
+    def pause(self) -> float | None:
+        """How long may be waited now; None: until something happens."""
+        left = self._left()
+        if left is None:
+            return None
+        return max(0.0, left if self._patience is None else min(left, _LOOK))
+
+    def require(self, child: subprocess.Popen[bytes]) -> None:
+        """Raises TimeoutExpired when the time is up."""
+        left = self._left()
+        if left is not None and left <= 0:
+            raise subprocess.TimeoutExpired(child.args, time.monotonic() - self._began)

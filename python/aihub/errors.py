@@ -8,6 +8,7 @@ HubError                 1  failed, safe to run again
 ├── CheckFailed          7  a check failed
 ├── Unreachable          1  a machine or an API did not answer
 └── TaskFailed           1  a Proxmox task, a playbook or a child process ended badly
+    └── BadAnswer        1  a machine answered what can't be used
 """
 
 from __future__ import annotations
@@ -93,6 +94,10 @@ class Unreachable(HubError):
 
 class TaskFailed(HubError):
     """Something that we started ended badly."""
+
+
+class BadAnswer(TaskFailed):
+    """A machine answered, but nothing that can be used: too much, or of another shape. Asking again does not help."""
 
 
 def together(found: Sequence[HubError]) -> HubError:

@@ -120,7 +120,7 @@ def joined(parts: Iterable[Plan], warnings: Collection[str] = ()) -> Plan:
     every = list(parts)
     return Plan(
         tuple(change for part in every for change in part.changes),
-        tuple(name for part in every for name in part.unknown),
+        tuple(dict.fromkeys(name for part in every for name in part.unknown)),
         tuple(dict.fromkeys([*warnings, *(text for part in every for text in part.warnings)])),
         {name: why for part in every for name, why in part.waiting.items()},
         tuple(one for part in every for one in part.kept),

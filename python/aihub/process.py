@@ -14,8 +14,8 @@ from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import IO
 
-from . import capture, reaper
-from .errors import TaskFailed
+from . import capture, reaper, words
+from .errors import BadAnswer, TaskFailed
 
 MOST = 256 << 20  # bytes of each stream
 _SAID = 64 << 10  # bytes of what a program says beside a file that it makes
@@ -47,25 +47,28 @@ def run(
     env: Mapping[str, str] | None = None,
     most: int = MOST,
     lasting: bool = False,
+    patience: capture.Patience | None = None,
 ) -> Result:
     """Runs a program to its end with captured output.
 
-    `env` is added to the environment. A `lasting` program goes on to its own end when we are killed. Raises TaskFailed
-    with the last lines of stderr when `check` is set and the exit code is not 0, when the time is up, when it says more
-    than `most` bytes, or when there is no such program.
+    `env` is added to the environment. A `lasting` program goes on to its own end when we are killed. A `patience` may
+    end earlier than `timeout`. Raises TaskFailed with the last lines of stderr when `check` is set and the exit code is
+    not 0, when the time is up, or when there is no such program, and BadAnswer when it says more than `most` bytes.
     """
     name = Path(argv[0]).name
     try:
         with environment(env, lasting=lasting) as whole:
-            result = capture.run(list(argv), stdin=stdin, timeout=timeout, most=most, cwd=cwd, env=whole)
+            result = capture.run(
+                list(argv), stdin=stdin, timeout=timeout, most=most, patience=patience, cwd=cwd, env=whole
+            )
     except FileNotFoundError as error:
         raise TaskFailed(f"{name} is not installed", hint="make setup") from error
     except subprocess.TimeoutExpired as error:
-        raise TaskFailed(f"{name} did not end within {timeout:.0f} s") from error
+        raise TaskFailed(f"{name} did not end within {error.timeout:.0f} s") from error
     except capture.TooMuch as error:
-        raise TaskFailed(f"{name} said more than {most >> 20} MiB") from error
+        raise BadAnswer(f"{name} said more than {most >> 20} MiB") from error
     if check and result.returncode != 0:
-        tail = "\n".join(result.stderr.decode(errors="replace").strip().splitlines()[-20:])
+        tail = words.last(result.stderr.decode(errors="replace").strip())
         raise TaskFailed(f"{name} ended with exit code {result.returncode}\n{tail}".rstrip())
     return result
 

@@ -18,7 +18,7 @@ AIHUB = ROOT / "python" / "aihub"
 
 # From the ground up: a module imports only from the rungs below its own, and from its own rung.
 LADDER = [
-    {"errors", "jobs", "names", "paths", "crashpoint", "capture", "parallel", "process", "reaper"},
+    {"errors", "jobs", "names", "paths", "crashpoint", "capture", "parallel", "process", "reaper", "words"},
     {"model"},
     {"reading"},
     {"state"},

@@ -7,13 +7,12 @@ import os
 import signal
 import sys
 import threading
-import unicodedata
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Literal
 
-from aihub import process, reaper, render
+from aihub import process, reaper, render, words
 from aihub.errors import HubError, TaskFailed, Unreachable, together
 from aihub.model.resolved import Hub
 from aihub.paths import ROOT
@@ -29,7 +28,7 @@ _STACK = "stack/"
 _RETIRED = "retired"  # the tag under which a guest loses the roles that it no longer needs
 _LAST = "Every instance started"  # the last task of roles/stack: a guest is through with it
 _OVER = ("runner_on_ok", "runner_on_failed", "runner_on_skipped")
-_TAIL, _WIDTH = 20, 500  # lines of a failed task's output, and characters of each
+_TAIL = 20  # lines of a failed run's output
 _NEEDED = ("HOME", "LANG", "LOGNAME", "PATH", "TERM", "TMPDIR", "TZ", "USER")
 
 
@@ -163,7 +162,7 @@ class _Run:
                 raise KeyboardInterrupt  # ansible-runner killed ansible-playbook, but none of its workers
         if result.status != "successful" and not self.failed:
             tail = "\n".join(result.stdout.read().strip().splitlines()[-_TAIL:])
-            error = TaskFailed(f"ansible-playbook {playbook} ended {result.status}\n{plain(tail)}")
+            error = TaskFailed(f"ansible-playbook {playbook} ended {result.status}\n{words.last(tail)}")
             self.failed.update(dict.fromkeys(guests, error))
 
     def _environment(self) -> dict[str, str]:
@@ -187,7 +186,7 @@ class _Run:
             self.failed[guest] = TaskFailed(_reason(data), where=f"{guest}, {_task(data)}", hint="aihub up")
         elif kind == "runner_on_unreachable":
             reason = str(data.get("res", {}).get("msg", "did not answer"))
-            self.failed[guest] = Unreachable(plain(reason), where=f"{guest}, {_task(data)}", hint="aihub up")
+            self.failed[guest] = Unreachable(words.last(reason), where=f"{guest}, {_task(data)}", hint="aihub up")
         if guest in self.failed or (data.get("task") == _LAST and kind in _OVER):
             self._through(guest, self.failed)
         return False
@@ -234,10 +233,4 @@ def _reason(data: Mapping[str, Any]) -> str:
     for one in items:
         parts = (str(one.get(key, "")).strip() for key in ("msg", "stderr", "stdout"))
         texts.append("\n".join(part for part in parts if part))
-    return plain("\n".join(texts))
-
-
-def plain(text: str, most: int = _TAIL) -> str:
-    """The last lines of what a guest said: bounded, and without what would steer a terminal."""
-    lines = text.splitlines()[-most:]
-    return "\n".join("".join(c if unicodedata.category(c)[0] != "C" else " " for c in line)[:_WIDTH] for line in lines)
+    return words.last("\n".join(texts))

@@ -275,6 +275,7 @@ class Hub:
     operator_recovery: tuple[str, ...] = ()  # age1... keys and ssh-ed25519 lines
     pairs: tuple[Pair, ...] = ()
     certificates: tuple[Certificate, ...] = ()
+    package_hosts: tuple[str, ...] = ()  # where the OS images of its target take packages from
 
     @property
     def name(self) -> str:
@@ -298,8 +299,8 @@ class Hub:
 
     @cached_property
     def egress_hosts(self) -> tuple[str, ...]:
-        """Every outside host that the way out lets through, sorted (stacks' needs only)."""
-        return tuple(sorted({h for i in self.instances for h in i.stack.needs.internet}))
+        """Every outside host that the way out lets through, sorted: what stacks need, and where packages come from."""
+        return tuple(sorted({*self.package_hosts, *(h for i in self.instances for h in i.stack.needs.internet)}))
 
     def bridge(self, zone: str) -> str:
         """The node's bridge for a zone; at most 10 characters, as PVE takes."""

@@ -33,10 +33,17 @@ def look(run: Run) -> Plan:
     new = [_whole(run, name, "all roles, once it runs") for name in run.made]
     stopped = [_later(name) for name in (*run.started, *found.unknown)]
     secrets = probe.undelivered(run.hub, run.made, run.waiting)
-    warnings, left = tuple(_left_behind(run)), tuple(kept.volumes(run))
+    warnings, left = (*_unheard(run), *_left_behind(run)), tuple(kept.volumes(run))
     named = [kept.removal(one) for one in left if one.holder in run.options.allow_destroy]
     changes = (*new, *stopped, *found.changes, *secrets, *named)
     return Plan(changes, found.unknown, warnings, run.waiting, left)
+
+
+def _unheard(run: Run) -> Iterator[str]:
+    """Why guests that run could not be looked into."""
+    for name, inside in run.insides.items():
+        if inside.error:
+            yield f"{name} could not be looked into: {inside.error}"
 
 
 def _left_behind(run: Run) -> Iterator[str]:
@@ -80,7 +87,8 @@ def _compared(run: Run) -> Plan:
 def _whole(run: Run, guest: str, summary: str) -> Change:
     left = [STACK + i.stack.name for i in run.hub.on(guest) if i.name in run.waiting]
     parts = tuple(part for part in render.desired(run.hub, run.state)[guest] if part not in left)
-    return Change(guest, "configure", "insides", "guest", summary, parts=parts)
+    hosts = probe.allowed_changes(run.hub, guest) if guest in run.made else ()
+    return Change(guest, "configure", "insides", "guest", summary, hosts, parts=parts)
 
 
 def _later(guest: str) -> Change:
@@ -127,7 +135,7 @@ class Work:
                 guest, stack = change.details["guest"], change.details["stack"]
                 self._run.may_write()
                 self._progress(guest, f"the volumes of {stack} go")
-                probe.ask(self._run.state, guest, {"action": "forget", "stack": stack})
+                probe.forget(self._run.state, guest, stack)
 
     def machines(self, guests: Sequence[str], ended: Ended) -> None:
         """These guests are as their roles say, but for their stacks."""
@@ -189,18 +197,27 @@ class Work:
 
 def _settled(run: Run) -> tuple[tuple[Change, ...], dict[str, HubError]]:
     """What differs inside guests, and who does not answer; one that was only just started gets time for that."""
+    known = run.insides
     run.insides = found = probe.read(run.hub, run.state, run.running())
     limit = time.monotonic() + FIRST_ANSWER
-    while (compared := _compared(run)).unknown and time.monotonic() < limit:
+    while compared := _compared(run):
+        again = [name for name in compared.unknown if _may_answer(known.get(name), found[name])]
+        if not again or time.monotonic() > limit:
+            break
         time.sleep(1)
-        for name in compared.unknown:
+        for name in again:
             ssh.close(run.state, name)  # the shared connection may lead to the time before a restart
-        run.insides = found = {**found, **probe.read(run.hub, run.state, compared.unknown)}
+        run.insides = found = {**found, **probe.read(run.hub, run.state, again)}
     why = {name: found[name].error for name in compared.unknown}
     return compared.changes, {
         name: Unreachable(f"no ssh: {text}", where=name, hint=f"aihub ssh {name}, then aihub up")
         for name, text in why.items()
     }
+
+
+def _may_answer(before: probe.Actual | None, now: probe.Actual) -> bool:
+    """Whether a guest that does not answer may do so in a moment: not one that was silent before anything was begun."""
+    return not now.bad and (before is None or not before.error)
 
 
 def _roles(run: Run, changes: Sequence[Change]) -> dict[str, list[str] | None]:

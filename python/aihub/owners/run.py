@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Literal
 
 from aihub import ssh, targets
@@ -162,11 +162,13 @@ def perform(run: Run, steps: tuple[Step, ...]) -> None:
 def make_target(run: Run) -> None:
     """The node can be reached; a lab is brought up."""
     run.target.make(run.hub, run.state, run.screen)
+    run.hub = replace(run.hub, package_hosts=run.target.package_hosts)
 
 
 def find_target(run: Run) -> None:
     """The node can be reached; a lab must run already."""
     run.target.find(run.hub, run.state)
+    run.hub = replace(run.hub, package_hosts=run.target.package_hosts)
 
 
 def take_lease(run: Run) -> None:

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import replace
 
-from aihub.errors import HubError
+from aihub import words
+from aihub.errors import HubError, TaskFailed, Unreachable
 from aihub.model.resolved import Instance
 from aihub.plan import Change, Plan, require_agreed
 from aihub.screen import Progress
@@ -31,7 +32,9 @@ def look(run: Run) -> Plan:
             (silent if _cannot_log_in(run, instance) else there).append(instance)
     quiet = [i.name for i in there if not run.differs(i)]
     may_go = kept.forgotten(run)
-    changes, left = services.plan(run.hub, run.state, run.store, quiet, may_go)
+    changes, left, failed = services.look(run.hub, run.state, run.store, quiet, may_go)
+    _refuse(failed)
+    silent += [run.hub.instance(name) for name in failed]
     found = [*services.first(run.hub, new), *changes]
     for instance in there:
         if run.differs(instance):
@@ -40,7 +43,17 @@ def look(run: Run) -> Plan:
             left |= also
     going = {f"{name}/{one}" for name, every in left.items() for one in every if {one, f"{name}/{one}"} & may_go}
     named = [replace(one, details={**one.details, NAMED: True}) if _goes(one, going) else one for one in found]
-    return Plan((*named, *(_later(instance) for instance in silent)), kept=tuple(kept.objects(run, left)))
+    unknown = dict.fromkeys(run.hub.instance(name).guest.name for name in failed)
+    warnings = tuple(f"{name} could not be looked into: {words.line(error.what)}" for name, error in failed.items())
+    later = [_later(instance) for instance in silent]
+    return Plan((*named, *later), tuple(unknown), warnings, kept=tuple(kept.objects(run, left)))
+
+
+def _refuse(failed: Mapping[str, HubError]) -> None:
+    """Raises what is no matter of a guest: what stands here, or in hub.yml."""
+    for error in failed.values():
+        if not isinstance(error, (Unreachable, TaskFailed)):
+            raise error
 
 
 def _goes(change: Change, going: Collection[str]) -> bool:

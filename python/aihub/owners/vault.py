@@ -9,7 +9,7 @@ from typing import get_args
 
 from aihub import names, node, ssh
 from aihub.errors import PreconditionFailed, Unreachable
-from aihub.guests.probe import ask
+from aihub.guests.probe import place
 from aihub.model.hub import ZoneName
 from aihub.model.resolved import Instance
 from aihub.plan import Change, Plan, require_agreed
@@ -170,7 +170,7 @@ def place_listener(run: Run) -> None:
         {"path": f"{tls}/listener.key", "content": issued.key, **owner},
         {"path": f"{tls}/listener.pem", "content": issued.chain, **owner},
     ]
-    ask(run.state, guest, {"action": "place", "wanted": wanted})
+    place(run.state, guest, wanted)
 
 
 def await_unsealing(run: Run, vault: Vault) -> None:

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from .sources import flavour_of, masked, packages
-from .stacks import secret_files, stack_files
-from .variables import LAB_CA, PACKAGE_HOSTS, desired, hostvars, inventory
+from .stacks import allowed_file, secret_files, stack_files
+from .variables import LAB_CA, desired, hostvars, inventory
 
 __all__ = [
     "LAB_CA",
-    "PACKAGE_HOSTS",
+    "allowed_file",
     "desired",
     "flavour_of",
     "hostvars",

@@ -18,14 +18,14 @@ from aihub.reading import document
 
 from .sources import flavour_of, tree
 
+ALLOWED = "allowed-hosts"
+"""The file beside the way out's compose.yml with the hosts that it lets through: `plan` compares them one by one."""
 
-def stack_files(hub: Hub, instance: Instance, package_hosts: Sequence[str] = ()) -> dict[str, bytes]:
-    """Every file of an instance by its path below /opt/hub/STACK.
 
-    `package_hosts` are the hosts of the machines' own package sources; the way out lets them through.
-    """
+def stack_files(hub: Hub, instance: Instance) -> dict[str, bytes]:
+    """Every file of an instance by its path below /opt/hub/STACK."""
     folder = STACKS / instance.stack.name
-    context = _context(hub, instance, package_hosts)
+    context = _context(hub, instance)
     config = {
         name.removesuffix(".j2"): _config(folder / "config" / name, content, context)
         for name, content in tree(folder / "config").items()
@@ -40,7 +40,15 @@ def stack_files(hub: Hub, instance: Instance, package_hosts: Sequence[str] = ())
     if config or chosen:
         # Compose doesn't look into mounted files: a label with their revision makes it replace the container.
         files["compose.override.yml"] = _override(_services(folder / "compose.yml"), _revision(config), chosen)
+    if instance == hub.egress:
+        files[ALLOWED] = "".join(f"{host}\n" for host in hub.egress_hosts).encode()
     return dict(sorted(files.items()))
+
+
+def allowed_file(hub: Hub, guest: str) -> str:
+    """Where the hosts stand that the way out on a guest lets through; empty for a guest without one."""
+    out = hub.egress
+    return f"{names.home(out.stack.name)}/{ALLOWED}" if out and out.guest.name == guest else ""
 
 
 def unit_file(hub: Hub, instance: Instance) -> str:
@@ -121,7 +129,7 @@ def _variables(hub: Hub, consumer: Consumer) -> dict[str, str]:
     }
 
 
-def _context(hub: Hub, instance: Instance, package_hosts: Sequence[str]) -> dict[str, Any]:
+def _context(hub: Hub, instance: Instance) -> dict[str, Any]:
     return {
         "hub": hub,
         "instance": instance,
@@ -129,7 +137,7 @@ def _context(hub: Hub, instance: Instance, package_hosts: Sequence[str]) -> dict
         "zones": hub.zones,
         "consumers": [c for c in hub.consumers if c.provider == instance.name],
         "models": hub.served(instance),
-        "egress_hosts": sorted({*hub.egress_hosts, *package_hosts}),
+        "egress_hosts": list(hub.egress_hosts),
         "client_subnets": sorted(str(z.subnet) for z in hub.zones.values() if z.internet == "none"),
     }
 

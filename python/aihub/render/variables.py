@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import shlex
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import asdict
 from ipaddress import IPv4Network
 from pathlib import Path
@@ -21,7 +21,6 @@ from .sources import packages, role_hash
 from .stacks import logrotate, no_proxy, proxy, stack_files, unit_file
 
 LAB_CA = "lab-ca.pem"  # in the state directory: the CA of the lab's registry
-PACKAGE_HOSTS = "package-hosts"  # in the state directory: where the OS images take packages from, one host a line
 _POOLS = ("172.30.0.0/16", "172.29.0.0/16", "10.199.0.0/16", "192.168.224.0/19")
 _MACHINE = ("base", "ssh", "firewall")
 
@@ -46,7 +45,6 @@ def hostvars(hub: Hub, state: State) -> dict[str, dict[str, Any]]:
     """The variables of each guest; `manifest_desired` holds one hash for each role and instance."""
     keys = _authorized_keys(hub, state)
     ca = _text(state, LAB_CA)
-    hosts = _text(state, PACKAGE_HOSTS).split()
     authority = _text(state, agent.CA)
     found: dict[str, dict[str, Any]] = {}
     for guest in hub.guests.values():
@@ -54,7 +52,7 @@ def hostvars(hub: Hub, state: State) -> dict[str, dict[str, Any]]:
             **_machine(hub, guest),
             "ssh_authorized_keys": keys,
             "docker_ca": ca,
-            "stack_instances": [_instance(hub, one, hosts) for one in hub.on(guest.name)],
+            "stack_instances": [_instance(hub, one) for one in hub.on(guest.name)],
         }
         if guest.name in hub.agents:
             values |= {
@@ -138,10 +136,10 @@ def _pool(hub: Hub) -> IPv4Network:
     )
 
 
-def _instance(hub: Hub, instance: Instance, package_hosts: Sequence[str]) -> dict[str, Any]:
+def _instance(hub: Hub, instance: Instance) -> dict[str, Any]:
     stack = instance.stack
     home, data, unit = names.home(stack.name), names.data(stack.name), names.unit(stack.name)
-    files = {f"{home}/{name}": content.decode() for name, content in stack_files(hub, instance, package_hosts).items()}
+    files = {f"{home}/{name}": content.decode() for name, content in stack_files(hub, instance).items()}
     files[names.unit_file(unit)] = unit_file(hub, instance)
     if cut := logrotate(instance):
         files[names.logrotate(stack.name)] = cut

@@ -5,13 +5,14 @@ from __future__ import annotations
 import getpass
 import json
 import sys
-import unicodedata
 from typing import Any
 
 from rich.console import Console
 from rich.style import Style
 from rich.table import Table
 from rich.text import Text
+
+from aihub import words
 
 from .display import DISPLAY
 
@@ -40,7 +41,7 @@ def _console(stderr: bool) -> Console:
 
 def clean(value: object) -> str:
     """A text without control characters: a guest's name or a log line must not steer the terminal."""
-    return "".join(c if c == "\n" or unicodedata.category(c)[0] != "C" else "\ufffd" for c in str(value))
+    return "".join("\ufffd" if words.steers(c) and c != "\n" else c for c in str(value))
 
 
 def text(*parts: str | tuple[object, str]) -> Text:

@@ -23,7 +23,10 @@ def error(problem: HubError) -> None:
         console.print(text((f"error: {count} mistake{'s' if count > 1 else ''}; nothing was contacted", BAD)))
     else:
         where = (f"{problem.where}: ", NAME) if problem.where else ""
-        console.print(text(("error: ", BAD), where, problem.what))
+        first, *more = problem.what.split("\n")
+        console.print(text(("error: ", BAD), where, first))
+        for line in more:
+            console.print(text(f"  {line}"))  # never at the edge: it may be what a guest said
     for note in getattr(problem, "__notes__", ()):
         console.print(text(("also: ", BAD), note))
     if problem.hint:

@@ -19,8 +19,8 @@ from functools import cache, partial
 from pathlib import Path
 from typing import Any, Literal, Protocol, TypeGuard, cast
 
-from aihub import parallel
-from aihub.errors import HubError, PreconditionFailed
+from aihub import parallel, words
+from aihub.errors import BadAnswer, HubError, PreconditionFailed
 from aihub.model.resolved import Hub, Instance
 from aihub.paths import STACKS
 from aihub.plan import Change, Difference
@@ -202,8 +202,20 @@ def plan(
     `forgotten` are kept objects that may go, as OBJECT or INSTANCE/OBJECT. Reads only; raises Unreachable for one
     that is silent.
     """
-    found = parallel.all_of(_look(hub, state, secrets, instances, forgotten))
-    return _changes({name: one.steps for name, one in found.items()}), {name: one.kept for name, one in found.items()}
+    changes, kept, failed = look(hub, state, secrets, instances, forgotten)
+    parallel.all_of(failed)
+    return changes, kept
+
+
+def look(
+    hub: Hub, state: State, secrets: Secrets, instances: Sequence[str], forgotten: Collection[str] = ()
+) -> tuple[list[Change], dict[str, tuple[str, ...]], dict[str, HubError]]:
+    """As `plan`, and the errors of those that can't be looked into, by their names: they are nobody else's."""
+    every = _look(hub, state, secrets, instances, forgotten)
+    found = {name: one for name, one in every.items() if not isinstance(one, HubError)}
+    failed = {name: one for name, one in every.items() if isinstance(one, HubError)}
+    kept = {name: one.kept for name, one in found.items()}
+    return _changes({name: one.steps for name, one in found.items()}), kept, failed
 
 
 def first(hub: Hub, instances: Sequence[str]) -> list[Change]:
@@ -246,12 +258,25 @@ def _look(
     def look(name: str) -> Found:
         with opened(hub, state, secrets, hub.instance(name)) as service:
             module = reconciler(service.instance.stack.name)
-            declared, there = service.declared, module.read(service)
-            left = tuple(module.kept(declared, there)) if _keeps(module) else ()
-            may_go = tuple(one for one in left if one in forgotten or f"{name}/{one}" in forgotten)
-            return Found(module.diff(replace(declared, forgotten=may_go), there), left)
+            with _understood(name):
+                declared, there = service.declared, module.read(service)
+                left = tuple(module.kept(declared, there)) if _keeps(module) else ()
+                may_go = tuple(one for one in left if one in forgotten or f"{name}/{one}" in forgotten)
+                return Found(module.diff(replace(declared, forgotten=may_go), there), left)
 
     return parallel.on_each(_chosen(hub, instances), look)
+
+
+@contextmanager
+def _understood(name: str) -> Iterator[None]:
+    """What a service answers that nobody thought of is its own error: anybody may answer on its guest."""
+    try:
+        yield
+    except HubError:
+        raise
+    except Exception as error:
+        what = f"what it answers can't be read: {type(error).__name__}: {words.line(str(error), 200)}"
+        raise BadAnswer(what, where=name) from error
 
 
 def _chosen(hub: Hub, names: Sequence[str]) -> list[str]:

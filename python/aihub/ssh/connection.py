@@ -11,14 +11,15 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Literal
 
-from aihub import process
-from aihub.errors import Conflict, HubError, PreconditionFailed, TaskFailed, Unreachable
+from aihub import capture, process, words
+from aihub.errors import BadAnswer, Conflict, HubError, PreconditionFailed, TaskFailed, Unreachable
 from aihub.state.directory import State
 
 from . import config
 
 Cause = Literal["unreachable", "authentication", "host key"]
 _OWN_FAILURE = 255  # ssh's exit code when not the remote command but ssh itself failed
+MOST = 4 << 20  # bytes that a command may say on each stream: it runs on a machine that may be anybody's by now
 _PORT_TRIES = 3  # somebody may take a free port before ssh does
 _sockets = itertools.count()
 
@@ -31,7 +32,8 @@ def run(
     stdin: bytes = b"",
     timeout: float = 120,
     check: bool = True,
-    most: int = process.MOST,
+    most: int = MOST,
+    patience: capture.Patience | None = None,
 ) -> process.Result:
     """Runs a command on a guest or the node: a list is quoted, a text is given to the remote shell as it is.
 
@@ -40,13 +42,15 @@ def run(
     text = command if isinstance(command, str) else shlex.join(command)
     try:
         command = [*config.argv(state, alias, "-T"), "--", text]
-        result = process.run(command, stdin=stdin, timeout=timeout, check=False, most=most)
+        result = process.run(command, stdin=stdin, timeout=timeout, check=False, most=most, patience=patience)
+    except BadAnswer as error:
+        raise BadAnswer(f"its answer is not to be used: {error.what}", where=alias, hint=error.hint) from error
     except TaskFailed as error:
         raise Unreachable(error.what, where=alias, hint=error.hint) from error
     if result.returncode == _OWN_FAILURE:
         raise _explain(alias, result.stderr.decode(errors="replace").strip())
     if check and result.returncode != 0:
-        tail = "\n".join((result.stderr or result.stdout).decode(errors="replace").strip().splitlines()[-20:])
+        tail = words.last((result.stderr or result.stdout).decode(errors="replace").strip())
         name = text.split(maxsplit=1)[0]
         raise TaskFailed(f"{name} ended with exit code {result.returncode}\n{tail}", where=alias)
     return result
@@ -61,7 +65,7 @@ def copy(
     if result.returncode == _OWN_FAILURE:
         raise _explain(alias, said)
     if result.returncode != 0:
-        tail = "\n".join(said.splitlines()[-20:])
+        tail = words.last(said)
         raise TaskFailed(f"{command[0]} ended with exit code {result.returncode}\n{tail}", where=alias)
 
 
@@ -148,7 +152,7 @@ def failure(cause: Cause, alias: str, told: str, lacking: str = "ssh") -> HubErr
 
 
 def _explain(alias: str, text: str, lacking: str = "ssh") -> HubError:
-    last = text.splitlines()[-1] if text else "ssh failed without a word"
+    last = words.line(text.splitlines()[-1]) if text else "ssh failed without a word"
     if "Host key verification failed" in text or "HOST IDENTIFICATION HAS CHANGED" in text:
         return failure("host key", alias, last)
     return failure("authentication" if "Permission denied" in text else "unreachable", alias, last, lacking)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Mapping
 from contextlib import ExitStack
 from typing import Protocol
 
@@ -10,12 +10,11 @@ from aihub import options
 from aihub.model.resolved import Guest, Hub, Instance
 from aihub.model.target import LAB
 from aihub.plan import Plan
-from aihub.render import PACKAGE_HOSTS
 from aihub.screen import Screen
-from aihub.state import statefile
 from aihub.state.directory import State
 
 DEBIAN = "*.debian.org"
+"""Where Debian's own images take packages from."""
 
 
 class Images(Protocol):
@@ -37,6 +36,10 @@ class Place(Protocol):
     @property
     def names(self) -> Mapping[str, str]:
         """Outside names that the node answers itself, with their address."""
+
+    @property
+    def package_hosts(self) -> tuple[str, ...]:
+        """The hosts that its OS images take packages from: the way out lets guests of closed zones reach them."""
 
     @property
     def notes(self) -> tuple[str, ...]:
@@ -62,15 +65,6 @@ class Place(Protocol):
 
     def labels(self, hub: Hub) -> Mapping[str, str]:
         """What stands in for language models: name in hub.yml -> what really answers."""
-
-
-def keep_package_hosts(state: State, hosts: Sequence[str] = ()) -> None:
-    """The hosts that the OS images take packages from: the way out lets guests of closed zones reach them.
-
-    By default those of Debian's own images.
-    """
-    chosen = sorted(hosts) or [DEBIAN]
-    statefile.keep(state.directory / PACKAGE_HOSTS, "".join(f"{host}\n" for host in chosen))
 
 
 def chosen(wanted: options.Options, hub: Hub) -> Place:

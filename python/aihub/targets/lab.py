@@ -21,7 +21,7 @@ from aihub.screen import Screen
 from aihub.state import statefile
 from aihub.state.directory import State
 
-from . import Images, images, keep_package_hosts
+from . import DEBIAN, Images, images
 from .background import Background, Progress
 from .images_builder import PVELAB, Taken
 
@@ -171,6 +171,13 @@ class Lab:
         return dict.fromkeys(self.world.registry_names, self.world.registry_address)
 
     @property
+    def package_hosts(self) -> tuple[str, ...]:
+        """Those of the machine that bakes its images; nothing while there is no lab to ask."""
+        if self.world is None and os.geteuid() == 0:
+            self.world = world(self.name)
+        return (self.world.package_hosts or (DEBIAN,)) if self.world else ()
+
+    @property
     def notes(self) -> tuple[str, ...]:
         """What is simulated, and how far the guests are scaled down."""
         return tuple(f"lab: {note}" for note in (*self.world.simulated, self.world.why)) if self.world else ()
@@ -193,7 +200,6 @@ class Lab:
         state.make()
         if found.registry_ca:
             statefile.keep(state.directory / render.LAB_CA, Path(found.registry_ca).read_bytes())
-        keep_package_hosts(state, found.package_hosts)
         node.trust_lab(hub, state, netns=found.netns, host_key=found.node_host_key, certificate=found.certificate)
 
     def api(self, hub: Hub) -> tuple[str, int]:

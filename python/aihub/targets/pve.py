@@ -12,7 +12,7 @@ from aihub.plan import Plan
 from aihub.screen import Screen
 from aihub.state.directory import State
 
-from . import Images, keep_package_hosts
+from . import DEBIAN, Images
 
 API_PORT = 8006
 
@@ -22,6 +22,7 @@ class Pve:
 
     names: Mapping[str, str] = {}
     notes: tuple[str, ...] = ()
+    package_hosts: tuple[str, ...] = (DEBIAN,)
 
     def make(self, hub: Hub, state: State, screen: Screen) -> None:
         """We have the node's pins, and it has our key. Raises PreconditionFailed before `aihub trust`."""
@@ -32,7 +33,6 @@ class Pve:
         if not state.certificate.exists():
             raise PreconditionFailed("this node was never met from here", hint="aihub trust")
         ssh.write(hub, state, ssh.Pve())
-        keep_package_hosts(state)
 
     def api(self, hub: Hub) -> tuple[str, int]:
         """Where the node's own API answers."""

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import re
 from datetime import UTC, datetime
 from typing import Any
 
+from aihub.errors import BadAnswer
+
 from .calls import Answer, Calls, Leaf, Names
+from .certificates import facts
 
 
 class Engines(Calls):
@@ -45,8 +49,16 @@ class Engines(Calls):
         key = f"{str(data['private_key']).strip()}\n"
         return Leaf("".join(f"{one.strip()}\n" for one in chain), key, str(data["serial_number"]), end)
 
-    def revoke_certificate(self, serial: str) -> None:
-        """Puts a certificate on the revocation list."""
+    def revoke_certificate(self, serial: str, name: str) -> None:
+        """Puts a certificate on the revocation list; one for another name than `name` stays valid.
+
+        Which one it is says the guest that shows it. Raises BadAnswer when that is somebody else's.
+        """
+        if not re.fullmatch("[0-9a-f]{2}(:[0-9a-f]{2}){1,31}", serial):
+            raise BadAnswer("what it calls the number of its certificate is none", where=name)
+        found = self.get(f"pki/cert/{serial}")
+        if found and name not in facts(str(found["certificate"])).names:
+            raise BadAnswer(f"it calls a certificate of somebody else its own: {serial} stays valid", where=name)
         self.put("pki/revoke", {"serial_number": serial})
 
 

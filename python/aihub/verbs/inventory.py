@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import json
 import sys
+from dataclasses import replace
 
-from aihub import render
+from aihub import render, targets
 from aihub.reading import load
 from aihub.state.directory import State
 
@@ -15,6 +16,7 @@ from ..options import Options
 def run(options: Options) -> int:
     """Prints it as JSON; `inventory/hosts` is how Ansible asks."""
     hub = load.load(options.hub, target=options.target)
+    hub = replace(hub, package_hosts=targets.chosen(options, hub).package_hosts)
     state = State.of(hub.name, options.target, options.lab_name(hub.name))
     sys.stdout.write(json.dumps(render.inventory(hub, state)) + "\n")
     return 0

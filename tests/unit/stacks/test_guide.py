@@ -33,7 +33,7 @@ def test_every_fixture_is_there() -> None:
 def test_every_variable_is_there() -> None:
     hub = load.load(paths.DEFAULT_HUB, target="lab")
     instance = next(one for one in hub.instances if hub.uses(one))
-    assert set(stacks._context(hub, instance, ())) - NAMED == set()
+    assert set(stacks._context(hub, instance)) - NAMED == set()
     own = {line.partition("=")[0] for line in stack_files(hub, instance)[".env"].decode().splitlines()}
     for name in own:
         used = next((one for one in hub.uses(instance) if name.startswith(one.variable)), None)

@@ -9,9 +9,12 @@ import tempfile
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
-from aihub import names, process, ssh
+from pydantic import ConfigDict, Field
+from typing_extensions import TypedDict
+
+from aihub import names, process, ssh, words
 from aihub.model.resolved import MACHINE, Hub, SecretRef
 from aihub.parallel import Answers
 from aihub.paths import ROOT
@@ -75,6 +78,17 @@ class Found:
     seen: Mapping[str, int]
     blind: tuple[str, ...]
     seconds: float
+
+
+class Told(TypedDict):
+    """What a scan answers, whoever answers it."""
+
+    __pydantic_config__ = ConfigDict(extra="forbid", strict=True)  # type: ignore[misc]
+
+    hits: Annotated[list[Annotated[list[str], Field(min_length=4, max_length=4)]], Field(max_length=10_000)]
+    seen: dict[str, int]
+    blind: Annotated[list[str], Field(max_length=100)]
+    seconds: Annotated[float, Field(ge=0, le=1e6)]
 
 
 def known(hub: Hub, state: State, vault: Vault) -> Known:
@@ -144,7 +158,7 @@ def controller(state: State, known: Known, *, lab: str = "", deep: bool = False)
     request |= {"roots": roots, "skip": skip, "checkout": str(ROOT)}
     program = [sys.executable, "-I", str(_PROGRAM), request["marker"]]
     done = process.run(program, stdin=json.dumps(request).encode(), timeout=_TIME_LIMIT[deep])
-    return _found(CONTROLLER, ssh.answer(CONTROLLER, done.stdout))
+    return _found(CONTROLLER, ssh.answer(CONTROLLER, done.stdout, Told))
 
 
 def everywhere(
@@ -199,9 +213,10 @@ def _root(path: Path, since: float = 0.0, *, mine: bool = False) -> dict[str, An
 
 
 def _there(state: State, alias: str, request: Mapping[str, Any], deep: bool) -> Found:
-    return _found(alias, ssh.ask(state, alias, _PROGRAM, request, request["marker"], timeout=_TIME_LIMIT[deep]))
+    told = ssh.ask(state, alias, _PROGRAM, request, Told, request["marker"], timeout=_TIME_LIMIT[deep])
+    return _found(alias, told)
 
 
-def _found(machine: str, told: Mapping[str, Any]) -> Found:
-    hits = tuple(Hit(*hit) for hit in told["hits"])
-    return Found(machine, hits, told["seen"], tuple(told["blind"]), float(told["seconds"]))
+def _found(machine: str, told: Told) -> Found:
+    hits = tuple(Hit(*map(words.line, hit)) for hit in told["hits"])
+    return Found(machine, hits, told["seen"], tuple(map(words.line, told["blind"])), told["seconds"])

@@ -1,28 +1,39 @@
-"""Looks into guests, one ssh each, and says what differs from what hub.yml wants."""
+"""Looks into guests, one ssh each, and says what differs from what hub.yml wants.
+
+A guest that answers nothing, or nothing that can be used, is unknown, and no other: it gets little more time than those
+that answer.
+"""
 
 from __future__ import annotations
 
 import re
-from collections.abc import Collection, Mapping
+import threading
+import time
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
-from aihub import parallel, ssh
-from aihub.errors import HubError, TaskFailed
+from aihub import parallel, ssh, words
+from aihub.errors import BadAnswer, HubError, TaskFailed
 from aihub.model.resolved import MACHINE, Hub
 from aihub.model.types import NAME
 from aihub.names import secret_folder
-from aihub.plan import Change
-from aihub.render import desired, secret_files
+from aihub.plan import Change, Difference
+from aihub.render import allowed_file, desired, secret_files
 from aihub.state.directory import State
 
-from .compare import configuration_changes, secret_changes
+from . import answers
+from .compare import configuration_changes, list_differences, secret_changes
 
-__all__ = ["Actual", "ask", "plan", "read", "secret_paths", "undelivered"]
+__all__ = ["Actual", "allowed_changes", "ask", "forget", "place", "plan", "read", "secret_paths", "undelivered"]
+
+T = TypeVar("T")
 
 _MOST = 100  # names of volumes that are believed
+_LONGEST = 60.0  # seconds that an answer may take
+_AFTER = 8.0  # seconds of these that are left to the others once somebody has answered, or since they were asked
 _PROGRAM = Path(__file__).with_name("on_guest.py")
 
 
@@ -32,22 +43,64 @@ class Actual:
 
     guest: str
     error: str = ""
+    bad: bool = False  # it answers, and asking again does not help
     manifest: Mapping[str, Any] = field(default_factory=dict)
     states: Mapping[str, Any] = field(default_factory=dict)
     secrets: Mapping[str, Any] = field(default_factory=dict)
     agent: Mapping[str, Any] | None = None  # its status.json
     data: tuple[str, ...] = ()  # the stacks whose volumes lie there
+    allowed: tuple[str, ...] = ()  # the hosts that it lets others reach, where it is the way out
 
 
-def ask(state: State, guest: str, request: Mapping[str, Any], timeout: float = 60) -> dict[str, Any]:
-    """Runs the probe's program on a guest."""
-    return ssh.ask(state, guest, _PROGRAM, request, timeout=timeout)
+def ask(state: State, guest: str, request: Mapping[str, Any], shape: type[T], **more: Any) -> T:
+    """Runs the probe's program on a guest. Raises BadAnswer for an answer of another shape, and what `run` raises."""
+    return ssh.ask(state, guest, _PROGRAM, request, shape, **more)
+
+
+def place(state: State, guest: str, wanted: Collection[Mapping[str, Any]]) -> None:
+    """Makes files on a guest."""
+    ask(state, guest, {"action": "place", "wanted": list(wanted)}, answers.Placed)
+
+
+def forget(state: State, guest: str, stack: str) -> None:
+    """Removes the volumes of a stack on a guest."""
+    ask(state, guest, {"action": "forget", "stack": stack}, answers.Forgotten)
+
+
+class _Patience:
+    """How long answers are waited for: as soon as somebody has answered, the others have little time left."""
+
+    def __init__(self) -> None:
+        self._latest = 0.0
+        self._turn = threading.Lock()
+
+    def begin(self) -> Callable[[], float]:
+        """The clock of one that is asked now."""
+        began = time.monotonic()
+
+        def left() -> float:
+            end = began + _LONGEST
+            if self._latest:
+                end = min(end, max(self._latest, began) + _AFTER)
+            return end - time.monotonic()
+
+        return left
+
+    def answered(self) -> None:
+        """Somebody has."""
+        with self._turn:
+            self._latest = time.monotonic()
 
 
 def read(hub: Hub, state: State, guests: Collection[str] | None = None) -> dict[str, Actual]:
     """The actual state of guests (default: all), in parallel."""
-    answers = parallel.on_each(hub.guests if guests is None else guests, partial(_read_one, hub, state))
-    return {n: Actual(n, error=str(a)) if isinstance(a, HubError) else a for n, a in answers.items()}
+    job = partial(_read_one, hub, state, _Patience())
+    found = parallel.on_each(hub.guests if guests is None else guests, job)
+    return {name: _unknown(name, one) if isinstance(one, HubError) else one for name, one in found.items()}
+
+
+def _unknown(name: str, error: HubError) -> Actual:
+    return Actual(name, error=words.line(error.what), bad=isinstance(error, BadAnswer))
 
 
 def plan(
@@ -62,9 +115,15 @@ def plan(
     for name, actual in actuals.items():
         if not actual.error:
             left = [f"stack/{i.stack.name}" for i in hub.on(name) if i.name in waiting]
-            changes += configuration_changes(name, wanted[name], actual.manifest, actual.states, left)
+            hosts = allowed_changes(hub, name, actual.allowed)
+            changes += configuration_changes(name, wanted[name], actual.manifest, actual.states, left, hosts)
             changes += secret_changes(secret_paths(hub, name, waiting), actual.secrets)
     return tuple(changes), tuple(name for name, actual in actuals.items() if actual.error)
+
+
+def allowed_changes(hub: Hub, guest: str, there: Collection[str] = ()) -> tuple[Difference, ...]:
+    """The hosts that the way out on a guest is to let through or to refuse from now on, one by one."""
+    return list_differences("allowed host", there, hub.egress_hosts) if allowed_file(hub, guest) else ()
 
 
 def undelivered(hub: Hub, guests: Collection[str], waiting: Collection[str] = ()) -> list[Change]:
@@ -86,19 +145,30 @@ def secret_paths(hub: Hub, guest: str, waiting: Collection[str] = ()) -> dict[st
     }
 
 
-def _names(answer: Mapping[str, Any]) -> tuple[str, ...]:
+def _names(data: Collection[str]) -> tuple[str, ...]:
     """The stacks whose volumes a guest says it has: what can be a stack's name, and no more than stand on a guest."""
-    named = [one for one in answer.get("data") or () if isinstance(one, str) and re.fullmatch(NAME.strip("^$"), one)]
-    return tuple(named[:_MOST])
+    return tuple([one for one in data if re.fullmatch(NAME.strip("^$"), one)][:_MOST])
 
 
-def _read_one(hub: Hub, state: State, name: str) -> Actual:
-    request = {"action": "probe", "secrets": list(secret_paths(hub, name))}
+def _read_one(hub: Hub, state: State, patience: _Patience, name: str) -> Actual:
+    asked, allowed = list(secret_paths(hub, name)), allowed_file(hub, name)
+    lines = [allowed] if allowed else []
+    request = {"action": "probe", "secrets": asked, "lines": lines}
     try:
-        answer = ask(state, name, request)
+        answer = ask(state, name, request, answers.Probed, timeout=_LONGEST, patience=patience.begin())
     except TaskFailed as error:
         # Before the first convergence there may be no Python: nothing is managed there yet.
         if "python3: not found" in error.what or "python3: command not found" in error.what:
             return Actual(name)
         raise
-    return Actual(name, "", answer["manifest"], answer["actual"], answer["secrets"], answer["agent"], _names(answer))
+    patience.answered()
+    answers.require_whole(name, answer, asked, lines)
+    return Actual(
+        name,
+        manifest=answer["manifest"],
+        states=answer["actual"],
+        secrets=answer["secrets"],
+        agent=answer["agent"],
+        data=_names(answer["data"]),
+        allowed=tuple(answer["lines"][allowed] or ()) if allowed else (),
+    )

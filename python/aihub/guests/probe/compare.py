@@ -5,11 +5,13 @@ from __future__ import annotations
 from collections.abc import Collection, Iterator, Mapping
 from typing import Any
 
-from aihub.plan import Change
+from aihub import words
+from aihub.plan import Change, Difference
 
 from .on_guest import UNFINISHED, ours_alone
 
 _SHOWN = 4  # differences named in a summary; the rest is counted
+_LISTED = 50  # entries of a list that a guest has too many, shown one by one
 
 
 def configuration_changes(
@@ -18,12 +20,16 @@ def configuration_changes(
     manifest: Mapping[str, Any],
     states: Mapping[str, Any],
     left: Collection[str] = (),
+    differences: tuple[Difference, ...] = (),
 ) -> list[Change]:
-    """At most one change: which roles and instances of a guest differ, and how; `left` are left as they are."""
+    """At most one change: which roles and instances of a guest differ, and how; `left` are left as they are.
+
+    `differences` are shown one by one with it.
+    """
     done: Mapping[str, str] = manifest.get("desired", {})
     entries: Mapping[str, Any] = manifest.get("entries", {})
     if not done:
-        return [_change(guest, "not configured yet", [key for key in desired if key not in left])]
+        return [_change(guest, "not configured yet", [key for key in desired if key not in left], differences)]
     found: dict[str, list[str]] = {}
     for key, wanted in desired.items():
         if key in left:
@@ -42,7 +48,7 @@ def configuration_changes(
         elif key not in desired and ours_alone(key, entries.get(key, {})):
             found[key] = [f"{key} is no longer needed: it goes"]
     replaced = any(key.startswith("stack/") and key in done and done[key] != desired.get(key) for key in found)
-    return [_change(guest, _summary(found), list(found), restart=replaced)] if found else []
+    return [_change(guest, _summary(found), list(found), differences, restart=replaced)] if found else []
 
 
 def secret_changes(wanted: Mapping[str, tuple[str, int]], actual: Mapping[str, Any]) -> list[Change]:
@@ -60,8 +66,19 @@ def secret_changes(wanted: Mapping[str, tuple[str, int]], actual: Mapping[str, A
     ]
 
 
-def _change(guest: str, summary: str, roles: list[str], *, restart: bool = False) -> Change:
-    return Change(guest, "configure", "insides", "guest", summary, restart=restart, parts=tuple(roles))
+def list_differences(what: str, there: Collection[str], wanted: Collection[str]) -> tuple[Difference, ...]:
+    """What a list has to gain and to lose, entry by entry."""
+    gone = [Difference(what, words.name(one), None) for one in sorted(set(there) - set(wanted))]
+    shown = gone[:_LISTED]
+    if len(gone) > _LISTED:
+        shown.append(Difference(what, f"and {len(gone) - _LISTED} more", None))
+    return (*(Difference(what, None, one) for one in sorted(set(wanted) - set(there))), *shown)
+
+
+def _change(
+    guest: str, summary: str, roles: list[str], differences: tuple[Difference, ...], *, restart: bool = False
+) -> Change:
+    return Change(guest, "configure", "insides", "guest", summary, differences, restart=restart, parts=tuple(roles))
 
 
 def _summary(found: Mapping[str, list[str]]) -> str:
@@ -72,7 +89,7 @@ def _summary(found: Mapping[str, list[str]]) -> str:
 
 def _differences(before: Mapping[str, Any], now: Mapping[str, Any]) -> Iterator[str]:
     for path, state in before.get("files", {}).items():
-        yield from _file(path, state, now["files"][path])
+        yield from _file(words.name(path), state, now["files"][path])
     for name, state in before.get("units", {}).items():
         # Whatever was recorded: a managed unit runs.
         yield from _unit(name, {**state, "active": "active"}, now["units"][name])
@@ -107,18 +124,18 @@ def _unit(name: str, before: Mapping[str, str], now: Mapping[str, str]) -> Itera
 
 def _stack(stack: str, before: Mapping[str, Any], now: Mapping[str, Any]) -> Iterator[str]:
     for name in sorted({*before, *now}):
-        label = f"container {stack}-{name}"
+        label = f"container {words.name(stack)}-{words.name(name)}"
         if name not in now:
             yield f"{label} is missing"
         elif name not in before:
             yield f"{label} is not declared"
         else:
-            for key, words in (
+            for key, how in (
                 ("image", "has another image"),
                 ("configuration", "has another configuration"),
             ):
                 if before[name][key] != now[name][key]:
-                    yield f"{label} {words}"
+                    yield f"{label} {how}"
             for key in ("state", "health"):
                 if before[name][key] != now[name][key]:
                     yield f"{label} is {now[name][key]}, not {before[name][key]}"

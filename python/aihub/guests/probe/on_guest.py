@@ -2,7 +2,7 @@
 
 Standard library and ASCII only. The request follows the program on stdin, as JSON, so that no value is ever
 on a command line or in a traceback:
-{"action": "probe", "secrets": [PATH]}
+{"action": "probe", "secrets": [PATH], "lines": [PATH]}
 {"action": "forget", "stack": NAME}
 {"action": "record", "desired": {KEY: HASH}, "entries": {KEY: MANAGED}, "stacks_gone": [STACK]}
     with MANAGED = {"files": [], "units": [], "boot_units": [], "tables": [], "stacks": []}
@@ -29,6 +29,7 @@ CONFIGURATION = "/etc/hub"
 AGENT = "/run/hub/agent"
 DATA = "/var/lib/hub"
 UNITS = "/etc/systemd/system/"
+LINES = 1 << 18  # characters of a file whose lines are asked for
 DOCKER_SOCKET = "/var/run/docker.sock"
 
 
@@ -41,7 +42,7 @@ def file_state(path: str) -> dict[str, str] | None:
             with open(path, "rb") as handle:
                 content = hashlib.sha256(handle.read()).hexdigest()
         elif stat.S_ISLNK(found.st_mode):
-            content = "link to " + os.readlink(path)
+            content = "link " + hashlib.sha256(os.fsencode(os.readlink(path))).hexdigest()
     except (FileNotFoundError, NotADirectoryError):
         return None
     return {"content": content, **_rights(found)}
@@ -135,7 +136,7 @@ def read_manifest() -> dict[str, Any]:
 
 
 def probe(request: dict[str, Any]) -> dict[str, Any]:
-    """The manifest, what it lists as it is now, and the asked secret files."""
+    """The manifest, what it lists as it is now, the asked secret files, and the lines of other asked files."""
     manifest = read_manifest()
     return {
         "manifest": manifest,
@@ -143,7 +144,17 @@ def probe(request: dict[str, Any]) -> dict[str, Any]:
         "secrets": {path: secret_state(path) for path in request.get("secrets", ())},
         "agent": agent_status(),
         "data": volumes(),
+        "lines": {path: lines(path) for path in request.get("lines", ())},
     }
+
+
+def lines(path: str) -> list[str] | None:
+    """What stands in a file; None when there is none."""
+    try:
+        with open(path, errors="replace") as handle:
+            return handle.read(LINES).splitlines()
+    except OSError:
+        return None
 
 
 def volumes() -> list[str]:
@@ -161,7 +172,7 @@ def forget(request: dict[str, Any]) -> dict[str, Any]:
     path = f"{DATA}/{request['stack']}"
     if os.path.isdir(path) and not os.path.islink(path):
         shutil.rmtree(path)
-    return {}
+    return {"forgotten": request["stack"]}
 
 
 def agent_status() -> dict[str, Any] | None:

@@ -7,8 +7,9 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from aihub import words
 from aihub.errors import TaskFailed
-from aihub.guests.probe import Actual, ask
+from aihub.guests.probe import Actual, answers, ask
 from aihub.model.resolved import MACHINE, Hub
 from aihub.plan import Change
 from aihub.state.directory import State
@@ -17,6 +18,7 @@ OWN = f"{MACHINE}.tls.pem"
 """What an agent calls the certificate of its guest itself."""
 _PATIENCE = 120.0  # seconds: a service that restarts may take that long until it is healthy
 _INTERVAL = 0.3
+_MOST = 20  # of an agent's errors
 
 
 class NotInUse(TaskFailed):
@@ -49,7 +51,8 @@ class Status:
         if not found:
             return cls(guest, error="the agent has said nothing yet")
         login = found["login"]
-        return cls(guest, login["ok"], login["error"], found["entries"], found["tls"], tuple(found["errors"]))
+        errors = tuple(words.line(one) for one in found["errors"][:_MOST])
+        return cls(guest, login["ok"], words.line(login["error"]), found["entries"], found["tls"], errors)
 
     def holds(self, path: str) -> bool:
         """Whether the agent has an entry, as far as it has looked."""
@@ -68,7 +71,8 @@ class Status:
 
 def status(state: State, guest: str, *, wake: bool = False, renew: Collection[str] = ()) -> Status:
     """What the agent says; with `wake` it reads everything now; `renew` are the places of certificates that go."""
-    answer = ask(state, guest, {"action": "agent", "wake": wake, "renew": list(renew)})
+    request = {"action": "agent", "wake": wake, "renew": list(renew)}
+    answer = ask(state, guest, request, answers.Agent)
     return Status.of(guest, answer["status"])
 
 

@@ -29,9 +29,11 @@ class Rotation:
         old = self.page.data["serial"]
         if self.reach.serial(guest, place) == old:
             self.reach.renew(guest, place)
-        if old:
-            self.reach.vault.revoke_certificate(old)
-        self.page.close()
+        try:
+            if old:
+                self.reach.vault.revoke_certificate(old, self.certificate.name)
+        finally:
+            self.page.close()  # what the guest said the old one was stands there: it will be no other the next time
 
 
 def begin(reach: Reach, certificate: Certificate, name: str) -> Rotation:

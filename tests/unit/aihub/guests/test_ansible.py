@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from aihub import paths
+from aihub import paths, words
 from aihub.errors import TaskFailed, Unreachable
 from aihub.guests import ansible as guests
 from aihub.model.resolved import Hub
@@ -105,11 +105,11 @@ def test_the_last_task_of_the_stacks_is_the_one_that_tells() -> None:
 
 def test_what_a_guest_says_is_bounded_and_steers_no_terminal() -> None:
     said = "\n".join(f"line {number} \x1b[2J\r{'x' * 10_000}" for number in range(1000))
-    told = guests.plain(said)
+    told = words.last(said)
     assert "\x1b" not in told
     assert "\r" not in told
-    assert len(told.splitlines()) <= guests._TAIL
-    assert max(map(len, told.splitlines())) <= guests._WIDTH
+    assert len(told.splitlines()) <= words.LINES
+    assert max(map(len, told.splitlines())) <= words.WIDTH
 
 
 def test_guests_that_do_not_answer_are_unreachable() -> None:
@@ -161,7 +161,7 @@ def test_ansible_never_switches_host_key_checking_off(
 CONVERGE = """
 import sys
 from pathlib import Path
-from aihub import paths
+from aihub import paths, words
 from aihub.guests import ansible
 from aihub.reading import load
 from aihub.state.directory import State

@@ -9,12 +9,14 @@ from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler
 from pathlib import Path
 from socketserver import ThreadingUnixStreamServer
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 from aihub.errors import Unreachable
 from aihub.guests import last_words
 from aihub.guests.last_words import on_guest
+from aihub.ssh import connection
 from aihub.state.directory import State
 
 PASSWORD = "Tr0ub4dor-and-3"
@@ -133,7 +135,8 @@ def test_without_docker_the_unit_speaks_for_it(docker: Docker, tmp_path: Path, m
 
 @pytest.mark.parametrize("answer", [{"words": {"notes": ["\x1b[2Jone", "two\rthree"]}}, {"words": None}, {}, []])
 def test_what_a_guest_answers_is_only_text(answer: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(last_words.ssh, "ask", lambda *_, **__: answer)
+    run = SimpleNamespace(stdout=json.dumps(answer).encode())
+    monkeypatch.setattr(connection, "run", lambda *_, **__: run)
     told = last_words.told(State(tmp_path), "app", ["notes"])["notes"]
     assert told
     assert all(character.isprintable() or character == "\n" for character in told)

@@ -116,7 +116,7 @@ def test_what_waits_is_not_looked_into(run: Any, monkeypatch: pytest.MonkeyPatch
     monkeypatch.setattr(services.services, "reconciled", lambda hub: providers)
     monkeypatch.setattr(services.services, "first", lambda hub, names: asked.extend(names) or [])
     monkeypatch.setattr(
-        services.services, "plan", lambda _hub, _state, _store, names, _: (asked.extend(names) or [], {})
+        services.services, "look", lambda _hub, _state, _store, names, _: (asked.extend(names) or [], {}, {})
     )
     run.waiting, run.store, run.opened_vault = {"postgres@db": "waits"}, run.memory, run.memory
     run.standing, run.differs = lambda instance: "there", lambda instance: False

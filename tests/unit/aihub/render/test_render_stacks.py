@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -39,7 +40,8 @@ def test_every_instance_of_the_default_hub_renders(hub: Hub) -> None:
 def test_templates_are_rendered_and_lose_their_ending(hub: Hub, folder: Path) -> None:
     (folder / "config" / "allow.txt.j2").write_text("{% for host in egress_hosts %}\n{{ host }}\n{% endfor %}\n")
     (folder / "config" / "as-it-is.txt").write_text("{{ not a template }}\n")
-    files = render.stack_files(hub, hub.instance("egress@cache"), ["packages.example.org"])
+    own = replace(hub, package_hosts=("packages.example.org",))
+    files = render.stack_files(own, own.instance("egress@cache"))
     assert "packages.example.org\n" in files["config/allow.txt"].decode()
     assert files["config/as-it-is.txt"] == b"{{ not a template }}\n"
 

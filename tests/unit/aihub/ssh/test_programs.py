@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 from aihub import ssh
-from aihub.errors import TaskFailed, Unreachable
+from aihub.errors import BadAnswer, TaskFailed, Unreachable
 from aihub.ssh import programs
 from aihub.state.directory import State
+from pydantic import ConfigDict
+from typing_extensions import TypedDict
 
 SSH = """#!/bin/sh
 for last; do :; done
@@ -20,6 +23,12 @@ import json, sys
 request = json.loads(sys.stdin.buffer.read())
 json.dump({"asked": request, "arguments": sys.argv[2:]}, sys.stdout)
 """
+
+
+class Answer(TypedDict):
+    __pydantic_config__ = ConfigDict(extra="forbid")  # type: ignore[misc]
+
+    size: int
 
 
 @pytest.fixture
@@ -44,7 +53,7 @@ def program(tmp_path: Path):
 
 def test_program_and_request_travel_over_stdin_only(state: State, program, tmp_path: Path) -> None:
     request = {"value": "secret \N{SNOWMAN}", "many": list(range(5000))}
-    answer = ssh.ask(state, "db", program(ECHO), request, "marker")
+    answer = ssh.ask(state, "db", program(ECHO), request, dict[str, Any], "marker")
     assert answer == {"asked": request, "arguments": ["marker"]}
     command = (tmp_path / "seen").read_text()
     assert "secret" not in command and "json" not in command
@@ -58,22 +67,30 @@ def test_program_and_request_travel_over_stdin_only(state: State, program, tmp_p
         ("print('[' * 100000)", "not JSON"),
         ("print('[1]')", "no JSON object"),
         ("print('')", "not JSON"),
+        ("print('{\"size\": NaN}')", "not JSON"),
+        ("print('{\"size\": 1e999}')", "not JSON"),
+        ('print(\'{"size": 1, "size": 2}\')', "not JSON"),
+        ("print('{\"size\": ' + '9' * 5000 + '}')", "not JSON"),
+        ('import os; os.write(1, b\'{"name": "\\xff"}\')', "not JSON"),
+        ("print('{\"size\": [' + '[],' * 300000 + '[]]}')", "more than 250000 values"),
+        ('print(\'{"size": "1"}\')', "another than expected: size"),
+        ("print('{}')", "another than expected: size"),
+        ('print(\'{"size": 1, "more": 1}\')', "another than expected: more"),
         ("import sys; sys.exit('it broke')", "it broke"),
     ],
 )
 def test_any_other_answer_is_that_guests_error(state: State, program, text: str, match: str) -> None:
     with pytest.raises(TaskFailed, match=match) as raised:
-        ssh.ask(state, "db", program(text), {})
+        ssh.ask(state, "db", program(text), {}, Answer)
     assert raised.value.where == "db"
 
 
-def test_an_answer_is_bounded_in_bytes_and_time(state: State, program, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(programs, "_MOST", 1 << 20)
-    with pytest.raises(Unreachable, match="said more than 1 MiB") as raised:
-        ssh.ask(state, "db", program("print('{\"x\": \"' + 'x' * (2 << 20) + '\"}')"), {})
+def test_an_answer_is_bounded_in_bytes_and_time(state: State, program) -> None:
+    with pytest.raises(BadAnswer, match="said more than 4 MiB") as raised:
+        ssh.ask(state, "db", program("print('{\"x\": \"' + 'x' * (5 << 20) + '\"}')"), {}, Answer)
     assert raised.value.where == "db"
     with pytest.raises(Unreachable, match="did not end within 1 s"):
-        ssh.ask(state, "db", program("import time; time.sleep(30)"), {}, timeout=0.6)
+        ssh.ask(state, "db", program("import time; time.sleep(30)"), {}, Answer, timeout=0.6)
 
 
 def test_the_way_over_stdin_is_written_once() -> None:
