@@ -386,19 +386,6 @@ def test_features_of_a_container_on_raw_disks(pve: Server) -> None:
 # --- the rest
 
 
-def test_migration_conditions_of_a_single_node(pve: Server) -> None:
-    assert pve.get(f"{LXC}/{pve.container()}/migrate") == {
-        "running": 0, "allowed-nodes": [], "not-allowed-nodes": {},
-    }  # fmt: skip
-    vmid = pve.machine(hostpci0="mapping=gpu,pcie=1", machine="q35")
-    found = pve.get(f"{QEMU}/{vmid}/migrate")
-    assert [d["volid"] for d in found.pop("local_disks")] == [f"local:{vmid}/vm-{vmid}-disk-0.raw"]
-    assert found == {
-        "running": 0, "allowed_nodes": [], "not_allowed_nodes": {}, "local_resources": [], "has-dbus-vmstate": 1,
-        "mapped-resources": ["hostpci0"], "mapped-resource-info": {"hostpci0": {"name": "gpu"}},
-    }  # fmt: skip
-
-
 def test_cloudinit_files(pve: Server) -> None:
     vmid = pve.machine(name="web", ide2="local:cloudinit", ciuser="joe", ipconfig0="ip=10.0.0.5/24,gw=10.0.0.1",
                        sshkeys="ssh-ed25519%20AAAA%20joe", nameserver="1.1.1.1", searchdomain="lan")  # fmt: skip
@@ -430,23 +417,6 @@ def test_cloudinit_files(pve: Server) -> None:
     )  # fmt: skip
     assert pve.call("PUT", base, {}).data is None
     assert {item["key"]: item for item in pve.get(base)}["ciuser"] == {"key": "ciuser", "value": "ann"}
-
-
-def test_the_monitor_answers_with_its_errors(pve: Server) -> None:
-    vmid = pve.machine()
-    said = pve.call("POST", f"{QEMU}/{vmid}/monitor", {"command": "info status"})
-    assert (said.status, said.data) == (200, f"ERROR: VM {vmid} not running\n")
-
-
-def test_consoles_give_a_ticket(pve: Server) -> None:
-    container, machine = pve.container(), pve.machine()
-    vnc = pve.call("POST", f"{QEMU}/{machine}/vncproxy", {"websocket": 1})
-    assert set(vnc.data) == {"cert", "password", "port", "ticket", "upid", "user"}
-    term = pve.call("POST", f"{LXC}/{container}/termproxy", {})
-    assert set(term.data) == {"port", "ticket", "upid", "user"}
-    for answer in (vnc, term):
-        assert f":vncproxy:{machine if answer is vnc else container}:" in answer.data["upid"]
-        pve.call("DELETE", f"/nodes/pve/tasks/{answer.data['upid']}")
 
 
 def test_statistics_have_times(pve: Server) -> None:

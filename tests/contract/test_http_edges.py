@@ -2,17 +2,14 @@
 
 from __future__ import annotations
 
-import json
 import socket
 import ssl
-from typing import Any
 
 import pytest
 
 from tests.contract.conftest import Server
 
 JSON = {"Content-Type": "application/json"}
-NODES_PM = "/usr/share/perl5/PVE/API2/Nodes.pm"
 NO_JSON = "malformed JSON string, neither tag, array, object, number, string or atom"
 UNKNOWN = "property is not defined in schema and the schema does not allow additional properties"
 
@@ -109,34 +106,6 @@ def test_the_version_names_the_console(pve: Server) -> None:
         assert pve.get("/version")["console"] == "html5"
     finally:
         pve.call("PUT", "/cluster/options", {"delete": "console"})
-
-
-@pytest.mark.parametrize(
-    ("commands", "what"),
-    [
-        (
-            "[",
-            f'{NO_JSON}, at character offset 1 (before "(end of string)") at {NODES_PM} line 99.',
-        ),
-        ([{"path": "version"}], "[0].method: property is missing and it is not optional"),
-        ([{"path": [], "method": "GET"}], "[0].path: type check ('string') failed - got ARRAY"),
-        ([{"path": "x", "method": "get"}], "[0].method: value does not match the regex pattern"),
-        ([{"path": "x", "method": "GET", "args": "x"}], "[0].args: type check ('object') failed"),
-        ({}, "_root: type check ('array') failed"),
-    ],
-)
-def test_commands_that_cannot_be_run(pve: Server, commands: Any, what: str) -> None:
-    text = commands if isinstance(commands, str) else json.dumps(commands)
-    found = pve.call("POST", "/nodes/pve/execute", {"commands": text}).errors["commands"]
-    invalid = "is not a valid array of commands: 400 Parameter verification failed.\n"
-    before = "commands param did not contain valid JSON: " if isinstance(commands, str) else f"commands {invalid}"
-    assert found == f"invalid format - {before}{what}\n"
-
-
-def test_a_command_does_not_name_its_node_again(pve: Server) -> None:
-    commands = '[{"path":"version","method":"GET","args":{"node":"pve"}}]'
-    (found,) = pve.call("POST", "/nodes/pve/execute", {"commands": commands}).data
-    assert (found["status"], found["errors"]) == (400, {"node": "duplicate parameter"})
 
 
 @pytest.mark.parametrize(

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import pytest
+
 from tests.contract.conftest import Server
 
 
@@ -92,3 +94,20 @@ def test_what_the_lab_has_not_is_said(pve: Server) -> None:
     answer = pve.call("GET", "/nodes/pve/nope")
     assert (answer.status, answer.reason) == (501, "Method 'GET /nodes/pve/nope' not implemented")
     assert "not implemented: GET /nodes/pve/nope" in (pve.state / "server.log").read_text()
+
+
+@pytest.mark.parametrize(
+    ("method", "path"),
+    [
+        ("POST", "/nodes/pve/startall"),
+        ("GET", "/nodes/pve/scan/zfs"),
+        ("GET", "/cluster/ha/status/current"),
+        ("GET", "/cluster/log"),
+        ("POST", "/nodes/pve/qemu/999/vncproxy"),
+        ("DELETE", "/cluster/sdn/zones/z1"),
+    ],
+)
+def test_what_has_no_effect_here_is_not_taken(pve: Server, method: str, path: str) -> None:
+    answer = pve.call(method, path)
+    assert (answer.status, answer.message) == (501, f"Method '{method} {path}' not implemented")
+    assert f"not implemented: {method} {path}" in (pve.state / "server.log").read_text()

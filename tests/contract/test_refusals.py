@@ -45,7 +45,6 @@ SYNC: list[Case] = [
     ("POST", f"{LXC}/999/template", {}, 500, NO_FILE.format("lxc", 999), {}),
     ("POST", f"{LXC}/999/clone", {"newid": 998}, 500, NO_FILE.format("lxc", 999), {}),
     ("POST", f"{QEMU}/999/clone", {"newid": 998}, 500, NO_MACHINE, {}),
-    ("GET", f"{LXC}/999/migrate", {}, 500, NO_FILE.format("lxc", 999), {}),
     ("POST", f"{LXC}/999/status/stop", {}, 500, "CT 999 not running", {}),
     ("POST", f"{LXC}/999/status/reboot", {}, 500, "VM 999 not running", {}),
     ("POST", f"{QEMU}/999/status/reset", {}, 500, NO_MACHINE, {}),
@@ -146,11 +145,6 @@ SYNC: list[Case] = [
     # templates
     ("POST", f"{LXC}/{{C}}/template", {}, 500, "you can't convert a CT to template if the CT is running", {}),
     ("POST", f"{QEMU}/{{M}}/template", {}, 500, "you can't convert a VM to template if VM is running", {}),
-    # migration of a single node
-    ("POST", f"{LXC}/{{c}}/migrate", {"target": "pve"}, 400, BAD, {"target": "target is local node."}),
-    ("POST", f"{QEMU}/{{m}}/migrate", {"target": "other"}, 500, "no such cluster node 'other'", {}),
-    ("POST", f"{QEMU}/{{m}}/dbus-vmstate", {"action": "start"}, 400, BAD,
-     {"node": "VM {m} not running locally on node 'pve'"}),
     # agent: nothing answers on a backend without processes (A5)
     ("POST", f"{QEMU}/{{m}}/agent/ping", {}, 500, "No QEMU guest agent configured", {}),
     ("POST", f"{QEMU}/{{M}}/agent/ping", {}, 500, "QEMU guest agent is not running", {}),
@@ -160,10 +154,6 @@ SYNC: list[Case] = [
     ("POST", f"{QEMU}/{{M}}/agent/set-user-password", {"username": "a", "password": "secret"}, 500,
      "QEMU guest agent is not running", {}),
     ("POST", f"{QEMU}/{{M}}/agent", {"command": "ping"}, 500, "QEMU guest agent is not running", {}),
-    # monitor, keys, consoles
-    ("PUT", f"{QEMU}/{{m}}/sendkey", {"key": "ret"}, 500, "VM {m} not running", {}),
-    ("POST", f"{LXC}/{{c}}/spiceproxy", {}, 500, "CT {c} not running", {}),
-    ("POST", f"{QEMU}/999/vncproxy", {}, 500, NO_FILE.format("qemu-server", 999), {}),
     # creation
     ("POST", LXC, {"vmid": 996, "ostemplate": "local:vztmpl/x.tar.gz", "mp0": "local:1,mp=/x"}, 500,
      "mount points configured, but 'rootfs' not set - aborting", {}),
@@ -273,7 +263,3 @@ def test_what_looks_wrong_and_is_taken(pve: Server, ids: dict[str, int]) -> None
     guest = f"{QEMU}/{ids['m']}/config"
     for params in ({"parallel0": "/dev/parport0junk"}, {"agent": "enabled=0,1"}, {"cpu": "host,phys-bits=08"}):
         assert pve.call("PUT", guest, params).status == 200, params
-    analyze = "/cluster/jobs/schedule-analyze"
-    for schedule, first in (("25:00", 1500), ("2:30 UTC", 9000), ("fri..mon", 86400)):
-        found = pve.call("GET", analyze, {"schedule": schedule, "starttime": 0, "iterations": 1})
-        assert [row["timestamp"] for row in found.data] == [first]

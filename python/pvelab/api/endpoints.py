@@ -6,7 +6,7 @@ import importlib
 import logging
 import pkgutil
 
-from . import registry
+from . import answers, registry
 from .surface import facts
 
 LOG = logging.getLogger("pvelab")
@@ -18,6 +18,7 @@ def load() -> None:
 
     for found in pkgutil.iter_modules(routes.__path__):
         importlib.import_module(f"{routes.__name__}.{found.name}")
+    answers.register()
     for name in facts()["methods"]:
         method, _, path = name.partition(" ")
         matched = registry.find(method, path)

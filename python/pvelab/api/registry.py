@@ -143,14 +143,6 @@ def route(method: str, template: str, *, root_only: bool = False, slow: bool = F
     return register
 
 
-def index(template: str, key: str, *names: str) -> None:
-    """Registers a directory: GET lists the names below as {key: name}."""
-
-    @route("GET", template)
-    def listing(call: Call) -> list[dict[str, str]]:
-        return [{key: name} for name in names]
-
-
 def find(method: str, path: str) -> tuple[Route, dict[str, str]] | None:
     """The route of a path with the values of its variables."""
     node, values = ROOT, {}

@@ -7,12 +7,11 @@ from typing import Any
 from ..auth import hash_password
 from ..errors import ApiError, bad, bad_field, denied, failure
 from ..formats import TOKEN
-from ..registry import Call, index, route
+from ..registry import Call, route
 from ..usercfg import VALID_PATH, UserConfig, normalize_path
 from ..words import split_list
 from .access_users import check_storable
 
-index("/access", "subdir", "users", "groups", "roles", "acl", "domains", "openid", "tfa", "ticket", "password")
 CAPS = {
     "vms": ("VM.", "Permissions.Modify"),
     "access": ("User.", "Group.", "Permissions.Modify"),
@@ -44,12 +43,6 @@ def ticket(call: Call) -> dict[str, Any]:
             raise ApiError(401, "authentication failure\n")
         return found
     return {**found, "ticket": call.pve.auth.ticket(user), "CSRFPreventionToken": call.pve.auth.csrf(user)}
-
-
-@route("POST", "/access/vncticket")
-def vncticket(call: Call) -> None:
-    """No console was opened here, so no ticket of one is good."""
-    raise ApiError(401, "authentication failure\n")
 
 
 def capabilities(users: UserConfig, user: str) -> dict[str, dict[str, int]]:

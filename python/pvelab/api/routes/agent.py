@@ -47,13 +47,6 @@ def _run(call: Call, conf: GuestConf, argv: list[str], stdin: bytes = b"") -> Ex
         raise failure(f"Agent error: {error}") from None
 
 
-@route("GET", BASE)
-def directory(call: Call) -> list[dict[str, str]]:
-    """The agent's commands."""
-    names = (*GET_COMMANDS, *POST_COMMANDS, "exec", "exec-status", "file-read", "file-write", "set-user-password")
-    return [{"name": name} for name in sorted(names)]
-
-
 @route("POST", BASE)
 def legacy(call: Call) -> dict[str, Any]:
     """Runs an agent command that is named in the call."""

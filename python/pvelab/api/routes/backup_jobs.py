@@ -127,7 +127,7 @@ def create_job(call: Call) -> None:
     params.setdefault("enabled", "1")
     name = str(params.pop("id", uuid.uuid4()))
     with _locked(call) as table:
-        if name in {*table, *call.pve.table("realm_sync")}:
+        if name in table:
             raise failure(f"Job '{name}' already exists")
         verify(params, True)
         table[name] = _typed(params)
@@ -242,12 +242,6 @@ def _container_volumes(conf: GuestConf) -> list[dict[str, Any]]:
             taken, reason = False, "not a volume"
         found.append(_volume(conf, key, str(fields["volume"]), taken, reason))
     return found
-
-
-@route("GET", "/cluster/backup-info")
-def info(call: Call) -> list[dict[str, str]]:
-    """The directory."""
-    return [{"subdir": "not-backed-up"}]
 
 
 @route("GET", "/cluster/backup-info/not-backed-up")

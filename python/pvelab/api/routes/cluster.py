@@ -10,17 +10,10 @@ from ...backend import RunState
 from .. import volumes
 from ..errors import bad, failure
 from ..guestconf import GuestConf
-from ..registry import Call, index, route
+from ..registry import Call, route
 from ..rows import Entry, JsonText, dumps
 from . import lxc, qemu
 from .cluster_options import option_fields
-
-index(
-    "/cluster",
-    "name",
-    "acme", "backup", "backup-info", "bulk-action", "ceph", "config", "firewall", "ha", "jobs", "log", "mapping",
-    "metrics", "notifications", "nextid", "options", "qemu", "replication", "resources", "status", "tasks", "sdn",
-)  # fmt: skip
 
 
 def guest_entry(call: Call, conf: GuestConf, state: RunState | None) -> dict[str, Any]:

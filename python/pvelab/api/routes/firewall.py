@@ -15,15 +15,13 @@ from ..firewall import (
     with_digest,
 )
 from ..fw_macros import MACROS
-from ..registry import Call, index, route
+from ..registry import Call, route
 from ..surface import parameters
 from ..words import split_list
 from .firewall_objects import register_objects
 
 SCOPES = ("/cluster/firewall", "/nodes/{node}/firewall", "/nodes/{node}/lxc/{vmid}/firewall",
           "/nodes/{node}/qemu/{vmid}/firewall")  # fmt: skip
-index("/cluster/firewall", "name", "aliases", "groups", "ipset", "macros", "options", "refs", "rules")
-index("/nodes/{node}/firewall", "name", "rules", "options", "log")
 
 
 def _rules(call: Call) -> list[Item]:

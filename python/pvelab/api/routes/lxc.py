@@ -10,7 +10,7 @@ from .. import common, guest_removal, ha, lxc_config, lxc_update, rows, volume_f
 from ..errors import TaskError, failure
 from ..guestconf import GuestConf, Values
 from ..pve import Pve
-from ..registry import Call, index, route
+from ..registry import Call, route
 from ..tasks import Log
 from ..words import parse_size, split_list, truth
 from .storage_content import shown_path
@@ -67,14 +67,6 @@ def _cpus(call: Call, values: Values) -> int | str:
 def listing(call: Call) -> rows.JsonText:
     """The containers that the caller may see."""
     return rows.listing(call, "lxc", status)
-
-
-@route("GET", ONE)
-def directory(call: Call) -> list[dict[str, str]]:
-    """What there is below a container."""
-    call.pve.conf(call.vmid, "lxc")
-    names = "config pending status vncproxy termproxy vncwebsocket spiceproxy migrate clone rrd rrddata"
-    return [{"subdir": n} for n in f"{names} firewall snapshot resize interfaces".split()]
 
 
 @route("GET", ONE + "/config")
@@ -301,6 +293,3 @@ def _lxc_interface(item: dict[str, Any]) -> dict[str, Any]:
         address["ip-address-type"] = key
         result[key] = f"{address.get('ip-address')}/{address.get('prefix')}"
     return result
-
-
-index(ONE + "/firewall", "name", "rules", "aliases", "ipset", "refs", "options")

@@ -16,13 +16,6 @@ from .lxc import ONE, status
 STATUS = ONE + "/status"
 
 
-@route("GET", STATUS)
-def directory(call: Call) -> list[dict[str, str]]:
-    """The commands below status."""
-    call.pve.conf(call.vmid, "lxc")
-    return [{"subdir": name} for name in ("current", "start", "stop", "shutdown", "reboot", "migrate")]
-
-
 @route("GET", STATUS + "/current")
 def current(call: Call) -> dict[str, Any]:
     """What the container does now."""

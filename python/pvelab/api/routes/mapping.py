@@ -8,13 +8,12 @@ from collections import Counter
 from typing import Any
 
 from ..errors import ApiError, failure
-from ..registry import Call, index, route
+from ..registry import Call, route
 from ..sections import section
 from ..words import split_list
 from .nodes import pci_devices
 
 BASE = "/cluster/mapping"
-index(BASE, "name", "dir", "pci", "usb")
 KINDS = {"pci": "hardware", "usb": "hardware", "dir": "directory"}
 WORD = {"pci": "pci ID", "usb": "usb ID", "dir": "dir ID"}
 OPTIONS = section("map", "description mdev live-migration-capable")

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import datetime
-import hashlib
 import ipaddress
 import re
 import time
@@ -11,6 +10,7 @@ from typing import Any
 from urllib.parse import quote
 from zoneinfo import ZoneInfo, available_timezones
 
+from ..digests import CHANGED, check_digest, digest
 from ..errors import bad, failure
 from ..registry import Call, route
 from ..schema import split_property_string
@@ -20,7 +20,6 @@ from ..words import split_list
 ONE = "/nodes/{node}"
 CONFIG = "config"  # the key of the node's configuration in its table
 UNSET = "0.0.0.0"  # noqa: S104 - a resolver that is none
-CHANGED = "detected modified configuration - file changed by other user? Try again."
 
 
 def _keep(call: Call, values: dict[str, Any]) -> None:
@@ -32,10 +31,6 @@ def _keep(call: Call, values: dict[str, Any]) -> None:
             else:
                 table[key] = value
         call.pve.cluster.save()
-
-
-def _sha1(text: str) -> str:
-    return hashlib.sha1(text.encode(), usedforsecurity=False).hexdigest()
 
 
 @route("GET", ONE + "/time")
@@ -83,15 +78,14 @@ def _hosts(call: Call) -> str:
 def hosts(call: Call) -> dict[str, str]:
     """The text of /etc/hosts."""
     text = _hosts(call)
-    return {"data": text, "digest": _sha1(text)}
+    return {"data": text, "digest": digest(text)}
 
 
 @route("POST", ONE + "/hosts")
 def set_hosts(call: Call) -> None:
     """Replaces the text of /etc/hosts."""
     text = str(call["data"])
-    if call.has("digest") and call["digest"] != _sha1(_hosts(call)):
-        raise failure(CHANGED)
+    check_digest(call, _hosts(call))
     for line in text.split("\n"):
         if not line.strip() or line.lstrip().startswith("#"):
             continue
@@ -124,7 +118,7 @@ def _config(call: Call) -> dict[str, str]:
     if not text:
         return {}
     description = "".join(f"{line}\n" for line in values.get("description", "").splitlines())
-    return {**values, "description": description, "digest": _sha1(text)}
+    return {**values, "description": description, "digest": digest(text)}
 
 
 @route("GET", ONE + "/config")

@@ -5,23 +5,12 @@ from __future__ import annotations
 import time
 from typing import Any
 
-from ..errors import ApiError
-from ..registry import Call, index, route
+from ..registry import Call, route
 from .cluster import node_entry
-from .node_packages import KERNEL
 from .version import VERSION
 
 ONE = "/nodes/{node}"
-index(
-    ONE,
-    "name",
-    "aplinfo", "apt", "capabilities", "ceph", "certificates", "config", "disks", "dns", "firewall", "hardware",
-    "hosts", "journal", "lxc", "migrateall", "netstat", "network", "qemu", "query-oci-repo-tags", "query-url-metadata",
-    "replication", "report", "rrd", "rrddata", "scan", "sdn", "services", "spiceshell", "startall", "status", "stopall",
-    "storage", "subscription", "suspendall", "syslog", "tasks", "termproxy", "time", "version", "vncshell", "vzdump",
-    "wakeonlan",
-)  # fmt: skip
-index(ONE + "/hardware", "type", "pci", "usb")
+KERNEL = "6.17.13-1-pve"
 VENDORS = {"10de": "NVIDIA Corporation", "1002": "AMD/ATI", "8086": "Intel Corporation"}
 
 
@@ -81,12 +70,6 @@ def status(call: Call) -> dict[str, Any]:
     }
 
 
-@route("POST", ONE + "/status")
-def power(call: Call) -> None:
-    """Refused: the lab's node goes with the lab."""
-    raise ApiError(500, "pvelab: the node can't be rebooted or shut down through the API; use `pvelab down`\n")
-
-
 def pci_devices(call: Call) -> list[dict[str, Any]]:
     """The cards that the lab's configuration names, each in an IOMMU group of its own."""
     found = []
@@ -119,21 +102,3 @@ def pci(call: Call) -> list[dict[str, Any]]:
         brief = ("id", "vendor", "device", "class", "iommugroup")
         return [{key: d[key] for key in brief} for d in found]
     return found
-
-
-@route("GET", ONE + "/hardware/pci/{pci-id-or-mapping}")
-def pci_directory(call: Call) -> list[dict[str, str]]:
-    """What there is to ask of a card."""
-    return [{"method": "mdev"}]
-
-
-@route("GET", ONE + "/hardware/pci/{pci-id-or-mapping}/mdev")
-def mdev(call: Call) -> list[Any]:
-    """The mediated devices that a card offers: no card of the lab offers any."""
-    return []
-
-
-@route("GET", ONE + "/hardware/usb")
-def usb(call: Call) -> list[Any]:
-    """The USB devices: none."""
-    return []

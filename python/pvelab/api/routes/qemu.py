@@ -9,7 +9,7 @@ from .. import common, guest_removal, ha, qemu_config, qemu_monitor, qemu_update
 from ..errors import TaskError, bad, failure
 from ..guestconf import GuestConf
 from ..pve import Pve
-from ..registry import Call, index, route
+from ..registry import Call, route
 from ..tasks import Log
 from .lxc import PRESSURE
 from .storage_content import shown_path
@@ -79,13 +79,6 @@ def listing(call: Call) -> rows.JsonText | list[dict[str, Any]]:
         for conf in call.pve.guests.all()
         if conf.kind == "qemu" and call.allowed(f"/vms/{conf.vmid}", "VM.Audit")
     ]
-
-
-@route("GET", ONE)
-def directory(call: Call) -> list[dict[str, str]]:
-    """What there is below a machine, even one that does not exist."""
-    names = "config cloudinit pending status unlink vncproxy termproxy migrate resize move rrd rrddata monitor agent"
-    return [{"subdir": n} for n in f"{names} snapshot spiceproxy sendkey firewall mtunnel remote_migrate".split()]
 
 
 @route("GET", ONE + "/config")
@@ -241,6 +234,3 @@ def make_template(pve: Pve, conf: GuestConf, disk: str | None = None) -> None:
     for key, fields, volid in list(volume_features.each("qemu", conf.values)):
         if disk in (None, key) and volume_features.has(pve, "template", volid):
             conf.values[key] = volume_features.printed("qemu", key, fields, volume_features.make_base(pve, volid))
-
-
-index(ONE + "/firewall", "name", "rules", "aliases", "ipset", "refs", "options")

@@ -20,13 +20,6 @@ STATUS = ONE + "/status"
 STATE_KEYS = ("vmstate", "runningmachine", "runningcpu", "running-nets-host-mtu")
 
 
-@route("GET", STATUS)
-def directory(call: Call) -> list[dict[str, str]]:
-    """The commands below status."""
-    call.pve.conf(call.vmid, "qemu")
-    return [{"subdir": n} for n in ("current", "start", "stop", "reset", "shutdown", "suspend", "reboot")]
-
-
 @route("GET", STATUS + "/current")
 def current(call: Call) -> dict[str, Any]:
     """What the machine does now."""

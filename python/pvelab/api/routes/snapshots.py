@@ -214,7 +214,6 @@ def _register(kind: str) -> None:
     one = base + "/{snapname}"
     route("GET", base)(lambda call: listing(call, kind))
     route("POST", base)(lambda call: create(call, kind))
-    route("GET", one)(lambda call: [{"cmd": "rollback"}, {"cmd": "config"}])
     route("DELETE", one)(lambda call: delete(call, kind))
     route("POST", one + "/rollback")(lambda call: rollback(call, kind))
     route("GET", one + "/config")(lambda call: config(call, kind))

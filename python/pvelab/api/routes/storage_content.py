@@ -8,7 +8,7 @@ from typing import Any
 
 from .. import backups, volumes
 from ..errors import ApiError, bad, failure
-from ..registry import Call, index, route
+from ..registry import Call, route
 from ..words import split_list, truth
 
 BASE = "/nodes/{node}/storage"
@@ -22,10 +22,6 @@ FORMATS = {
     "zfspool": ("raw", "subvol"),
 }
 READABLE = ("Datastore.Audit", "Datastore.AllocateSpace")
-index(
-    ONE, "subdir", "content", "download-url", "file-restore", "import-metadata", "identity", "oci-registry-pull",
-    "prunebackups", "rrd", "rrddata", "status", "upload",
-)  # fmt: skip
 
 
 def _enabled(call: Call, config: dict[str, Any], node: str | None = None) -> bool:

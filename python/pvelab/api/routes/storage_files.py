@@ -7,9 +7,8 @@ import re
 import shutil
 import subprocess
 from pathlib import Path
-from typing import Any
 
-from .. import fetch, images, ovf, volumes
+from .. import fetch, images, volumes
 from ..errors import TaskError, bad, bad_field, failure
 from ..registry import Call, route
 from ..tasks import Log
@@ -191,33 +190,6 @@ def oci_pull(call: Call) -> str:
         raise TaskError(f"command '{command}' failed: exit code 1")
 
     return call.start("ociregistrypull", name, work)
-
-
-@route("GET", ONE + "/import-metadata")
-def import_metadata(call: Call) -> dict[str, Any]:
-    """What a machine would be created with from an OVF or OVA file."""
-    sid, name = str(call["storage"]), str(call["volume"])
-    volid = f"{sid}:{name}"
-    volumes.check_access(call, None, volid)
-    config = volumes.storage(call.pve, sid)
-    if config["type"] not in volumes.FILE_BASED:
-        raise failure("storage does not support the importer API")
-    parsed = volumes.parse_name(config, name)
-    if parsed.kind != "import":
-        raise failure(f"invalid content type '{parsed.kind}'")
-    if parsed.format not in ("ova", "ovf"):
-        raise failure("invalid format")
-    packed = parsed.format == "ova"
-    shown = f"{folder_path(config, sid, 'import')}/{name.partition('/')[2]}"
-    return ovf.metadata(ovf.read(volumes.file_path(call.pve, volid), shown, packed), sid, name, packed)
-
-
-@route("GET", ONE + "/identity")
-def identity(call: Call) -> dict[str, Any]:
-    """Refused as PVE refuses it: no storage type of the lab has an identity."""
-    volumes.enabled_storage(call.pve, str(call["storage"]))
-    text = "get_identity not implemented for this plugin at /usr/share/perl5/PVE/Storage/Plugin.pm line 2681."
-    raise failure(text)
 
 
 def _backup_of(call: Call) -> None:

@@ -7,7 +7,7 @@ import time
 from typing import Any
 
 from ..errors import bad, failure
-from ..registry import Call, Download, index, route
+from ..registry import Call, Download, route
 from ..tasks import Task, parse_upid
 from ..words import split_list
 
@@ -129,9 +129,6 @@ def _shared(task: Task, running: bool, unsaved: Task | None) -> dict[str, Any]:
     if not running or task is not unsaved:
         found["saved"] = "0" if running else "1"
     return found
-
-
-index(ONE, "name", "log", "status")
 
 
 def find(call: Call, privilege: str, *, must_exist: bool = True) -> Task:

@@ -6,7 +6,7 @@ from typing import Any
 
 from ..errors import bad
 from ..faults import BODIES, KINDS
-from ..registry import Call, index, route
+from ..registry import Call, route
 
 VERSION = {"version": "9.2.11", "release": "9.2", "repoid": "4ab1d7c90e2f53a8"}
 
@@ -16,9 +16,6 @@ def version(call: Call) -> dict[str, str]:
     """The version, and the console that the datacenter prefers."""
     chosen = call.pve.table("options").get("console")
     return {**VERSION, **({"console": chosen} if chosen else {})}
-
-
-index("/", "subdir", "version", "cluster", "nodes", "storage", "access", "pools")
 
 
 @route("GET", "/pvelab", root_only=True)

@@ -1,0 +1,26 @@
+"""Digests: how a client says which state of a file it means to change."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from typing import TYPE_CHECKING
+
+from .errors import failure
+
+if TYPE_CHECKING:
+    from .registry import Call
+
+CHANGED = "detected modified configuration - file changed by other user? Try again."
+
+
+def digest(content: object) -> str:
+    """The digest of a text, or of anything that JSON can hold."""
+    text = content if isinstance(content, str) else json.dumps(content, sort_keys=True)
+    return hashlib.sha1(text.encode(), usedforsecurity=False).hexdigest()
+
+
+def check_digest(call: Call, content: object, failed: str = "") -> None:
+    """Raises when the caller's digest is not that of the content."""
+    if call.has("digest") and call["digest"] != digest(content):
+        raise failure(f"{failed}{CHANGED}")
