@@ -12,7 +12,7 @@ from pathlib import Path
 from urllib.parse import unquote
 
 from . import store
-from .errors import ApiError
+from .errors import ApiError, existing, refuse_if
 from .formats import TOKEN
 from .usercfg import UserConfig
 
@@ -86,15 +86,12 @@ class Auth:
     def verify_token(self, text: str) -> str:
         """The full token id of USER@REALM!ID=SECRET."""
         ident, _, value = text.partition("=")
-        found = TOKEN.fullmatch(ident)
-        if not found:
-            raise AuthFailed("Authentication failed!")
+        found = existing(TOKEN.fullmatch(ident), AuthFailed("Authentication failed!"))
         user, name = found.groups()
         token = self.users.token(user, name)
         if token is None or not self.users.enabled(user) or _expired(token.get("expire")):
             raise AuthFailed("Authentication failed!")
-        if not hmac.compare_digest(self.users.token_secret(ident), value):
-            raise AuthFailed("Authentication failed!")
+        refuse_if(not hmac.compare_digest(self.users.token_secret(ident), value), AuthFailed("Authentication failed!"))
         return ident
 
     def log_in(self, user: str, password: str) -> str:
@@ -125,9 +122,7 @@ class Auth:
         ticket, token = credentials(headers)
         if token:
             return self.verify_token(token)
-        if not ticket:
-            raise AuthFailed("No ticket")
-        user = self.verify_ticket(ticket)
+        user = self.verify_ticket(existing(ticket or None, AuthFailed("No ticket")))
         if not user or not self.users.enabled(user):
             raise AuthFailed("Authentication failed!")
         if method != "GET" and not is_upload:

@@ -11,7 +11,7 @@ from typing import Any
 
 from ..backend import BackendError
 from . import backups, common, lxc_config, qemu_config, volumes
-from .errors import ApiError, TaskError
+from .errors import ApiError, TaskError, existing, refuse_if
 from .guestconf import GuestConf
 from .registry import Call
 from .schema import split_property_string
@@ -81,8 +81,7 @@ class Job:
         except (ApiError, TaskError) as error:
             reason = error.text if isinstance(error, ApiError) else str(error)
             problems.append(f"could not get storage information for '{self.sid}': {reason}")
-        if problems:
-            raise TaskError("\n".join(problems))
+        refuse_if(problems, TaskError("\n".join(problems)))
 
     def run(self, log: Log) -> None:
         """Backs up every guest; fails at the end if one of them failed."""
@@ -91,8 +90,7 @@ class Job:
         failed = [vmid for vmid in wanted if not self._one(vmid, log)]
         log(f"INFO: Backup job finished {'with errors' if failed else 'successfully'}")
         log("INFO: notified via target `mail-to-root`")
-        if failed:
-            raise TaskError("job errors")
+        refuse_if(failed, TaskError("job errors"))
 
     def _may(self, vmid: int) -> bool:
         if self.call.pve.guests.get(vmid) is None:
@@ -105,9 +103,7 @@ class Job:
     def _one(self, vmid: int, log: Log) -> bool:
         begun = time.time()
         try:
-            conf = self.call.pve.guests.get(vmid)
-            if conf is None:
-                raise TaskError(f"unable to find VM '{vmid}'")
+            conf = existing(self.call.pve.guests.get(vmid), TaskError(f"unable to find VM '{vmid}'"))
             name = self._name(conf)
             log(f"INFO: Starting Backup of VM {vmid} ({conf.kind})")
             log(f"INFO: Backup started at {time.strftime('%Y-%m-%d %H:%M:%S')}")
@@ -176,8 +172,7 @@ class Job:
         for line in _before(conf, mode, running):
             log(f"INFO: {line}")
         log(f"INFO: creating vzdump archive '{self.folder}/{name}'")
-        if "storage-full" in self.call.faults:
-            raise TaskError("No space left on device")
+        refuse_if("storage-full" in self.call.faults, TaskError("No space left on device"))
         target = volumes.root(pve, self.sid) / "dump" / name
         target.parent.mkdir(parents=True, exist_ok=True)
         partial = target.with_name(f".tmp-{name}")

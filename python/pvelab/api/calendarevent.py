@@ -8,6 +8,8 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from functools import lru_cache
 
+from .errors import refuse_if
+
 DAYS = ("monday", "tuesday", "wednesday", "thursday", "friday", "saturday", "sunday")
 INDEX = {name: index for index, day in enumerate(DAYS) for name in (day, day[:3])}
 NAMED = {
@@ -166,8 +168,7 @@ def _time(text: str) -> tuple[list[Values], str] | None:
 def parse(text: str) -> Event:
     """The event that a text means; raises ValueError, saying where, when it means none."""
     rest = text.strip()
-    if not rest:
-        raise ValueError("unable to parse calendar event - event is empty")
+    refuse_if(not rest, ValueError("unable to parse calendar event - event is empty"))
     if rest.endswith("UTC"):
         rest = rest.removesuffix("UTC").rstrip(" ")
     whole = rest = NAMED.get(rest, rest)

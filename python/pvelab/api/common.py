@@ -5,7 +5,7 @@ from __future__ import annotations
 import secrets
 from typing import Any
 
-from .errors import failure
+from .errors import failure, refuse_if
 from .guestconf import GuestConf
 from .pve import Pve
 from .registry import Call
@@ -168,8 +168,7 @@ def check_lock(conf: GuestConf) -> None:
 
 def check_protection(conf: GuestConf, what: str) -> None:
     """Raises when the guest is protected."""
-    if truth(conf.values.get("protection")):
-        raise failure(f"{what} - protection mode enabled")
+    refuse_if(truth(conf.values.get("protection")), f"{what} - protection mode enabled")
 
 
 def check_unused_vmid(pve: Pve, vmid: int) -> None:

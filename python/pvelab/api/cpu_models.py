@@ -5,6 +5,8 @@ from __future__ import annotations
 import re
 from typing import Any
 
+from .errors import refuse_if
+
 MODELS = """
 486 Broadwell Broadwell-IBRS Broadwell-noTSX Broadwell-noTSX-IBRS Cascadelake-Server
 Cascadelake-Server-noTSX Cascadelake-Server-v2 Cascadelake-Server-v4 Cascadelake-Server-v5
@@ -30,8 +32,7 @@ virt-ssbd
 def check(fields: dict[str, Any]) -> None:
     """Raises unless the model exists and only known flags are set."""
     model = str(fields.get("cputype", "0"))
-    if model == "0":
-        raise ValueError("CPU is missing cputype")
+    refuse_if(model == "0", ValueError("CPU is missing cputype"))
     if model.startswith("custom-"):
         raise ValueError(f"Custom cputype '{model[7:]}' not found")
     if model not in MODELS.split():

@@ -6,7 +6,7 @@ import hashlib
 import json
 from typing import TYPE_CHECKING
 
-from .errors import failure
+from .errors import refuse_if
 
 if TYPE_CHECKING:
     from .registry import Call
@@ -22,5 +22,4 @@ def digest(content: object) -> str:
 
 def check_digest(call: Call, content: object, failed: str = "") -> None:
     """Raises when the caller's digest is not that of the content."""
-    if call.has("digest") and call["digest"] != digest(content):
-        raise failure(f"{failed}{CHANGED}")
+    refuse_if(call.has("digest") and call["digest"] != digest(content), f"{failed}{CHANGED}")

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from typing import TypeVar
+
+T = TypeVar("T")
 VERIFICATION = "Parameter verification failed.\n"
 
 
@@ -49,3 +52,16 @@ def bad_field(name: str, text: str) -> ApiError:
 def denied(what: str = "") -> ApiError:
     """A 403 as every failed permission check gives it."""
     return ApiError(403, f"Permission check failed ({what})\n" if what else "Permission check failed\n")
+
+
+def refuse_if(wrong: object, error: str | Exception) -> None:
+    """Raises an error, or the 500 with PVE's text, when something is wrong."""
+    if wrong:
+        raise failure(error) if isinstance(error, str) else error
+
+
+def existing(found: T | None, error: str | Exception) -> T:
+    """What was found; raises the error, or the 500 with PVE's text, when that is None."""
+    refuse_if(found is None, error)
+    assert found is not None
+    return found

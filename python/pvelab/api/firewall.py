@@ -7,7 +7,7 @@ import re
 from collections.abc import Iterable
 from typing import Any
 
-from .errors import bad_field, failure
+from .errors import bad_field, existing, failure, refuse_if
 from .fw_formats import ICMP, ICMPV6, WITH_PORTS, addresses, ports
 from .pve import Pve
 from .registry import Call
@@ -79,8 +79,7 @@ def check_rule(call: Call, rule: Item) -> None:
     if not kind or not action:
         raise bad_field("type" if not kind else "action", "missing property")
     valid = DIRECTIONS.get(where, ("in", "out", "forward") if where == "group" else ("in", "out", "group"))
-    if kind not in valid:
-        raise bad_field("type", f"invalid rule type '{kind}' for rule_env '{where}'")
+    refuse_if(kind not in valid, bad_field("type", f"invalid rule type '{kind}' for rule_env '{where}'"))
     if kind == "group":
         if not re.fullmatch(r"[A-Za-z][A-Za-z0-9\-_]+", action):
             raise bad_field("action", "invalid characters in security group name")
@@ -88,8 +87,7 @@ def check_rule(call: Call, rule: Item) -> None:
         raise bad_field("action", f"unknown action '{action}'")
     elif kind == "forward" and action == "REJECT":
         raise bad_field("action", "cannot define REJECT rules on forward chain")
-    if rule.get("iface") and where == "group":
-        raise bad_field("type", "parameter -i not allowed for this rule type")
+    refuse_if(rule.get("iface") and where == "group", bad_field("type", "parameter -i not allowed for this rule type"))
     if rule.get("iface") and where in ("vm", "ct") and not re.fullmatch(r"net\d+", rule["iface"]):
         raise bad_field("iface", "value does not match the regex pattern 'net\\d+'")
     if rule.get("macro"):
@@ -129,16 +127,13 @@ def _check_ports(rule: Item) -> None:
             ports(rule[key], icmp and key == "dport")
         except ValueError as error:
             raise bad_field(key, str(error)) from None
-        if not proto:
-            raise bad_field("proto", f"missing property - '{key}' requires this property")
+        refuse_if(not proto, bad_field("proto", f"missing property - '{key}' requires this property"))
         if proto not in WITH_PORTS and not (icmp and key == "dport"):
             raise bad_field(key, f"protocol '{proto}' does not support ports")
     kind = rule.get("icmp-type")
     if kind:
-        if not icmp:
-            raise bad_field("proto", "missing property - 'icmp-type' requires this property")
-        if rule.get("dport"):
-            raise bad_field("icmp-type", "'icmp-type' cannot be specified together with 'dport'")
+        refuse_if(not icmp, bad_field("proto", "missing property - 'icmp-type' requires this property"))
+        refuse_if(rule.get("dport"), bad_field("icmp-type", "'icmp-type' cannot be specified together with 'dport'"))
         if kind not in (ICMP if proto == "icmp" else ICMPV6):
             raise bad_field("icmp-type", f"invalid icmp-type '{kind}' for proto '{proto}'")
 
@@ -172,14 +167,11 @@ def _check_addresses(call: Call, rule: Item) -> None:
 
 
 def _agreed(version: int | None, found: int | None) -> int | None:
-    if version and found and version != found:
-        raise ValueError("detected mixed ipv4/ipv6 addresses in rule")
+    refuse_if(version and found and version != found, ValueError("detected mixed ipv4/ipv6 addresses in rule"))
     return version or found
 
 
 def _check_set(key: str, value: str, own: dict[str, Any], cluster: dict[str, Any]) -> None:
-    named = SET.fullmatch(value)
-    if not named:
-        raise bad_field(key, f"invalid ipset name '{value}'")
+    named = existing(SET.fullmatch(value), bad_field(key, f"invalid ipset name '{value}'"))
     if named[2] not in own["ipset"] and named[2] not in cluster["ipset"]:
         raise bad_field(key, f"no such ipset '{named[2]}'")

@@ -17,6 +17,7 @@ from importlib.util import find_spec
 from pathlib import Path
 
 from . import calendarevent
+from .errors import existing, refuse_if
 from .privileges import PRIVILEGES
 from .words import parse_size, split_list
 
@@ -81,8 +82,7 @@ def identifier(kind: str) -> Check:
     """An id of at least two characters that starts with a letter."""
 
     def check(value: str) -> None:
-        if len(value) < 2:
-            raise ValueError(f"{kind} ID '{value}' cannot be shorter than 2 characters")
+        refuse_if(len(value) < 2, ValueError(f"{kind} ID '{value}' cannot be shorter than 2 characters"))
         if not re.fullmatch(r"[a-z][a-z0-9\-_.]*[a-z0-9]", value, re.I):
             raise ValueError(f"{kind} ID '{value}' contains illegal characters")
 
@@ -100,18 +100,15 @@ def pool_id(value: str) -> None:
 def user_id(value: str) -> None:
     """NAME@REALM."""
     value = "" if value == "0" else value
-    if len(value) < 3:
-        raise ValueError(f"user name '{value}' is too short")
-    if len(value) > 64:
-        raise ValueError(f"user name '{value}' is too long ({len(value)} > 64)")
+    refuse_if(len(value) < 3, ValueError(f"user name '{value}' is too short"))
+    refuse_if(len(value) > 64, ValueError(f"user name '{value}' is too long ({len(value)} > 64)"))
     if not re.fullmatch(rf"[^\s:/]+@{REALM}", value):
         raise ValueError(f"value '{value}' does not look like a valid user name")
 
 
 def lxc_path(value: str) -> None:
     """A mount point path or volume without dot segments."""
-    if re.search(r"/\.\.?/|/\.\.?$|^\.\./", value):
-        raise ValueError(f"{value} contains illegal character sequences")
+    refuse_if(re.search(r"/\.\.?/|/\.\.?$|^\.\./", value), ValueError(f"{value} contains illegal character sequences"))
 
 
 def startup_order(value: str) -> None:
@@ -152,20 +149,17 @@ def volume_or_qm_path(value: str) -> None:
 
 def vlan(value: str) -> None:
     """A VLAN tag or a range of them."""
-    found = re.fullmatch(r"(\d+)(?:-(\d+))?", bare(value))
-    if not found:
-        raise ValueError(f"invalid VLAN configuration '{value}'")
+    pattern = r"(\d+)(?:-(\d+))?"
+    found = existing(re.fullmatch(pattern, bare(value)), ValueError(f"invalid VLAN configuration '{value}'"))
     for tag in (found[1], found[2]):
-        if tag and not 2 <= int(tag) <= 4094:
-            raise ValueError(f"invalid VLAN tag '{tag}'")
+        refuse_if(tag and not 2 <= int(tag) <= 4094, ValueError(f"invalid VLAN tag '{tag}'"))
     if found[2] and int(found[1]) >= int(found[2]):
         raise ValueError(f"VLAN range must go from lower to higher tag '{value}'")
 
 
 def privilege(value: str) -> None:
     """A privilege that exists."""
-    if value not in PRIVILEGES:
-        raise ValueError(f"invalid privilege '{value}'")
+    refuse_if(value not in PRIVILEGES, ValueError(f"invalid privilege '{value}'"))
 
 
 def dir_override(value: str) -> None:
@@ -266,8 +260,7 @@ def _zones() -> set[str]:
 
 def time_zone(value: str) -> None:
     """UTC or a place of the time zone database's list of places, which has no other names for them."""
-    if value != "UTC" and value not in _zones():
-        raise ValueError(f"invalid time zone '{value}'")
+    refuse_if(value != "UTC" and value not in _zones(), ValueError(f"invalid time zone '{value}'"))
 
 
 def zfs_blocksize(value: str) -> None:
@@ -284,9 +277,7 @@ def zfs_blocksize(value: str) -> None:
 
 def replication_id(value: str) -> None:
     """GUEST-NUMBER; how long either may be is the schema's business."""
-    found = re.fullmatch(r"(\d+)-\d+", value)
-    if not found:
-        raise ValueError(f"invalid replication job id '{value}'")
+    found = existing(re.fullmatch(r"(\d+)-\d+", value), ValueError(f"invalid replication job id '{value}'"))
     if re.fullmatch(r"0*\d{1,2}", found[1]):
         raise ValueError(f"invalid replication job id '{value}' (guest IDs < 100 are reserved)")
 

@@ -7,6 +7,8 @@ import re
 import socket
 from collections.abc import Callable
 
+from .errors import refuse_if
+
 ALIAS = r"(dc/|guest/)?[A-Za-z][A-Za-z0-9\-_]+"
 ICMP = {
     "any", "echo-reply", "destination-unreachable", "network-unreachable", "host-unreachable", "protocol-unreachable",
@@ -38,8 +40,7 @@ def _parts(text: str) -> list[str]:
     found = text.split(",")
     while found and not found[-1]:
         found.pop()
-    if ",".join(found) != text:
-        raise ValueError("extraneous commas in list")
+    refuse_if(",".join(found) != text, ValueError("extraneous commas in list"))
     return found
 
 
@@ -52,22 +53,18 @@ def ports(text: str, icmp: bool = False) -> None:
             count += 2
             first, last = int(span[1]), int(span[2])
             for port in (first, last):
-                if port > 65535:
-                    raise ValueError(f"invalid port '{port}'")
+                refuse_if(port > 65535, ValueError(f"invalid port '{port}'"))
             if first > last:
                 raise ValueError(f"backwards range '{first}:{last}' not allowed, did you mean '{last}:{first}'?")
         elif item.isdigit():
             count += 1
-            if int(item) > 65535:
-                raise ValueError(f"invalid port '{item}'")
+            refuse_if(int(item) > 65535, ValueError(f"invalid port '{item}'"))
         elif icmp and item in ICMP | ICMPV6:
             icmp_seen = True
         elif not _service(item):
             raise ValueError(f"invalid port '{item}'")
-    if icmp_seen and count:
-        raise ValueError("ICMP ports not allowed in port range")
-    if count > 15:
-        raise ValueError("too many entries in port list (> 15 numbers)")
+    refuse_if(icmp_seen and count, ValueError("ICMP ports not allowed in port range"))
+    refuse_if(count > 15, ValueError("too many entries in port list (> 15 numbers)"))
 
 
 def _service(name: str) -> bool:
@@ -81,12 +78,10 @@ def _service(name: str) -> bool:
 def addresses(text: str) -> int | None:
     """A list of addresses, networks or one range; the IP version, None for a set or alias."""
     if text.startswith("+"):
-        if len(text) > 65:
-            raise ValueError("ipset name too long")
+        refuse_if(len(text) > 65, ValueError("ipset name too long"))
         return None
     if re.fullmatch(ALIAS, text):
-        if len(text) > 64:
-            raise ValueError("alias name too long")
+        refuse_if(len(text) > 64, ValueError("alias name too long"))
         return None
     version: int | None = None
     parts = _parts(text)
@@ -95,8 +90,7 @@ def addresses(text: str) -> int | None:
         if version and found != version:
             raise ValueError(f"detected mixed ipv4/ipv6 addresses in address list '{text}'")
         version = found
-    if len(parts) > 1 and "-" in text:
-        raise ValueError("you can't use a range in a list")
+    refuse_if(len(parts) > 1 and "-" in text, ValueError("you can't use a range in a list"))
     return version
 
 
@@ -135,8 +129,7 @@ def _check_address(text: str) -> int:
             what = "Invalid number of octets" if octets and not re.search(r":{3}|\d{5}", text) else "Invalid IP address"
             raise ValueError(f"invalid IP address: {what} {text}") from None
     problem = _wrong_address(text)
-    if problem:
-        raise ValueError(f"invalid IP address: {problem}")
+    refuse_if(problem, ValueError(f"invalid IP address: {problem}"))
     return 4
 
 
@@ -157,14 +150,12 @@ def _wrong_address(text: str) -> str | None:
 
 def protocol(text: str) -> None:
     """A protocol by name or number."""
-    if text and text not in PROTOCOLS:
-        raise ValueError(f"unknown protocol '{text}'")
+    refuse_if(text and text not in PROTOCOLS, ValueError(f"unknown protocol '{text}'"))
 
 
 def icmp_type(text: str) -> None:
     """The name of an ICMP type."""
-    if text and text not in ICMP | ICMPV6:
-        raise ValueError(f"invalid icmp-type value '{text}'")
+    refuse_if(text and text not in ICMP | ICMPV6, ValueError(f"invalid icmp-type value '{text}'"))
 
 
 def helpers(text: str) -> None:

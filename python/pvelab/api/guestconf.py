@@ -9,7 +9,7 @@ from pathlib import Path
 from urllib.parse import quote, unquote
 
 from . import store
-from .errors import failure
+from .errors import failure, refuse_if
 from .surface import parameters
 from .words import truth
 
@@ -81,8 +81,7 @@ def _check_lines(conf: GuestConf) -> None:
     """Raises PVE's refusal of a container's value that would be read again as more than one line."""
     for values in (conf.values, conf.pending):
         for key in sorted(values):
-            if key != "description" and "\n" in values[key]:
-                raise failure(f"detected invalid newline inside property '{key}'")
+            refuse_if(key != "description" and "\n" in values[key], f"detected invalid newline inside property '{key}'")
 
 
 def _rewrite(conf: GuestConf) -> None:
@@ -101,8 +100,7 @@ def _rewrite(conf: GuestConf) -> None:
 
 
 def _written(key: str, value: str) -> str:
-    if re.search(r"[\n\r]", value):
-        raise ValueError("property contains a line feed")
+    refuse_if(re.search(r"[\n\r]", value), ValueError("property contains a line feed"))
     schema = parameters("PUT", "/nodes/{node}/qemu/{vmid}/config").get(key, {})
     kind = schema.get("type")
     if (kind == "integer" and not re.fullmatch(r"[0-9]+", value)) or (

@@ -18,7 +18,7 @@ from urllib.parse import unquote
 
 from . import body, faults, pages, permissions, registry
 from .auth import AuthFailed, credentials
-from .errors import ApiError, PlainError, TaskError, denied
+from .errors import ApiError, PlainError, TaskError, denied, refuse_if
 from .pve import Pve
 from .registry import Call
 from .rows import JsonText, dumps
@@ -133,8 +133,7 @@ class Server:
 
     def _identify(self, request: web.Request, method: str, path: str, upload: bool, revoked: bool) -> str | None:
         user = self.pve.auth.identify(method, path, _proofs(request), upload)
-        if user and revoked:
-            raise AuthFailed("Authentication failed!")
+        refuse_if(user and revoked, AuthFailed("Authentication failed!"))
         found = UPLOAD.fullmatch(path)
         if user and upload and found:
             self.pve.users.check(user, f"/storage/{found[1]}", ["Datastore.AllocateTemplate"])
@@ -184,8 +183,7 @@ class Server:
         call.params = registry.merge(values, sent)
         if call.by_token and known.get("token") == 0:
             raise denied(f"URI '{call.path}' not available with API token, need proper ticket.\n")
-        if route.root_only and not call.is_root:
-            raise denied("user != root@pam")
+        refuse_if(route.root_only and not call.is_root, denied("user != root@pam"))
         if known:
             permissions.check_endpoint(call, known.get("perm"))
             self._check_node(call.params.get(known.get("proxyto", "")))

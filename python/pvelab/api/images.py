@@ -6,7 +6,7 @@ import struct
 import tarfile
 from pathlib import Path
 
-from .errors import TaskError
+from .errors import TaskError, refuse_if
 
 QCOW2 = b"QFI\xfb"
 VMDK = (b"KDMV", b"COWD", b"# Disk DescriptorFile")
@@ -46,8 +46,7 @@ def _untrusted(file: Path, shown: str) -> None:
     version, backing = struct.unpack(">IQ", start[4:16])
     if version == 3 and struct.unpack(">Q", start[72:80])[0] & DATA_FILE:
         raise TaskError(f"{shown}: 'data-file' references are not allowed!")
-    if backing:
-        raise TaskError(f"backing file not allowed for untrusted image '{shown}'!")
+    refuse_if(backing, TaskError(f"backing file not allowed for untrusted image '{shown}'!"))
 
 
 def _ova(file: Path, shown: str) -> None:
@@ -56,5 +55,4 @@ def _ova(file: Path, shown: str) -> None:
             names = archive.getnames()
     except (tarfile.TarError, OSError, EOFError) as error:
         raise TaskError(f"command 'tar -t -f {shown}' failed: exit code 2") from error
-    if not any(name.endswith(".ovf") for name in names):
-        raise TaskError("ova archive has no .ovf file inside")
+    refuse_if(not any(name.endswith(".ovf") for name in names), TaskError("ova archive has no .ovf file inside"))

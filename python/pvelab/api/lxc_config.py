@@ -7,7 +7,7 @@ from itertools import pairwise
 from typing import Any
 
 from . import common, volumes
-from .errors import denied, failure
+from .errors import denied, existing, failure, refuse_if
 from .pve import NodeInfo, Pve
 from .registry import Call
 from .schema import parse_property_string, print_property_string
@@ -84,14 +84,12 @@ def devices(node: NodeInfo) -> set[str]:
 
 def check_device(node: NodeInfo, value: str) -> None:
     """Raises unless devN names a device of the node."""
-    asked = parse_property_string(options()["dev0"]["format"], value).get("path")
-    if not asked:
-        raise failure("Path has to be defined")
+    fields = parse_property_string(options()["dev0"]["format"], value)
+    asked = existing(fields.get("path") or None, "Path has to be defined")
     path, known = re.sub("/+", "/", asked), devices(node)
     if path in known:
         return
-    if any(path.startswith(f"{device}/") for device in known):
-        raise failure(f"Error accessing device {asked}")
+    refuse_if(any(path.startswith(f"{device}/") for device in known), f"Error accessing device {asked}")
     folder = path.rstrip("/") + "/"
     if folder[len("/dev/") : -1] in FOLDERS or any(device.startswith(folder) for device in known):
         raise failure(f"{asked} is not a device")
@@ -164,8 +162,7 @@ def _check_option(
 
 def _check_volume(call: Call, vmid: int, key: str, value: str) -> None:
     fields = parse_volume(key, value)
-    if fields["type"] != "volume":
-        raise denied(f"mount point type {fields['type']} is only allowed for root@pam")
+    refuse_if(fields["type"] != "volume", denied(f"mount point type {fields['type']} is only allowed for root@pam"))
     fresh = volumes.NEW_DISK.fullmatch(fields["volume"])
     if fresh:
         call.check(f"/storage/{fresh[1]}", "Datastore.AllocateSpace")
@@ -176,12 +173,10 @@ def _check_volume(call: Call, vmid: int, key: str, value: str) -> None:
 def _check_features(
     call: Call, vmid: int, pool: str | None, old: str | None, new: str | None, unprivileged: bool
 ) -> None:
-    if not unprivileged:
-        raise denied("changing feature flags for privileged container is only allowed for root@pam")
+    refuse_if(not unprivileged, denied("changing feature flags for privileged container is only allowed for root@pam"))
     before, after = features(old), features(new)
     changed = {name for name in {*before, *after} if before.get(name, "") != after.get(name, "")}
-    if changed - {"nesting"}:
-        raise denied("changing feature flags (except nesting) is only allowed for root@pam")
+    refuse_if(changed - {"nesting"}, denied("changing feature flags (except nesting) is only allowed for root@pam"))
     if changed:
         common.check_vm(call, vmid, pool, "VM.Allocate")
 
@@ -191,5 +186,4 @@ def check_hookscript(pve: Pve, volid: str) -> None:
     sid, name = volumes.split(volid)
     if volumes.parse_name(volumes.storage(pve, sid), name).kind != "snippets":
         raise failure(f"'{volid}' is not in the snippets directory")
-    if not volumes.exists(pve, volid):
-        raise failure(f"script '{volid}' does not exist")
+    refuse_if(not volumes.exists(pve, volid), f"script '{volid}' does not exist")

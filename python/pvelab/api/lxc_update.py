@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 
 from . import common, volume_features, volumes
-from .errors import ApiError, TaskError, bad, failure
+from .errors import ApiError, TaskError, bad, failure, refuse_if
 from .guestconf import GuestConf, used_volumes
 from .lxc_config import (
     VOLUME,
@@ -46,8 +46,7 @@ def update(
         _hotplug(call, conf, touched, errors)
     else:
         apply_pending(call, conf, touched, errors)
-    if errors:
-        raise ApiError(400, "Parameter verification failed.\n", errors)
+    refuse_if(errors, ApiError(400, "Parameter verification failed.\n", errors))
     return conf
 
 
@@ -57,12 +56,10 @@ def _mark_deleted(conf: GuestConf, delete: list[str]) -> set[str]:
         if key not in conf.values and key not in conf.pending:
             continue
         touched.add(key)
-        if key in ("memory", "rootfs", "ostype"):
-            raise failure(f"unable to delete required option '{key}'")
+        refuse_if(key in ("memory", "rootfs", "ostype"), f"unable to delete required option '{key}'")
         if re.fullmatch(r"(unused|mp)\d+", key):
             common.check_protection(conf, f"can't remove CT {conf.vmid} drive '{key}'")
-        if key == "unprivileged":
-            raise failure(f"unable to delete read-only option: '{key}'")
+        refuse_if(key == "unprivileged", f"unable to delete read-only option: '{key}'")
         conf.deleted[key] = False  # a pending value stays: it is applied after the deletion
     return touched
 
@@ -110,8 +107,7 @@ def _check_mtu(pve: Pve, key: str, net: Fields) -> None:
 
 def bridge_mtu(pve: Pve, bridge: str) -> int:
     """The MTU of a bridge of the node."""
-    if bridge not in common.bridges(pve):
-        raise failure(f"bridge '{bridge}' does not exist")
+    refuse_if(bridge not in common.bridges(pve), f"bridge '{bridge}' does not exist")
     return int(pve.network.data["active"][bridge].get("mtu", 1500))
 
 
@@ -121,8 +117,7 @@ def check_built(pve: Pve, conf: GuestConf) -> None:
         return
     for key in sorted(k for k in conf.values if re.fullmatch(r"dev\d+", k)):
         check_device(pve.node, conf.values[key])
-    if "rootfs" not in conf.values:
-        raise failure("missing 'rootfs' configuration")
+    refuse_if("rootfs" not in conf.values, "missing 'rootfs' configuration")
     for key in sorted(k for k in conf.values if re.fullmatch(r"net\d+", k)):
         net = parse_net(conf.values[key])
         _check_mtu(pve, key, net)
@@ -251,14 +246,9 @@ def _hotplug(call: Call, conf: GuestConf, touched: set[str], errors: dict[str, s
 def check_sets(new: dict[str, str], delete: list[str], revert: list[str]) -> None:
     """Raises a 400 for unknown or contradicting keys of delete and revert."""
     for key in revert:
-        if not is_option(key):
-            raise bad(revert=f"unknown option '{key}'")
-        if key in new:
-            raise bad(revert=f"you can't use '-{key}' and '-revert {key}' at the same time")
+        refuse_if(not is_option(key), bad(revert=f"unknown option '{key}'"))
+        refuse_if(key in new, bad(revert=f"you can't use '-{key}' and '-revert {key}' at the same time"))
     for key in delete:
-        if not is_option(key):
-            raise bad(delete=f"unknown option '{key}'")
-        if key in new:
-            raise bad(delete=f"you can't use '-{key}' and -delete {key}' at the same time")
-        if key in revert:
-            raise bad(delete=f"you can't use '-delete {key}' and '-revert {key}' at the same time")
+        refuse_if(not is_option(key), bad(delete=f"unknown option '{key}'"))
+        refuse_if(key in new, bad(delete=f"you can't use '-{key}' and -delete {key}' at the same time"))
+        refuse_if(key in revert, bad(delete=f"you can't use '-delete {key}' and '-revert {key}' at the same time"))

@@ -10,7 +10,7 @@ import re
 from collections.abc import Iterator
 from typing import Any
 
-from .errors import failure
+from .errors import failure, refuse_if
 from .words import split_list
 
 Iface = dict[str, Any]
@@ -151,16 +151,14 @@ def _mtu(ifaces: Ifaces, parent: str, child: str) -> None:
     if not wanted:
         return
     given = ifaces[parent].get("mtu") or (wanted if ifaces[parent]["type"] == "bond" else 1500)
-    if int(given) < int(wanted):
-        raise failure(f"interface '{parent}' - mtu {given} is lower than '{child}' - mtu {wanted}")
+    refuse_if(int(given) < int(wanted), f"interface '{parent}' - mtu {given} is lower than '{child}' - mtu {wanted}")
 
 
 def _check_bonds(ifaces: Ifaces) -> None:
     for name, values in sorted(ifaces.items()):
         slaves = split_list(str(values.get("slaves") or "")) if values["type"] == "bond" else []
         for port in slaves:
-            if port not in ifaces:
-                raise failure(f"bond '{name}' - unable to find slave '{port}'")
+            refuse_if(port not in ifaces, f"bond '{name}' - unable to find slave '{port}'")
             kind = ifaces[port]["type"]
             ifaces[port]["autostart"] = 1
             if kind not in ("eth", "bond"):
@@ -177,10 +175,8 @@ def _check_vlans(ifaces: Ifaces) -> None:
         if values["type"] != "vlan":
             continue
         parent, number = _vlan_of(name, values)
-        if int(number) > 4094:
-            raise failure(f"vlan '{name}' - vlan-id {number} should be <= 4094")
-        if parent not in ifaces:
-            raise failure(f"vlan '{name}' - unable to find parent '{parent}'")
+        refuse_if(int(number) > 4094, f"vlan '{name}' - vlan-id {number} should be <= 4094")
+        refuse_if(parent not in ifaces, f"vlan '{name}' - unable to find parent '{parent}'")
         kind = ifaces[parent]["type"]
         if kind not in ("eth", "bridge", "bond", "vlan"):
             text = f"wrong interface type on parent '{parent}' ('{kind}' != 'eth|bond|bridge|vlan' )"
@@ -196,14 +192,12 @@ def _vlan_of(name: str, values: Iface) -> tuple[str, str]:
         values.pop("vlan-id", None)
         return found[1], found[2]
     place = "at /usr/share/perl5/PVE/Network/Interfaces.pm line 953."
-    if not values.get("vlan-raw-device"):
-        raise failure(f"missing vlan-raw-device option {place}")
+    refuse_if(not values.get("vlan-raw-device"), f"missing vlan-raw-device option {place}")
     found = re.fullmatch(r"vlan(\d+)", name)
     if found:
         values.pop("vlan-id", None)
         return str(values["vlan-raw-device"]), found[1]
-    if not values.get("vlan-id"):
-        raise failure(f"missing vlan-id option {place}")
+    refuse_if(not values.get("vlan-id"), f"missing vlan-id option {place}")
     return str(values["vlan-raw-device"]), str(values["vlan-id"])
 
 
@@ -216,8 +210,7 @@ def _check_bridges(ifaces: Ifaces) -> None:
                 parent = port.rpartition(".")[0]
                 if known.get(parent, {}).get("mtu"):
                     known[port]["mtu"] = known[parent]["mtu"]
-            if port not in known:
-                raise failure(f"bridge '{name}' - unable to find bridge port '{port}'")
+            refuse_if(port not in known, f"bridge '{name}' - unable to find bridge port '{port}'")
             if "static" in (known[port].get("method"), known[port].get("method6")):
                 raise failure(f"iface {port} - ip address can't be set on interface if bridged in {name}")
             _mtu({**known, **ifaces}, port, name)

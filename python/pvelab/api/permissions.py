@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from .errors import ApiError, denied, failure
+from .errors import ApiError, denied, failure, refuse_if
 from .formats import user_id
 from .registry import Call
 from .usercfg import normalize_path
@@ -117,11 +117,9 @@ def _group_rule(call: Call, user: str, privs: list[str], param: str | None, quie
     mine = {g for g in groups if call.allowed(f"/access/groups/{g}", *privs, any_of=True)}
     if param:
         named = split_list(str(call.get("groups", "")))
-        if not named:
-            raise denied(f"/access/groups, {'|'.join(privs)}")
+        refuse_if(not named, denied(f"/access/groups, {'|'.join(privs)}"))
         for group in named:
-            if group not in mine:
-                raise denied(f"/access/groups/{group}, {'|'.join(privs)}")
+            refuse_if(group not in mine, denied(f"/access/groups/{group}, {'|'.join(privs)}"))
     if existing and not any(user in groups[g].get("users", []) for g in mine):
         return _no(quiet)
     return True

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 
 from . import common
-from .errors import bad_field, failure
+from .errors import bad_field, failure, refuse_if
 from .qemu_config import option_format
 from .registry import Call
 from .schema import split_property_string
@@ -17,8 +17,7 @@ def check_device(call: Call, vmid: int, pool: str | None, key: str, value: str, 
         return
     kind = key.rstrip("0123456789")
     if kind == "serial":
-        if value != "socket":
-            raise failure(f"only root can {verb} '{key}' config for real devices")
+        refuse_if(value != "socket", f"only root can {verb} '{key}' config for real devices")
         common.check_vm(call, vmid, pool, "VM.Config.HWType")
     elif kind in ("usb", "hostpci"):
         _check_passthrough(call, vmid, pool, key, kind, value)
@@ -41,13 +40,11 @@ def _check_passthrough(call: Call, vmid: int, pool: str | None, key: str, kind: 
             return
         what = "real" if kind == "usb" else "non-mapped"
         raise failure(f"only root can set '{key}' config for {what} devices")
-    if not fields.get("mapping"):
-        raise failure("either 'host' or 'mapping' must be set.")
+    refuse_if(not fields.get("mapping"), "either 'host' or 'mapping' must be set.")
     call.check(f"/mapping/{'usb' if kind == 'usb' else 'pci'}/{fields['mapping']}", "Mapping.Use")
     if kind == "hostpci":
         common.check_vm(call, vmid, pool, "VM.Config.HWType")
-        if fields.get("romfile") is not None:
-            raise bad_field(key, "only root@pam can set 'romfile' option")
+        refuse_if(fields.get("romfile") is not None, bad_field(key, "only root@pam can set 'romfile' option"))
 
 
 def check_mappings(call: Call, values: dict[str, str]) -> None:

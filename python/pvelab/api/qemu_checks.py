@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from .errors import failure
+from .errors import failure, refuse_if
 from .pve import Pve
 from .qemu_config import Fields, option_format
 from .schema import split_property_string
@@ -32,12 +32,9 @@ def check_machine(text: str | None) -> None:
     fields = machine_fields(text)
     bits = float(fields.get("aw-bits", 0))
     if fields.get("viommu") == "intel":
-        if not is_q35(text):
-            raise failure("to use Intel vIOMMU please set the machine type to q35")
-        if bits not in (0, 39, 48):
-            raise failure("Intel vIOMMU supports only 39 or 48 bits as address width")
-    if bits and not fields.get("viommu"):
-        raise failure("cannot set aw-bits if no vIOMMU is configured")
+        refuse_if(not is_q35(text), "to use Intel vIOMMU please set the machine type to q35")
+        refuse_if(bits not in (0, 39, 48), "Intel vIOMMU supports only 39 or 48 bits as address width")
+    refuse_if(bits and not fields.get("viommu"), "cannot set aw-bits if no vIOMMU is configured")
 
 
 def check_vga(text: str | None) -> None:

@@ -8,7 +8,7 @@ from typing import Any
 from urllib.parse import unquote
 
 from . import common, lxc_config, volumes
-from .errors import ApiError, bad, bad_field, failure
+from .errors import ApiError, bad, bad_field, existing, failure, refuse_if
 from .formats import DRIVES
 from .guestconf import GuestConf
 from .registry import Call
@@ -183,9 +183,7 @@ def clean(call: Call, new: dict[str, str], create: bool) -> None:
 def _clean_drive(call: Call, key: str, text: str) -> str:
     from .qemu_paths import associate
 
-    fields = parse_drive(key, text)
-    if fields is None:
-        raise bad_field(key, "unable to parse drive options")
+    fields = existing(parse_drive(key, text), bad_field(key, "unable to parse drive options"))
     file = str(fields["file"])
     if fields.get("import-from"):
         fresh = NEW_DISK.fullmatch(file)
@@ -221,9 +219,7 @@ def check_storage(call: Call, vmid: int, new: dict[str, str], default: str | Non
         elif file in ("none", "cloudinit") or file.endswith(":cloudinit"):
             pass
         elif fresh and not is_cdrom(fields):
-            sid = fresh[1] or default
-            if not sid:
-                raise failure("no storage ID specified (and no default storage)")
+            sid = existing(fresh[1] or default, "no storage ID specified (and no default storage)")
             call.check(f"/storage/{sid}", "Datastore.AllocateSpace")
             if "images" not in volumes.contents(volumes.storage(call.pve, sid)):
                 raise bad(storage=f"storage '{sid}' does not support vm images")
@@ -338,8 +334,7 @@ def check_memory(conf: GuestConf, new: dict[str, str]) -> None:
         return
     memory = new.get("memory") or conf.pending.get("memory") or conf.values.get("memory") or "512"
     balloon = new.get("balloon") or conf.pending.get("balloon") or conf.values.get("balloon") or "0"
-    if int(balloon) > memory_mib(memory):
-        raise failure("balloon value too large (must be smaller than assigned memory)")
+    refuse_if(int(balloon) > memory_mib(memory), "balloon value too large (must be smaller than assigned memory)")
 
 
 def memory_mib(text: str | None) -> int:

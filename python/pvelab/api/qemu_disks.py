@@ -6,7 +6,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from . import common, lxc_update, volume_features, volumes
-from .errors import ApiError, TaskError, failure
+from .errors import ApiError, TaskError, existing, failure, refuse_if
 from .guestconf import GuestConf
 from .pve import Pve
 from .qemu_config import NEW_DISK, Fields, is_cdrom, is_cloudinit, is_drive, parse_drive, print_drive
@@ -65,12 +65,10 @@ def _make_one(
 def _make_cloudinit(
     call: Call, conf: GuestConf, key: str, fields: Fields, default: str | None, fresh: list[str], others: dict[str, str]
 ) -> None:
-    sid = str(fields["file"]).rpartition(":")[0] or default
-    if not sid:
-        raise failure("no storage ID specified (and no default storage)")
+    named = str(fields["file"]).rpartition(":")[0] or default
+    sid = existing(named, "no storage ID specified (and no default storage)")
     taken = attached_cloudinit(others, key)
-    if taken:
-        raise failure(f"{key} - cloud-init drive is already attached at '{taken}'")
+    refuse_if(taken, f"{key} - cloud-init drive is already attached at '{taken}'")
     kind = str(
         fields.get("format") or ("qcow2" if volumes.storage(call.pve, sid)["type"] in volumes.FILE_BASED else "raw")
     )
@@ -122,8 +120,7 @@ def _source(call: Call, text: str) -> tuple[Path | None, int]:
     if not path.is_file():
         from .routes.storage_content import shown_path
 
-        if text.startswith("/"):
-            raise TaskError(f"can't find file '{text}'")
+        refuse_if(text.startswith("/"), TaskError(f"can't find file '{text}'"))
         if volumes.parse_name(volumes.storage(pve, volumes.split(text)[0]), volumes.split(text)[1]).kind == "images":
             raise TaskError(f"cannot import from '{text}' - could not get size of {text}")
         raise TaskError(f"failed to stat '{shown_path(call, text)}'")
@@ -133,8 +130,7 @@ def _source(call: Call, text: str) -> tuple[Path | None, int]:
 def _check_existing(call: Call, key: str, fields: Fields, volid: str, others: dict[str, str]) -> None:
     if is_cloudinit(fields):
         taken = attached_cloudinit(others, key)
-        if taken:
-            raise failure(f"{key} - cloud-init drive is already attached at '{taken}'")
+        refuse_if(taken, f"{key} - cloud-init drive is already attached at '{taken}'")
     if volid.startswith("/"):
         raise failure(f"volume {volid} does not exist")  # a device: the emulated node has none
     asked, kind = fields.get("format"), volume_features.format_of(call.pve, volid)

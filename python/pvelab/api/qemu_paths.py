@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 
 from . import volumes
-from .errors import bad_field
+from .errors import bad_field, existing, refuse_if
 from .qemu_config import Fields
 from .registry import Call
 
@@ -17,15 +17,12 @@ def associate(call: Call, key: str, fields: Fields) -> None:
     file = str(fields["file"])
     if not file.startswith("/") or re.match(r"/dev/.|[^:]+:.", file):
         return
-    found = _volume_of(call, file)
-    if found is None:
-        raise bad_field(key, f"unable to associate path '{file}' to any storage")
+    found = existing(_volume_of(call, file), bad_field(key, f"unable to associate path '{file}' to any storage"))
     kind, fields["file"] = found
     if kind == "iso":
         fields.setdefault("media", "cdrom")
     wanted = WANTED.get(str(fields.get("media")), kind)
-    if kind != wanted:
-        raise bad_field(key, f"unexpected media type ({kind} != {wanted})")
+    refuse_if(kind != wanted, bad_field(key, f"unexpected media type ({kind} != {wanted})"))
 
 
 def _volume_of(call: Call, path: str) -> tuple[str, str] | None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 
 from . import common, qemu_disks
-from .errors import ApiError, TaskError, failure
+from .errors import ApiError, TaskError, refuse_if
 from .guestconf import GuestConf
 from .qemu_config import CLOUD, FASTPLUG, is_cdrom, is_drive, parse_drive
 from .qemu_hotplug import goes_live, media_changed
@@ -39,8 +39,7 @@ def apply_pending(call: Call, conf: GuestConf, touched: set[str] | None, running
 def _check_media(conf: GuestConf, key: str) -> None:
     if not is_drive(key) or key not in conf.values or key not in conf.pending:
         return
-    if media_changed(key, conf.values[key], conf.pending[key]):
-        raise failure("unable to change media type")
+    refuse_if(media_changed(key, conf.values[key], conf.pending[key]), "unable to change media type")
 
 
 def _record_cloudinit(conf: GuestConf, key: str) -> None:

@@ -7,7 +7,7 @@ import re
 from collections.abc import Callable, Iterable
 
 from . import common, qemu_disks
-from .errors import VERIFICATION, ApiError, bad, failure
+from .errors import VERIFICATION, ApiError, bad, failure, refuse_if
 from .guestconf import GuestConf
 from .qemu_access import check_device
 from .qemu_checks import check_machine, check_vga
@@ -42,17 +42,14 @@ class Update:
 
     def __init__(self, call: Call) -> None:
         self.call, self.vmid = call, call.vmid
-        if call.flag("skiplock") and not call.is_root:
-            raise bad(skiplock="Only root may use this option.")
+        refuse_if(call.flag("skiplock") and not call.is_root, bad(skiplock="Only root may use this option."))
         self.new = {k: str(v) for k, v in call.params.items() if k not in NOT_OPTIONS}
         delete, revert = split_list(str(call.get("delete", ""))), split_list(str(call.get("revert", "")))
         check_ssh_keys(self.new)
         self.empty = {key for key in call.emptied if key not in NOT_OPTIONS and is_option(key)}
-        if not self.new and not self.empty and not delete and not revert:
-            raise failure("no options specified")
+        refuse_if(not self.new and not self.empty and not delete and not revert, "no options specified")
         for key in sorted(self.empty):
-            if is_drive(key):
-                raise bad(**{key: "unable to parse drive options"})
+            refuse_if(is_drive(key), bad(**{key: "unable to parse drive options"}))
         resolve_cdrom(self.new)
         self.delete = ["ide2" if key == "cdrom" else key for key in delete]
         self.revert = revert
@@ -65,17 +62,13 @@ class Update:
 
     def _check_sets(self) -> None:
         for key in self.revert:
-            if not is_option(key):
-                raise bad(revert=f"unknown option '{key}'")
-            if key in self.new:
-                raise bad(delete=f"you can't use '-{key}' and -revert {key}' at the same time")
+            refuse_if(not is_option(key), bad(revert=f"unknown option '{key}'"))
+            refuse_if(key in self.new, bad(delete=f"you can't use '-{key}' and -revert {key}' at the same time"))
         for key in self.delete:
-            if key in self.new:
-                raise bad(delete=f"you can't use '-{key}' and -delete {key}' at the same time")
+            refuse_if(key in self.new, bad(delete=f"you can't use '-{key}' and -delete {key}' at the same time"))
             if key in self.revert:
                 raise bad(revert=f"you can't use '-delete {key}' and -revert {key}' at the same time")
-            if not is_option(key):
-                raise bad(delete=f"unknown option '{key}'")
+            refuse_if(not is_option(key), bad(delete=f"unknown option '{key}'"))
 
     def check(self) -> GuestConf:
         """The current configuration, if it may be changed."""
@@ -111,8 +104,7 @@ class Update:
         errors: dict[str, str] = {}
         apply_pending(self.call, conf, touched, self.call.pve.running(self.vmid), errors)
         self.call.pve.guests.save(conf)
-        if errors:
-            raise ApiError(400, VERIFICATION, errors)
+        refuse_if(errors, ApiError(400, VERIFICATION, errors))
 
     def _delete(self, conf: GuestConf, key: str, touched: set[str], log: Line) -> None:
         value = conf.values.get(key, conf.pending.get(key))
@@ -202,8 +194,7 @@ class Update:
 def check_values(empty: Iterable[str]) -> None:
     """Raises what PVE says, when it writes the file, of options that were sent without a value."""
     for key in sorted(empty):
-        if key not in ("description", "tags"):
-            raise failure(f"unable to parse value of '{key}' - got undefined value")
+        refuse_if(key not in ("description", "tags"), f"unable to parse value of '{key}' - got undefined value")
 
 
 def hashed(password: str) -> str:
@@ -259,8 +250,7 @@ def in_background(call: Call) -> str | None:
     upid = call.start("qmconfig", update.vmid, work)
     task = call.pve.tasks.all.get(upid)
     if call.number("background_delay") and task and task.done.wait(call.number("background_delay")):
-        if task.status != "OK":
-            raise failure(f"failed to update VM {update.vmid}: {task.status}")
+        refuse_if(task.status != "OK", f"failed to update VM {update.vmid}: {task.status}")
         return None
     return upid
 

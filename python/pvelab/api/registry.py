@@ -6,7 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
-from .errors import ApiError, TaskError, bad_field
+from .errors import ApiError, TaskError, bad_field, refuse_if
 from .pve import Pve
 from .surface import Schema, entry, parameters
 from .tasks import Log
@@ -81,8 +81,7 @@ class Call:
                 raise TaskError(str(self.faults["task-fail"].get("message", "pvelab fault: task failed")))
             if "task-hang" in self.faults:
                 log.task.stop.wait(float(self.faults["task-hang"].get("seconds", 3600)))
-                if log.task.stop.is_set():
-                    raise TaskError("received interrupt")
+                refuse_if(log.task.stop.is_set(), TaskError("received interrupt"))
             work(log)
             if "task-warn" in self.faults:
                 log.warn(str(self.faults["task-warn"].get("message", "pvelab fault: take care")))

@@ -9,7 +9,7 @@ import re
 from collections.abc import Callable
 from typing import Any
 
-from .errors import VERIFICATION, ApiError
+from .errors import VERIFICATION, ApiError, refuse_if
 from .formats import FORMATS, bare
 from .surface import named_format
 from .words import INTEGER, NUMBER, boolean, split_list, truth
@@ -32,8 +32,7 @@ def validate(values: dict[str, Any], properties: dict[str, Schema], open_ended: 
     """Checks all parameters of a call and raises a 400 that names every wrong field."""
     errors: Errors = {}
     check_object("", properties, values, open_ended, errors)
-    if errors:
-        raise ApiError(400, VERIFICATION, errors)
+    refuse_if(errors, ApiError(400, VERIFICATION, errors))
 
 
 def check_object(
@@ -263,20 +262,17 @@ def split_property_string(properties: dict[str, Schema], text: str) -> dict[str,
 
 
 def _take(properties: dict[str, Schema], result: dict[str, Any], name: str, value: str) -> None:
-    if name in result:
-        raise ValueError(f"duplicate key in comma-separated list property: {name}")
+    refuse_if(name in result, ValueError(f"duplicate key in comma-separated list property: {name}"))
     schema = properties.get(name)
     alias = schema.get("alias") if schema else None
     if alias:
         key_alias = schema.get("keyAlias") if schema else None
         if key_alias:
-            if key_alias in result:
-                raise ValueError(f"key alias '{key_alias}' is already defined")
+            refuse_if(key_alias in result, ValueError(f"key alias '{key_alias}' is already defined"))
             result[key_alias] = name
         name = alias
         schema = properties.get(name)
-        if name in result:
-            raise ValueError(f"key '{name}' is already defined (via alias)")
+        refuse_if(name in result, ValueError(f"key '{name}' is already defined (via alias)"))
     result[name] = _as_boolean(schema or {}, value)
 
 

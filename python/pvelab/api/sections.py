@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-from .errors import failure
+from .errors import failure, refuse_if
 from .surface import parameters
 from .words import number
 
@@ -21,10 +21,8 @@ class Section:
     def check(self, new: dict[str, Any], create: bool) -> None:
         """Raises what PVE says to the first wrong option."""
         for name in new:
-            if not create and name in self.fixed:
-                raise failure(f"can't change value of fixed parameter '{name}'")
-            if name not in self.required | self.optional:
-                raise failure(f"unexpected property '{name}'")
+            refuse_if(not create and name in self.fixed, f"can't change value of fixed parameter '{name}'")
+            refuse_if(name not in self.required | self.optional, f"unexpected property '{name}'")
         if create:
             self.complete(new)
 
@@ -37,14 +35,10 @@ class Section:
     def remove(self, names: list[str], new: dict[str, Any]) -> None:
         """Raises when one of the options to delete can't be."""
         for name in names:
-            if name not in self.required | self.optional:
-                raise failure(f"no such option '{name}'")
-            if name in self.required:
-                raise failure(f"unable to delete required option '{name}'")
-            if name in self.fixed:
-                raise failure(f"unable to delete fixed option '{name}'")
-            if new.get(name) is not None:
-                raise failure(f"cannot set and delete property '{name}' at the same time!")
+            refuse_if(name not in self.required | self.optional, f"no such option '{name}'")
+            refuse_if(name in self.required, f"unable to delete required option '{name}'")
+            refuse_if(name in self.fixed, f"unable to delete fixed option '{name}'")
+            refuse_if(new.get(name) is not None, f"cannot set and delete property '{name}' at the same time!")
 
 
 def section(required: str, optional: str) -> Section:

@@ -14,7 +14,7 @@ from typing import Any, BinaryIO
 from aiohttp import web
 
 from .body import PERL, decode_form
-from .errors import ApiError, PlainError
+from .errors import ApiError, PlainError, existing, refuse_if
 from .pve import Pve
 
 NEWLINE = rb"\r?\n"
@@ -99,11 +99,9 @@ async def receive(request: web.Request, pve: Pve) -> dict[str, Any]:
     if not request.content_length:
         return params
     kind = request.headers.get("Content-Type", "")
-    found = re.match(r"multipart/form-data\s*;.*?boundary=\"?([^\";,]+)", kind, re.I)
-    if not found:
-        raise ApiError(501, f"upload 'Content-Type '{kind}' not implemented")
-    if "tmpfilename" in params:
-        raise ApiError(501, "'tmpfilename' query parameter is not allowed for file uploads\n")
+    boundary = re.match(r"multipart/form-data\s*;.*?boundary=\"?([^\";,]+)", kind, re.I)
+    found = existing(boundary, ApiError(501, f"upload 'Content-Type '{kind}' not implemented"))
+    refuse_if("tmpfilename" in params, ApiError(501, "'tmpfilename' query parameter is not allowed for file uploads\n"))
     folder = pve.state / "upload"
     folder.mkdir(parents=True, exist_ok=True)
     temporary = folder / f"pveupload-{secrets.token_hex(16)}"

@@ -9,7 +9,7 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
-from .errors import denied
+from .errors import denied, refuse_if
 from .privileges import BUILTIN_ROLES, PRIVILEGES
 from .store import Document
 
@@ -192,8 +192,7 @@ class UserConfig:
         wanted = list(privs)
         if self.has(user, path, wanted, any_of):
             return
-        if any_of:
-            raise denied(f"{path}, {'|'.join(wanted)}")
+        refuse_if(any_of, denied(f"{path}, {'|'.join(wanted)}"))
         held = self.permissions(user, path)
         raise denied(f"{path}, {next(p for p in wanted if p not in held)}")
 

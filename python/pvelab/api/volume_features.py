@@ -6,7 +6,7 @@ import re
 from collections.abc import Callable, Iterator
 
 from . import lxc_config, qemu_config, volumes
-from .errors import failure
+from .errors import existing, failure
 from .formats import DRIVES
 from .guestconf import GuestConf, Values
 from .pve import Pve
@@ -155,9 +155,7 @@ def _replace(pve: Pve, old: str, new: str, **changes: object) -> str:
 
 def make_base(pve: Pve, volid: str) -> str:
     """Turns a volume into a base image and returns its new id."""
-    found = re.fullmatch(r"(.*[:/])(vm|subvol)(-[^/:]+)", volid)
-    if not found:
-        raise failure("create_base not possible with base image")
+    found = existing(re.fullmatch(r"(.*[:/])(vm|subvol)(-[^/:]+)", volid), "create_base not possible with base image")
     return _replace(pve, volid, f"{found[1]}{'basevol' if found[2] == 'subvol' else 'base'}{found[3]}")
 
 

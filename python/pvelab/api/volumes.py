@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from .errors import TaskError, failure
+from .errors import TaskError, existing, failure, refuse_if
 from .pve import Pve
 from .registry import Call
 from .words import split_list
@@ -49,17 +49,14 @@ class VolumeName:
 
 def storage(pve: Pve, sid: str) -> Storage:
     """A storage's configuration."""
-    found: Storage | None = pve.storages.data.get(sid)
-    if found is None:
-        raise failure(f"storage '{sid}' does not exist")
+    found: Storage = existing(pve.storages.data.get(sid), f"storage '{sid}' does not exist")
     return found
 
 
 def enabled_storage(pve: Pve, sid: str) -> Storage:
     """A storage that may be used on this node."""
     found = storage(pve, sid)
-    if int(found.get("disable", 0)):
-        raise failure(f"storage '{sid}' is disabled")
+    refuse_if(int(found.get("disable", 0)), f"storage '{sid}' is disabled")
     nodes = found.get("nodes")
     if nodes and pve.node.name not in nodes.split(","):
         raise failure(f"storage '{sid}' is not available on node '{pve.node.name}'")
@@ -78,9 +75,7 @@ def directories(config: Storage) -> dict[str, str]:
 
 def split(volid: str) -> tuple[str, str]:
     """Storage and name of a volume id."""
-    found = VOLUME_ID.fullmatch(volid)
-    if not found:
-        raise failure(f"unable to parse volume ID '{volid}'")
+    found = existing(VOLUME_ID.fullmatch(volid), f"unable to parse volume ID '{volid}'")
     return found[1], found[2]
 
 
@@ -115,12 +110,9 @@ def _parse_file_name(name: str) -> VolumeName:
 
 def image_format(name: str) -> str:
     """The format that a disk image's file name ends with."""
-    if re.fullmatch(r"snap-.*\.qcow2", name):
-        raise failure(f"'{name}' is a snapshot filename, not a volume!")
+    refuse_if(re.fullmatch(r"snap-.*\.qcow2", name), f"'{name}' is a snapshot filename, not a volume!")
     found = re.fullmatch(r"[^/\s]+\.(raw|qcow2|vmdk|subvol)", name)
-    if not found:
-        raise failure(f"unable to parse volume filename '{name}'")
-    return found[1]
+    return existing(found, f"unable to parse volume filename '{name}'")[1]
 
 
 def root(pve: Pve, sid: str) -> Path:
@@ -145,8 +137,7 @@ def exists(pve: Pve, volid: str) -> bool:
 def activate(pve: Pve, *volids: str) -> None:
     """Raises unless the volumes are all there, as PVE does before it works with them."""
     for volid in volids:
-        if not exists(pve, volid):
-            raise failure(f"volume '{volid}' does not exist")
+        refuse_if(not exists(pve, volid), f"volume '{volid}' does not exist")
 
 
 def size_of(pve: Pve, volid: str) -> int:
@@ -245,8 +236,7 @@ def owned(pve: Pve, vmid: int) -> list[str]:
 def check_access(call: Call, vmid: int | None, volid: str, kind: str | None = None) -> None:
     """Whether the caller may use an existing volume for a guest."""
     if not VOLUME_ID.fullmatch(volid):
-        if not call.is_root:
-            raise failure("Only root can pass arbitrary filesystem paths.")
+        refuse_if(not call.is_root, "Only root can pass arbitrary filesystem paths.")
         return
     sid, name = split(volid)
     found = parse_name(storage(call.pve, sid), name)

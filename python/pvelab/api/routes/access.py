@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from ..auth import hash_password
-from ..errors import ApiError, bad, bad_field, denied, failure
+from ..errors import ApiError, bad, bad_field, denied, failure, refuse_if
 from ..formats import TOKEN
 from ..registry import Call, route
 from ..usercfg import VALID_PATH, UserConfig, normalize_path
@@ -89,11 +89,9 @@ def permissions(call: Call) -> dict[str, dict[str, int]]:
 def password(call: Call) -> None:
     """Sets a password: root's own to anyone's, others' after a proof of their old one."""
     user = str(call["userid"])
-    if user not in call.pve.users.data["users"]:
-        raise failure(f"no such user ('{user}')")
+    refuse_if(user not in call.pve.users.data["users"], f"no such user ('{user}')")
     confirm(call, user, "confirmation-password")
-    if not call.is_root and user != call.user and user.endswith("@pam"):
-        raise denied()
+    refuse_if(not call.is_root and user != call.user and user.endswith("@pam"), denied())
     check_storable(call, user)
     with call.pve.users.lock:
         call.pve.users.data["passwords"][user] = hash_password(str(call["password"]))
@@ -102,14 +100,11 @@ def password(call: Call) -> None:
 
 def confirm(call: Call, user: str, field: str) -> None:
     """Who is not root@pam proves its own password once more before it changes a user's."""
-    if user == "root@pam" and not call.is_root:
-        raise denied()
+    refuse_if(user == "root@pam" and not call.is_root, denied())
     if call.is_root:
         return
-    if not call.has(field):
-        raise bad_field(field, "password is required to modify user")
-    if not call.pve.users.check_password(call.user, str(call[field])):
-        raise ApiError(401, "authentication failure\n")
+    refuse_if(not call.has(field), bad_field(field, "password is required to modify user"))
+    refuse_if(not call.pve.users.check_password(call.user, str(call[field])), ApiError(401, "authentication failure\n"))
 
 
 # --- access control list
@@ -163,8 +158,7 @@ def _changed_acl(call: Call, path: str, names: dict[str, list[str]]) -> dict[str
     old = users.data["acl"].get(path, {})
     entry = {table: {who: dict(held) for who, held in old.get(table, {}).items()} for table in names}
     for role in split_list(str(call["roles"])):
-        if role not in users.roles():
-            raise failure(f"role '{role}' does not exist")
+        refuse_if(role not in users.roles(), f"role '{role}' does not exist")
         _check_grant(call, path, role, propagate, "remove" if delete else "add")
         for table, members in names.items():
             for member in members:
@@ -189,18 +183,14 @@ def _check_grant(call: Call, path: str, role: str, propagate: int, verb: str) ->
         if propagate and not held[priv] and verb == "add":
             text = f"Cannot {verb} role '{role}' with propagation - requires 'Permissions.Modify' or propagated"
             raise bad(role=f"{text} superset of privileges.")
-    if role == "NoAccess":
-        raise bad(role=f"Cannot {verb} role '{role}' - requires 'Permissions.Modify'")
+    refuse_if(role == "NoAccess", bad(role=f"Cannot {verb} role '{role}' - requires 'Permissions.Modify'"))
 
 
 def _check_member(users: UserConfig, table: str, member: str) -> None:
-    if table == "groups" and member not in users.data["groups"]:
-        raise failure(f"group '{member}' does not exist")
-    if table == "users" and member not in users.data["users"]:
-        raise failure(f"user '{member}' does not exist")
+    refuse_if(table == "groups" and member not in users.data["groups"], f"group '{member}' does not exist")
+    refuse_if(table == "users" and member not in users.data["users"], f"user '{member}' does not exist")
     if table == "tokens":
         user, _, name = member.partition("!")
-        if user not in users.data["users"]:
-            raise failure(f"no such user ('{user}')")
+        refuse_if(user not in users.data["users"], f"no such user ('{user}')")
         if users.token(user, name) is None:
             raise failure(f"no such token '{name}' for user '{user}'")

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from ..digests import digest
-from ..errors import failure
+from ..errors import existing
 from ..registry import Call, route
 
 BASE = "/access/domains"
@@ -21,8 +21,6 @@ def listing(call: Call) -> list[dict[str, Any]]:
 def get(call: Call) -> dict[str, Any]:
     """One realm's definition."""
     realms = call.pve.users.data["realms"]
-    entry = realms.get(call["realm"])
-    if entry is None:
-        raise failure(f"domain '{call['realm']}' does not exist")
+    entry = existing(realms.get(call["realm"]), f"domain '{call['realm']}' does not exist")
     plugin = {"plugin": "PVE::Auth::PAM"} if entry["type"] == "pam" else {}
     return {**entry, **plugin, "digest": digest(realms)}

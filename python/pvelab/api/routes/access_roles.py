@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from ..errors import bad, failure
+from ..errors import bad, existing, refuse_if
 from ..privileges import BUILTIN_ROLES, PRIVILEGES
 from ..registry import Call, route
 from ..words import split_list
@@ -23,9 +23,7 @@ def roles(call: Call) -> list[dict[str, Any]]:
 def role(call: Call) -> dict[str, int]:
     """One role's privileges."""
     name = str(call["roleid"])
-    found = call.pve.users.roles().get(name)
-    if found is None:
-        raise failure(f"role '{name}' does not exist")
+    found = existing(call.pve.users.roles().get(name), f"role '{name}' does not exist")
     return dict.fromkeys(sorted(found), 1)
 
 
@@ -36,8 +34,7 @@ def create_role(call: Call) -> None:
     if name.upper().startswith("PVE"):
         raise bad(roleid="cannot use role ID starting with the (case-insensitive) 'PVE' namespace")
     with call.pve.users.lock:
-        if name in call.pve.users.roles():
-            raise failure(f"create role failed: role '{name}' already exists")
+        refuse_if(name in call.pve.users.roles(), f"create role failed: role '{name}' already exists")
         call.pve.users.data["roles"][name] = sorted(set(split_list(str(call.get("privs", "")))))
         call.pve.users.save()
 
@@ -47,10 +44,8 @@ def update_role(call: Call) -> None:
     """Changes a role's privileges."""
     name = str(call["roleid"])
     with call.pve.users.lock:
-        if name in BUILTIN_ROLES:
-            raise failure(f"auto-generated role '{name}' cannot be modified")
-        if name not in call.pve.users.data["roles"]:
-            raise failure(f"update role failed: role '{name}' does not exist")
+        refuse_if(name in BUILTIN_ROLES, f"auto-generated role '{name}' cannot be modified")
+        refuse_if(name not in call.pve.users.data["roles"], f"update role failed: role '{name}' does not exist")
         privs = set(split_list(str(call.get("privs", ""))))
         if call.flag("append"):
             privs |= set(call.pve.users.data["roles"][name])
@@ -63,10 +58,8 @@ def delete_role(call: Call) -> None:
     """Removes a role."""
     name = str(call["roleid"])
     with call.pve.users.lock:
-        if name in BUILTIN_ROLES:
-            raise failure(f"auto-generated role '{name}' cannot be deleted")
-        if name not in call.pve.users.data["roles"]:
-            raise failure(f"delete role failed: role '{name}' does not exist")
+        refuse_if(name in BUILTIN_ROLES, f"auto-generated role '{name}' cannot be deleted")
+        refuse_if(name not in call.pve.users.data["roles"], f"delete role failed: role '{name}' does not exist")
         del call.pve.users.data["roles"][name]
         call.pve.users.save()
 
@@ -100,9 +93,7 @@ def group(call: Call) -> dict[str, Any]:
 
 def _group(call: Call, prefix: str) -> dict[str, Any]:
     name = str(call["groupid"])
-    found: dict[str, Any] | None = call.pve.users.data["groups"].get(name)
-    if found is None:
-        raise failure(f"{prefix}group '{name}' does not exist")
+    found: dict[str, Any] = existing(call.pve.users.data["groups"].get(name), f"{prefix}group '{name}' does not exist")
     return found
 
 
@@ -111,8 +102,7 @@ def create_group(call: Call) -> None:
     """Makes a group."""
     name = str(call["groupid"])
     with call.pve.users.lock:
-        if name in call.pve.users.data["groups"]:
-            raise failure(f"create group failed: group '{name}' already exists")
+        refuse_if(name in call.pve.users.data["groups"], f"create group failed: group '{name}' already exists")
         entry: dict[str, Any] = {"users": []}
         if call.get("comment"):
             entry["comment"] = call["comment"]

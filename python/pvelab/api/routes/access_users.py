@@ -6,7 +6,7 @@ import uuid
 from typing import Any
 
 from ..auth import hash_password
-from ..errors import bad, bad_field, failure
+from ..errors import bad, bad_field, existing, failure, refuse_if
 from ..registry import Call, route
 from ..words import split_list, truth
 
@@ -17,9 +17,7 @@ User = dict[str, Any]
 
 def _user(call: Call, prefix: str = "") -> User:
     name = str(call["userid"])
-    found: User | None = call.pve.users.data["users"].get(name)
-    if found is None:
-        raise failure(f"{prefix}no such user ('{name}')")
+    found: User = existing(call.pve.users.data["users"].get(name), f"{prefix}no such user ('{name}')")
     return found
 
 
@@ -77,8 +75,7 @@ def _set_groups(call: Call, name: str, prefix: str) -> None:
     groups = call.pve.users.data["groups"]
     wanted = split_list(str(call.get("groups", "")))
     for group in wanted:
-        if group not in groups:
-            raise failure(f"{prefix}no such group '{group}'")
+        refuse_if(group not in groups, f"{prefix}no such group '{group}'")
     for group, entry in groups.items():
         if not call.flag("append") and group not in wanted and name in entry["users"]:
             entry["users"].remove(name)
@@ -92,8 +89,7 @@ def create(call: Call) -> None:
     name = str(call["userid"])
     users, failed = call.pve.users, "create user failed: "
     with users.lock:
-        if name in users.data["users"]:
-            raise failure(f"{failed}user '{name}' already exists")
+        refuse_if(name in users.data["users"], f"{failed}user '{name}' already exists")
         if call.has("password"):
             check_storable(call, name, failed)
         if call.get("groups"):
@@ -111,13 +107,10 @@ def create(call: Call) -> None:
 def check_storable(call: Call, name: str, prefix: str = "") -> None:
     """Raises unless the realm of a user keeps passwords of its own; the lab's pam knows root alone."""
     user, _, realm = name.rpartition("@")
-    known = call.pve.users.data["realms"].get(realm)
-    if known is None:
-        raise failure(f"{prefix}auth domain '{realm}' does not exist")
+    known = existing(call.pve.users.data["realms"].get(realm), f"{prefix}auth domain '{realm}' does not exist")
     if known["type"] == "pam" and user != "root":
         raise failure(f"{prefix}change password failed: user '{user}' does not exist")
-    if known["type"] not in ("pam", "pve"):
-        raise failure(f"{prefix}can't set password on auth type '{known['type']}'")
+    refuse_if(known["type"] not in ("pam", "pve"), f"{prefix}can't set password on auth type '{known['type']}'")
 
 
 @route("GET", "/access/users/{userid}")
@@ -199,8 +192,7 @@ def create_token(call: Call) -> dict[str, Any]:
     users, name = call.pve.users, str(call["tokenid"])
     with users.lock:
         entry = _user(call)
-        if name in entry.get("tokens", {}):
-            raise bad(tokenid="Token already exists.")
+        refuse_if(name in entry.get("tokens", {}), bad(tokenid="Token already exists."))
         info: dict[str, Any] = {"privsep": call.get("privsep", 1)}
         if call.has("expire"):
             info["expire"] = call["expire"]

@@ -9,7 +9,7 @@ from functools import partial
 from typing import Any
 
 from ...backend import BackendError, ExecResult
-from ..errors import ApiError, failure
+from ..errors import ApiError, failure, refuse_if
 from ..guestconf import GuestConf
 from ..qemu_config import agent_enabled
 from ..registry import Call, route
@@ -33,10 +33,8 @@ def _machine(call: Call) -> GuestConf:
     conf = call.pve.conf(call.vmid, "qemu")
     if conf.values.get("agent") is None:
         raise failure("No QEMU guest agent configured")
-    if not call.pve.running(call.vmid):
-        raise failure(f"VM {call.vmid} is not running")
-    if call.pve.backend.name == "none" or not agent_enabled(conf):
-        raise failure("QEMU guest agent is not running")
+    refuse_if(not call.pve.running(call.vmid), f"VM {call.vmid} is not running")
+    refuse_if(call.pve.backend.name == "none" or not agent_enabled(conf), "QEMU guest agent is not running")
     return conf
 
 
@@ -106,8 +104,7 @@ def exec_status(call: Call) -> dict[str, Any]:
     """What became of a command."""
     _machine(call)
     pid = call.number("pid")
-    if pid not in RUNS:
-        raise failure(f"Agent error: PID {pid} does not exist")
+    refuse_if(pid not in RUNS, f"Agent error: PID {pid} does not exist")
     result = RUNS[pid]
     if result is None:
         return {"exited": 0}
@@ -145,8 +142,7 @@ def set_password(call: Call) -> dict[str, Any]:
     conf, user = _machine(call), str(call["username"])
     argv = ["chpasswd", *(["-e"] if call.flag("crypted") else [])]
     result = _run(call, conf, argv, f"{user}:{call['password']}\n".encode())
-    if result.exit_code:
-        raise failure("Agent error: cannot set user password")
+    refuse_if(result.exit_code, "Agent error: cannot set user password")
     return {"result": {}}
 
 

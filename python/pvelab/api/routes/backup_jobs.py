@@ -10,7 +10,7 @@ from contextlib import contextmanager
 from typing import Any
 
 from .. import calendarevent, common, lxc_config, qemu_config
-from ..errors import ApiError, bad, bad_field, failure
+from ..errors import ApiError, bad, bad_field, existing, failure, refuse_if
 from ..guestconf import GuestConf
 from ..registry import Call, route
 from ..schema import split_property_string
@@ -27,8 +27,7 @@ def _check_common(call: Call, names: set[str]) -> None:
     if call.is_root:
         return
     for key in ROOT_ONLY:
-        if key in names:
-            raise bad_field(key, "Only root may set this option.")
+        refuse_if(key in names, bad_field(key, "Only root may set this option."))
     if names & {"bwlimit", "ionice", "performance"}:
         call.check("/", "Sys.Modify")
 
@@ -39,8 +38,7 @@ def verify(params: dict[str, Any], complete: bool) -> None:
         if params.get(key) not in (None, "0", 0) and params.get("vmid"):
             raise bad_field(key, "option conflicts with option 'vmid'")
     problem = _wrong_template(str(params.get("notes-template") or ""))
-    if problem:
-        raise bad_field("notes-template", f"{problem}\n")
+    refuse_if(problem, bad_field("notes-template", f"{problem}\n"))
     if params.get("exclude") is not None and not params.get("pool"):
         params["all"] = 1
     if complete and not any(params.get(k) not in (None, "0", 0) for k in ("all", "stop", "pool", "vmid")):
@@ -67,8 +65,7 @@ def _schedule(params: dict[str, Any], required: bool) -> None:
     start = params.pop("starttime", None)
     days = params.pop("dow", None)
     if params.get("schedule") is not None:
-        if start is not None:
-            raise bad(starttime="'starttime' and 'schedule' cannot both be set")
+        refuse_if(start is not None, bad(starttime="'starttime' and 'schedule' cannot both be set"))
     elif start is not None:
         params["schedule"] = f"{','.join(split_list(days))} {start}" if days else start
     elif required:
@@ -127,8 +124,7 @@ def create_job(call: Call) -> None:
     params.setdefault("enabled", "1")
     name = str(params.pop("id", uuid.uuid4()))
     with _locked(call) as table:
-        if name in table:
-            raise failure(f"Job '{name}' already exists")
+        refuse_if(name in table, f"Job '{name}' already exists")
         verify(params, True)
         table[name] = _typed(params)
 
@@ -136,9 +132,7 @@ def create_job(call: Call) -> None:
 @route("GET", BASE + "/{id}")
 def get_job(call: Call) -> dict[str, Any]:
     """One backup job."""
-    job = call.pve.table("backup").get(call["id"])
-    if job is None:
-        raise bad(id=f"No such job '{call['id']}'")
+    job = existing(call.pve.table("backup").get(call["id"]), bad(id=f"No such job '{call['id']}'"))
     return {**job, "id": call["id"], "type": "vzdump"}
 
 
@@ -155,12 +149,9 @@ def update_job(call: Call) -> None:
         call.check(f"/pool/{params['pool']}", "VM.Backup")
     _schedule(params, False)
     with _locked(call) as table:
-        if not params and not delete:
-            raise failure("no options specified")
+        refuse_if(not params and not delete, "no options specified")
         verify(params, False)
-        job = table.get(call["id"])
-        if job is None:
-            raise failure("no such vzdump job")
+        job = existing(table.get(call["id"]), "no such vzdump job")
         for key in delete:
             if key not in KNOWN and key not in ("comment", "repeat-missed"):
                 raise bad(delete=f"unknown option '{key}'")

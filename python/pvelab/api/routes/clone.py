@@ -9,7 +9,7 @@ from typing import Any
 
 from ...backend import BackendError
 from .. import common, lxc_config, qemu_access, qemu_config, volume_features, volumes
-from ..errors import ApiError, TaskError, bad, failure
+from ..errors import ApiError, TaskError, bad, existing, failure, refuse_if
 from ..guestconf import GuestConf, Values
 from ..qemu_checks import check_exists
 from ..registry import Call, route
@@ -26,15 +26,13 @@ Disk = tuple[str, dict[str, Any], str]
 
 def _source(call: Call, conf: GuestConf) -> Values:
     name = call.get("snapname")
-    if name and name not in conf.snapshots:
-        raise failure(f"snapshot '{name}' does not exist")
+    refuse_if(name and name not in conf.snapshots, f"snapshot '{name}' does not exist")
     return conf.snapshots[name] if name else conf.values
 
 
 def _check_target(call: Call) -> None:
     target = call.get("target")
-    if target and target not in (call.pve.node.name, "localhost"):
-        raise failure(f"no such cluster node '{target}'")
+    refuse_if(target and target not in (call.pve.node.name, "localhost"), f"no such cluster node '{target}'")
 
 
 def _is_full(call: Call, conf: GuestConf) -> bool:
@@ -43,8 +41,7 @@ def _is_full(call: Call, conf: GuestConf) -> bool:
 
 def _refuse_for_linked(call: Call, full: bool, *options: str) -> None:
     for option in options:
-        if call.has(option) and not full:
-            raise failure(f"parameter '{option}' not allowed for linked clones")
+        refuse_if(call.has(option) and not full, f"parameter '{option}' not allowed for linked clones")
 
 
 def _target_storage(call: Call, volid: str) -> str:
@@ -148,8 +145,7 @@ def _container_copy(call: Call, values: Values, newid: int, full: bool) -> tuple
 
 
 def _check_mount(call: Call, key: str, fields: dict[str, Any], full: bool, running: bool) -> None:
-    if fields["type"] != "volume":
-        raise failure(f"unable to clone mountpoint '{key}' (type {fields['type']})")
+    refuse_if(fields["type"] != "volume", f"unable to clone mountpoint '{key}' (type {fields['type']})")
     volid = str(fields["volume"])
     _target_storage(call, volid)
     if full:
@@ -181,8 +177,7 @@ def clone_machine(call: Call) -> str:
     pve, vmid, newid = call.pve, call.vmid, int(call["newid"])
     check_exists(pve, vmid)
     conf, values, disks, full = _check_machine(call)
-    if pve.guests.get(newid):
-        raise failure(f"unable to create VM {newid}: config file already exists")
+    refuse_if(pve.guests.get(newid), f"unable to create VM {newid}: config file already exists")
     _check_disks(call, disks, full)
     new = _machine_copy(call, values, newid)
     pve.guests.save(new)
@@ -231,9 +226,7 @@ def _check_machine(call: Call) -> tuple[GuestConf, Values, list[Disk], bool]:
 def _drives(values: Values) -> list[Disk]:
     found: list[Disk] = []
     for key in sorted(k for k in values if qemu_config.is_drive(k)):
-        fields = qemu_config.parse_drive(key, values[key])
-        if fields is None:
-            raise failure(f"unable to parse drive options for '{key}'")
+        fields = existing(qemu_config.parse_drive(key, values[key]), f"unable to parse drive options for '{key}'")
         if not qemu_config.is_cdrom(fields) or qemu_config.is_cloudinit(fields):
             found.append((key, fields, str(fields["file"])))
     return found

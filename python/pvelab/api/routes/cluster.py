@@ -8,7 +8,7 @@ from typing import Any
 
 from ...backend import RunState
 from .. import volumes
-from ..errors import bad, failure
+from ..errors import bad, failure, refuse_if
 from ..guestconf import GuestConf
 from ..registry import Call, route
 from ..rows import Entry, JsonText, dumps
@@ -166,8 +166,7 @@ def nextid(call: Call) -> str:
     """A VMID that is free, or whether one is."""
     if call.has("vmid"):
         vmid = str(call["vmid"])
-        if call.pve.guests.get(int(vmid)):
-            raise bad(vmid=f"VM {vmid} already exists")
+        refuse_if(call.pve.guests.get(int(vmid)), bad(vmid=f"VM {vmid} already exists"))
         return vmid
     options = option_fields(call.pve.table("options"), "next-id")
     lower, upper = int(options.get("lower", 100)), int(options.get("upper", 1_000_000))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from ..errors import failure
+from ..errors import refuse_if
 from ..registry import Call, route
 from ..schema import split_property_string
 from ..surface import parameters
@@ -79,8 +79,7 @@ def put_options(call: Call) -> None:
     delete = split_list(new.pop("delete", ""))
     bounds = option_fields(new, "next-id")
     lower, upper = int(bounds.get("lower", 100)), int(bounds.get("upper", 1_000_000))
-    if lower > upper and "next-id" not in delete:
-        raise failure(f"lower ({lower}) <= upper ({upper}) boundary rule broken")
+    refuse_if(lower > upper and "next-id" not in delete, f"lower ({lower}) <= upper ({upper}) boundary rule broken")
     if new.get("console") == "applet":
         new["console"] = "html5"
     if new.get("mac_prefix", "").upper() == OUI:

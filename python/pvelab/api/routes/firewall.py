@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from ..errors import ApiError, bad, failure
+from ..errors import ApiError, bad, existing, refuse_if
 from ..firewall import (
     FIELDS,
     Item,
@@ -29,9 +29,7 @@ def _rules(call: Call) -> list[Item]:
     if "group" not in call.params:
         rules: list[Item] = found["rules"]
         return rules
-    group = found["groups"].get(call["group"])
-    if group is None:
-        raise failure(f"no such security group '{call['group']}'")
+    group = existing(found["groups"].get(call["group"]), f"no such security group '{call['group']}'")
     group_rules: list[Item] = group["rules"]
     return group_rules
 
@@ -63,8 +61,7 @@ def _verified(call: Call, rule: Item) -> tuple[Item, dict[str, str]]:
 
 def _position(call: Call, rules: list[Item]) -> int:
     found = int(call["pos"])
-    if found >= len(rules):
-        raise failure(f"no rule at position {found}")
+    refuse_if(found >= len(rules), f"no rule at position {found}")
     return found
 
 
@@ -113,10 +110,8 @@ def _update_rule(call: Call) -> None:
         else:
             rule = _copied(rules[position], call)
             for key in split_list(str(call.get("delete", ""))):
-                if key not in FIELDS:
-                    raise bad(delete=f"no such property ('{key}')")
-                if key in ("type", "action"):
-                    raise bad(delete=f"unable to delete required property '{key}'")
+                refuse_if(key not in FIELDS, bad(delete=f"no such property ('{key}')"))
+                refuse_if(key in ("type", "action"), bad(delete=f"unable to delete required property '{key}'"))
                 rule.pop(key, None)
             check_rule(call, rule)
             rules[position] = rule
@@ -199,10 +194,8 @@ def create_group(call: Call) -> None:
     with call.pve.firewall.lock:
         found, name, rename = section(call.pve, "cluster")["groups"], str(call["group"]), call.get("rename")
         if rename:
-            if rename not in found:
-                raise bad(group=f"Security group '{rename}' does not exist")
-            if name != rename and name in found:
-                raise bad(group=f"Security group '{name}' does already exist")
+            refuse_if(rename not in found, bad(group=f"Security group '{rename}' does not exist"))
+            refuse_if(name != rename and name in found, bad(group=f"Security group '{name}' does already exist"))
             found[name] = found.pop(rename)
         elif name in found:
             raise bad(group=f"Security group '{name}' already exists")
@@ -216,8 +209,7 @@ def create_group(call: Call) -> None:
 @route("DELETE", GROUPS + "/{group}")
 def delete_group(call: Call) -> None:
     with call.pve.firewall.lock:
-        if _rules(call):
-            raise failure(f"Security group '{call['group']}' is not empty")
+        refuse_if(_rules(call), f"Security group '{call['group']}' is not empty")
         del section(call.pve, "cluster")["groups"][call["group"]]
         call.pve.firewall.save()
 

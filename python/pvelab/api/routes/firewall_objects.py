@@ -5,15 +5,13 @@ from __future__ import annotations
 import ipaddress
 import re
 
-from ..errors import bad, failure
+from ..errors import bad, existing, refuse_if
 from ..firewall import ALIAS, Item, check_digest, digest_of, section, section_of, with_digest
 from ..registry import Call, route
 
 
 def _alias(call: Call) -> Item:
-    found: Item | None = section_of(call)["aliases"].get(str(call["name"]).lower())
-    if found is None:
-        raise bad(name="no such alias")
+    found: Item = existing(section_of(call)["aliases"].get(str(call["name"]).lower()), bad(name="no such alias"))
     return found
 
 
@@ -33,8 +31,7 @@ def _alias_entry(name: str, call: Call) -> Item:
 def _create_alias(call: Call) -> None:
     with call.pve.firewall.lock:
         aliases, name = section_of(call)["aliases"], str(call["name"])
-        if name.lower() in aliases:
-            raise bad(name=f"alias '{name}' already exists")
+        refuse_if(name.lower() in aliases, bad(name=f"alias '{name}' already exists"))
         aliases[name.lower()] = _alias_entry(name, call)
         call.pve.firewall.save()
 
@@ -46,8 +43,7 @@ def _update_alias(call: Call) -> None:
         _alias(call)
         rename = call.get("rename")
         if rename and rename.lower() != name.lower():
-            if rename.lower() in aliases:
-                raise bad(name=f"alias '{rename}' already exists")
+            refuse_if(rename.lower() in aliases, bad(name=f"alias '{rename}' already exists"))
             del aliases[name.lower()]
             name = rename
         aliases[name.lower()] = _alias_entry(name, call)
@@ -72,10 +68,8 @@ def _create_set(call: Call) -> None:
     with call.pve.firewall.lock:
         sets, name, rename = section_of(call)["ipset"], str(call["name"]), call.get("rename")
         if rename:
-            if rename not in sets:
-                raise bad(name=f"IPSet '{rename}' does not exist")
-            if name != rename and name in sets:
-                raise bad(name=f"IPSet '{name}' does already exist")
+            refuse_if(rename not in sets, bad(name=f"IPSet '{rename}' does not exist"))
+            refuse_if(name != rename and name in sets, bad(name=f"IPSet '{name}' does already exist"))
             sets[name] = sets.pop(rename)
         elif name in sets:
             raise bad(name=f"IPSet '{name}' already exists")
@@ -87,17 +81,14 @@ def _create_set(call: Call) -> None:
 
 
 def _entries(call: Call) -> list[Item]:
-    found = section_of(call)["ipset"].get(call["name"])
-    if found is None:
-        raise failure(f"no such IPSet '{call['name']}'")
+    found = existing(section_of(call)["ipset"].get(call["name"]), f"no such IPSet '{call['name']}'")
     entries: list[Item] = found["entries"]
     return entries
 
 
 def _delete_set(call: Call) -> None:
     with call.pve.firewall.lock:
-        if _entries(call) and not call.flag("force"):
-            raise failure(f"IPSet '{call['name']}' is not empty")
+        refuse_if(_entries(call) and not call.flag("force"), f"IPSet '{call['name']}' is not empty")
         del section_of(call)["ipset"][call["name"]]
         call.pve.firewall.save()
 
@@ -126,18 +117,15 @@ def _member(call: Call) -> str:
     known = {**({} if alias[1] == "guest/" else cluster), **({} if alias[1] == "dc/" else own)}
     if alias[1] == "dc/":
         known = cluster
-    if alias[2].lower() not in known:
-        raise failure(f"no such alias '{alias[2]}'")
+    refuse_if(alias[2].lower() not in known, f"no such alias '{alias[2]}'")
     return text
 
 
 def _create_entry(call: Call) -> None:
     with call.pve.firewall.lock:
         entries, cidr = _entries(call), _member(call)
-        if any(e["cidr"] == cidr for e in entries):
-            raise bad(cidr=f"address '{cidr}' already exists")
-        if re.search(r"/0+$", cidr):
-            raise bad(cidr="a zero prefix is not allowed in ipset entries")
+        refuse_if(any(e["cidr"] == cidr for e in entries), bad(cidr=f"address '{cidr}' already exists"))
+        refuse_if(re.search(r"/0+$", cidr), bad(cidr="a zero prefix is not allowed in ipset entries"))
         fresh: Item = {"cidr": cidr}
         if call.flag("nomatch"):
             fresh["nomatch"] = 1

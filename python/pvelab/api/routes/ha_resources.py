@@ -6,7 +6,7 @@ import re
 from typing import Any
 
 from ..digests import digest
-from ..errors import failure
+from ..errors import existing, failure, refuse_if
 from ..registry import Call, route
 from ..sections import typed
 
@@ -19,9 +19,7 @@ def _sid(call: Call) -> str:
     text = str(call["sid"])
     if not text.isdigit():
         return text
-    conf = call.pve.guests.get(int(text))
-    if conf is None:
-        raise failure(f"unable to detect SID from VMID - VM/CT {text} does not exist")
+    conf = existing(call.pve.guests.get(int(text)), f"unable to detect SID from VMID - VM/CT {text} does not exist")
     return f"{'ct' if conf.kind == 'lxc' else 'vm'}:{text}"
 
 
@@ -41,8 +39,7 @@ def listing(call: Call) -> list[dict[str, Any]]:
 def get(call: Call) -> dict[str, Any]:
     """One managed resource."""
     sid = _sid(call)
-    if sid not in call.pve.table("ha_resources"):
-        raise failure(f"no such resource '{sid}'")
+    refuse_if(sid not in call.pve.table("ha_resources"), f"no such resource '{sid}'")
     return _shown(call, sid)
 
 
@@ -51,22 +48,15 @@ def create(call: Call) -> None:
     """Puts a guest under management."""
     sid = _sid(call)
     kind, _, vmid = sid.partition(":")
-    if call.get("type", kind) != kind:
-        raise failure("types does not match")
-    if call.has("group"):
-        raise failure("invalid parameter 'group': ha groups have been migrated to rules")
-    if kind not in WORD:
-        raise failure(f"unknown section type '{kind}'")
-    if not re.fullmatch(r"[1-9][0-9]+", vmid):
-        raise failure("invalid VMID")
-    found = call.pve.guests.get(int(vmid))
-    if found is None:
-        raise failure(f"resource '{sid}' does not exist in cluster")
+    refuse_if(call.get("type", kind) != kind, "types does not match")
+    refuse_if(call.has("group"), "invalid parameter 'group': ha groups have been migrated to rules")
+    refuse_if(kind not in WORD, f"unknown section type '{kind}'")
+    refuse_if(not re.fullmatch(r"[1-9][0-9]+", vmid), "invalid VMID")
+    found = existing(call.pve.guests.get(int(vmid)), f"resource '{sid}' does not exist in cluster")
     if found.kind != WORD[kind][0]:
         raise failure(f"resource '{sid}' - guest with ID {vmid} is not a {WORD[kind][1]}")
     with call.pve.cluster.lock:
-        if sid in call.pve.table("ha_resources"):
-            raise failure(f"create resource failed: resource ID '{sid}' already defined")
+        refuse_if(sid in call.pve.table("ha_resources"), f"create resource failed: resource ID '{sid}' already defined")
         new = {k: v for k, v in call.params.items() if k not in ("sid", "type")}
         call.pve.table("ha_resources")[sid] = typed(f"POST {BASE}", new)
         call.pve.cluster.save()

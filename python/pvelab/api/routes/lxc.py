@@ -7,7 +7,7 @@ from typing import Any
 
 from ...backend import RunState
 from .. import common, guest_removal, ha, lxc_config, lxc_update, rows, volume_features, volumes
-from ..errors import TaskError, failure
+from ..errors import TaskError, failure, refuse_if
 from ..guestconf import GuestConf, Values
 from ..pve import Pve
 from ..registry import Call, route
@@ -92,12 +92,10 @@ def _readable(call: Call, key: str) -> bool:
 def put_config(call: Call) -> None:
     """Changes options; what cannot be changed in a running container waits."""
     new = {k: str(v) for k, v in call.params.items() if k not in ("node", "vmid", "digest")}
-    if not new and not call.emptied - {"digest"}:
-        raise failure("no options specified")
+    refuse_if(not new and not call.emptied - {"digest"}, "no options specified")
     delete = split_list(new.pop("delete", ""))
     for key in sorted(call.emptied - {"digest", "delete", "revert"}):
-        if re.fullmatch(r"net\d+", key):
-            raise failure("format error")
+        refuse_if(re.fullmatch(r"net\d+", key), "format error")
         if key == "tags":
             new[key] = ""
         else:
@@ -119,8 +117,7 @@ def put_config(call: Call) -> None:
 
 def check_digest(call: Call, conf: GuestConf) -> None:
     """Raises when the caller's digest is not that of the stored configuration."""
-    if call.has("digest") and call["digest"] != conf.digest:
-        raise failure(MODIFIED)
+    refuse_if(call.has("digest") and call["digest"] != conf.digest, MODIFIED)
 
 
 def _check_removal(call: Call, conf: GuestConf) -> None:
@@ -137,8 +134,7 @@ def destroy(call: Call) -> str:
     pve, vmid = call.pve, call.vmid
     _check_removal(call, pve.conf(vmid, "lxc"))
     running = f"unable to destroy CT {vmid} - container is running"
-    if not call.flag("force") and pve.running(vmid):
-        raise failure(running)
+    refuse_if(not call.flag("force") and pve.running(vmid), running)
 
     def work(log: Log) -> None:
         with pve.lock(vmid, "lxc", log, "lock" in call.faults):
@@ -146,8 +142,7 @@ def destroy(call: Call) -> str:
             _check_removal(call, conf)
             pve.runtime.forget()
             if pve.running(vmid):
-                if not call.flag("force"):
-                    raise TaskError(running)
+                refuse_if(not call.flag("force"), TaskError(running))
                 log(f"forced to stop CT {vmid} before destroying!")
                 pve.backend.stop(pve.spec(conf), log)
             guest_removal.remove(call, conf, log)
@@ -170,8 +165,7 @@ def resize(call: Call) -> str:
         volid = str(fields["volume"])
         sid, name = volumes.split(volid)
         owner = volumes.parse_name(volumes.storage(pve, sid), name).owner
-        if owner != vmid:
-            raise failure(f"can't resize mount point owned by another container ({owner})")
+        refuse_if(owner != vmid, f"can't resize mount point owned by another container ({owner})")
         call.check(f"/storage/{sid}", "Datastore.AllocateSpace")
         volumes.activate(pve, volid)
         return conf, fields, new_size(call, volumes.size_of(pve, volid))
@@ -207,10 +201,8 @@ def new_size(call: Call, current: int) -> int:
     text = str(call["size"])
     asked = parse_size(text.lstrip("+")) or 0
     size = current + asked if text.startswith("+") else asked
-    if size < current:
-        raise failure("unable to shrink disk size")
-    if size == current:
-        raise failure("disk is already at specified size")
+    refuse_if(size < current, "unable to shrink disk size")
+    refuse_if(size == current, "disk is already at specified size")
     return size
 
 
@@ -222,12 +214,9 @@ def template(call: Call) -> None:
     def check() -> GuestConf:
         conf = pve.conf(vmid, "lxc")
         common.check_lock(conf)
-        if conf.snapshots:
-            raise failure("unable to create template, because CT contains snapshots")
-        if common.is_template(conf):
-            raise failure("you can't convert a template to a template")
-        if pve.running(vmid):
-            raise failure("you can't convert a CT to template if the CT is running")
+        refuse_if(conf.snapshots, "unable to create template, because CT contains snapshots")
+        refuse_if(common.is_template(conf), "you can't convert a template to a template")
+        refuse_if(pve.running(vmid), "you can't convert a CT to template if the CT is running")
         return conf
 
     def work(log: Log) -> None:

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from ...backend import BackendError, GuestSpec
 from .. import backups, common, lxc_config, lxc_update, templates, volume_features, volumes
-from ..errors import ApiError, TaskError, bad, failure
+from ..errors import ApiError, TaskError, bad, failure, refuse_if
 from ..guestconf import GuestConf, Values
 from ..pve import Pve
 from ..registry import Call, route
@@ -47,8 +47,7 @@ class Creation:
         self.options = {k: str(v) for k, v in call.params.items() if k not in NOT_CONFIG}
         lxc_config.check_modify(call, self.vmid, self.pool, None, self.options, [], self.unprivileged)
         self.archive = str(call["ostemplate"])
-        if self.archive == "-":
-            raise failure("pipe requires cli environment")
+        refuse_if(self.archive == "-", "pipe requires cli environment")
         volumes.check_access(call, self.vmid, self.archive, "backup" if self.restore else "vztmpl")
         self._check_volumes()
         self.conf = self._configured()
@@ -58,8 +57,7 @@ class Creation:
         if not overwrite or self.old is None:
             common.check_unused_vmid(self.pve, self.vmid)
             return
-        if self.pve.running(self.vmid):
-            raise failure("can't overwrite running container")
+        refuse_if(self.pve.running(self.vmid), "can't overwrite running container")
         common.check_protection(self.old, f"unable to restore CT {self.vmid}")
 
     def _check_volumes(self) -> None:
@@ -67,13 +65,11 @@ class Creation:
         for key, value in self.disks.items():
             if re.fullmatch(r"\d+(\.\d+)?", value):
                 self.disks[key] = f"{self.storage}:{value}"
-        if self.disks and "rootfs" not in self.disks:
-            raise failure("mount points configured, but 'rootfs' not set - aborting")
+        refuse_if(self.disks and "rootfs" not in self.disks, "mount points configured, but 'rootfs' not set - aborting")
         for key, value in self.disks.items():
             fields = lxc_config.parse_volume(key, value)
             if fields["type"] != "volume":
-                if not self.call.is_root:
-                    raise failure("Only root can pass arbitrary filesystem paths.")
+                refuse_if(not self.call.is_root, "Only root can pass arbitrary filesystem paths.")
                 continue
             self._check_storage(volumes.split(fields["volume"])[0])
         if "rootfs" not in self.disks:
@@ -227,12 +223,10 @@ def template_path(asked: Creation) -> Path:
     """The archive's file, or the error that ends the task."""
     if volumes.VOLUME_ID.fullmatch(asked.archive):
         path = volumes.file_path(asked.pve, asked.archive)
-        if not path.is_file():
-            raise TaskError(f"volume '{asked.archive}' does not exist")
+        refuse_if(not path.is_file(), TaskError(f"volume '{asked.archive}' does not exist"))
         return path
     path = Path(asked.archive)
-    if not path.is_absolute() or not path.is_file():
-        raise TaskError(f"can't find file '{asked.archive}'")
+    refuse_if(not path.is_absolute() or not path.is_file(), TaskError(f"can't find file '{asked.archive}'"))
     return path
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from .. import common, lxc_config, lxc_update, volume_features, volumes
-from ..errors import VERIFICATION, ApiError, failure
+from ..errors import VERIFICATION, ApiError, failure, refuse_if
 from ..guestconf import GuestConf
 from ..lxc_update import add_unused
 from ..registry import Call, route
@@ -22,19 +22,16 @@ def wrong_target(text: str) -> ApiError:
 
 def check_change(call: Call, conf: GuestConf, param: str, who: str) -> None:
     """Raises when the caller's digest is not that of one of the two guests."""
-    if call.has(param) and call[param] != conf.digest:
-        raise failure(f"{who}: {MODIFIED}")
+    refuse_if(call.has(param) and call[param] != conf.digest, f"{who}: {MODIFIED}")
 
 
 @route("POST", "/nodes/{node}/lxc/{vmid}/move_volume")
 def move_volume(call: Call) -> str:
     """Moves a volume of a container to another storage or to another container."""
-    if call.has("storage") and call.has("target-vmid"):
-        raise failure("either set storage or target-vmid, but not both")
+    refuse_if(call.has("storage") and call.has("target-vmid"), "either set storage or target-vmid, but not both")
     if call.has("target-vmid"):
         return _give_volume(call)
-    if not call.has("storage"):
-        raise wrong_target(NEITHER)
+    refuse_if(not call.has("storage"), wrong_target(NEITHER))
     pve, vmid, key, sid = call.pve, call.vmid, str(call["volume"]), str(call["storage"])
     call.check(f"/storage/{sid}", "Datastore.AllocateSpace")
     with pve.lock(vmid, "lxc", held="lock" in call.faults):
@@ -65,8 +62,7 @@ def move_volume(call: Call) -> str:
 def _movable(call: Call, key: str) -> dict[str, Any]:
     conf = call.pve.conf(call.vmid, "lxc")
     common.check_lock(conf)
-    if call.pve.running(call.vmid):
-        raise failure("cannot move volumes of a running container")
+    refuse_if(call.pve.running(call.vmid), "cannot move volumes of a running container")
     if key.startswith("unused"):
         raise failure(f"cannot move volume '{key}', only configured volumes can be moved to another storage")
     fields = lxc_update.disk(conf, key)
@@ -104,8 +100,7 @@ def _give_volume(call: Call) -> str:
 
 def _givable(call: Call, key: str, place: str, other: int) -> tuple[GuestConf, GuestConf, dict[str, Any]]:
     pve, vmid = call.pve, call.vmid
-    if "rootfs" in (key, place):
-        raise failure("Cannot move to/from 'rootfs'")
+    refuse_if("rootfs" in (key, place), "Cannot move to/from 'rootfs'")
     if key.startswith("unused") and not place.startswith("unused"):
         raise failure("Moving an unused volume to a used one is not possible")
     for number in (vmid, other):
@@ -114,18 +109,14 @@ def _givable(call: Call, key: str, place: str, other: int) -> tuple[GuestConf, G
     source, target = pve.conf(vmid, "lxc"), pve.conf(other, "lxc")
     common.check_lock(source)
     common.check_lock(target)
-    if common.is_template(source) or common.is_template(target):
-        raise failure("Can't move volumes from or to template CT")
+    refuse_if(common.is_template(source) or common.is_template(target), "Can't move volumes from or to template CT")
     check_change(call, source, "digest", f"Container {vmid}")
     check_change(call, target, "target-digest", f"Container {other}")
-    if key not in source.values:
-        raise failure(f"volume '{key}' for container '{vmid}' does not exist")
-    if place in target.values:
-        raise failure(f"Target volume key '{place}' is already in use for container '{other}'")
+    refuse_if(key not in source.values, f"volume '{key}' for container '{vmid}' does not exist")
+    refuse_if(place in target.values, f"Target volume key '{place}' is already in use for container '{other}'")
     fields = lxc_update.disk(source, key)
     volid = str(fields["volume"])
-    if volume_features.in_snapshot(source, volid):
-        raise failure("Cannot move volume used by a snapshot to another container")
+    refuse_if(volume_features.in_snapshot(source, volid), "Cannot move volume used by a snapshot to another container")
     if not volume_features.has(pve, "rename", volid):
         raise failure("Storage does not support moving of this disk to another container")
     if pve.running(vmid) and not key.startswith("unused"):

@@ -6,7 +6,7 @@ from typing import Any
 
 from ...backend import BackendError
 from .. import common, ha, lxc_update, volume_features
-from ..errors import TaskError, bad, failure
+from ..errors import TaskError, bad, refuse_if
 from ..guestconf import GuestConf
 from ..registry import Call, route
 from ..tasks import Log
@@ -27,8 +27,7 @@ def current(call: Call) -> dict[str, Any]:
 
 def only_root(call: Call, name: str) -> None:
     """Raises unless an option is unused or the caller is root@pam by ticket."""
-    if call.flag(name) and not call.is_root:
-        raise bad(**{name: "Only root may use this option."})
+    refuse_if(call.flag(name) and not call.is_root, bad(**{name: "Only root may use this option."}))
 
 
 @route("POST", STATUS + "/start")
@@ -36,14 +35,12 @@ def start(call: Call) -> str:
     """Starts a container in a task."""
     pve, vmid = call.pve, call.vmid
     only_root(call, "skiplock")
-    if pve.running(vmid):
-        raise failure(f"CT {vmid} already running")
+    refuse_if(pve.running(vmid), f"CT {vmid} already running")
 
     def work(log: Log) -> None:
         with pve.lock(vmid, "lxc", log, "lock" in call.faults):
             conf = pve.conf(vmid, "lxc")
-            if common.is_template(conf):
-                raise TaskError("you can't start a CT if it's a template")
+            refuse_if(common.is_template(conf), TaskError("you can't start a CT if it's a template"))
             if not call.flag("skiplock") and conf.values.get("lock") != "mounted":
                 common.check_lock(conf)
             if truth(conf.values.get("unprivileged")):
@@ -68,8 +65,7 @@ def _by_ha(call: Call, verb: str, state: str) -> str:
 
 def _check_quotas(conf: GuestConf) -> None:
     for _, fields, _ in volume_features.each("lxc", conf.values):
-        if truth(fields.get("quota")):
-            raise TaskError("Quotas are not supported by unprivileged containers.")
+        refuse_if(truth(fields.get("quota")), TaskError("Quotas are not supported by unprivileged containers."))
 
 
 def start_container(call: Call, conf: GuestConf, log: Log) -> None:
@@ -89,8 +85,7 @@ def start_container(call: Call, conf: GuestConf, log: Log) -> None:
 
 
 def _check_running(call: Call, word: str = "CT") -> None:
-    if not call.pve.running(call.vmid):
-        raise failure(f"{word} {call.vmid} not running")
+    refuse_if(not call.pve.running(call.vmid), f"{word} {call.vmid} not running")
 
 
 @route("POST", STATUS + "/stop")
@@ -100,8 +95,7 @@ def stop(call: Call) -> str:
     only_root(call, "skiplock")
     _check_running(call)
     if ha.managed(pve, f"ct:{vmid}"):
-        if call.flag("overrule-shutdown"):
-            raise bad(overrule__shutdown="Not applicable for HA resources.")
+        refuse_if(call.flag("overrule-shutdown"), bad(overrule__shutdown="Not applicable for HA resources."))
         return _by_ha(call, "stop", "stopped")
 
     def work(log: Log) -> None:
@@ -154,8 +148,7 @@ def bring_down(call: Call, conf: GuestConf, log: Log, timeout: float, force: boo
         raise TaskError(str(error)) from error
     finally:
         call.pve.runtime.forget()
-    if not ended:
-        raise TaskError("container did not stop")
+    refuse_if(not ended, TaskError("container did not stop"))
 
 
 @route("POST", STATUS + "/reboot")
@@ -190,8 +183,7 @@ def suspend(call: Call) -> str:
 @route("POST", STATUS + "/resume")
 def resume(call: Call) -> str:
     """Restores a checkpointed container, which fails for want of a checkpoint."""
-    if call.pve.running(call.vmid):
-        raise failure(f"CT {call.vmid} already running")
+    refuse_if(call.pve.running(call.vmid), f"CT {call.vmid} already running")
 
     def work(log: Log) -> None:
         command = f"lxc-checkpoint -n {call.vmid} -r --foreground -D /var/lib/vz/dump"

@@ -7,7 +7,7 @@ import json
 from collections import Counter
 from typing import Any
 
-from ..errors import ApiError, failure
+from ..errors import ApiError, existing, failure, refuse_if
 from ..registry import Call, route
 from ..sections import section
 from ..words import split_list
@@ -82,9 +82,7 @@ def _is_folder(call: Call, path: str) -> bool:
 def get(call: Call, kind: str) -> dict[str, Any]:
     """One mapping."""
     table = _table(call, kind)
-    entry = table.get(call["id"])
-    if entry is None:
-        raise failure(f"mapping '{call['id']}' not found")
+    entry = existing(table.get(call["id"]), f"mapping '{call['id']}' not found")
     return {**entry, "digest": _digest(table), "type": kind}
 
 
@@ -103,8 +101,7 @@ def _check_folders(call: Call, kind: str, failed: str) -> None:
         if fields["node"] == call.pve.node.name and not _is_folder(call, fields["path"]):
             raise failure(f"{failed}Path {fields['path']} does not exist")
     for node, count in Counter(fields["node"] for fields in maps).items():
-        if count > 1:
-            raise failure(f"{failed}Node '{node}' is specified {count} times.")
+        refuse_if(count > 1, f"{failed}Node '{node}' is specified {count} times.")
 
 
 def create(call: Call, kind: str) -> None:
@@ -128,8 +125,7 @@ def update(call: Call, kind: str) -> None:
             raise failure(f"{failed}detected modified configuration - file changed by other user? Try again.")
         if name not in table:
             raise failure(f"{failed}{WORD[kind]} '{name}' does not exist")
-        if "map" not in call.params:
-            raise failure(f"{failed}missing value for required option 'map'")
+        refuse_if("map" not in call.params, f"{failed}missing value for required option 'map'")
         _check_folders(call, kind, failed)
         delete, new = split_list(str(call.get("delete", ""))), _fields(call)
         try:

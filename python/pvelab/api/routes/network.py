@@ -9,7 +9,7 @@ import time
 from typing import Any
 
 from .. import netfile
-from ..errors import bad, bad_field, failure
+from ..errors import bad, bad_field, failure, refuse_if
 from ..netfile import PORTS, Ifaces
 from ..registry import Call, route
 from ..tasks import Log
@@ -65,8 +65,7 @@ def _may_use(call: Call, bridge: str) -> bool:
 def get(call: Call) -> dict[str, Any]:
     """One interface."""
     ifaces = _shown(call)
-    if call["iface"] not in ifaces:
-        raise bad(iface="interface does not exist")
+    refuse_if(call["iface"] not in ifaces, bad(iface="interface does not exist"))
     return ifaces[call["iface"]]
 
 
@@ -101,8 +100,7 @@ def _split_cidr(new: dict[str, Any]) -> None:
         if not new.get(f"cidr{end}"):
             continue
         for key in (f"address{end}", f"netmask{end}"):
-            if new.get(key):
-                raise bad_field(key, f"{key} conflicts with cidr{end}")
+            refuse_if(new.get(key), bad_field(key, f"{key} conflicts with cidr{end}"))
         new[f"address{end}"], _, new[f"netmask{end}"] = str(new.pop(f"cidr{end}")).partition("/")
 
 
@@ -113,8 +111,7 @@ def _check_ipv6(new: dict[str, Any]) -> None:
     address = ipaddress.IPv6Address(text)
     kinds = {"UNSPECIFIED": address.is_unspecified, "LOOPBACK": address.is_loopback, "MULTICAST": address.is_multicast}
     for kind, holds in kinds.items():
-        if holds:
-            raise bad_field("address", f"{text} with type '{kind}', cannot be used as host IPv6 address.")
+        refuse_if(holds, bad_field("address", f"{text} with type '{kind}', cannot be used as host IPv6 address."))
 
 
 def _settle_methods(new: dict[str, Any]) -> None:
@@ -130,8 +127,7 @@ def create(call: Call) -> None:
     name = str(call["iface"])
     with call.pve.network.lock:
         ifaces = _effective(call)
-        if name in ifaces or name == "lo":
-            raise bad(iface="interface already exists")
+        refuse_if(name in ifaces or name == "lo", bad(iface="interface already exists"))
         _check_between(ifaces, name, new)
         _split_cidr(new)
         _check_ipv6(new)
@@ -140,8 +136,7 @@ def create(call: Call) -> None:
             raise failure("Open VSwitch is not installed (need package 'openvswitch-switch')")
         if new.get("bridge_vids"):
             vids = split_list(str(new["bridge_vids"]))
-            if not vids:
-                raise bad(bridge_vids="VLAN list items are empty")
+            refuse_if(not vids, bad(bridge_vids="VLAN list items are empty"))
             new["bridge_vids"] = " ".join(vids)
         ifaces[name] = new
         _save(call, ifaces)
@@ -154,8 +149,7 @@ def update(call: Call) -> None:
     name = str(call["iface"])
     with call.pve.network.lock:
         ifaces = _effective(call)
-        if name not in ifaces:
-            raise bad(iface="interface does not exist")
+        refuse_if(name not in ifaces, bad(iface="interface does not exist"))
         values = ifaces[name]
         for key in split_list(str(call.get("delete", ""))):
             values.pop(key, None)
@@ -177,8 +171,7 @@ def delete(call: Call) -> None:
     """Takes an interface out of the pending configuration."""
     with call.pve.network.lock:
         ifaces = _effective(call)
-        if call["iface"] not in ifaces:
-            raise bad(iface="interface does not exist")
+        refuse_if(call["iface"] not in ifaces, bad(iface="interface does not exist"))
         del ifaces[call["iface"]]
         _save(call, ifaces)
 

@@ -11,7 +11,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from .. import fetch, volumes
-from ..errors import TaskError, bad, failure
+from ..errors import TaskError, bad, existing, failure, refuse_if
 from ..registry import Call, route
 from ..tasks import Log
 from .storage_content import folder_path
@@ -57,12 +57,9 @@ def templates(call: Call) -> list[dict[str, str]]:
 def download_template(call: Call) -> str:
     """Puts a stand-in for a template where no guest has processes; else fails as a node without network does."""
     sid, name = str(call["storage"]), str(call["template"])
-    known = _appliances().get(name)
-    if known is None:
-        raise bad(template="no such template")
+    known = existing(_appliances().get(name), bad(template="no such template"))
     config = volumes.enabled_storage(call.pve, sid)
-    if "vztmpl" not in volumes.contents(config):
-        raise failure(f"storage '{sid}' does not support templates")
+    refuse_if("vztmpl" not in volumes.contents(config), f"storage '{sid}' does not support templates")
     target = volumes.root(call.pve, sid) / volumes.FOLDERS["vztmpl"] / name
     shown = f"{folder_path(config, sid, 'vztmpl')}/{name}"
 

@@ -11,7 +11,7 @@ from urllib.parse import quote
 from zoneinfo import ZoneInfo, available_timezones
 
 from ..digests import CHANGED, check_digest, digest
-from ..errors import bad, failure
+from ..errors import bad, failure, refuse_if
 from ..registry import Call, route
 from ..schema import split_property_string
 from ..surface import parameters
@@ -45,8 +45,7 @@ def clock(call: Call) -> dict[str, Any]:
 @route("PUT", ONE + "/time")
 def set_zone(call: Call) -> None:
     """Sets the time zone."""
-    if call["timezone"] not in available_timezones():
-        raise bad(timezone="No such timezone")
+    refuse_if(call["timezone"] not in available_timezones(), bad(timezone="No such timezone"))
     _keep(call, {"timezone": call["timezone"]})
 
 
@@ -100,8 +99,7 @@ def _check_host_line(address: str, names: list[str]) -> None:
     except ValueError:
         raise bad(data=f"Invalid IP '{address}'") from None
     for name in names:
-        if not re.fullmatch(r"[.\-a-zA-Z0-9]+", name):
-            raise bad(data=f"Invalid Hostname '{name}'")
+        refuse_if(not re.fullmatch(r"[.\-a-zA-Z0-9]+", name), bad(data=f"Invalid Hostname '{name}'"))
 
 
 def _config_text(values: dict[str, str]) -> str:
@@ -136,8 +134,7 @@ def set_config(call: Call) -> None:
     new = {k: str(v) for k, v in call.params.items() if k not in ("node", "delete", "digest")}
     with call.pve.cluster.lock:
         found = _config(call)
-        if call.has("digest") and found.get("digest") and call["digest"] != found["digest"]:
-            raise failure(CHANGED)
+        refuse_if(call.has("digest") and found.get("digest") and call["digest"] != found["digest"], CHANGED)
         values = {**call.pve.table("node").get(CONFIG, {}), **new}
         for key in split_list(str(call.get("delete", ""))):
             values.pop(key, None)
@@ -152,8 +149,7 @@ def _check_domains(values: dict[str, str]) -> None:
     if values.get("acme"):
         fields = split_property_string(schema["acme"]["format"], values["acme"])
         for domain in str(fields.get("domains") or "").lower().split(";"):
-            if domain in seen:
-                raise failure(f"duplicate domain '{domain}' in ACME config properties")
+            refuse_if(domain in seen, f"duplicate domain '{domain}' in ACME config properties")
             if domain:
                 seen[domain] = "acme"
     for key in sorted(k for k in values if k.startswith("acmedomain")):

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from typing import Any
 
-from ..errors import failure
+from ..errors import existing, failure, refuse_if
 from ..permissions import may_modify
 from ..registry import Call, route
 from ..words import split_list
@@ -34,9 +34,7 @@ def _with_comment(found: dict[str, Any], entry: dict[str, Any]) -> dict[str, Any
 
 
 def _whole(call: Call, name: str) -> dict[str, Any]:
-    entry = _pools(call).get(name)
-    if entry is None:
-        raise failure(f"pool '{name}' does not exist")
+    entry = existing(_pools(call).get(name), f"pool '{name}' does not exist")
     states, kind = call.pve.runtime.all(), call.get("type")
     members: list[dict[str, Any]] = []
     for vmid in sorted(entry["vms"]):
@@ -61,13 +59,10 @@ def create(call: Call) -> None:
     failed = "create pool failed: "
     with call.pve.users.lock:
         pools = _pools(call)
-        if name in pools:
-            raise failure(f"{failed}pool '{name}' already exists")
+        refuse_if(name in pools, f"{failed}pool '{name}' already exists")
         parent, slash, leaf = name.rpartition("/")
-        if slash and parent not in pools:
-            raise failure(f"{failed}parent '{parent}' of pool '{name}' does not exist")
-        if not re.match(r"[A-Za-z]", leaf):
-            raise failure(f"{failed}pool name must start with a letter")
+        refuse_if(slash and parent not in pools, f"{failed}parent '{parent}' of pool '{name}' does not exist")
+        refuse_if(not re.match(r"[A-Za-z]", leaf), f"{failed}pool name must start with a letter")
         pools[name] = {"vms": [], "storage": []}
         if call.has("comment"):
             pools[name]["comment"] = call["comment"]
@@ -81,9 +76,7 @@ def update(call: Call) -> None:
     name = str(call["poolid"])
     failed = "update pools failed: "
     with call.pve.users.lock:
-        entry = _pools(call).get(name)
-        if entry is None:
-            raise failure(f"{failed}pool '{name}' does not exist")
+        entry = existing(_pools(call).get(name), f"{failed}pool '{name}' does not exist")
         fresh = {**entry, "vms": list(entry["vms"]), "storage": list(entry["storage"])}
         if call.has("comment"):
             fresh["comment"] = call["comment"]
@@ -103,12 +96,10 @@ def _change_guest(
 ) -> None:
     may_modify(call, f"/vms/{vmid}")
     if call.flag("delete"):
-        if vmid not in entry["vms"]:
-            raise failure(f"{failed}VM {vmid} is not a pool member")
+        refuse_if(vmid not in entry["vms"], f"{failed}VM {vmid} is not a pool member")
         entry["vms"].remove(vmid)
         return
-    if vmid in entry["vms"]:
-        raise failure(f"{failed}VM {vmid} is already a pool member")
+    refuse_if(vmid in entry["vms"], f"{failed}VM {vmid} is already a pool member")
     old = call.pve.users.pool_of(vmid)
     if old:
         if not call.flag("allow-move"):
@@ -121,12 +112,10 @@ def _change_guest(
 def _change_storage(call: Call, entry: dict[str, Any], sid: str, failed: str) -> None:
     may_modify(call, f"/storage/{sid}")
     if call.flag("delete"):
-        if sid not in entry["storage"]:
-            raise failure(f"{failed}Storage '{sid}' is not a pool member")
+        refuse_if(sid not in entry["storage"], f"{failed}Storage '{sid}' is not a pool member")
         entry["storage"].remove(sid)
         return
-    if sid in entry["storage"]:
-        raise failure(f"{failed}Storage '{sid}' is already a pool member")
+    refuse_if(sid in entry["storage"], f"{failed}Storage '{sid}' is already a pool member")
     entry["storage"].append(sid)
 
 
@@ -137,18 +126,13 @@ def delete(call: Call) -> None:
     name = str(call["poolid"])
     failed = "delete pool failed: "
     with call.pve.users.lock:
-        entry = _pools(call).get(name)
-        if entry is None:
-            raise failure(f"{failed}pool '{name}' does not exist")
+        entry = existing(_pools(call).get(name), f"{failed}pool '{name}' does not exist")
         below = next((p for p in sorted(_pools(call)) if p.startswith(f"{name}/")), None)
-        if below:
-            raise failure(f"{failed}pool '{name}' is not empty (contains pool '{below}')")
+        refuse_if(below, f"{failed}pool '{name}' is not empty (contains pool '{below}')")
         for vmid in sorted(entry["vms"]):
-            if call.pve.guests.get(vmid):
-                raise failure(f"{failed}pool '{name}' is not empty (contains VM {vmid})")
+            refuse_if(call.pve.guests.get(vmid), f"{failed}pool '{name}' is not empty (contains VM {vmid})")
         for sid in sorted(entry["storage"]):
-            if sid in call.pve.storages.data:
-                raise failure(f"{failed}pool '{name}' is not empty (contains storage '{sid}')")
+            refuse_if(sid in call.pve.storages.data, f"{failed}pool '{name}' is not empty (contains storage '{sid}')")
         del _pools(call)[name]
         call.pve.users.data["acl"].pop(f"/pool/{name}", None)
         call.pve.users.save()

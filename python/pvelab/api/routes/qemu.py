@@ -6,7 +6,7 @@ from typing import Any
 
 from ...backend import RunState
 from .. import common, guest_removal, ha, qemu_config, qemu_monitor, qemu_update, rows, volume_features, volumes
-from ..errors import TaskError, bad, failure
+from ..errors import TaskError, bad, failure, refuse_if
 from ..guestconf import GuestConf
 from ..pve import Pve
 from ..registry import Call, route
@@ -123,8 +123,7 @@ def destroy(call: Call) -> str:
         common.check_protection(conf, f"can't remove VM {vmid}")
         if ha.managed(pve, f"vm:{vmid}") and not call.flag("purge"):
             raise failure(f"unable to remove VM {vmid} - used in HA resources and purge parameter not set.")
-        if pve.running(vmid):
-            raise failure(f"VM {vmid} is running - destroy failed")
+        refuse_if(pve.running(vmid), f"VM {vmid} is running - destroy failed")
         return conf
 
     check()
@@ -153,15 +152,12 @@ def resize(call: Call) -> str:
                 raise TaskError("checksum mismatch (file change by other user?)")
             if not call.flag("skiplock"):
                 common.check_lock(conf)
-            if disk not in conf.values:
-                raise TaskError(f"disk '{disk}' does not exist")
+            refuse_if(disk not in conf.values, TaskError(f"disk '{disk}' does not exist"))
             fields = qemu_config.parse_drive(disk, conf.values[disk]) or {}
             volid = str(fields["file"])
             kind = volume_features.format_of(pve, volid)
-            if qemu_config.is_cdrom(fields):
-                raise TaskError("you can't resize a cdrom")
-            if kind not in ("raw", "qcow2"):
-                raise TaskError("can't resize this image format")
+            refuse_if(qemu_config.is_cdrom(fields), TaskError("you can't resize a cdrom"))
+            refuse_if(kind not in ("raw", "qcow2"), TaskError("can't resize this image format"))
             call.check(f"/storage/{volumes.split(volid)[0]}", "Datastore.AllocateSpace")
             volumes.activate(pve, volid)
             size = _new_size(call, volumes.size_of(pve, volid))
@@ -187,8 +183,7 @@ def _new_size(call: Call, current: int) -> int | None:
     text = str(call["size"])
     asked = parse_size(text.lstrip("+")) or 0
     size = current + asked if text.startswith("+") else asked
-    if size < current:
-        raise TaskError("shrinking disks is not supported")
+    refuse_if(size < current, TaskError("shrinking disks is not supported"))
     return None if size == current else size
 
 
@@ -209,12 +204,9 @@ def template(call: Call) -> str:
     def check() -> GuestConf:
         conf = pve.conf(vmid, "qemu")
         common.check_lock(conf)
-        if conf.snapshots:
-            raise failure("unable to create template, because VM contains snapshots")
-        if common.is_template(conf) and not call.has("disk"):
-            raise failure("you can't convert a template to a template")
-        if pve.running(vmid):
-            raise failure("you can't convert a VM to template if VM is running")
+        refuse_if(conf.snapshots, "unable to create template, because VM contains snapshots")
+        refuse_if(common.is_template(conf) and not call.has("disk"), "you can't convert a template to a template")
+        refuse_if(pve.running(vmid), "you can't convert a VM to template if VM is running")
         return conf
 
     check()

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from ...backend import BackendError
 from .. import backups, common, qemu_access, qemu_config, qemu_disks, volume_features, volumes
-from ..errors import ApiError, TaskError, bad_field, failure
+from ..errors import ApiError, TaskError, bad_field, failure, refuse_if
 from ..guestconf import GuestConf
 from ..qemu_checks import check_machine, check_vga
 from ..qemu_hotplug import windows
@@ -53,15 +53,12 @@ class Creation:
 
     def _check_archive(self) -> None:
         for key in sorted(self.new):
-            if qemu_config.is_drive(key):
-                raise bad_field(key, "option conflicts with option 'archive'")
-        if self.archive == "-":
-            raise failure("pipe requires cli environment")
+            refuse_if(qemu_config.is_drive(key), bad_field(key, "option conflicts with option 'archive'"))
+        refuse_if(self.archive == "-", "pipe requires cli environment")
         volid = str(self.archive)
         volumes.check_access(self.call, self.vmid, volid, "backup")
         if not volumes.VOLUME_ID.fullmatch(volid):
-            if not volid.startswith("/") or not Path(volid).is_file():
-                raise failure(f"can't find file '{volid}'")
+            refuse_if(not volid.startswith("/") or not Path(volid).is_file(), f"can't find file '{volid}'")
         elif not volumes.file_path(self.pve, volid).is_file():
             raise failure(f"volume '{volid}' does not exist")
 
@@ -131,8 +128,7 @@ def _check_overwritten(asked: Creation, prefix: str) -> None:
     """What PVE looks at only in the task: whether the machine may be overwritten now."""
     if asked.old is not None:
         common.check_protection(asked.old, prefix)
-        if asked.pve.running(asked.vmid):
-            raise TaskError(f"{prefix} vm is running")
+        refuse_if(asked.pve.running(asked.vmid), TaskError(f"{prefix} vm is running"))
 
 
 def _roll_back(asked: Creation, fresh: list[str], log: Log) -> None:
@@ -169,8 +165,7 @@ def _create(asked: Creation, fresh: list[str], log: Log) -> None:
 def _restore(asked: Creation, fresh: list[str], log: Log) -> None:
     call, volid = asked.call, str(asked.archive)
     archive = Path(volid) if volid.startswith("/") else volumes.file_path(asked.pve, volid)
-    if not archive.is_file():
-        raise TaskError(f"volume '{volid}' does not exist")
+    refuse_if(not archive.is_file(), TaskError(f"volume '{volid}' does not exist"))
     saved = backups.read_config(asked.pve, archive, asked.vmid, "qemu")
     conf = GuestConf(asked.vmid, "qemu")
     log(f"restore vma archive: {archive.name}")

@@ -6,7 +6,7 @@ import re
 from collections.abc import Iterator
 
 from .. import common, qemu_config, volumes
-from ..errors import TaskError
+from ..errors import TaskError, refuse_if
 from ..guestconf import GuestConf, Values
 from ..qemu_checks import check_machine, is_q35
 from ..registry import Call
@@ -31,8 +31,7 @@ def check_start(call: Call, conf: GuestConf, log: Log) -> None:
     for key, text in _numbered(values, "usb"):
         _check_usb(call, key, text)
     for _, path in _numbered(values, "serial"):
-        if path != "socket" and not PORTS.fullmatch(path):
-            raise TaskError("no such serial device")
+        refuse_if(path != "socket" and not PORTS.fullmatch(path), TaskError("no such serial device"))
     if int(values.get("sockets", 1)) * int(values.get("cores", 1)) > call.pve.node.cores:
         raise TaskError(f"MAX {call.pve.node.cores} vcpus allowed per VM on this node")
     _warn_of_threads(values, log)
@@ -65,8 +64,7 @@ def _own_firmware(values: Values) -> bool:
 def _check_card(call: Call, key: str, text: str, q35: bool) -> None:
     fields = split_property_string(qemu_config.option_format(key), text)
     host, mapping = fields.get("host"), fields.get("mapping")
-    if host and mapping:
-        raise TaskError("Cannot set both 'host' and 'mapping'.")
+    refuse_if(host and mapping, TaskError("Cannot set both 'host' and 'mapping'."))
     if mapping:
         if mapping not in call.pve.table("mapping_pci"):
             raise TaskError(f"PCI device mapping not found for '{mapping}'")
@@ -77,8 +75,7 @@ def _check_card(call: Call, key: str, text: str, q35: bool) -> None:
                 raise TaskError(f"no PCI device found for '{address}'")
     else:
         raise TaskError("Either 'host' or 'mapping' must be set.")
-    if truth(fields.get("pcie")) and not q35:
-        raise TaskError(NO_Q35)
+    refuse_if(truth(fields.get("pcie")) and not q35, TaskError(NO_Q35))
 
 
 def _check_usb(call: Call, key: str, text: str) -> None:
@@ -86,8 +83,7 @@ def _check_usb(call: Call, key: str, text: str) -> None:
     host, mapping = fields.get("host"), fields.get("mapping")
     if mapping and not host and mapping not in call.pve.table("mapping_usb"):
         raise TaskError(f"USB device mapping not found for '{mapping}'")
-    if bool(host) == bool(mapping) and host != "spice":
-        raise TaskError("no usb id or path given")
+    refuse_if(bool(host) == bool(mapping) and host != "spice", TaskError("no usb id or path given"))
 
 
 def _warn_of_threads(values: Values, log: Log) -> None:

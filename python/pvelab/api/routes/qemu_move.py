@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from .. import common, qemu_config, qemu_update, volume_features, volumes
-from ..errors import ApiError, TaskError, bad_field, failure
+from ..errors import ApiError, TaskError, bad_field, failure, refuse_if
 from ..guestconf import GuestConf
 from ..lxc_update import add_unused
 from ..registry import Call, route
@@ -20,12 +20,10 @@ BOTH = "either set 'storage' or 'target-vmid', but not both"
 @route("POST", "/nodes/{node}/qemu/{vmid}/move_disk")
 def move_disk(call: Call) -> str:
     """Moves a disk of a machine to another storage (or format), or to another machine."""
-    if call.has("storage") and call.has("target-vmid"):
-        raise wrong_target(BOTH)
+    refuse_if(call.has("storage") and call.has("target-vmid"), wrong_target(BOTH))
     if call.has("target-vmid"):
         return _give_disk(call)
-    if not call.has("storage"):
-        raise wrong_target(NEITHER)
+    refuse_if(not call.has("storage"), wrong_target(NEITHER))
     pve, vmid, sid = call.pve, call.vmid, str(call["storage"])
     call.check(f"/storage/{sid}", "Datastore.AllocateSpace")
     _disk_to_move(call, sid)
@@ -54,8 +52,7 @@ def _disk_to_move(call: Call, sid: str) -> tuple[GuestConf, dict[str, Any]]:
     common.check_lock(conf)
     check_digest(call, conf)
     fields = _existing(conf, key, f"disk '{key}' does not exist")
-    if qemu_config.is_cdrom(fields) and not qemu_config.is_cloudinit(fields):
-        raise failure("you can't move a cdrom")
+    refuse_if(qemu_config.is_cdrom(fields) and not qemu_config.is_cloudinit(fields), "you can't move a cdrom")
     old = str(fields["file"])
     kind = volume_features.format_of(pve, old)
     if volumes.split(old)[0] == sid and call.get("format", kind) == kind:
@@ -68,8 +65,7 @@ def _disk_to_move(call: Call, sid: str) -> tuple[GuestConf, dict[str, Any]]:
 
 
 def _existing(conf: GuestConf, key: str, missing: str) -> dict[str, Any]:
-    if not conf.values.get(key):
-        raise failure(missing)
+    refuse_if(not conf.values.get(key), missing)
     if key.startswith("unused"):
         return {"file": conf.values[key]}
     return qemu_config.parse_drive(key, conf.values[key]) or {}
@@ -106,8 +102,7 @@ def _give_disk(call: Call) -> str:
     place = str(call.get("target-disk", key))
     if not call.is_root:
         common.check_vm(call, other, None, "VM.Config.Disk")
-    if vmid == other:
-        raise bad_field("target-vmid", "must be different than source VMID to reassign disk")
+    refuse_if(vmid == other, bad_field("target-vmid", "must be different than source VMID to reassign disk"))
     fields = _disk_to_give(call, key, place, other)[1]
     call.check(f"/storage/{volumes.split(str(fields['file']))[0]}", "Datastore.AllocateSpace")
 
@@ -148,20 +143,16 @@ def _disk_to_give(call: Call, key: str, place: str, other: int) -> tuple[GuestCo
     source, target = pve.conf(vmid, "qemu"), pve.conf(other, "qemu")
     common.check_lock(source)
     common.check_lock(target)
-    if common.is_template(source) or common.is_template(target):
-        raise failure("Can't move disks from or to template VMs")
+    refuse_if(common.is_template(source) or common.is_template(target), "Can't move disks from or to template VMs")
     check_change(call, source, "digest", f"VM {vmid}")
     check_change(call, target, "target-digest", f"VM {other}")
     fields = _existing(source, key, f"Disk '{key}' for VM '{vmid}' does not exist")
-    if target.values.get(place):
-        raise failure(f"Target disk key '{place}' is already in use for VM '{other}'")
+    refuse_if(target.values.get(place), f"Target disk key '{place}' is already in use for VM '{other}'")
     if qemu_config.is_cdrom(fields) and not qemu_config.is_cloudinit(fields):
         raise failure("CD drive contents can't be moved to another VM")
     volid = str(fields["file"])
-    if volid.startswith("/"):
-        raise failure(f"Volume '{volid}' not managed by PVE")
-    if volume_features.in_snapshot(source, volid):
-        raise failure("Can't move disk used by a snapshot to another VM")
+    refuse_if(volid.startswith("/"), f"Volume '{volid}' not managed by PVE")
+    refuse_if(volume_features.in_snapshot(source, volid), "Can't move disk used by a snapshot to another VM")
     if not volume_features.has(pve, "rename", volid):
         raise failure("Storage does not support moving of this disk to another VM")
     if pve.running(vmid) and not key.startswith("unused"):

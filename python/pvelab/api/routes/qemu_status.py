@@ -7,7 +7,7 @@ from typing import Any
 
 from ...backend import BackendError
 from .. import common, ha, machine_state, qemu_config, qemu_pending, volume_features
-from ..errors import TaskError, bad, failure
+from ..errors import TaskError, bad, refuse_if
 from ..guestconf import GuestConf
 from ..qemu_checks import check_exists
 from ..registry import Call, route
@@ -51,16 +51,14 @@ def start(call: Call) -> str:
     def work(log: Log) -> None:
         with pve.lock(vmid, "qemu", log, "lock" in call.faults):
             conf = pve.conf(vmid, "qemu")
-            if common.is_template(conf):
-                raise TaskError("you can't start a vm if it's a template")
+            refuse_if(common.is_template(conf), TaskError("you can't start a vm if it's a template"))
             pve.runtime.forget()
             lock, running = conf.values.get("lock"), pve.running(vmid)
             if lock == "backup" and running:
                 return
             if not call.flag("skiplock") and lock != "suspended":
                 common.check_lock(conf)
-            if running:
-                raise TaskError(f"VM {vmid} already running")
+            refuse_if(running, TaskError(f"VM {vmid} already running"))
             start_machine(call, conf, log)
 
     managed = ha.managed(pve, f"vm:{vmid}")
@@ -116,8 +114,7 @@ def stop(call: Call) -> str:
     """Stops a machine at once, in a task; one that does not run is no error."""
     only_root(call, "skiplock", "keepActive", "migratedfrom")
     if ha.managed(call.pve, f"vm:{call.vmid}"):
-        if call.flag("overrule-shutdown"):
-            raise bad(overrule__shutdown="Not applicable for HA resources.")
+        refuse_if(call.flag("overrule-shutdown"), bad(overrule__shutdown="Not applicable for HA resources."))
         return _by_ha(call, "stop", "stopped")
 
     def work(log: Log) -> None:
@@ -166,8 +163,7 @@ def shutdown(call: Call) -> str:
     only_root(call, "skiplock", "keepActive")
     kill = False
     if call.vmid in machine_state.paused(call.pve):
-        if not call.flag("forceStop"):
-            raise failure("VM is paused - cannot shutdown")
+        refuse_if(not call.flag("forceStop"), "VM is paused - cannot shutdown")
         kill = True
     if ha.managed(call.pve, f"vm:{call.vmid}"):
         return _by_ha(call, "stop", "stopped")
@@ -193,15 +189,13 @@ def check_running(call: Call, unchecked: bool = False) -> None:
     """Raises unless the machine is there and runs; one that may be elsewhere is not looked for."""
     if not unchecked:
         check_exists(call.pve, call.vmid)
-    if not call.pve.running(call.vmid):
-        raise failure(f"VM {call.vmid} not running")
+    refuse_if(not call.pve.running(call.vmid), f"VM {call.vmid} not running")
 
 
 @route("POST", STATUS + "/reboot")
 def reboot(call: Call) -> str:
     """Shuts a machine down and starts it again, with its pending changes."""
-    if call.vmid in machine_state.paused(call.pve):
-        raise failure("VM is paused - cannot shutdown")
+    refuse_if(call.vmid in machine_state.paused(call.pve), "VM is paused - cannot shutdown")
     check_running(call)
 
     def work(log: Log) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 
 from .. import common, ha, machine_state
-from ..errors import TaskError, failure
+from ..errors import TaskError, existing, failure, refuse_if
 from ..guestconf import GuestConf
 from ..registry import Call, route
 from ..tasks import Log
@@ -40,8 +40,7 @@ def suspend(call: Call) -> str:
     conf, sid = call.pve.conf(call.vmid, "qemu"), call.get("statestorage")
     to_disk = call.flag("todisk")
     if to_disk:
-        if ha.managed(call.pve, f"vm:{call.vmid}"):
-            raise failure("Cannot suspend HA managed VM to disk")
+        refuse_if(ha.managed(call.pve, f"vm:{call.vmid}"), "Cannot suspend HA managed VM to disk")
         common.check_vm(call, call.vmid, None, "VM.Config.Disk")
         if any(key.startswith("hostpci") for key in conf.values):
             text = "cannot suspend VM to disk due to passed-through PCI device(s), which lack the"
@@ -61,14 +60,11 @@ def _suspend(call: Call, sid: str | None, log: Log) -> None:
     if not call.flag("skiplock") and conf.values.get("lock") != "backup":
         common.check_lock(conf)
     machine_state.check_savable(conf, to_disk)
-    paused = getattr(pve.backend, "paused", None)
-    if paused is None:
-        raise TaskError("pvelab does not support suspending machines")
+    paused = existing(getattr(pve.backend, "paused", None), TaskError("pvelab does not support suspending machines"))
     if not to_disk:
         paused.add(call.vmid)
         return
-    if conf.values.get("lock") == "backup":
-        raise TaskError("cannot suspend to disk during backup")
+    refuse_if(conf.values.get("lock") == "backup", TaskError("cannot suspend to disk during backup"))
     conf.values |= machine_state.save(call, conf, f"state-suspend-{time.strftime('%Y-%m-%d')}", sid)
     conf.values["lock"] = "suspended"
     log("State saved, quitting")
@@ -93,8 +89,7 @@ def resume(call: Call) -> str:
             if saved:
                 start_machine(call, conf, log)
                 return
-            if truth(conf.values.get("template")):
-                raise TaskError(f"VM {vmid} is a template and cannot be resumed!")
+            refuse_if(truth(conf.values.get("template")), TaskError(f"VM {vmid} is a template and cannot be resumed!"))
             if vmid not in machine_state.paused(pve):
                 return
             if not call.flag("skiplock") and conf.values.get("lock") != "backup":

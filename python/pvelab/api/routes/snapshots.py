@@ -8,7 +8,7 @@ from typing import Any
 
 from ...backend import BackendError
 from .. import common, machine_state, volume_features
-from ..errors import TaskError, failure
+from ..errors import TaskError, failure, refuse_if
 from ..guestconf import GuestConf, Values
 from ..lxc_update import add_unused
 from ..pve import Pve
@@ -52,8 +52,7 @@ def create(call: Call, kind: str) -> str:
     name, vmid, pve = str(call["snapname"]), call.vmid, call.pve
     reserved = {"current", "vzdump"} if kind == "lxc" else {"current", "pending"}
     asked = "pending" if name.lower() == "pending" else name
-    if asked in reserved:
-        raise failure(f"unable to use snapshot name '{asked}' (reserved name)")
+    refuse_if(asked in reserved, f"unable to use snapshot name '{asked}' (reserved name)")
     if kind == "qemu":
         machine_state.check_savable(pve.conf(vmid, kind), call.flag("vmstate"))
 
@@ -82,11 +81,9 @@ def create(call: Call, kind: str) -> str:
 
 
 def _check_takable(pve: Pve, conf: GuestConf, name: str) -> None:
-    if common.is_template(conf):
-        raise TaskError("you can't take a snapshot if it's a template")
+    refuse_if(common.is_template(conf), TaskError("you can't take a snapshot if it's a template"))
     common.check_lock(conf)
-    if name in conf.snapshots:
-        raise TaskError(f"snapshot name '{name}' already used")
+    refuse_if(name in conf.snapshots, TaskError(f"snapshot name '{name}' already used"))
     if not volume_features.all_have(pve, "snapshot", conf.kind, conf.values):
         raise TaskError("snapshot feature is not available")
 
@@ -98,11 +95,9 @@ def delete(call: Call, kind: str) -> str:
     def work(log: Log) -> None:
         with pve.lock(vmid, kind, log, "lock" in call.faults):
             conf = pve.conf(vmid, kind).copy()
-            if name not in conf.snapshots:
-                raise TaskError(f"snapshot '{name}' does not exist")
+            refuse_if(name not in conf.snapshots, TaskError(f"snapshot '{name}' does not exist"))
             common.check_lock(conf)
-            if common.is_template(conf):
-                raise TaskError("you can't delete a snapshot if vm is a template")
+            refuse_if(common.is_template(conf), TaskError("you can't delete a snapshot if vm is a template"))
             try:
                 pve.backend.delete_snapshot(pve.spec(conf), name, log)
             except BackendError as error:
@@ -138,10 +133,8 @@ def rollback(call: Call, kind: str) -> str:
     def work(log: Log) -> None:
         with pve.lock(vmid, kind, log, "lock" in call.faults):
             conf = pve.conf(vmid, kind).copy()
-            if common.is_template(conf):
-                raise TaskError("you can't rollback if vm is a template")
-            if name not in conf.snapshots:
-                raise TaskError(f"snapshot '{name}' does not exist")
+            refuse_if(common.is_template(conf), TaskError("you can't rollback if vm is a template"))
+            refuse_if(name not in conf.snapshots, TaskError(f"snapshot '{name}' does not exist"))
             common.check_lock(conf)
             pve.runtime.forget()
             if pve.running(vmid):
@@ -191,8 +184,7 @@ def describe(call: Call, kind: str) -> None:
     with call.pve.lock(call.vmid, kind):
         conf = call.pve.conf(call.vmid, kind).copy()
         common.check_lock(conf)
-        if call["snapname"] not in conf.snapshots:
-            raise failure(f"snapshot '{call['snapname']}' does not exist")
+        refuse_if(call["snapname"] not in conf.snapshots, f"snapshot '{call['snapname']}' does not exist")
         conf.snapshots[call["snapname"]]["description"] = str(call["description"])
         call.pve.guests.save(conf)
 
@@ -202,8 +194,7 @@ def feature(call: Call, kind: str) -> dict[str, Any]:
     if kind == "qemu":
         check_exists(call.pve, call.vmid)
     conf, name = call.pve.conf(call.vmid, kind), call.get("snapname")
-    if name and name not in conf.snapshots:
-        raise failure(f"snapshot '{name}' does not exist")
+    refuse_if(name and name not in conf.snapshots, f"snapshot '{name}' does not exist")
     values = conf.snapshots[name] if name else conf.values
     has = volume_features.all_have(call.pve, str(call["feature"]), kind, values, name)
     return {"hasFeature": int(has), **({"nodes": [call.pve.node.name]} if kind == "qemu" else {})}

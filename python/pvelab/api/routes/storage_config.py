@@ -9,7 +9,7 @@ import re
 from typing import Any
 
 from .. import volumes
-from ..errors import ApiError, failure
+from ..errors import ApiError, existing, failure, refuse_if
 from ..registry import Call, route
 from ..sections import section, typed
 from ..words import split_list, truth
@@ -117,8 +117,7 @@ def get(call: Call) -> Storage:
 
 def _checked(call: Call, kind: str, new: Storage, create: bool) -> Storage:
     """The options as they are kept; raises what PVE says to wrong ones."""
-    if kind not in TYPES:
-        raise failure(f"unknown section type '{kind}'")
+    refuse_if(kind not in TYPES, f"unknown section type '{kind}'")
     if not create:
         _refuse_empty(call, kind)
     TYPES[kind].check(new, create)
@@ -140,10 +139,8 @@ def _refuse_empty(call: Call, kind: str) -> None:
 def _content(kind: str, text: str) -> str:
     valid = set(CONTENT[kind][0].split())
     wanted = {item for item in split_list(text) if item in valid}
-    if "none" in wanted and len(wanted) > 1:
-        raise failure("unable to combine 'none' with other content types")
-    if not wanted and "none" not in valid:
-        raise failure("storage does not support content type 'none'")
+    refuse_if("none" in wanted and len(wanted) > 1, "unable to combine 'none' with other content types")
+    refuse_if(not wanted and "none" not in valid, "storage does not support content type 'none'")
     return ",".join(sorted(wanted))
 
 
@@ -172,8 +169,7 @@ def create(call: Call) -> Storage:
         new.setdefault("path", f"/mnt/pve/{sid}")
     config = _checked(call, kind, new, True)
     with call.pve.storages.lock:
-        if sid in call.pve.storages.data:
-            raise failure(f"create storage failed: storage ID '{sid}' already defined")
+        refuse_if(sid in call.pve.storages.data, f"create storage failed: storage ID '{sid}' already defined")
         _store(call, sid, {"type": kind, **config})
     return _answer(sid, kind)
 
@@ -187,9 +183,7 @@ def update(call: Call) -> Storage:
     with call.pve.storages.lock:
         if call.has("digest") and call["digest"] != digest(call):
             raise failure(f"{failed}detected modified configuration - file changed by other user? Try again.")
-        old = call.pve.storages.data.get(sid)
-        if old is None:
-            raise failure(f"{failed}storage '{sid}' does not exist")
+        old = existing(call.pve.storages.data.get(sid), f"{failed}storage '{sid}' does not exist")
         try:
             config = _checked(call, old["type"], new, False)
             TYPES[old["type"]].remove([name for name in delete if name not in SENSITIVE], config)
@@ -205,8 +199,7 @@ def delete(call: Call) -> None:
     sid = str(call["storage"])
     with call.pve.storages.lock:
         storages = call.pve.storages.data
-        if sid not in storages:
-            raise failure(f"delete storage failed: storage '{sid}' does not exist")
+        refuse_if(sid not in storages, f"delete storage failed: storage '{sid}' does not exist")
         if any(str(other.get("base", "")).startswith(f"{sid}:") for other in storages.values()):
             text = "can't remove storage - storage is used as base of another storage"
             raise failure(f"delete storage failed: {text}")

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from .. import backups, volumes
-from ..errors import ApiError, bad, failure
+from ..errors import ApiError, bad, failure, refuse_if
 from ..registry import Call, route
 from ..words import split_list, truth
 
@@ -59,8 +59,7 @@ def listing(call: Call) -> list[dict[str, Any]]:
     for sid, config in sorted(call.pve.storages.data.items()):
         if not wanted or (wanted & volumes.contents(config) and _enabled(call, config)):
             found[sid] = config
-    if call.has("storage") and call["storage"] not in found:
-        raise bad(storage="No such storage.")
+    refuse_if(call.has("storage") and call["storage"] not in found, bad(storage="No such storage."))
     return [_entry(call, sid, config) for sid, config in found.items() if _listed(call, sid, config)]
 
 
@@ -93,8 +92,7 @@ def _entry(call: Call, sid: str, config: dict[str, Any]) -> dict[str, Any]:
 def status(call: Call) -> dict[str, Any]:
     """The figures of one storage."""
     sid = str(call["storage"])
-    if sid not in call.pve.storages.data:
-        raise bad(storage="No such storage.")
+    refuse_if(sid not in call.pve.storages.data, bad(storage="No such storage."))
     return _status(call, sid, call.pve.storages.data[sid])
 
 

@@ -9,7 +9,7 @@ import subprocess
 from pathlib import Path
 
 from .. import fetch, images, volumes
-from ..errors import TaskError, bad, bad_field, failure
+from ..errors import TaskError, bad, bad_field, failure, refuse_if
 from ..registry import Call, route
 from ..tasks import Log
 from .storage_content import ONE, activated, folder_path
@@ -60,17 +60,13 @@ def upload(call: Call) -> str:
     """Takes the file that the server received into a storage."""
     sid, kind = str(call["storage"]), str(call["content"])
     config = volumes.enabled_storage(call.pve, sid)
-    if config["type"] not in volumes.FILE_BASED:
-        raise failure(f"can't upload to storage type '{config['type']}'")
-    if not call.has("tmpfilename"):
-        raise failure("missing temporary file name")
+    refuse_if(config["type"] not in volumes.FILE_BASED, f"can't upload to storage type '{config['type']}'")
+    refuse_if(not call.has("tmpfilename"), "missing temporary file name")
     shown = str(call["tmpfilename"])
     temporary = call.pve.state / "upload" / Path(shown).name
-    if not temporary.is_file():
-        raise failure(f"temporary file '{shown}' does not exist")
+    refuse_if(not temporary.is_file(), f"temporary file '{shown}' does not exist")
     name = _checked_name(call)
-    if kind not in volumes.contents(config):
-        raise failure(f"storage '{sid}' does not support '{kind}' content")
+    refuse_if(kind not in volumes.contents(config), f"storage '{sid}' does not support '{kind}' content")
     activated(call, sid)
     target = volumes.root(call.pve, sid) / volumes.FOLDERS[kind] / name
 
@@ -106,8 +102,7 @@ def download_url(call: Call) -> str:
     config = volumes.enabled_storage(call.pve, sid)
     if config["type"] not in volumes.FILE_BASED:
         raise failure(f"can't upload to storage type '{config['type']}', not a file based storage!")
-    if kind not in volumes.contents(config):
-        raise failure(f"storage '{sid}' is not configured for content-type '{kind}'")
+    refuse_if(kind not in volumes.contents(config), f"storage '{sid}' is not configured for content-type '{kind}'")
     name = _checked_name(call)
     activated(call, sid)
     target = volumes.root(call.pve, sid) / volumes.FOLDERS[kind] / name
@@ -118,10 +113,8 @@ def download_url(call: Call) -> str:
 def _download(call: Call, target: Path, shown: str, log: Log) -> None:
     url, compression = str(call["url"]), call.get("compression")
     if compression:
-        if call["content"] != "iso":
-            raise TaskError(f"decompression not supported for {call['content']}")
-        if compression not in DECOMPRESS:
-            raise TaskError("no decompression method found")
+        refuse_if(call["content"] != "iso", TaskError(f"decompression not supported for {call['content']}"))
+        refuse_if(compression not in DECOMPRESS, TaskError("no decompression method found"))
     log(f"downloading {url} to {shown}")
     if target.is_file():
         _settle_existing(call, target, shown, log)
@@ -147,8 +140,7 @@ def _download(call: Call, target: Path, shown: str, log: Log) -> None:
 
 
 def _settle_existing(call: Call, target: Path, shown: str, log: Log) -> None:
-    if not call.has("checksum"):
-        raise TaskError(f"refusing to override existing file '{shown}'")
+    refuse_if(not call.has("checksum"), TaskError(f"refusing to override existing file '{shown}'"))
     found = _digest(call, target)
     if found.lower() != str(call["checksum"]).lower():
         log("calculating checksum of existing file...")
@@ -177,8 +169,7 @@ def oci_pull(call: Call) -> str:
     config = volumes.enabled_storage(call.pve, sid)
     if config["type"] not in volumes.FILE_BASED:
         raise failure(f"can't upload to storage type '{config['type']}', not a file based storage!")
-    if "vztmpl" not in volumes.contents(config):
-        raise failure(f"storage '{sid}' is not configured for content-type 'vztmpl'")
+    refuse_if("vztmpl" not in volumes.contents(config), f"storage '{sid}' is not configured for content-type 'vztmpl'")
     name = normalized(str(call.get("filename", reference))) + ".tar"
     activated(call, sid)
     if (volumes.root(call.pve, sid) / volumes.FOLDERS["vztmpl"] / name).is_file():

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from typing import Any
 
 from .. import backups, retention, volumes
-from ..errors import failure
+from ..errors import failure, refuse_if
 from ..registry import Call, route
 from ..schema import split_property_string
 from ..surface import named_format
@@ -58,8 +58,7 @@ def prune(
 
 def _keep(call: Call, sid: str) -> dict[str, Any]:
     config = volumes.storage(call.pve, sid)
-    if "backup" not in volumes.contents(config):
-        raise failure(f"storage '{sid}' does not support backups")
+    refuse_if("backup" not in volumes.contents(config), f"storage '{sid}' does not support backups")
     text = call.get("prune-backups", config.get("prune-backups"))
     if text is None:
         raise failure(f"no prune-backups options configured for storage '{sid}'")

@@ -6,7 +6,7 @@ import re
 from typing import Any
 
 from .. import backups, volumes
-from ..errors import ApiError, TaskError, bad, bad_field, failure
+from ..errors import ApiError, TaskError, bad, bad_field, failure, refuse_if
 from ..registry import Call, route
 from ..tasks import Log
 from .storage_content import CONTENT, activated, files, shown_path
@@ -29,8 +29,7 @@ def allocate(call: Call) -> str:
         volid = _new_image(call, sid, vmid, name, kind, size)
     else:
         volid = f"{sid}:{name}"
-        if not re.match(rf"(vm|subvol)-{vmid}-", name):
-            raise failure(f"illegal name '{name}' - should be 'vm-{vmid}-*'")
+        refuse_if(not re.match(rf"(vm|subvol)-{vmid}-", name), f"illegal name '{name}' - should be 'vm-{vmid}-*'")
         if volid in call.pve.volumes.data:
             raise failure(f'  Logical Volume "{name}" already exists in volume group "{config.get("vgname", sid)}"')
     volumes.keep(call.pve, volid, size, vmid, kind, "images")
@@ -39,13 +38,11 @@ def allocate(call: Call) -> str:
 
 def _new_image(call: Call, sid: str, vmid: int, name: str, kind: str, size: int) -> str:
     suffix = volumes.image_format(name)
-    if suffix != kind:
-        raise failure(f"illegal name '{name}' - wrong extension for format ('{suffix} != '{kind}')")
+    refuse_if(suffix != kind, f"illegal name '{name}' - wrong extension for format ('{suffix} != '{kind}')")
     volid = f"{sid}:{vmid}/{name}"
     if volid in call.pve.volumes.data:
         raise failure(f"disk image '{shown_path(call, volid)}' already exists")
-    if kind == "subvol" and size:
-        raise failure("storage does not support subvol quotas")
+    refuse_if(kind == "subvol" and size, "storage does not support subvol quotas")
     if "storage-full" in call.faults:
         raise failure(f"unable to create image: qemu-img: {shown_path(call, volid)}: No space left on device")
     return volid
@@ -60,8 +57,7 @@ def volume_of(call: Call, text: str) -> str:
         found = volumes.split(text)[0]
     except ApiError as error:
         raise bad_field("volume", error.message) from None
-    if found != sid:
-        raise bad_field("volume", f"storage ID mismatch ({found} != {sid})\n")
+    refuse_if(found != sid, bad_field("volume", f"storage ID mismatch ({found} != {sid})\n"))
     return text
 
 
@@ -78,8 +74,7 @@ def info(call: Call) -> dict[str, Any]:
     kind = str(known["format"]) if known else parsed.format
     kind = kind if kind in ("raw", "qcow2", "vmdk", "subvol") else "raw"
     size = 0 if kind == "subvol" and parsed.kind == "images" and "/" in name else volumes.size_of(call.pve, volid)
-    if not size and kind != "subvol":
-        raise failure(f"volume '{volid}' has size zero")
+    refuse_if(not size and kind != "subvol", f"volume '{volid}' has size zero")
     found: dict[str, Any] = {"path": shown_path(call, volid), "size": size, "used": size, "format": kind}
     if parsed.kind == "backup":
         noted = call.pve.cluster.data.get("volume_notes", {}).get(volid, {})
@@ -95,12 +90,10 @@ def update(call: Call) -> None:
     sid, name = volumes.split(volid)
     parsed = volumes.parse_name(volumes.storage(call.pve, sid), name)
     if call.has("notes") or "notes" in call.emptied:
-        if parsed.kind != "backup":
-            raise failure("only backups can have notes")
+        refuse_if(parsed.kind != "backup", "only backups can have notes")
         backups.note(call.pve, volid, notes=str(call.get("notes", "")))
     if call.has("protected") or "protected" in call.emptied:
-        if parsed.kind != "backup":
-            raise failure("only backups support attribute 'protected'")
+        refuse_if(parsed.kind != "backup", "only backups support attribute 'protected'")
         if call.flag("protected"):
             check_protected(call, volid, parsed.owner)
         backups.note(call.pve, volid, protected=call.flag("protected"))
@@ -136,8 +129,7 @@ def delete(call: Call) -> str | None:
     if call.has("delay"):
         task = call.pve.tasks.all[upid]
         if task.done.wait(call.number("delay")):
-            if task.status != "OK" and not str(task.status).startswith("WARNINGS"):
-                raise failure(str(task.status))
+            refuse_if(task.status != "OK" and not str(task.status).startswith("WARNINGS"), str(task.status))
             return None
     return upid
 

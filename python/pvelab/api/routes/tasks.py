@@ -6,7 +6,7 @@ import gzip
 import time
 from typing import Any
 
-from ..errors import bad, failure
+from ..errors import bad, existing, failure
 from ..registry import Call, Download, route
 from ..tasks import Task, parse_upid
 from ..words import split_list
@@ -134,9 +134,7 @@ def _shared(task: Task, running: bool, unsaved: Task | None) -> dict[str, Any]:
 def find(call: Call, privilege: str, *, must_exist: bool = True) -> Task:
     """The task of the path's UPID, if the caller may see it."""
     upid = str(call["upid"])
-    parsed = parse_upid(upid)
-    if parsed is None:
-        raise bad(upid="unable to parse worker upid")
+    parsed = existing(parse_upid(upid), bad(upid="unable to parse worker upid"))
     task = call.pve.tasks.all.get(upid)
     if task is None and must_exist:
         raise bad(upid="no such task")

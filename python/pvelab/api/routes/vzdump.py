@@ -8,7 +8,7 @@ from typing import Any
 
 from .. import backups, volumes
 from ..backupjob import Job
-from ..errors import ApiError, bad_field, failure
+from ..errors import ApiError, bad_field, existing, failure, refuse_if
 from ..registry import Call, route
 from ..schema import split_property_string
 from ..surface import named_format
@@ -32,8 +32,7 @@ def check_options(call: Call, params: dict[str, Any]) -> None:
     if call.is_root:
         return
     for key in ROOT_ONLY:
-        if key in params:
-            raise bad_field(key, "Only root may set this option.")
+        refuse_if(key in params, bad_field(key, "Only root may set this option."))
     if {"bwlimit", "ionice", "performance"} & params.keys():
         call.check("/", "Sys.Modify")
     fleecing = split_property_string(named_format("backup-fleecing") or {}, str(params.get("fleecing", "")))
@@ -47,11 +46,9 @@ def verify(params: dict[str, Any]) -> None:
     """PVE's rules between the options of a backup."""
     if params.get("vmid"):
         for key in ("all", "exclude", "pool"):
-            if truth(params.get(key)):
-                raise bad_field(key, "option conflicts with option 'vmid'")
+            refuse_if(truth(params.get(key)), bad_field(key, "option conflicts with option 'vmid'"))
     wrong = _unknown_in(str(params.get("notes-template", "")))
-    if wrong:
-        raise bad_field("notes-template", f"{wrong}\n")
+    refuse_if(wrong, bad_field("notes-template", f"{wrong}\n"))
     if params.get("exclude") is not None and not params.get("pool"):
         params["all"] = "1"
     if not any(truth(params.get(key)) for key in ("all", "stop", "pool", "vmid")):
@@ -89,8 +86,7 @@ def included(call: Call, params: dict[str, Any]) -> list[int]:
 def vzdump(call: Call) -> str:
     """Backs guests up in a task."""
     params = {k: v for k, v in call.params.items() if k != "node"}
-    if truth(params.get("stdout")):
-        raise bad_field("stdout", "option is only allowed on the command line interface.")
+    refuse_if(truth(params.get("stdout")), bad_field("stdout", "option is only allowed on the command line interface."))
     check_options(call, params)
     verify(params)
     vmids = included(call, params)
@@ -131,8 +127,7 @@ def defaults(call: Call) -> dict[str, Any]:
     sid = str(call.get("storage", "local"))
     call.check(f"/storage/{sid}", "Datastore.Audit", "Datastore.AllocateSpace", any_of=True)
     config = volumes.storage(call.pve, sid)
-    if "backup" not in volumes.contents(config):
-        raise failure(f"can't use storage '{sid}' for backups - wrong content type")
+    refuse_if("backup" not in volumes.contents(config), f"can't use storage '{sid}' for backups - wrong content type")
     found = {**DEFAULTS, "storage": sid}
     if config["type"] in volumes.FILE_BASED:
         found["dumpdir"] = f"{config.get('path', f'/mnt/pve/{sid}')}/dump"
@@ -153,11 +148,8 @@ def extract_config(call: Call) -> str:
     parsed = volumes.parse_name(volumes.storage(call.pve, sid), name)
     call.check(f"/vms/{parsed.owner or ''}", "VM.Backup")
     file = volumes.file_path(call.pve, volid)
-    if not file.is_file():
-        raise failure(f"volume '{volid}' does not exist")
-    known = backups.archive_info(file.name)
-    if known is None:
-        raise failure(f"ERROR: couldn't determine archive info from '{file.name}'")
+    refuse_if(not file.is_file(), f"volume '{volid}' does not exist")
+    known = existing(backups.archive_info(file.name), f"ERROR: couldn't determine archive info from '{file.name}'")
     try:
         return backups.config_text(file, known.type)
     except ApiError:
