@@ -9,10 +9,10 @@ from pathlib import Path
 
 from . import identity, namespace, node, rootfs
 from .bridges import BUILDER_BRIDGE
-from .identity import Root
 from .lab import Lab
 from .lxc import Link, Machine
 from .process import run
+from .root import Root
 from .rootfs import Recipe
 from .uplink import LINK
 

@@ -12,12 +12,12 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from ..backend import BackendError, ExecResult, GuestSpec, Interface, Log, RunState
-from . import bridges, cgroups, cloudinit, identity, measures, properties, rootfs
+from . import accounts, bridges, cgroups, cloudinit, identity, measures, properties, rootfs
 from .errors import LabError
-from .identity import Root
 from .lab import Lab
 from .lxc import Lxc, Machine
 from .process import run, start_time
+from .root import Root
 from .shift import OFFSET, shift
 
 _Function = TypeVar("_Function", bound=Callable[..., Any])
@@ -85,7 +85,7 @@ class LxcBackend:
         self._settle(guest)
         identity.authorise(root, "root", properties.public_keys("lxc", guest.config))
         if guest.config.get("password"):
-            identity.set_password(root, "root", guest.config["password"])
+            accounts.set_password(root, "root", guest.config["password"])
 
     def _mapped(self, guest: GuestSpec) -> Path:
         """The guest's root file system, with the owners of the uid map; a VM's of a former version had others."""

@@ -13,9 +13,9 @@ from typing import Any
 from . import appliance, namespace, node, process, registry, trust
 from .appliance import NETWORK, Appliance
 from .errors import LabError
-from .identity import Root
 from .lab import Config, Lab
 from .process import say, tail
+from .root import Root
 from .rootfs import Recipe
 
 NAME = "builder"

@@ -2,69 +2,18 @@
 
 from __future__ import annotations
 
-import os
+import tempfile
 import uuid
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
-from .errors import LabError
 from .process import run
-from .rootfs import IDMAP
+from .root import Root
 
 _KEYS = ("rsa", "ecdsa", "ed25519")
 _BEGIN = "# --- BEGIN PVE ---"
 _END = "# --- END PVE ---"
-
-
-class Root:
-    """A guest's root file system; `offset` is what its uid map adds to owners."""
-
-    def __init__(self, path: Path, offset: int = 0) -> None:
-        self.path = path
-        self.offset = offset
-
-    def write(self, name: str, text: str, mode: int = 0o644) -> None:
-        """Writes a file owned by the guest's root. Replaces links instead of following them out of the root."""
-        target = self._safe(name)
-        self.folder(str(Path(name).parent), 0o755)
-        part = target.with_name(target.name + ".lab")
-        part.unlink(missing_ok=True)
-        handle = os.open(part, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, mode)
-        with os.fdopen(handle, "w") as file:
-            file.write(text)
-            os.fchmod(handle, mode)
-            os.fchown(handle, self.offset, self.offset)
-        part.replace(target)
-
-    def folder(self, name: str, mode: int) -> None:
-        """Makes a directory of the guest's root, and those above it, if it is missing."""
-        target = self._safe(name)
-        missing = [path for path in (target, *target.parents) if not path.exists()]
-        for path in reversed(missing):
-            path.mkdir()
-            path.chmod(mode if path == target else 0o755)
-            os.chown(path, self.offset, self.offset)
-
-    def read(self, name: str) -> str:
-        """A file's text, empty if there is none."""
-        try:
-            return self._safe(name).read_text(errors="replace")
-        except FileNotFoundError:
-            return ""
-
-    def run(self, argv: Sequence[str], stdin: bytes = b"") -> None:
-        """Runs a program of the root file system in it, as the guest's own root."""
-        within = ["lxc-usernsexec", *IDMAP, "--"] if self.offset else []
-        run([*within, "chroot", str(self.path), *argv], stdin=stdin)
-
-    def _safe(self, name: str) -> Path:
-        # A guest may turn any of its directories into a link that leads out of it: the real parent decides.
-        target = self.path / name.lstrip("/")
-        parent = Path(os.path.realpath(target.parent))
-        if parent != self.path.resolve() and self.path.resolve() not in parent.parents:
-            raise LabError(f"{name} leads out of the guest's root file system")
-        return parent / target.name
 
 
 def set_machine_id(root: Root) -> None:
@@ -127,10 +76,8 @@ def set_network(root: Root, cards: Mapping[str, Mapping[str, str]]) -> None:
     """Writes the network settings and makes systemd-networkd apply them at boot."""
     for name, text in network_files(cards).items():
         root.write(name, text)
-    wants = root.path / "etc/systemd/system/multi-user.target.wants/systemd-networkd.service"
-    if not wants.is_symlink():
-        root.folder("etc/systemd/system/multi-user.target.wants", 0o755)
-        wants.symlink_to("/usr/lib/systemd/system/systemd-networkd.service")
+    unit = "systemd-networkd.service"
+    root.link(f"etc/systemd/system/multi-user.target.wants/{unit}", f"/usr/lib/systemd/system/{unit}")
 
 
 def authorise(root: Root, home: str, keys: list[str], owner: int = 0) -> None:
@@ -143,45 +90,37 @@ def authorise(root: Root, home: str, keys: list[str], owner: int = 0) -> None:
     root.folder(f"{home.strip('/')}/.ssh", 0o700)
     root.write(name, "\n".join([*present, *missing]) + "\n", 0o600)
     if owner:
-        for path in (root.path / name, (root.path / name).parent):
-            os.chown(path, owner + root.offset, owner + root.offset)
+        root.give(name, owner)
+        root.give(str(Path(name).parent), owner)
 
 
 def make_host_keys(root: Root, comment: str) -> None:
     """Makes the guest's ssh host keys, unless it has them."""
-    root.folder("etc/ssh", 0o755)
+    with tempfile.TemporaryDirectory() as work:
 
-    def make(kind: str) -> None:
-        file = root.path / f"etc/ssh/ssh_host_{kind}_key"
-        if file.exists():
-            return
-        run(["ssh-keygen", "-q", "-t", kind, "-N", "", "-C", comment, "-f", str(file)])
-        for made in (file, file.with_name(file.name + ".pub")):
-            os.chown(made, root.offset, root.offset)
+        def make(kind: str) -> None:
+            name = f"etc/ssh/ssh_host_{kind}_key"
+            if not root.read(name):
+                key = Path(work) / kind
+                run(["ssh-keygen", "-q", "-t", kind, "-N", "", "-C", comment, "-f", str(key)])
+                root.write(f"{name}.pub", key.with_suffix(".pub").read_text())
+                root.write(name, key.read_text(), 0o600)
 
-    with ThreadPoolExecutor(len(_KEYS)) as pool:
-        list(pool.map(make, _KEYS))
+        with ThreadPoolExecutor(len(_KEYS)) as pool:
+            list(pool.map(make, _KEYS))
 
 
 def host_key_log(root: Root) -> list[str]:
     """What PVE's create task says about the host keys."""
     lines = []
     for kind in _KEYS:
-        file = root.path / f"etc/ssh/ssh_host_{kind}_key.pub"
-        if not file.exists():
-            continue
-        words = run(["ssh-keygen", "-l", "-f", str(file)]).stdout.decode().split()
-        lines.append(f"Creating SSH host key 'ssh_host_{kind}_key' - this may take some time ...")
-        lines.append(f"done: {words[1]} {words[2]}")
+        if key := root.read(f"etc/ssh/ssh_host_{kind}_key.pub"):
+            words = run(["ssh-keygen", "-l", "-f", "-"], stdin=key.encode()).stdout.decode().split()
+            lines.append(f"Creating SSH host key 'ssh_host_{kind}_key' - this may take some time ...")
+            lines.append(f"done: {words[1]} {words[2]}")
     return lines
 
 
 def public_host_key(root: Root) -> str:
     """The ed25519 host key as known_hosts wants it: type and key."""
     return " ".join(root.read("etc/ssh/ssh_host_ed25519_key.pub").split()[:2])
-
-
-def set_password(root: Root, user: str, password: str) -> None:
-    """Sets a password, given in clear or as a hash; it goes through stdin only."""
-    hashed = ["-e"] if password.startswith("$") else []
-    root.run(["chpasswd", *hashed], stdin=f"{user}:{password}\n".encode())

@@ -39,7 +39,8 @@ def of(lab: Lab) -> list[Monitor]:
         try:
             directory, name = _described(folder)
             number = (folder / "ns/net").stat().st_ino
-            children = [int(pid) for file in folder.glob("task/*/children") for pid in file.read_text().split()]
+            tasks = [(task / "children").read_text() for task in (folder / "task").iterdir()]
+            children = [int(pid) for text in tasks for pid in text.split()]
         except (FileNotFoundError, ProcessLookupError):
             continue
         inits = tuple(child for pid in children if (child := Process.of(pid)))

@@ -8,10 +8,10 @@ from pathlib import Path
 
 from . import identity, namespace, rootfs
 from .errors import LabError
-from .identity import Root
 from .lab import Config, Lab
 from .lxc import Lxc, Machine
 from .process import run, say, wait_for
+from .root import Root
 from .rootfs import Recipe
 
 NAME = "node"
@@ -78,9 +78,7 @@ def trust_api(lab: Lab, config: Config, certificate: Path, password: Path) -> No
     here.folder("etc/pve/priv", 0o700)
     here.write("etc/pve/priv/lab-root-password", password.read_text(), 0o600)
     here.write(f"etc/pve/nodes/{config.node_name}/pve-ssl.pem", certificate.read_text(), 0o640)
-    local = here.path / "etc/pve/local"
-    if not local.is_symlink():
-        local.symlink_to(f"nodes/{config.node_name}")
+    here.link("etc/pve/local", f"nodes/{config.node_name}")
 
 
 def start(lab: Lab, config: Config) -> None:

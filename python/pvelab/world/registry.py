@@ -12,9 +12,9 @@ from typing import Any
 from . import appliance, images, namespace, node
 from .appliance import NETWORK, Appliance
 from .errors import LabError
-from .identity import Root
 from .lab import Config, Lab, cache, private
 from .process import run, say, wait_for
+from .root import Root
 from .rootfs import Recipe
 
 NAME = "registry"

@@ -99,7 +99,7 @@ class NetworkFiles(Document):
     def _publish(self) -> None:
         for name, part in (("interfaces", "active"), ("interfaces.new", "pending")):
             if self.data[part] is None:
-                (self._root.path / "etc/network" / name).unlink(missing_ok=True)
+                self._root.remove(f"etc/network/{name}")
             else:
                 self._root.write(f"etc/network/{name}", interfaces.render(_interfaces(self.data[part])))
 

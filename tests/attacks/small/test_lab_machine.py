@@ -5,11 +5,12 @@ from __future__ import annotations
 import os
 import subprocess
 import time
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
 
-from tests.lab.cli import Cli
+from tests.lab.cli import Api, Cli
 
 GUESTS = {"app": "311", "security": "310"}  # one stands in for a virtual machine, one is a container
 NOBODY = ("setpriv", "--reuid", "65534", "--regid", "65534", "--clear-groups")
@@ -66,6 +67,32 @@ def test_folders_that_hold_roots_caches_and_states_are_closed(hub: Cli) -> None:
         seen = run(*NOBODY, "ls", str(folder))
         assert (seen.returncode, seen.stdout) != (0, ""), folder
         assert seen.stdout == "", folder
+
+
+def test_a_link_in_a_guest_s_root_leads_to_no_file_of_the_machine(hub: Cli, api: Api, tmp_path: Path) -> None:
+    """The node writes a guest's hosts and network files; what lies there before is the guest's choice."""
+    secret = tmp_path / "secret"
+    secret.write_text("192.0.2.1 of-the-machine\n")
+    secret.chmod(0o600)
+    elsewhere = tmp_path / "elsewhere"
+    elsewhere.mkdir()
+    config = f"/nodes/pve/lxc/{GUESTS['security']}/config"
+    card = api("GET", config)["net0"]
+    network = "/etc/systemd/network"
+    hub.on("security", f"cp -a /etc/hosts /etc/hosts.kept && ln -sfn {secret} /etc/hosts")
+    hub.on("security", f"cp -a {network} {network}.kept && rm -r {network} && ln -s {elsewhere} {network}")
+    try:
+        with suppress(AssertionError):  # refused is well, too
+            api("PUT", config, net0=f"{card},firewall=1")  # whatever changes a card makes the node write
+        assert "of-the-machine" not in hub.on("security", "cat /etc/hosts 2>/dev/null || true")
+        assert secret.read_text() == "192.0.2.1 of-the-machine\n"
+        assert list(elsewhere.iterdir()) == []
+    finally:
+        hub.on("security", f"rm -rf {network} /etc/hosts; mv {network}.kept {network}; mv /etc/hosts.kept /etc/hosts")
+    hub.on("security", f"rm -f {network}/10-eth0.network")
+    for wanted in (card, f"{card},firewall=1", card):
+        api("PUT", config, net0=wanted)
+    assert "Address=" in hub.on("security", f"cat {network}/10-eth0.network"), "what is the node's it still writes"
 
 
 def test_nothing_of_the_lab_listens_on_the_machine_but_the_api_on_its_loopback(hub: Cli) -> None:

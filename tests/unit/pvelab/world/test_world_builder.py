@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 from pvelab.world import builder, registry
-from pvelab.world.identity import Root
+from pvelab.world.root import Root
 
 pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="writes files as the builder's root")
 

@@ -1,12 +1,15 @@
 """Who a guest is, as written into its root file system."""
 
 import os
+import re
+import shutil
+import subprocess
 from pathlib import Path
 
 import pytest
-from pvelab.world import identity
+from pvelab.world import accounts, cloudinit, identity
 from pvelab.world.errors import LabError
-from pvelab.world.identity import Root
+from pvelab.world.root import LIMIT, Root
 
 # What is written belongs to whoever owns the root; under a test that is the user who runs it.
 pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="files of a guest's root are given to root: needs root")
@@ -49,12 +52,86 @@ def test_a_machine_id_is_given_once(root: Root):
 def test_a_link_of_the_guest_does_not_lead_out_of_its_root(root: Root, tmp_path_factory: pytest.TempPathFactory):
     outside = tmp_path_factory.mktemp("outside")
     (root.path / "etc/ssh").symlink_to(outside)
-    with pytest.raises(LabError, match="leads out"):
+    with pytest.raises(LabError, match="leads nowhere in the guest's root"):
         root.write("etc/ssh/x", "text")
     (root.path / "etc/resolv.conf").symlink_to(outside / "victim")
     identity.set_resolver(root, ["10.0.0.1"], [])
     assert list(outside.iterdir()) == []
     assert "nameserver 10.0.0.1" in root.read("etc/resolv.conf")
+
+
+def test_a_link_to_a_file_of_the_machine_is_read_as_the_guest_reads_it(root: Root, tmp_path: Path):
+    secret = tmp_path.with_name(f"{tmp_path.name}-secret")
+    secret.write_text("192.0.2.1 of-the-machine\n")
+    (root.path / "etc/hosts").symlink_to(secret)
+    assert root.read("etc/hosts") == ""
+    identity.set_hostname(root, "db", "10.10.10.11", "")
+    assert "of-the-machine" not in (root.path / "etc/hosts").read_text()
+    (root.path / "here").write_text("its own")
+    (root.path / "there").symlink_to("/here")
+    assert root.read("there") == "its own"
+
+
+def test_what_would_never_end_is_not_read(root: Root):
+    os.mkfifo(root.path / "etc/passwd")
+    with pytest.raises(LabError, match="is no file"):
+        root.read("etc/passwd")
+    with (root.path / "etc/group").open("w") as file:
+        file.truncate(LIMIT + 1)
+    with pytest.raises(LabError, match="larger than 1 MiB"):
+        root.read("etc/group")
+
+
+def with_a_shell(root: Root) -> None:
+    """Puts a shell that runs into a root file system."""
+    libraries = subprocess.run(["ldd", "/bin/sh"], capture_output=True, text=True, check=True).stdout
+    for file in ("/bin/sh", *re.findall(r"/\S+", libraries)):
+        target = root.path / file.lstrip("/")
+        target.parent.mkdir(parents=True, exist_ok=True)
+        shutil.copy(Path(file).resolve(), target)
+
+
+def test_no_program_of_a_guest_s_root_runs_on_the_machine(root: Root):
+    with_a_shell(root)
+    proof = root.path / "ran"
+    for name in ("useradd", "chpasswd"):
+        root.write(f"bin/{name}", "#!/bin/sh\necho as the root of the machine > /ran\n", 0o755)
+    subprocess.run(["chroot", str(root.path), "chpasswd"], check=True)
+    assert proof.exists(), "it would run"
+    proof.unlink()
+    root.write("etc/passwd", "root:x:0:0:root:/root:/bin/bash\n")
+    root.write("etc/group", "root:x:0:\nsudo:x:27:\n")
+    root.write("etc/shadow", "root:*:1:0:99999:7:::\n", 0o640)
+    os.chown(root.path / "etc/shadow", 0, 42)
+    root.write("etc/skel/.bashrc", "# of Debian\n")
+    cloudinit.apply(root, 110, {"ciuser": "debian", "cipassword": "in clear", "sshkeys": "ssh-ed25519%20A"})
+    assert not proof.exists()
+    assert root.read("etc/passwd").splitlines()[1] == "debian:x:1000:1000::/home/debian:/bin/bash"
+    assert root.read("etc/group").splitlines()[2] == "debian:x:1000:"
+    assert root.read("etc/shadow").splitlines()[1].startswith("debian:$6$")
+    assert root.read("home/debian/.bashrc") == "# of Debian\n"
+    assert root.read("home/debian/.ssh/authorized_keys") == "ssh-ed25519 A\n"
+    shadow = (root.path / "etc/shadow").stat()
+    assert (shadow.st_gid, shadow.st_mode & 0o777) == (42, 0o640)
+    for name in ("home/debian", "home/debian/.bashrc", "home/debian/.ssh", "home/debian/.ssh/authorized_keys"):
+        assert (root.path / name).stat().st_uid == 1000
+    before = root.read("etc/passwd")
+    cloudinit.apply(root, 110, {"ciuser": "debian", "cipassword": "$6$salt$hash"})
+    assert (root.read("etc/passwd"), root.read("etc/shadow").count("debian:$6$salt$hash:")) == (before, 1)
+
+
+@pytest.mark.parametrize("user", ["a:0:0", "x\nroot2", "../etc", "-x", ""])
+def test_a_user_whose_name_would_be_more_than_a_name_is_refused(root: Root, user: str):
+    with pytest.raises(LabError, match="is no name for a user"):
+        accounts.add(root, user)
+
+
+@pytest.mark.parametrize("number", [65536, 2**32 - 100_000])
+def test_nothing_is_given_to_a_user_outside_of_the_map(tmp_path: Path, number: int):
+    root = Root(tmp_path, 100_000)
+    root.write("etc/passwd", f"mallory:x:{number}:0::/home/mallory:/bin/sh\n")
+    with pytest.raises(LabError, match="outside of the uid map"):
+        cloudinit.apply(root, 110, {"ciuser": "mallory", "sshkeys": "ssh-ed25519%20A"})
 
 
 def test_network_files_say_addresses_before_routes():
