@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from ipaddress import IPv4Network
 from pathlib import Path
 
 from . import identity, namespace, node, rootfs
-from .bridges import BUILDER_BRIDGE
+from .bridges import BUILDER_BRIDGE, PUSH_BRIDGE
 from .lab import Lab
 from .lxc import Link, Machine
 from .process import run
@@ -18,17 +18,8 @@ from .uplink import LINK
 
 NETWORK = IPv4Network("10.255.255.0/24")
 GATEWAY = NETWORK[1]
-# The helpers' way out must work before anybody configured the node, and must not touch what metal makes there.
-_RULES = f"""
-table ip pvelab
-delete table ip pvelab
-table ip pvelab {{
-  chain outwards {{
-    type nat hook postrouting priority srcnat; policy accept;
-    ip saddr {NETWORK} oifname "{LINK}" masquerade
-  }}
-}}
-"""
+PUSH_NETWORK = IPv4Network("10.255.254.0/29")
+"""Between helpers only: the node has no address in it and lets nothing through to it."""
 
 
 @dataclass(frozen=True)
@@ -39,16 +30,44 @@ class Appliance:
     address: str
     recipe: Recipe
     settle: Callable[[Root], None]
+    push_address: str
     mounts: Sequence[str] = ()
 
 
+def rules(guests: Iterable[IPv4Network]) -> str:
+    """What passes between the helpers and others: their way out, and guests to port 443, where the registry answers.
+
+    Their way out must work before anybody configured the node, and must not touch what is configured there.
+    """
+    sources = ", ".join(map(str, guests))
+    return f"""
+table ip pvelab
+delete table ip pvelab
+table ip pvelab {{
+  chain outwards {{
+    type nat hook postrouting priority srcnat; policy accept;
+    ip saddr {NETWORK} oifname "{LINK}" masquerade
+  }}
+  chain towards {{
+    type filter hook forward priority filter; policy accept;
+    ip daddr {PUSH_NETWORK} drop
+    oifname "{BUILDER_BRIDGE}" ct state established,related accept
+    oifname "{BUILDER_BRIDGE}" ip saddr {{ {sources} }} tcp dport 443 accept
+    oifname "{BUILDER_BRIDGE}" drop
+  }}
+}}
+"""
+
+
 def wire(lab: Lab) -> None:
-    """Makes the helpers' bridge with its way out, in the lab's namespace only."""
+    """Makes the helpers' bridges, one with its way out, in the lab's namespace only."""
+    config = lab.config()
+    namespace.bridge(lab, PUSH_BRIDGE, [])
     namespace.bridge(lab, BUILDER_BRIDGE, [f"{GATEWAY}/{NETWORK.prefixlen}"])
     for link in (BUILDER_BRIDGE, LINK):
         path = f"/proc/sys/net/ipv4/conf/{link}/forwarding"
         run(namespace.plain(lab, ["sh", "-c", f"echo 1 > {path}"]))
-    run(namespace.plain(lab, ["nft", "-f", "-"]), stdin=_RULES.encode())
+    run(namespace.plain(lab, ["nft", "-f", "-"]), stdin=rules(config.subnets or [config.node_subnet]).encode())
 
 
 def bake(lab: Lab, name: str, recipe: Recipe) -> Path:
@@ -74,11 +93,18 @@ def ensure(lab: Lab, appliance: Appliance, resolver: str) -> bool:
     identity.set_machine_id(root)
     identity.set_hostname(root, appliance.name, appliance.address, "")
     identity.set_resolver(root, [resolver], [])
-    identity.set_network(root, {"eth0": {"ip": f"{appliance.address}/{NETWORK.prefixlen}", "gw": str(GATEWAY)}})
+    cards = {
+        "eth0": {"ip": f"{appliance.address}/{NETWORK.prefixlen}", "gw": str(GATEWAY)},
+        "eth1": {"ip": f"{appliance.push_address}/{PUSH_NETWORK.prefixlen}"},
+    }
+    identity.set_network(root, cards)
     appliance.settle(root)
-    link = Link("eth0", BUILDER_BRIDGE, f"lab{appliance.name}"[:15])
+    links = [
+        Link("eth0", BUILDER_BRIDGE, f"lab{appliance.name}"[:15]),
+        Link("eth1", PUSH_BRIDGE, f"push{appliance.name}"[:15]),
+    ]
     lxc.write(
-        Machine(appliance.name, lab.seen_rootfs(appliance.name), appliance.name, links=[link], mounts=appliance.mounts)
+        Machine(appliance.name, lab.seen_rootfs(appliance.name), appliance.name, links=links, mounts=appliance.mounts)
     )
     lxc.start(appliance.name)
     return True

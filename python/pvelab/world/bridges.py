@@ -8,15 +8,15 @@ from collections.abc import Callable, Iterable
 from ..backend import Interface
 from .process import run
 
-# The lab's own; PVE's settings never name it and never remove it.
-BUILDER_BRIDGE = "labbr0"
+# The lab's own; PVE's settings never name them and never remove them. The second has no address on the node.
+BUILDER_BRIDGE, PUSH_BRIDGE = "labbr0", "labbr1"
 
 
 def reload(interfaces: Iterable[Interface], log: Callable[[str], None]) -> None:
     """Creates, addresses and removes bridges; a bridge that is as wanted is left alone."""
     wanted = {item.name: item for item in interfaces if item.kind == "bridge"}
     for name, found in present().items():
-        if name not in wanted and name != BUILDER_BRIDGE:
+        if name not in wanted and name not in (BUILDER_BRIDGE, PUSH_BRIDGE):
             log(f"{name}: removed")
             run(["ip", "link", "del", name])
             del found

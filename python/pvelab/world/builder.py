@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from . import appliance, namespace, node, process, registry, trust
-from .appliance import NETWORK, Appliance
+from .appliance import NETWORK, PUSH_NETWORK, Appliance
 from .errors import LabError
 from .lab import Config, Lab
 from .process import say, tail
@@ -20,6 +20,7 @@ from .rootfs import Recipe
 
 NAME = "builder"
 ADDRESS = str(NETWORK[3])
+PUSH_ADDRESS = str(PUSH_NETWORK[3])
 PACKAGES = (
     "docker.io", "docker-cli", "docker-buildx", "mmdebstrap", "python3", "ca-certificates", "git", "zstd", "xz-utils",
 )  # fmt: skip
@@ -64,7 +65,7 @@ def ensure(lab: Lab, config: Config, resolver: str) -> dict[str, Any]:
         registry.ensure(lab, config, resolver)
     if node.containers(lab).pid(NAME) is None:
         _marker(lab).unlink(missing_ok=True)
-    started = appliance.ensure(lab, Appliance(NAME, ADDRESS, recipe(), settle), resolver)
+    started = appliance.ensure(lab, Appliance(NAME, ADDRESS, recipe(), settle, PUSH_ADDRESS), resolver)
     if not started:
         name_registries(Root(lab.rootfs(NAME)), config.registry_names)  # the lab may have got another one since
     version = _engine(lab)
@@ -75,10 +76,10 @@ def ensure(lab: Lab, config: Config, resolver: str) -> dict[str, Any]:
 
 
 def name_registries(root: Root, names: Sequence[str]) -> None:
-    """The registries' names lead to the lab's own; a running builder sees it at its next look."""
+    """The registries' names lead to where the lab's own takes images; a running builder sees it at its next look."""
     before = root.read("etc/hosts")
-    hosts = [line for line in before.splitlines() if not line.startswith(registry.ADDRESS)]
-    wanted = "\n".join([*hosts, *(f"{registry.ADDRESS} {name}" for name in names)]) + "\n"
+    hosts = [line for line in before.splitlines() if not line.startswith(registry.PUSH_ADDRESS)]
+    wanted = "\n".join([*hosts, *(f"{registry.PUSH_ADDRESS} {name}" for name in names)]) + "\n"
     if wanted != before:
         root.write("etc/hosts", wanted)
 

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import fcntl
 import hashlib
+import re
 import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from . import appliance, images, namespace, node
-from .appliance import NETWORK, Appliance
+from .appliance import NETWORK, PUSH_NETWORK, Appliance
 from .errors import LabError
 from .lab import Config, Lab, cache, private
 from .process import run, say, wait_for
@@ -19,18 +20,26 @@ from .rootfs import Recipe
 
 NAME = "registry"
 ADDRESS = str(NETWORK[2])
+"""Where it answers to everybody, and gives without taking."""
+PUSH_ADDRESS = str(PUSH_NETWORK[2])
+"""Where it takes images, too: on a bridge that the builder alone is a port of."""
 _DAYS = 825
+# Two processes, since whoever breaks into the one that everybody reaches must be able to write nothing: other labs of
+# the machine read the same files. The other is reached from the bridge that the builder is on.
+_READER, _WRITER = "127.0.0.1:5000", "127.0.0.1:5001"
 _CONFIG = """version: 0.1
 log: {level: warn}
 storage:
   filesystem: {rootdirectory: /var/lib/registry/labs/LAB}
   delete: {enabled: true}
-  maintenance: {uploadpurging: {enabled: true, age: 24h, interval: 24h, dryrun: false}}
+  maintenance: MAINTENANCE
 http:
-  addr: "127.0.0.1:5000"
+  addr: "ADDRESS"
   # Ollama's client asks every answer where a blob is; "#" is this very URL. The registry overwrites it where it knows.
   headers: {Location: ["#"]}
 """
+_READS = "{readonly: {enabled: true}, uploadpurging: {enabled: false}}"
+_WRITES = "{uploadpurging: {enabled: true, age: 24h, interval: 24h, dryrun: false}}"
 _UNIT = """[Unit]
 Description=Container registry of the lab
 [Service]
@@ -39,7 +48,22 @@ Restart=on-failure
 [Install]
 WantedBy=multi-user.target
 """
-_HEAD = """
+_WRITER_UNIT = _UNIT.replace("lab-registry.yml", "lab-registry-push.yml").replace("of the lab", "of the lab: pushes")
+# As root, since the files are root's, but as one that may do nothing else.
+_CONFINED = """[Service]
+CapabilityBoundingSet=
+NoNewPrivileges=yes
+"""
+_HEAD = f"""
+map "$server_addr $request_method" $refused {{
+  default 1;
+  "~ (GET|HEAD)$" 0;
+  "~^{re.escape(PUSH_ADDRESS)} " 0;
+}}
+map $server_addr $registry {{
+  default {_READER};
+  {PUSH_ADDRESS} {_WRITER};
+}}
 ssl_certificate /etc/lab-tls/server.crt;
 ssl_certificate_key /etc/lab-tls/server.key;
 client_max_body_size 0;
@@ -50,10 +74,11 @@ proxy_redirect off;
 proxy_read_timeout 900;
 proxy_set_header Host $http_host;
 proxy_set_header X-Forwarded-Proto https;
-server {
+server {{
   listen 443 ssl default_server;
-  location / { proxy_pass http://127.0.0.1:5000; }
-}
+  if ($refused) {{ return 403; }}
+  location / {{ proxy_pass http://$registry; }}
+}}
 """
 
 
@@ -62,9 +87,10 @@ def virtual_host(name: str) -> str:
     return f"""server {{
   listen 443 ssl;
   server_name {name};
-  location = /v2/ {{ proxy_pass http://127.0.0.1:5000; }}
-  location /v2/{name}/ {{ proxy_pass http://127.0.0.1:5000; }}
-  location /v2/ {{ rewrite ^/v2/(.*)$ /v2/{name}/$1 break; proxy_pass http://127.0.0.1:5000; }}
+  if ($refused) {{ return 403; }}
+  location = /v2/ {{ proxy_pass http://$registry; }}
+  location /v2/{name}/ {{ proxy_pass http://$registry; }}
+  location /v2/ {{ rewrite ^/v2/(.*)$ /v2/{name}/$1 break; proxy_pass http://$registry; }}
 }}
 """
 
@@ -84,21 +110,29 @@ def ensure(lab: Lab, config: Config, resolver: str) -> None:
     names = config.registry_names
     certificate, key = server_certificate([*names, "localhost"], [ADDRESS, "127.0.0.1"])
     images.prepare(lab)
-    settings_file = _CONFIG.replace("LAB", lab.name)
+    kept = _CONFIG.replace("LAB", lab.name)
+    reads = kept.replace("MAINTENANCE", _READS).replace("ADDRESS", _READER)
+    writes = kept.replace("MAINTENANCE", _WRITES).replace("ADDRESS", _WRITER)
 
     def settle(root: Root) -> None:
         root.folder("etc/lab-tls", 0o700)
         root.write("etc/lab-tls/server.crt", certificate.read_text())
         root.write("etc/lab-tls/server.key", key.read_text(), 0o600)
-        root.write("etc/lab-registry.yml", settings_file)
+        root.write("etc/lab-registry.yml", reads)
+        root.write("etc/lab-registry-push.yml", writes)
+        units = "etc/systemd/system"
+        root.write(f"{units}/lab-registry.service.d/confined.conf", f"{_CONFINED}ReadOnlyPaths=/var/lib/registry\n")
+        root.write(f"{units}/lab-registry-push.service", _WRITER_UNIT)
+        root.write(f"{units}/lab-registry-push.service.d/confined.conf", _CONFINED)
+        root.link(f"{units}/multi-user.target.wants/lab-registry-push.service", f"/{units}/lab-registry-push.service")
         root.write("etc/nginx/conf.d/lab.conf", _HEAD + "".join(virtual_host(name) for name in names))
         root.folder("var/lib/registry", 0o755)
 
     mounts = [f"{images.storage()} var/lib/registry none bind 0 0"]
-    settings = f"{certificate}\n{images.storage()}\n{settings_file}{_HEAD}{names}"
+    settings = f"{certificate}\n{mounts}\n{reads}{writes}{_CONFINED}{_HEAD}{names}"
     if not appliance.unchanged(lab, NAME, settings):
         node.containers(lab).stop(NAME)
-    appliance.ensure(lab, Appliance(NAME, ADDRESS, recipe(), settle, mounts), resolver)
+    appliance.ensure(lab, Appliance(NAME, ADDRESS, recipe(), settle, PUSH_ADDRESS, mounts), resolver)
     appliance.remember(lab, NAME, settings)
     if not wait_for(lambda: _answers(lab), 60, 0.2):
         raise LabError("the lab's registry does not answer within 60 s", hint=f"see {lab.log('lxc-registry')}")

@@ -21,11 +21,11 @@ def test_a_registry_that_comes_later_is_found_and_the_rest_stays(tmp_path: Path)
     root = Root(tmp_path)
     root.write("etc/hosts", "127.0.0.1 localhost\n")
     builder.name_registries(root, ["one.example.org"])
-    assert hosts(root) == {"localhost": "127.0.0.1", "one.example.org": registry.ADDRESS}
+    assert hosts(root) == {"localhost": "127.0.0.1", "one.example.org": registry.PUSH_ADDRESS}
     builder.name_registries(root, ["one.example.org", "two.example.org"])
-    assert hosts(root)["two.example.org"] == registry.ADDRESS
+    assert hosts(root)["two.example.org"] == registry.PUSH_ADDRESS
     builder.name_registries(root, ["two.example.org"])
-    assert hosts(root) == {"localhost": "127.0.0.1", "two.example.org": registry.ADDRESS}
+    assert hosts(root) == {"localhost": "127.0.0.1", "two.example.org": registry.PUSH_ADDRESS}
 
 
 def test_what_is_as_it_should_be_is_not_written(tmp_path: Path) -> None:
