@@ -9,9 +9,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from ..backend import BackendError
 from . import backups, common, lxc_config, qemu_config, volumes
-from .errors import ApiError, TaskError, existing, refuse_if
+from .errors import FAILURES, ApiError, existing, failure, refuse_if
 from .guestconf import GuestConf
 from .registry import Call
 from .schema import split_property_string
@@ -65,7 +64,7 @@ class Job:
 
     def prepare(self) -> None:
         """Looks at the storage; raises all that is wrong with it at once."""
-        from .routes.storage_content import activated
+        from .storage_paths import activated
 
         problems = []
         try:
@@ -75,13 +74,12 @@ class Job:
         try:
             config = volumes.storage(self.call.pve, self.sid)
             if "backup" not in volumes.contents(config):
-                raise TaskError(f"can't use storage '{self.sid}' for backups - wrong content type")
+                raise failure(f"can't use storage '{self.sid}' for backups - wrong content type")
             text = str(self.params.get("prune-backups") or config.get("prune-backups") or "keep-all=1")
             self.keep = split_property_string(named_format("prune-backups") or {}, text)
-        except (ApiError, TaskError) as error:
-            reason = error.text if isinstance(error, ApiError) else str(error)
-            problems.append(f"could not get storage information for '{self.sid}': {reason}")
-        refuse_if(problems, TaskError("\n".join(problems)))
+        except ApiError as error:
+            problems.append(f"could not get storage information for '{self.sid}': {error}")
+        refuse_if(problems, failure("\n".join(problems)))
 
     def run(self, log: Log) -> None:
         """Backs up every guest; fails at the end if one of them failed."""
@@ -90,7 +88,7 @@ class Job:
         failed = [vmid for vmid in wanted if not self._one(vmid, log)]
         log(f"INFO: Backup job finished {'with errors' if failed else 'successfully'}")
         log("INFO: notified via target `mail-to-root`")
-        refuse_if(failed, TaskError("job errors"))
+        refuse_if(failed, "job errors")
 
     def _may(self, vmid: int) -> bool:
         if self.call.pve.guests.get(vmid) is None:
@@ -103,15 +101,14 @@ class Job:
     def _one(self, vmid: int, log: Log) -> bool:
         begun = time.time()
         try:
-            conf = existing(self.call.pve.guests.get(vmid), TaskError(f"unable to find VM '{vmid}'"))
+            conf = existing(self.call.pve.guests.get(vmid), failure(f"unable to find VM '{vmid}'"))
             name = self._name(conf)
             log(f"INFO: Starting Backup of VM {vmid} ({conf.kind})")
             log(f"INFO: Backup started at {time.strftime('%Y-%m-%d %H:%M:%S')}")
             log(f"INFO: status = {'running' if self.call.pve.running(vmid) else 'stopped'}")
             self._locked(conf, name, log)
-        except (ApiError, TaskError, BackendError, OSError) as error:
-            text = error.text if isinstance(error, ApiError) else str(error)
-            log(f"ERROR: Backup of VM {vmid} failed - {text}")
+        except FAILURES as error:
+            log(f"ERROR: Backup of VM {vmid} failed - {error}")
             log(f"INFO: Failed at {time.strftime('%Y-%m-%d %H:%M:%S')}")
             return False
         took = time.strftime("%H:%M:%S", time.gmtime(time.time() - begun))
@@ -120,8 +117,8 @@ class Job:
         return True
 
     def _name(self, conf: GuestConf) -> str:
-        from .routes.storage_content import files
         from .routes.storage_volumes import check_protected
+        from .storage_paths import files
 
         limit = 0 if truth(self.keep.get("keep-all")) else sum(int(count) for count in self.keep.values())
         mine = [e for e in files(self.call, self.sid, {"backup"}, str(conf.vmid)) if e["subtype"] == conf.kind]
@@ -132,7 +129,7 @@ class Job:
             check_protected(self.call, f"{self.sid}:backup/{name}", conf.vmid)
         elif limit and not truth(self.params.get("remove", "1")) and len(_unprotected(mine)) >= limit:
             text = f"There is a max backup limit of {limit} enforced by the target storage or the vzdump parameters."
-            raise TaskError(f"{text} Either increase the limit or delete old backups.")
+            raise failure(f"{text} Either increase the limit or delete old backups.")
         return name
 
     def _locked(self, conf: GuestConf, name: str, log: Log) -> None:
@@ -172,7 +169,7 @@ class Job:
         for line in _before(conf, mode, running):
             log(f"INFO: {line}")
         log(f"INFO: creating vzdump archive '{self.folder}/{name}'")
-        refuse_if("storage-full" in self.call.faults, TaskError("No space left on device"))
+        refuse_if("storage-full" in self.call.faults, "No space left on device")
         target = volumes.root(pve, self.sid) / "dump" / name
         target.parent.mkdir(parents=True, exist_ok=True)
         partial = target.with_name(f".tmp-{name}")

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from . import store
-from .errors import TaskError, refuse_if
+from .errors import refuse_if
 from .guestconf import GuestConf, Values, from_text
 from .pve import Pve
 
@@ -87,7 +87,7 @@ def write_config(archive: Path, conf: GuestConf) -> None:
 def read_config(pve: Pve, archive: Path, vmid: int, kind: str) -> Values:
     """The configuration that an archive holds."""
     file = config_file(archive)
-    refuse_if(not file.is_file(), TaskError("unable to restore - archive contains no configuration file"))
+    refuse_if(not file.is_file(), "unable to restore - archive contains no configuration file")
     return from_text(vmid, kind, file.read_text()).values
 
 

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import hashlib
 import ipaddress
 import re
 from urllib.parse import unquote
 
+from .digests import digest
 from .guestconf import Values
 from .qemu_config import parse_net
 from .qemu_hotplug import windows
@@ -27,7 +27,7 @@ def dump(values: Values, vmid: int, kind: str, node_dns: Dns, mask: bool) -> str
     network = nocloud_network(values, dns) if style(values) == "nocloud" else drive_network(values, dns)
     if kind == "network":
         return network
-    known = hashlib.sha1((user_data(values, vmid, False) + network).encode(), usedforsecurity=False).hexdigest()
+    known = digest(user_data(values, vmid, False) + network)
     if style(values) == "nocloud":
         return f"instance-id: {known}\n"
     path = '     "network_config": { "content_path": "/content/0000" }'

@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import secrets
+import time
 from typing import Any
 
-from .errors import failure, refuse_if
+from ..backend import RunState
+from . import volumes
+from .errors import bad, denied, existing, failure, refuse_if
 from .guestconf import GuestConf
 from .pve import Pve
 from .registry import Call
 from .surface import parameters
-from .words import split_list, truth
+from .tasks import Log
+from .words import parse_size, split_list, truth
 
 FOLDER = {"lxc": "lxc", "qemu": "qemu-server"}
 WORD = {"lxc": "CT", "qemu": "VM"}
@@ -52,8 +56,6 @@ def check_tags(call: Call, vmid: int, old: str | None, new: str | None) -> None:
     listed = set(access.get("user-allow-list", "").split(";")) if mode in ("list", "existing") else set()
     for tag in sorted(set(split_list(old or "")) ^ set(split_list(new or ""))):
         if (tag not in listed and mode != "free") or tag in registered:
-            from .errors import denied
-
             raise denied(f"/, Sys.Modify for modifying tag '{tag}'")
 
 
@@ -105,24 +107,53 @@ def typed_all(kind: str, values: dict[str, str]) -> dict[str, Any]:
     return {key: typed(kind, key, value) for key, value in values.items()}
 
 
-def config_result(call: Call, conf: GuestConf) -> dict[str, Any]:
+PRESSURE = [f"pressure{what}{kind}" for what in ("cpu", "io", "memory") for kind in ("some", "full")]
+
+
+def figures(conf: GuestConf, state: RunState | None) -> dict[str, Any]:
+    """What lists and status/current show of every guest."""
+    seen = state or RunState(0, time.time())
+    found: dict[str, Any] = {"vmid": conf.vmid, "status": "running" if state else "stopped", "mem": seen.memory}
+    found |= {"uptime": int(seen.uptime), "cpu": seen.cpu or 0, "netin": seen.netin, "netout": seen.netout}
+    if state:
+        found["pid"] = state.pid
+    if is_template(conf):
+        found["template"] = 1
+    return found | {key: conf.values[key] for key in ("lock", "tags") if conf.values.get(key) is not None}
+
+
+def grown(call: Call, volid: str, refusal: str) -> int | None:
+    """The size that a call asks for a volume, None where it has it already; a smaller one is refused."""
+    call.check(f"/storage/{volumes.split(volid)[0]}", "Datastore.AllocateSpace")
+    volumes.activate(call.pve, volid)
+    text, current = str(call["size"]), volumes.size_of(call.pve, volid)
+    asked = parse_size(text.lstrip("+")) or 0
+    size = current + asked if text.startswith("+") else asked
+    refuse_if(size < current, refusal)
+    return None if size == current else size
+
+
+def resize(call: Call, conf: GuestConf, volid: str, size: int, log: Log) -> None:
+    """Grows a volume of a guest."""
+    refuse_if("storage-full" in call.faults, f"unable to resize volume {volid}: No space left on device")
+    call.pve.backend.resize(call.pve.spec(conf), str(call["disk"]), size, log)
+    volumes.resize(call.pve, volid, size)
+
+
+def config_result(call: Call) -> dict[str, Any]:
     """GET config: pending merged, or the current values, or those of a snapshot."""
+    conf = call.conf
     if call.has("snapshot"):
         if call.flag("current"):
-            from .errors import bad
-
             text = "cannot use 'snapshot' parameter with 'current'"
             raise bad(snapshot=text, current=text)
-        values = conf.snapshots.get(call["snapshot"])
-        if values is None:
-            raise failure(f"snapshot '{call['snapshot']}' does not exist")
+        values = existing(conf.snapshots.get(call["snapshot"]), f"snapshot '{call['snapshot']}' does not exist")
     else:
         values = conf.values if call.flag("current") else conf.merged
     found = typed_all(conf.kind, values)
     if conf.kind == "qemu" and "cipassword" in found:
         found["cipassword"] = "*" * 10
-    found["digest"] = conf.digest
-    return found
+    return {**found, "digest": conf.digest}
 
 
 def pending_result(conf: GuestConf) -> list[dict[str, Any]]:
@@ -181,8 +212,6 @@ def check_unused_vmid(pve: Pve, vmid: int) -> None:
 def check_pool(pve: Pve, pool: str | None) -> None:
     """Raises the 403 that PVE gives for a missing pool."""
     if pool is not None and pool not in pve.users.data["pools"]:
-        from .errors import denied
-
         raise denied(f"pool '{pool}' does not exist")
 
 

@@ -20,6 +20,6 @@ def digest(content: object) -> str:
     return hashlib.sha1(text.encode(), usedforsecurity=False).hexdigest()
 
 
-def check_digest(call: Call, content: object, failed: str = "") -> None:
-    """Raises when the caller's digest is not that of the content."""
-    refuse_if(call.has("digest") and call["digest"] != digest(content), f"{failed}{CHANGED}")
+def check_digest(call: Call, current: str, refusal: str = CHANGED, param: str = "digest") -> None:
+    """Raises when the caller's digest is not the current one."""
+    refuse_if(call.has(param) and call[param] != current, refusal)

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import TypeVar
 
+from ..backend import BackendError
+
 T = TypeVar("T")
 VERIFICATION = "Parameter verification failed.\n"
 
@@ -25,13 +27,15 @@ class ApiError(Exception):
             lines += f"{name}: {found}\n"
         return lines.strip()
 
+    def __str__(self) -> str:
+        return self.text
+
 
 class PlainError(ApiError):
     """An error that the HTTP server itself gives: its text is the body, without JSON around it."""
 
 
-class TaskError(Exception):
-    """What a task ends with when it fails."""
+FAILURES = (ApiError, BackendError, OSError)  # what a task may end with
 
 
 def failure(text: str) -> ApiError:

@@ -12,7 +12,7 @@ from collections.abc import Callable
 from pathlib import Path
 from urllib.parse import SplitResult, urljoin, urlsplit
 
-from .errors import TaskError
+from .errors import failure
 
 Say = Callable[[str], None]
 TIMEOUT = 60
@@ -29,14 +29,14 @@ def fetch(url: str, target: Path, verify: bool, log: Say) -> None:
         try:
             following = _answer(connection, parts, target, log)
         except (OSError, http.client.HTTPException) as error:
-            raise TaskError("download failed: exit code 4") from error
+            raise failure("download failed: exit code 4") from error
         finally:
             connection.close()
         if following is None:
             return
         url = urljoin(url, following)
     log(f"{REDIRECTS} redirections exceeded.")
-    raise TaskError("download failed: exit code 8")
+    raise failure("download failed: exit code 8")
 
 
 def _connect(parts: SplitResult, verify: bool, log: Say) -> http.client.HTTPConnection:
@@ -48,9 +48,9 @@ def _connect(parts: SplitResult, verify: bool, log: Say) -> http.client.HTTPConn
         try:
             connection.sock = _context(verify).wrap_socket(raw, server_hostname=host)
         except ssl.SSLCertVerificationError as error:
-            raise TaskError(f"download failed: {_distrust(host, error, log)}") from error
+            raise failure(f"download failed: {_distrust(host, error, log)}") from error
         except OSError as error:
-            raise TaskError("download failed: Unable to establish SSL connection.") from error
+            raise failure("download failed: Unable to establish SSL connection.") from error
     return connection
 
 
@@ -89,7 +89,7 @@ def _dial(host: str, port: int, log: Say) -> socket.socket:
         else:
             log(f"Connecting to {text}... connected.")
             return found
-    raise TaskError(f"download failed: {last}")
+    raise failure(f"download failed: {last}")
 
 
 def _resolve(host: str, port: int, log: Say) -> list[str]:
@@ -97,7 +97,7 @@ def _resolve(host: str, port: int, log: Say) -> list[str]:
         found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
     except OSError as error:
         log(f"Resolving {host} ({host})... failed: {error.strerror}.")
-        raise TaskError(f"download failed: wget: unable to resolve host address '{host}'") from error
+        raise failure(f"download failed: wget: unable to resolve host address '{host}'") from error
     addresses = list(dict.fromkeys(str(item[4][0]) for item in found))
     log(f"Resolving {host} ({host})... {', '.join(addresses)}")
     return addresses
@@ -115,7 +115,7 @@ def _answer(connection: http.client.HTTPConnection, parts: SplitResult, target: 
         return location
     if response.status != http.client.OK:
         log(f"{time.strftime('%Y-%m-%d %H:%M:%S')} ERROR {response.status}: {response.reason}.")
-        raise TaskError("download failed: exit code 8")
+        raise failure("download failed: exit code 8")
     kind = (response.headers.get("Content-Type") or "").partition(";")[0]
     log(f"Length: {response.headers.get('Content-Length', 'unspecified')}{f' [{kind}]' if kind else ''}")
     log(f"Saving to: '{target.name}'")

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import hashlib
 import re
-from collections.abc import Iterable
 from typing import Any
 
+from .digests import digest
 from .errors import bad_field, existing, failure, refuse_if
 from .fw_formats import ICMP, ICMPV6, WITH_PORTS, addresses, ports
 from .pve import Pve
@@ -43,22 +42,10 @@ def section_of(call: Call) -> dict[str, Any]:
     return section(call.pve, section_name(call))
 
 
-def digest_of(items: Iterable[Item]) -> str:
-    """The digest of a list of objects."""
-    text = "".join(f"{k}:{item[k]}\n" for item in items for k in sorted(item) if item[k] is not None)
-    return hashlib.sha1(text.encode(), usedforsecurity=False).hexdigest()
-
-
 def with_digest(items: list[Item]) -> list[Item]:
     """Copies of the objects, each with the digest of the whole list."""
-    digest = digest_of(items)
-    return [{**item, "digest": digest} for item in items]
-
-
-def check_digest(call: Call, items: Iterable[Item]) -> None:
-    """Raises when the caller's digest is not that of the list."""
-    if call.has("digest") and call["digest"] != digest_of(items):
-        raise failure("detected modified configuration - file changed by other user? Try again.")
+    found = digest(items)
+    return [{**item, "digest": found} for item in items]
 
 
 def environment(call: Call) -> str:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from . import common, ha, volume_features, volumes
-from .errors import TaskError
+from .errors import failure
 from .guestconf import GuestConf
 from .pve import Pve
 from .registry import Call
@@ -21,7 +21,6 @@ def remove(call: Call, conf: GuestConf, log: Log) -> None:
     if call.flag("destroy-unreferenced-disks"):
         own += [volid for volid in volumes.owned(pve, vmid) if not volume_features.base_in_use(pve, volid)]
     volumes.release(pve, *own)
-    pve.runtime.forget()
     common.forget_access(pve, vmid)
     if call.flag("purge"):
         _purge(call, conf, log)
@@ -38,18 +37,18 @@ def _own_volumes(pve: Pve, conf: GuestConf, log: Log) -> list[str]:
         elif not volume_features.base_in_use(pve, volid):
             found.append(volid)
         elif conf.kind == "lxc":
-            raise TaskError(f"base volume '{volumes.split(volid)[1]}' is still in use by linked clones")
+            raise failure(f"base volume '{volumes.split(volid)[1]}' is still in use by linked clones")
         else:
-            raise TaskError(f"base volume '{volid}' is still in use by linked cloned")
+            raise failure(f"base volume '{volid}' is still in use by linked cloned")
     return found
 
 
 def _purge(call: Call, conf: GuestConf, log: Log) -> None:
-    word, sid = common.WORD[conf.kind], f"{'ct' if conf.kind == 'lxc' else 'vm'}:{conf.vmid}"
+    word = common.WORD[conf.kind]
     log(f"purging {word} {conf.vmid} from related configurations..")
     _forget_backups(call, conf.vmid)
-    if ha.managed(call.pve, sid):
-        ha.forget(call.pve, sid)
+    if ha.managed(call.pve, conf):
+        ha.forget(call.pve, conf)
         log(f"NOTE: removed {word} {conf.vmid} from HA resource configuration.")
 
 

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import hashlib
 import re
 from dataclasses import dataclass, field
 from pathlib import Path
 from urllib.parse import quote, unquote
 
 from . import store
+from .digests import digest
 from .errors import failure, refuse_if
 from .surface import parameters
 from .words import truth
@@ -149,7 +149,7 @@ def from_text(vmid: int, kind: str, text: str) -> GuestConf:
             else:
                 values[key] = value
     close()
-    conf.digest = hashlib.sha1(text.encode(), usedforsecurity=False).hexdigest()
+    conf.digest = digest(text)
     return conf
 
 
@@ -192,6 +192,12 @@ class Guests:
         stored = from_text(conf.vmid, conf.kind, text)
         self._all[conf.vmid] = stored
         return stored
+
+    def set(self, conf: GuestConf, values: dict[str, str | None]) -> GuestConf:
+        """Stores a configuration with other values; None takes one away."""
+        fresh = conf.copy()
+        fresh.values = {k: v for k, v in {**conf.values, **values}.items() if v is not None}
+        return self.save(fresh)
 
     def remove(self, conf: GuestConf) -> None:
         """Forgets a guest."""

@@ -18,7 +18,7 @@ from urllib.parse import unquote
 
 from . import body, faults, pages, permissions, registry
 from .auth import AuthFailed, credentials
-from .errors import ApiError, PlainError, TaskError, denied, refuse_if
+from .errors import ApiError, PlainError, denied, refuse_if
 from .pve import Pve
 from .registry import Call
 from .rows import JsonText, dumps
@@ -159,8 +159,6 @@ class Server:
         except ApiError as error:
             self._forget_upload(call)
             return Answer(error.status, None, error.message, error.errors)
-        except TaskError as error:
-            return Answer(500, None, f"{error}\n")
         except asyncio.CancelledError:
             raise
         except Exception as error:

@@ -6,7 +6,7 @@ import struct
 import tarfile
 from pathlib import Path
 
-from .errors import TaskError, refuse_if
+from .errors import failure, refuse_if
 
 QCOW2 = b"QFI\xfb"
 VMDK = (b"KDMV", b"COWD", b"# Disk DescriptorFile")
@@ -28,12 +28,10 @@ def _image(file: Path, shown: str, suffix: str) -> None:
     with file.open("rb") as opened:
         start = opened.read(64)
     good = {"qcow2": start.startswith(QCOW2), "vmdk": start.startswith(VMDK)}
-    if not good.get(suffix, True):
-        raise TaskError(f"qemu-img: Could not open '{shown}': Image is not in {suffix} format")
+    refuse_if(not good.get(suffix, True), f"qemu-img: Could not open '{shown}': Image is not in {suffix} format")
     if suffix == "qcow2":
         version = struct.unpack(">I", start[4:8].ljust(4, b"\0"))[0]
-        if version not in (2, 3):
-            raise TaskError(f"qemu-img: Could not open '{shown}': Unsupported qcow2 version {version}")
+        refuse_if(version not in (2, 3), f"qemu-img: Could not open '{shown}': Unsupported qcow2 version {version}")
         _untrusted(file, shown)
 
 
@@ -45,8 +43,8 @@ def _untrusted(file: Path, shown: str) -> None:
         return
     version, backing = struct.unpack(">IQ", start[4:16])
     if version == 3 and struct.unpack(">Q", start[72:80])[0] & DATA_FILE:
-        raise TaskError(f"{shown}: 'data-file' references are not allowed!")
-    refuse_if(backing, TaskError(f"backing file not allowed for untrusted image '{shown}'!"))
+        raise failure(f"{shown}: 'data-file' references are not allowed!")
+    refuse_if(backing, f"backing file not allowed for untrusted image '{shown}'!")
 
 
 def _ova(file: Path, shown: str) -> None:
@@ -54,5 +52,5 @@ def _ova(file: Path, shown: str) -> None:
         with tarfile.open(file) as archive:
             names = archive.getnames()
     except (tarfile.TarError, OSError, EOFError) as error:
-        raise TaskError(f"command 'tar -t -f {shown}' failed: exit code 2") from error
-    refuse_if(not any(name.endswith(".ovf") for name in names), TaskError("ova archive has no .ovf file inside"))
+        raise failure(f"command 'tar -t -f {shown}' failed: exit code 2") from error
+    refuse_if(not any(name.endswith(".ovf") for name in names), "ova archive has no .ovf file inside")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 
 from . import common, volume_features, volumes
-from .errors import ApiError, TaskError, bad, failure, refuse_if
+from .errors import ApiError, bad, failure, refuse_if
 from .guestconf import GuestConf, used_volumes
 from .lxc_config import (
     VOLUME,
@@ -154,10 +154,9 @@ def apply_pending(
             conf.values[key] = _settled(call, conf, key, conf.pending[key])
             del conf.pending[key]
             _keep_volume(conf, key, old)
-        except (ApiError, TaskError) as error:
-            text = error.text if isinstance(error, ApiError) else str(error)
+        except ApiError as error:
             what = f"unable to hotplug {key}:" if running else f"unable to apply pending change {key} :"
-            errors[key] = f"{what} {text}\n"
+            errors[key] = f"{what} {error}\n"
 
 
 def _drop(call: Call, conf: GuestConf, key: str) -> None:

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from ..backend import Backend, GuestSpec, Interface, RunState
 from .auth import Auth
-from .errors import TaskError, failure, refuse_if
+from .errors import failure, refuse_if
 from .guestconf import GuestConf, Guests
 from .rows import Rows
 from .store import Document
@@ -180,12 +180,14 @@ class Pve:
                 log("trying to acquire lock...")
             if held:
                 time.sleep(LOCK_WAIT)
-            refuse_if(held or not lock.acquire(timeout=LOCK_WAIT), TaskError(f"can't lock file '{name}' - got timeout"))
+            refuse_if(held or not lock.acquire(timeout=LOCK_WAIT), f"can't lock file '{name}' - got timeout")
             if log:
                 log(" OK")
+        self.runtime.forget()  # whoever holds the lock decides by what runs now
         try:
             yield
         finally:
+            self.runtime.forget()
             lock.release()
 
     def spec(self, conf: GuestConf) -> GuestSpec:

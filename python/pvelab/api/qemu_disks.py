@@ -6,7 +6,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from . import common, lxc_update, volume_features, volumes
-from .errors import ApiError, TaskError, existing, failure, refuse_if
+from .errors import ApiError, existing, failure, refuse_if
 from .guestconf import GuestConf
 from .pve import Pve
 from .qemu_config import NEW_DISK, Fields, is_cdrom, is_cloudinit, is_drive, parse_drive, print_drive
@@ -39,7 +39,7 @@ def make(
             if common.is_template(conf) and len(fresh) > before and not is_cdrom(fields):
                 fields["file"] = fresh[-1] = volume_features.make_base(call.pve, fresh[-1])
                 made[key] = print_drive(fields)
-    except (ApiError, TaskError):
+    except ApiError:
         volumes.release(call.pve, *fresh)
         raise
     return made, fresh, source
@@ -118,12 +118,12 @@ def _source(call: Call, text: str) -> tuple[Path | None, int]:
         return None, volumes.size_of(pve, text)
     path = Path(text) if text.startswith("/") else volumes.file_path(pve, text)
     if not path.is_file():
-        from .routes.storage_content import shown_path
+        from .storage_paths import shown_path
 
-        refuse_if(text.startswith("/"), TaskError(f"can't find file '{text}'"))
+        refuse_if(text.startswith("/"), f"can't find file '{text}'")
         if volumes.parse_name(volumes.storage(pve, volumes.split(text)[0]), volumes.split(text)[1]).kind == "images":
-            raise TaskError(f"cannot import from '{text}' - could not get size of {text}")
-        raise TaskError(f"failed to stat '{shown_path(call, text)}'")
+            raise failure(f"cannot import from '{text}' - could not get size of {text}")
+        raise failure(f"failed to stat '{shown_path(call.pve, text)}'")
     return path, volumes.image_size(path)
 
 

@@ -27,7 +27,7 @@ def associate(call: Call, key: str, fields: Fields) -> None:
 
 def _volume_of(call: Call, path: str) -> tuple[str, str] | None:
     """Content type and volume id of a path below a storage; of images only those that exist."""
-    from .routes.storage_content import folder_path
+    from .storage_paths import folder_path
 
     folder, _, name = path.rpartition("/")
     for sid, config in sorted(call.pve.storages.data.items()):

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 
 from . import common, qemu_disks
-from .errors import ApiError, TaskError, refuse_if
+from .errors import ApiError, refuse_if
 from .guestconf import GuestConf
 from .qemu_config import CLOUD, FASTPLUG, is_cdrom, is_drive, parse_drive
 from .qemu_hotplug import goes_live, media_changed
@@ -28,8 +28,8 @@ def apply_pending(call: Call, conf: GuestConf, touched: set[str] | None, running
             if running:
                 _record_cloudinit(conf, key)
             _apply_one(call, conf, key)
-        except (ApiError, TaskError) as error:
-            errors[key] = f"{what} {error.text if isinstance(error, ApiError) else error}\n"
+        except ApiError as error:
+            errors[key] = f"{what} {error}\n"
     if live:
         waiting = call.pve.backend.apply(call.pve.spec(conf), live)
         for key in waiting & set(conf.values):

@@ -7,6 +7,7 @@ import re
 from collections.abc import Callable, Iterable
 
 from . import common, qemu_disks
+from .digests import check_digest
 from .errors import VERIFICATION, ApiError, bad, failure, refuse_if
 from .guestconf import GuestConf
 from .qemu_access import check_device
@@ -33,6 +34,7 @@ from .qemu_pending import apply_pending
 from .registry import Call
 from .words import split_list
 
+CHANGED = "checksum mismatch (file change by other user?)"
 DEVICE = re.compile(r"(serial|usb|hostpci|rng|virtiofs)\d+")
 Line = Callable[[str], None]
 
@@ -73,8 +75,7 @@ class Update:
     def check(self) -> GuestConf:
         """The current configuration, if it may be changed."""
         conf = self.call.pve.conf(self.vmid, "qemu")
-        if self.call.has("digest") and self.call["digest"] != conf.digest:
-            raise failure("checksum mismatch (file change by other user?)")
+        check_digest(self.call, conf.digest, CHANGED)
         if not self.call.flag("skiplock"):
             common.check_lock(conf)
         check_memory(conf, self.new)

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
-from .errors import ApiError, TaskError, bad_field, refuse_if
+from .errors import ApiError, bad_field, failure, refuse_if
+from .guestconf import GuestConf
 from .pve import Pve
 from .surface import Schema, entry, parameters
 from .tasks import Log
@@ -65,6 +67,42 @@ class Call:
         return int(self.params["vmid"])
 
     @property
+    def kind(self) -> str:
+        """The kind of guest that the path is about: lxc or qemu."""
+        return "lxc" if "/lxc/" in f"{self.path}/" else "qemu"
+
+    @property
+    def conf(self) -> GuestConf:
+        """The configuration of the path's guest."""
+        return self.pve.conf(self.vmid, self.kind)
+
+    def to_guest(self, kind: str, vmid: int, **params: str) -> Call:
+        """A call of the same caller to a guest."""
+        node = self.pve.node.name
+        path = f"/nodes/{node}/{kind}/{vmid}"
+        return Call(self.pve, self.user, {"node": node, "vmid": str(vmid), **params}, path=path, faults=self.faults)
+
+    @contextmanager
+    def locked(self, log: Callable[[str], None] | None = None) -> Iterator[None]:
+        """The lock of the path's guest."""
+        with self.pve.lock(self.vmid, self.kind, log, "lock" in self.faults):
+            yield
+
+    def start_locked(self, kind: str, work: Callable[[Log], object]) -> str:
+        """Starts a task that works on the path's guest under its lock."""
+
+        def run(log: Log) -> None:
+            with self.locked(log):
+                work(log)
+
+        return self.start(kind, self.vmid, run)
+
+    def only_root(self, *names: str) -> None:
+        """Raises unless these options are unused or the caller is root@pam by ticket."""
+        for name in names:
+            refuse_if(self.flag(name) and not self.is_root, bad_field(name, "Only root may use this option."))
+
+    @property
     def is_root(self) -> bool:
         """Whether this is root@pam by ticket: a token of root is not."""
         return self.user == "root@pam"
@@ -78,10 +116,10 @@ class Call:
 
         def run(log: Log) -> None:
             if "task-fail" in self.faults:
-                raise TaskError(str(self.faults["task-fail"].get("message", "pvelab fault: task failed")))
+                raise failure(str(self.faults["task-fail"].get("message", "pvelab fault: task failed")))
             if "task-hang" in self.faults:
                 log.task.stop.wait(float(self.faults["task-hang"].get("seconds", 3600)))
-                refuse_if(log.task.stop.is_set(), TaskError("received interrupt"))
+                refuse_if(log.task.stop.is_set(), "received interrupt")
             work(log)
             if "task-warn" in self.faults:
                 log.warn(str(self.faults["task-warn"].get("message", "pvelab fault: take care")))

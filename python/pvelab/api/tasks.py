@@ -11,8 +11,6 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from .errors import ApiError, TaskError
-
 UPID = re.compile(
     r"UPID:([a-zA-Z0-9](?:[a-zA-Z0-9\-]*[a-zA-Z0-9])?):([0-9A-Fa-f]{8}):([0-9A-Fa-f]{8,9}):([0-9A-Fa-f]{8}):"
     r"([^:\s/]+):([^:\s/]*):([^:\s/]+):"
@@ -136,11 +134,7 @@ class Tasks:
             work(log)
             status = f"WARNINGS: {task.warnings}" if task.warnings else "OK"
             last = f"TASK {status}"
-        except (TaskError, ApiError) as error:
-            text = error.text if isinstance(error, ApiError) else str(error).strip()
-            status = " ".join(text.split("\n"))
-            last = f"TASK ERROR: {status}"
-        except Exception as error:  # a defect of ours, or a backend's own error: the task ends with its text
+        except Exception as error:  # a refusal, a defect of ours, or a backend's own error: the task ends with its text
             status = " ".join((str(error).strip() or type(error).__name__).split("\n"))
             last = f"TASK ERROR: {status}"
         log(last)

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from .errors import TaskError, existing, failure, refuse_if
+from .errors import existing, failure, refuse_if
 from .pve import Pve
 from .registry import Call
 from .words import split_list
@@ -196,7 +196,7 @@ def allocate(
             raise failure(f"content type 'rootdir' is not available or configured on storage '{sid}'")
         kind = "subvol" if config["type"] == "zfspool" or not size else "raw"
     if "storage-full" in call.faults or size > total(pve, sid) * 100:
-        raise TaskError(f"unable to allocate image: storage '{sid}' is full: No space left on device")
+        raise failure(f"unable to allocate image: storage '{sid}' is full: No space left on device")
     with pve.volumes.lock:
         volid = name_for(pve, sid, vmid, label, kind)
         keep(pve, volid, size, vmid, kind, "rootdir" if container else "images")

@@ -2,48 +2,38 @@
 
 from __future__ import annotations
 
-import time
-
+from .. import ha
 from ..errors import ApiError
 from ..registry import Call
 from ..tasks import Log
+from . import lxc_status, qemu_status
 
 
 def after_create(call: Call, kind: str, vmid: int, log: Log, restored: bool = False) -> None:
     """Start and high availability, as asked for: a start that fails does not fail the creation."""
-    if kind == "qemu" and not restored:
-        _manage(call, kind, vmid, log, "Add as HA resource")
+    state = "started" if call.flag("start") else "stopped"
+    early = kind == "qemu" and not restored
+    if early:
+        _manage(call, kind, vmid, state, log, "Add as HA resource")
     if call.flag("start"):
         _autostart(call, kind, vmid, log)
-    if kind == "lxc":
-        _manage(call, kind, vmid, log, "Add as HA resource")
-    elif restored:
-        state = "started" if call.flag("start") else "stopped"
-        _manage(call, kind, vmid, log, f"Add HA resource with request-state '{state}'")
+    if not early:
+        line = "Add as HA resource" if kind == "lxc" else f"Add HA resource with request-state '{state}'"
+        _manage(call, kind, vmid, state, log, line)
 
 
 def _autostart(call: Call, kind: str, vmid: int, log: Log) -> None:
-    from . import lxc_status, qemu_status
-
-    follow_up = Call(call.pve, call.user, {"vmid": str(vmid), "node": call.pve.node.name})
     try:
         if kind == "lxc":
-            lxc_status.start(follow_up)
+            lxc_status.start(call.to_guest(kind, vmid))
         else:
             log("Execute autostart")
-            upid = qemu_status.start(follow_up)
-            task = call.pve.tasks.all[upid]
-            while not task.done.wait(0.05) and time.time() - task.starttime < 600:
-                pass
+            call.pve.tasks.all[qemu_status.start(call.to_guest(kind, vmid))].done.wait(600)
     except ApiError as error:
-        log(f"{error.text}")
+        log(str(error))
 
 
-def _manage(call: Call, kind: str, vmid: int, log: Log, line: str) -> None:
-    if not call.flag("ha-managed"):
-        return
-    log(line)
-    sid = f"{'ct' if kind == 'lxc' else 'vm'}:{vmid}"
-    with call.pve.cluster.lock:
-        call.pve.table("ha_resources")[sid] = {"state": "started" if call.flag("start") else "stopped"}
-        call.pve.cluster.save()
+def _manage(call: Call, kind: str, vmid: int, state: str, log: Log, line: str) -> None:
+    if call.flag("ha-managed"):
+        log(line)
+        ha.manage(call.pve, call.pve.conf(vmid, kind), state)

@@ -7,9 +7,8 @@ import re
 import uuid
 from typing import Any
 
-from ...backend import BackendError
 from .. import common, lxc_config, qemu_access, qemu_config, volume_features, volumes
-from ..errors import ApiError, TaskError, bad, existing, failure, refuse_if
+from ..errors import FAILURES, bad, existing, failure, refuse_if
 from ..guestconf import GuestConf, Values
 from ..qemu_checks import check_exists
 from ..registry import Call, route
@@ -75,7 +74,7 @@ def _undo(call: Call, new: GuestConf, fresh: list[str], log: Log) -> None:
 
 
 def _text(error: Exception) -> str:
-    return error.text if isinstance(error, ApiError) else str(error)
+    return str(error)
 
 
 # --- containers
@@ -111,9 +110,9 @@ def clone_container(call: Call) -> str:
             for line in pve.backend.host_keys(pve.spec(new)):
                 log(line)
             _finish(call, new, log)
-        except (ApiError, TaskError, BackendError, OSError) as error:
+        except FAILURES as error:
             _undo(call, new, fresh, log)
-            raise TaskError(f"clone failed: {_text(error)}") from error
+            raise failure(f"clone failed: {_text(error)}") from error
         finally:
             _set_lock(call, vmid, None)
 
@@ -193,9 +192,9 @@ def clone_machine(call: Call) -> str:
                     new.values[disk[0]] = _copy_drive(call, disk, full, fresh, log)
                 pve.backend.clone(pve.spec(conf), pve.spec(new), log)
             _finish(call, new, log)
-        except (ApiError, TaskError, BackendError, OSError) as error:
+        except FAILURES as error:
             _undo(call, new, fresh, log)
-            raise TaskError(f"clone failed: {_text(error)}") from error
+            raise failure(f"clone failed: {_text(error)}") from error
 
     return call.start("qmclone", vmid, work)
 

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
+from ..digests import check_digest, digest
 from ..errors import ApiError, bad, existing, refuse_if
 from ..firewall import (
     FIELDS,
     Item,
-    check_digest,
     check_rule,
-    digest_of,
     section,
     section_name,
     section_of,
@@ -101,7 +100,7 @@ def _create_rule(call: Call) -> None:
 def _update_rule(call: Call) -> None:
     with call.pve.firewall.lock:
         rules = _rules(call)
-        check_digest(call, rules)
+        check_digest(call, digest(rules))
         position = _position(call, rules)
         if call.has("moveto") and int(call["moveto"]) != position:
             target = int(call["moveto"])
@@ -121,7 +120,7 @@ def _update_rule(call: Call) -> None:
 def _delete_rule(call: Call) -> None:
     with call.pve.firewall.lock:
         rules = _rules(call)
-        check_digest(call, rules)
+        check_digest(call, digest(rules))
         del rules[_position(call, rules)]
         call.pve.firewall.save()
 
@@ -140,7 +139,7 @@ def _register_rules(base: str) -> None:
 
 def _get_options(call: Call) -> Item:
     options = section_of(call)["options"]
-    return {**options, "digest": digest_of([options])}
+    return {**options, "digest": digest([options])}
 
 
 def _put_options(call: Call) -> None:
@@ -150,7 +149,7 @@ def _put_options(call: Call) -> None:
     schema = parameters("PUT", f"{template}/options")
     with call.pve.firewall.lock:
         options = section_of(call)["options"]
-        check_digest(call, [options])
+        check_digest(call, digest([options]))
         for key in split_list(str(call.get("delete", ""))):
             if key not in schema or key in ("delete", "digest", "node", "vmid"):
                 raise bad(delete=f"no such option '{key}'")

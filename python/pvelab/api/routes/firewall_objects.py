@@ -5,8 +5,9 @@ from __future__ import annotations
 import ipaddress
 import re
 
+from ..digests import check_digest, digest
 from ..errors import bad, existing, refuse_if
-from ..firewall import ALIAS, Item, check_digest, digest_of, section, section_of, with_digest
+from ..firewall import ALIAS, Item, section, section_of, with_digest
 from ..registry import Call, route
 
 
@@ -39,7 +40,7 @@ def _create_alias(call: Call) -> None:
 def _update_alias(call: Call) -> None:
     with call.pve.firewall.lock:
         aliases, name = section_of(call)["aliases"], str(call["name"])
-        check_digest(call, [v for _, v in sorted(aliases.items())])
+        check_digest(call, digest([v for _, v in sorted(aliases.items())]))
         _alias(call)
         rename = call.get("rename")
         if rename and rename.lower() != name.lower():
@@ -53,7 +54,7 @@ def _update_alias(call: Call) -> None:
 def _delete_alias(call: Call) -> None:
     with call.pve.firewall.lock:
         aliases = section_of(call)["aliases"]
-        check_digest(call, [v for _, v in sorted(aliases.items())])
+        check_digest(call, digest([v for _, v in sorted(aliases.items())]))
         aliases.pop(str(call["name"]).lower(), None)
         call.pve.firewall.save()
 
@@ -138,12 +139,12 @@ def _create_entry(call: Call) -> None:
 
 def _get_entry(call: Call) -> Item:
     entry = _entry(call)
-    return {**entry, "digest": digest_of(_entries(call))}
+    return {**entry, "digest": digest(_entries(call))}
 
 
 def _update_entry(call: Call) -> None:
     with call.pve.firewall.lock:
-        check_digest(call, _entries(call))
+        check_digest(call, digest(_entries(call)))
         entry = _entry(call)
         for key in ("nomatch", "comment"):
             entry.pop(key, None)
@@ -157,7 +158,7 @@ def _update_entry(call: Call) -> None:
 def _delete_entry(call: Call) -> None:
     with call.pve.firewall.lock:
         entries = _entries(call)
-        check_digest(call, entries)
+        check_digest(call, digest(entries))
         entries[:] = [e for e in entries if e["cidr"] != call["cidr"]]
         call.pve.firewall.save()
 

@@ -6,17 +6,17 @@ import re
 from collections.abc import Mapping
 from pathlib import Path
 
-from ...backend import BackendError, GuestSpec
+from ...backend import GuestSpec
 from .. import backups, common, lxc_config, lxc_update, templates, volume_features, volumes
-from ..errors import ApiError, TaskError, bad, failure, refuse_if
+from ..errors import FAILURES, bad, failure, refuse_if
 from ..guestconf import GuestConf, Values
 from ..pve import Pve
 from ..registry import Call, route
+from ..storage_paths import shown_path
 from ..tasks import Log
 from ..words import parse_size, truth
 from .after_create import after_create
 from .lxc import make_template
-from .storage_content import shown_path
 
 NOT_CONFIG = {
     "node", "vmid", "ignore-unpack-errors", "bwlimit", "start", "ha-managed", "unprivileged", "restore", "unique",
@@ -119,10 +119,9 @@ def create(call: Call) -> str:
         try:
             with asked.pve.lock(asked.vmid, "lxc", log, "lock" in call.faults):
                 _create(asked, log)
-        except (ApiError, TaskError, BackendError, OSError) as error:
+        except FAILURES as error:
             roll_back(asked, log)
-            text = error.text if isinstance(error, ApiError) else str(error)
-            raise TaskError(f"unable to {verb} CT {asked.vmid} - {text}") from error
+            raise failure(f"unable to {verb} CT {asked.vmid} - {error}") from error
         after_create(call, "lxc", asked.vmid, log)
 
     return call.start("vzrestore" if asked.restore else "vzcreate", asked.vmid, work)
@@ -200,14 +199,14 @@ def _make_disks(asked: Creation, log: Log) -> None:
             continue
         asked.fresh.append(str(fields["volume"]))
         size = parse_size(str(fields.get("size", "0"))) or 0
-        path = shown_path(asked.call, asked.fresh[-1])
+        path = shown_path(asked.call.pve, asked.fresh[-1])
         if path.endswith(".raw"):
             log(f"Formatting '{path}', fmt=raw size={size} preallocation=off")
             log(f"Creating filesystem with {size // 4096} 4k blocks and {size // 16384} inodes")
 
 
 def _shown(asked: Creation) -> str:
-    return asked.archive if asked.archive.startswith("/") else shown_path(asked.call, asked.archive)
+    return asked.archive if asked.archive.startswith("/") else shown_path(asked.call.pve, asked.archive)
 
 
 def clear_away(asked: Creation, log: Log) -> None:
@@ -223,10 +222,10 @@ def template_path(asked: Creation) -> Path:
     """The archive's file, or the error that ends the task."""
     if volumes.VOLUME_ID.fullmatch(asked.archive):
         path = volumes.file_path(asked.pve, asked.archive)
-        refuse_if(not path.is_file(), TaskError(f"volume '{asked.archive}' does not exist"))
+        refuse_if(not path.is_file(), f"volume '{asked.archive}' does not exist")
         return path
     path = Path(asked.archive)
-    refuse_if(not path.is_absolute() or not path.is_file(), TaskError(f"can't find file '{asked.archive}'"))
+    refuse_if(not path.is_absolute() or not path.is_file(), f"can't find file '{asked.archive}'")
     return path
 
 

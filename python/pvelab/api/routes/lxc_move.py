@@ -5,12 +5,12 @@ from __future__ import annotations
 from typing import Any
 
 from .. import common, lxc_config, lxc_update, volume_features, volumes
+from ..digests import CHANGED, check_digest
 from ..errors import VERIFICATION, ApiError, failure, refuse_if
 from ..guestconf import GuestConf
 from ..lxc_update import add_unused
 from ..registry import Call, route
 from ..tasks import Log
-from .lxc import MODIFIED, check_digest
 
 NEITHER = "both 'storage' and 'target-vmid' missing, either needs to be set"
 
@@ -18,11 +18,6 @@ NEITHER = "both 'storage' and 'target-vmid' missing, either needs to be set"
 def wrong_target(text: str) -> ApiError:
     """A 400 that names both ways to say where a disk goes."""
     return ApiError(400, VERIFICATION, {"storage": text, "target-vmid": text})
-
-
-def check_change(call: Call, conf: GuestConf, param: str, who: str) -> None:
-    """Raises when the caller's digest is not that of one of the two guests."""
-    refuse_if(call.has(param) and call[param] != conf.digest, f"{who}: {MODIFIED}")
 
 
 @route("POST", "/nodes/{node}/lxc/{vmid}/move_volume")
@@ -68,7 +63,7 @@ def _movable(call: Call, key: str) -> dict[str, Any]:
     fields = lxc_update.disk(conf, key)
     if call.flag("delete") and volume_features.in_snapshot(conf, str(fields["volume"])):
         raise failure("you can't move a volume with snapshots and delete the source")
-    check_digest(call, conf)
+    check_digest(call, conf.digest)
     return fields
 
 
@@ -110,8 +105,8 @@ def _givable(call: Call, key: str, place: str, other: int) -> tuple[GuestConf, G
     common.check_lock(source)
     common.check_lock(target)
     refuse_if(common.is_template(source) or common.is_template(target), "Can't move volumes from or to template CT")
-    check_change(call, source, "digest", f"Container {vmid}")
-    check_change(call, target, "target-digest", f"Container {other}")
+    check_digest(call, source.digest, f"Container {vmid}: {CHANGED}", "digest")
+    check_digest(call, target.digest, f"Container {other}: {CHANGED}", "target-digest")
     refuse_if(key not in source.values, f"volume '{key}' for container '{vmid}' does not exist")
     refuse_if(place in target.values, f"Target volume key '{place}' is already in use for container '{other}'")
     fields = lxc_update.disk(source, key)

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from ...backend import BackendError
 from .. import common, ha, lxc_update, volume_features
-from ..errors import TaskError, bad, refuse_if
+from ..errors import bad, failure, refuse_if
 from ..guestconf import GuestConf
 from ..registry import Call, route
 from ..tasks import Log
@@ -19,53 +18,31 @@ STATUS = ONE + "/status"
 @route("GET", STATUS + "/current")
 def current(call: Call) -> dict[str, Any]:
     """What the container does now."""
-    conf = call.pve.conf(call.vmid, "lxc")
-    found = status(call, conf, call.pve.runtime.all().get(call.vmid))
-    found["ha"] = ha.status(call.pve, f"ct:{call.vmid}")
-    return found
-
-
-def only_root(call: Call, name: str) -> None:
-    """Raises unless an option is unused or the caller is root@pam by ticket."""
-    refuse_if(call.flag(name) and not call.is_root, bad(**{name: "Only root may use this option."}))
+    return {**status(call, call.conf, call.pve.runtime.all().get(call.vmid)), "ha": ha.status(call.pve, call.conf)}
 
 
 @route("POST", STATUS + "/start")
 def start(call: Call) -> str:
     """Starts a container in a task."""
-    pve, vmid = call.pve, call.vmid
-    only_root(call, "skiplock")
-    refuse_if(pve.running(vmid), f"CT {vmid} already running")
+    call.only_root("skiplock")
+    refuse_if(call.pve.running(call.vmid), f"CT {call.vmid} already running")
+    if ha.managed(call.pve, call.pve.guests.get(call.vmid)):
+        return ha.ask(call, "start", lambda conf, log: start_container(call, conf, log))
 
     def work(log: Log) -> None:
-        with pve.lock(vmid, "lxc", log, "lock" in call.faults):
-            conf = pve.conf(vmid, "lxc")
-            refuse_if(common.is_template(conf), TaskError("you can't start a CT if it's a template"))
-            if not call.flag("skiplock") and conf.values.get("lock") != "mounted":
-                common.check_lock(conf)
-            if truth(conf.values.get("unprivileged")):
-                _check_quotas(conf)
-            start_container(call, conf, log)
+        conf = call.conf
+        refuse_if(common.is_template(conf), "you can't start a CT if it's a template")
+        _check_lock(call, conf)
+        for _, fields, _ in volume_features.each("lxc", conf.values) if truth(conf.values.get("unprivileged")) else ():
+            refuse_if(truth(fields.get("quota")), "Quotas are not supported by unprivileged containers.")
+        start_container(call, conf, log)
 
-    return _by_ha(call, "start", "started") if ha.managed(pve, f"ct:{vmid}") else call.start("vzstart", vmid, work)
+    return call.start_locked("vzstart", work)
 
 
-def _by_ha(call: Call, verb: str, state: str) -> str:
-    """Start or stop of a guest under high availability."""
-
-    def follow(log: Log) -> None:
-        conf, running = call.pve.conf(call.vmid, "lxc"), call.pve.running(call.vmid)
-        if state == "started" and not running:
-            start_container(call, conf, log)
-        elif state == "stopped" and running:
-            bring_down(call, conf, log, 60.0, True)
-
-    return ha.ask(call, f"ct:{call.vmid}", verb, state, follow)
-
-
-def _check_quotas(conf: GuestConf) -> None:
-    for _, fields, _ in volume_features.each("lxc", conf.values):
-        refuse_if(truth(fields.get("quota")), TaskError("Quotas are not supported by unprivileged containers."))
+def _check_lock(call: Call, conf: GuestConf) -> None:
+    if not call.flag("skiplock") and conf.values.get("lock") != "mounted":
+        common.check_lock(conf)
 
 
 def start_container(call: Call, conf: GuestConf, log: Log) -> None:
@@ -76,12 +53,7 @@ def start_container(call: Call, conf: GuestConf, log: Log) -> None:
         lxc_update.apply_pending(call, fresh, None, {})
         conf = pve.guests.save(fresh)
     lxc_update.check_built(pve, conf)
-    try:
-        pve.backend.start(pve.spec(conf), log)
-    except BackendError as error:
-        raise TaskError(str(error)) from error
-    finally:
-        pve.runtime.forget()
+    pve.backend.start(pve.spec(conf), log)
 
 
 def _check_running(call: Call, word: str = "CT") -> None:
@@ -91,29 +63,29 @@ def _check_running(call: Call, word: str = "CT") -> None:
 @route("POST", STATUS + "/stop")
 def stop(call: Call) -> str:
     """Stops a container at once, in a task."""
-    pve, vmid = call.pve, call.vmid
-    only_root(call, "skiplock")
+    call.only_root("skiplock")
     _check_running(call)
-    if ha.managed(pve, f"ct:{vmid}"):
-        refuse_if(call.flag("overrule-shutdown"), bad(overrule__shutdown="Not applicable for HA resources."))
-        return _by_ha(call, "stop", "stopped")
+    if ha.managed(call.pve, call.pve.guests.get(call.vmid)):
+        return _stop_by_manager(call)
 
     def work(log: Log) -> None:
-        if call.flag("overrule-shutdown"):
-            overrule(call, "vzshutdown", log)
-        with pve.lock(vmid, "lxc", log, "lock" in call.faults):
-            conf = pve.conf(vmid, "lxc")
-            if not call.flag("skiplock") and conf.values.get("lock") != "mounted":
-                common.check_lock(conf)
-            pve.backend.stop(pve.spec(conf), log)
-            pve.runtime.forget()
+        overrule(call, "vzshutdown", log)
+        with call.locked(log):
+            _check_lock(call, call.conf)
+            call.pve.backend.stop(call.pve.spec(call.conf), log)
 
-    return call.start("vzstop", vmid, work)
+    return call.start("vzstop", call.vmid, work)
+
+
+def _stop_by_manager(call: Call) -> str:
+    refuse_if(call.flag("overrule-shutdown"), bad(overrule__shutdown="Not applicable for HA resources."))
+    return ha.ask(call, "stop", lambda conf, log: bring_down(call, conf, log, True))
 
 
 def overrule(call: Call, kind: str, log: Log) -> None:
-    """Ends running shutdown tasks of the guest."""
-    ended = [task for task in call.pve.tasks.running_for(call.vmid, (kind,)) if task.user == call.user or call.is_root]
+    """Ends running shutdown tasks of the guest where the call asks for that."""
+    running = call.pve.tasks.running_for(call.vmid, (kind,)) if call.flag("overrule-shutdown") else []
+    ended = [task for task in running if task.user == call.user or call.is_root]
     for task in ended:
         task.stop.set()
     if ended:
@@ -123,48 +95,36 @@ def overrule(call: Call, kind: str, log: Log) -> None:
 @route("POST", STATUS + "/shutdown")
 def shutdown(call: Call) -> str:
     """Asks a container to shut down, in a task."""
-    pve, vmid = call.pve, call.vmid
     _check_running(call)
-    if ha.managed(pve, f"ct:{vmid}"):
-        return _by_ha(call, "stop", "stopped")
+    if ha.managed(call.pve, call.pve.guests.get(call.vmid)):
+        return _stop_by_manager(call)
 
     def work(log: Log) -> None:
-        with pve.lock(vmid, "lxc", log, "lock" in call.faults):
-            conf = pve.conf(vmid, "lxc")
-            common.check_lock(conf)
-            bring_down(call, conf, log, float(call.number("timeout", 60)), call.flag("forceStop"))
+        common.check_lock(call.conf)
+        bring_down(call, call.conf, log, call.flag("forceStop"))
 
-    return call.start("vzshutdown", vmid, work)
+    return call.start_locked("vzshutdown", work)
 
 
-def bring_down(call: Call, conf: GuestConf, log: Log, timeout: float, force: bool) -> None:
+def bring_down(call: Call, conf: GuestConf, log: Log, force: bool) -> None:
     """Shuts a container down; stops it after the timeout only when forced."""
-    try:
-        ended = call.pve.backend.shutdown(call.pve.spec(conf), timeout, log)
-        if not ended and force:
-            call.pve.backend.stop(call.pve.spec(conf), log)
-            ended = True
-    except BackendError as error:
-        raise TaskError(str(error)) from error
-    finally:
-        call.pve.runtime.forget()
-    refuse_if(not ended, TaskError("container did not stop"))
+    backend, spec = call.pve.backend, call.pve.spec(conf)
+    if not backend.shutdown(spec, float(call.number("timeout", 60)), log):
+        refuse_if(not force, "container did not stop")
+        backend.stop(spec, log)
 
 
 @route("POST", STATUS + "/reboot")
 def reboot(call: Call) -> str:
     """Shuts a container down and starts it again, with its pending changes."""
-    pve, vmid = call.pve, call.vmid
     _check_running(call, "VM")
 
     def work(log: Log) -> None:
-        with pve.lock(vmid, "lxc", log, "lock" in call.faults):
-            conf = pve.conf(vmid, "lxc")
-            if pve.running(vmid):
-                bring_down(call, conf, log, float(call.number("timeout", 60)), True)
-                start_container(call, pve.conf(vmid, "lxc"), log)
+        if call.pve.running(call.vmid):
+            bring_down(call, call.conf, log, True)
+            start_container(call, call.conf, log)
 
-    return call.start("vzreboot", vmid, work)
+    return call.start_locked("vzreboot", work)
 
 
 @route("POST", STATUS + "/suspend")
@@ -173,11 +133,10 @@ def suspend(call: Call) -> str:
     _check_running(call)
 
     def work(log: Log) -> None:
-        with call.pve.lock(call.vmid, "lxc", log, "lock" in call.faults):
-            common.check_lock(call.pve.conf(call.vmid, "lxc"))
-            raise TaskError(f"command 'lxc-checkpoint -n {call.vmid} -s -D /var/lib/vz/dump' failed: exit code 1")
+        common.check_lock(call.conf)
+        raise failure(f"command 'lxc-checkpoint -n {call.vmid} -s -D /var/lib/vz/dump' failed: exit code 1")
 
-    return call.start("vzsuspend", call.vmid, work)
+    return call.start_locked("vzsuspend", work)
 
 
 @route("POST", STATUS + "/resume")
@@ -187,6 +146,6 @@ def resume(call: Call) -> str:
 
     def work(log: Log) -> None:
         command = f"lxc-checkpoint -n {call.vmid} -r --foreground -D /var/lib/vz/dump"
-        raise TaskError(f"command '{command}' failed: exit code 1")
+        raise failure(f"command '{command}' failed: exit code 1")
 
     return call.start("vzresume", call.vmid, work)

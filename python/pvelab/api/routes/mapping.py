@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
 from collections import Counter
 from typing import Any
 
+from ..digests import CHANGED, check_digest, digest
 from ..errors import ApiError, existing, failure, refuse_if
 from ..registry import Call, route
 from ..sections import section
@@ -26,17 +25,13 @@ def _table(call: Call, kind: str) -> dict[str, Any]:
     return call.pve.table(f"mapping_{kind}")
 
 
-def _digest(table: dict[str, Any]) -> str:
-    return hashlib.sha1(json.dumps(table, sort_keys=True).encode(), usedforsecurity=False).hexdigest()
-
-
 def listing(call: Call, kind: str) -> list[dict[str, Any]]:
     """The mappings that the caller may see."""
     table, found = _table(call, kind), []
     for name, entry in sorted(table.items()):
         if not call.allowed(f"/mapping/{kind}/{name}", *RIGHTS, any_of=True):
             continue
-        shown = {**entry, "id": name, "digest": _digest(table), "type": kind}
+        shown = {**entry, "id": name, "digest": digest(table), "type": kind}
         if call.has("check-node"):
             shown["errors" if kind == "usb" else "checks"] = _problems(call, kind, entry["map"])
         found.append(shown)
@@ -83,7 +78,7 @@ def get(call: Call, kind: str) -> dict[str, Any]:
     """One mapping."""
     table = _table(call, kind)
     entry = existing(table.get(call["id"]), f"mapping '{call['id']}' not found")
-    return {**entry, "digest": _digest(table), "type": kind}
+    return {**entry, "digest": digest(table), "type": kind}
 
 
 def _fields(call: Call) -> dict[str, Any]:
@@ -121,8 +116,7 @@ def update(call: Call, kind: str) -> None:
     name, failed = str(call["id"]), f"update {KINDS[kind]} mapping failed: "
     with call.pve.cluster.lock:
         table = _table(call, kind)
-        if call.has("digest") and call["digest"] != _digest(table):
-            raise failure(f"{failed}detected modified configuration - file changed by other user? Try again.")
+        check_digest(call, digest(table), f"{failed}{CHANGED}")
         if name not in table:
             raise failure(f"{failed}{WORD[kind]} '{name}' does not exist")
         refuse_if("map" not in call.params, f"{failed}missing value for required option 'map'")

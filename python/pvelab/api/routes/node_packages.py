@@ -11,10 +11,10 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from .. import fetch, volumes
-from ..errors import TaskError, bad, existing, failure, refuse_if
+from ..errors import bad, existing, failure, refuse_if
 from ..registry import Call, route
+from ..storage_paths import folder_path
 from ..tasks import Log
-from .storage_content import folder_path
 
 ONE = "/nodes/{node}"
 
@@ -70,7 +70,7 @@ def download_template(call: Call) -> str:
             return
         if call.pve.backend.name != "none":
             host = urlsplit(known["location"]).hostname
-            raise TaskError(f"download failed: wget: unable to resolve host address '{host}'")
+            raise failure(f"download failed: wget: unable to resolve host address '{host}'")
         log("pvelab: guests of this server have no processes, so an empty archive stands for the template")
         target.parent.mkdir(parents=True, exist_ok=True)
         tarfile.open(target, "w").close()

@@ -84,7 +84,7 @@ def hosts(call: Call) -> dict[str, str]:
 def set_hosts(call: Call) -> None:
     """Replaces the text of /etc/hosts."""
     text = str(call["data"])
-    check_digest(call, _hosts(call))
+    check_digest(call, digest(_hosts(call)))
     for line in text.split("\n"):
         if not line.strip() or line.lstrip().startswith("#"):
             continue

@@ -5,14 +5,14 @@ from __future__ import annotations
 from typing import Any
 
 from ...backend import RunState
-from .. import common, guest_removal, ha, qemu_config, qemu_monitor, qemu_update, rows, volume_features, volumes
-from ..errors import TaskError, bad, failure, refuse_if
+from .. import common, guest_removal, ha, qemu_config, qemu_monitor, qemu_update, rows, volume_features
+from ..digests import check_digest
+from ..errors import refuse_if
 from ..guestconf import GuestConf
 from ..pve import Pve
 from ..registry import Call, route
+from ..storage_paths import shown_path
 from ..tasks import Log
-from .lxc import PRESSURE
-from .storage_content import shown_path
 
 BASE = "/nodes/{node}/qemu"
 ONE = BASE + "/{vmid}"
@@ -31,35 +31,21 @@ def disk_size(conf: GuestConf) -> int:
 
 def status(call: Call, conf: GuestConf, state: RunState | None) -> dict[str, Any]:
     """One virtual machine as lists and status/current show it."""
-    values = conf.values
+    values, found = conf.values, common.figures(conf, state)
     cpus = min(int(values.get("sockets", 1)) * int(values.get("cores", 1)), call.pve.node.cores)
-    found: dict[str, Any] = {
-        "vmid": conf.vmid,
-        "status": "running" if state else "stopped",
+    found |= {
         "name": conf.name,
         "cpus": int(values["vcpus"]) if values.get("vcpus") else cpus,
         "disk": 0,
         "maxdisk": disk_size(conf),
-        "mem": state.memory if state else 0,
-        "memhost": state.memory if state else 0,
+        "memhost": found["mem"],
         "maxmem": qemu_config.memory_mib(values.get("memory")) << 20,
-        "uptime": int(state.uptime) if state else 0,
-        "cpu": state.cpu if state else 0,
-        "netin": state.netin if state else 0,
-        "netout": state.netout if state else 0,
     }
     if state:
-        found |= {"pid": state.pid, **dict.fromkeys(PRESSURE, 0)}
+        found |= dict.fromkeys(common.PRESSURE, 0)
     if values.get("balloon") and values["balloon"] != "0":
         found |= {"balloon_min": int(values["balloon"]) << 20, "shares": int(values.get("shares", 1000))}
-    if common.is_template(conf):
-        found["template"] = 1
-    if any(f"serial{n}" in values for n in range(4)):
-        found["serial"] = 1
-    for key in ("lock", "tags"):
-        if values.get(key) is not None:
-            found[key] = values[key]
-    return found
+    return {**found, "serial": 1} if any(f"serial{n}" in values for n in range(4)) else found
 
 
 def full_status(call: Call, conf: GuestConf, state: RunState | None) -> dict[str, Any]:
@@ -81,119 +67,68 @@ def listing(call: Call) -> rows.JsonText | list[dict[str, Any]]:
     ]
 
 
-@route("GET", ONE + "/config")
-def get_config(call: Call) -> dict[str, Any]:
-    """The configuration with what is pending, or as it is now, or of a snapshot."""
-    return common.config_result(call, call.pve.conf(call.vmid, "qemu"))
-
-
-@route("GET", ONE + "/pending")
-def get_pending(call: Call) -> list[dict[str, Any]]:
-    """The configuration and what waits for a restart."""
-    return common.pending_result(call.pve.conf(call.vmid, "qemu"))
-
-
-@route("PUT", ONE + "/config")
-def put_config(call: Call) -> None:
-    """Changes options in the call."""
-    qemu_update.synchronous(call)
-
-
-@route("POST", ONE + "/config")
-def post_config(call: Call) -> str | None:
-    """Changes options in a task."""
-    return qemu_update.in_background(call)
-
-
-def only_root(call: Call, *names: str) -> None:
-    """Raises unless these options are unused or the caller is root@pam by ticket."""
-    for name in names:
-        if call.has(name) and call[name] != "0" and not call.is_root:
-            raise bad(**{name.replace("-", "__"): "Only root may use this option."})
+route("GET", ONE + "/config")(common.config_result)
+route("GET", ONE + "/pending")(lambda call: common.pending_result(call.conf))
+route("PUT", ONE + "/config")(qemu_update.synchronous)
+route("POST", ONE + "/config")(qemu_update.in_background)
 
 
 @route("DELETE", ONE)
 def destroy(call: Call) -> str:
     """Removes a machine in a task."""
     pve, vmid = call.pve, call.vmid
-    only_root(call, "skiplock")
+    call.only_root("skiplock")
 
     def check() -> GuestConf:
-        conf = pve.conf(vmid, "qemu")
+        conf = call.conf
         common.check_protection(conf, f"can't remove VM {vmid}")
-        if ha.managed(pve, f"vm:{vmid}") and not call.flag("purge"):
-            raise failure(f"unable to remove VM {vmid} - used in HA resources and purge parameter not set.")
+        kept = ha.managed(pve, conf) and not call.flag("purge")
+        refuse_if(kept, f"unable to remove VM {vmid} - used in HA resources and purge parameter not set.")
         refuse_if(pve.running(vmid), f"VM {vmid} is running - destroy failed")
         return conf
 
-    check()
-
     def work(log: Log) -> None:
-        with pve.lock(vmid, "qemu", log, "lock" in call.faults):
-            pve.runtime.forget()
-            conf = check()
-            if not call.flag("skiplock") and conf.values.get("lock") != "suspended":
-                common.check_lock(conf)
-            guest_removal.remove(call, conf, log)
+        conf = check()
+        if not call.flag("skiplock") and conf.values.get("lock") != "suspended":
+            common.check_lock(conf)
+        guest_removal.remove(call, conf, log)
 
-    return call.start("qmdestroy", vmid, work)
+    check()
+    return call.start_locked("qmdestroy", work)
 
 
 @route("PUT", ONE + "/resize")
 def resize(call: Call) -> str:
     """Grows a disk in a task."""
-    pve, vmid, disk = call.pve, call.vmid, str(call["disk"])
-    only_root(call, "skiplock")
+    pve, disk = call.pve, str(call["disk"])
+    call.only_root("skiplock")
 
     def work(log: Log) -> None:
-        with pve.lock(vmid, "qemu", log, "lock" in call.faults):
-            conf = pve.conf(vmid, "qemu")
-            if call.has("digest") and call["digest"] != conf.digest:
-                raise TaskError("checksum mismatch (file change by other user?)")
-            if not call.flag("skiplock"):
-                common.check_lock(conf)
-            refuse_if(disk not in conf.values, TaskError(f"disk '{disk}' does not exist"))
-            fields = qemu_config.parse_drive(disk, conf.values[disk]) or {}
-            volid = str(fields["file"])
-            kind = volume_features.format_of(pve, volid)
-            refuse_if(qemu_config.is_cdrom(fields), TaskError("you can't resize a cdrom"))
-            refuse_if(kind not in ("raw", "qcow2"), TaskError("can't resize this image format"))
-            call.check(f"/storage/{volumes.split(volid)[0]}", "Datastore.AllocateSpace")
-            volumes.activate(pve, volid)
-            size = _new_size(call, volumes.size_of(pve, volid))
-            if size is None:
-                return
-            if "storage-full" in call.faults:
-                raise TaskError(f"unable to resize volume {volid}: No space left on device")
-            pve.backend.resize(pve.spec(conf), disk, size, log)
-            volumes.resize(pve, volid, size)
-            if shown_path(call, volid).endswith((".raw", ".qcow2")):
+        conf = call.conf
+        check_digest(call, conf.digest, qemu_update.CHANGED)
+        if not call.flag("skiplock"):
+            common.check_lock(conf)
+        refuse_if(disk not in conf.values, f"disk '{disk}' does not exist")
+        fields = qemu_config.parse_drive(disk, conf.values[disk]) or {}
+        volid = str(fields["file"])
+        refuse_if(qemu_config.is_cdrom(fields), "you can't resize a cdrom")
+        growing = volume_features.format_of(pve, volid) in ("raw", "qcow2")
+        refuse_if(not growing, "can't resize this image format")
+        size = common.grown(call, volid, "shrinking disks is not supported")
+        if size is not None:
+            common.resize(call, conf, volid, size, log)
+            if shown_path(pve, volid).endswith((".raw", ".qcow2")):
                 log("Image resized.")
-            fields["size"] = size
-            conf = conf.copy()
-            conf.values[disk] = qemu_config.print_drive(fields)
-            pve.guests.save(conf)
+            pve.guests.set(conf, {disk: qemu_config.print_drive({**fields, "size": size})})
 
-    return call.start("resize", vmid, work)
-
-
-def _new_size(call: Call, current: int) -> int | None:
-    from ..words import parse_size
-
-    text = str(call["size"])
-    asked = parse_size(text.lstrip("+")) or 0
-    size = current + asked if text.startswith("+") else asked
-    refuse_if(size < current, TaskError("shrinking disks is not supported"))
-    return None if size == current else size
+    return call.start_locked("resize", work)
 
 
 @route("PUT", ONE + "/unlink")
 def unlink(call: Call) -> None:
     """Takes drives away, as `delete` does."""
-    params = {"node": call["node"], "vmid": call["vmid"], "delete": call["idlist"]}
-    if call.has("force"):
-        params["force"] = call["force"]
-    qemu_update.synchronous(Call(call.pve, call.user, params, call.method, call.path, faults=call.faults))
+    force = {"force": str(call["force"])} if call.has("force") else {}
+    qemu_update.synchronous(call.to_guest("qemu", call.vmid, delete=str(call["idlist"]), **force))
 
 
 @route("POST", ONE + "/template")
@@ -202,14 +137,13 @@ def template(call: Call) -> str:
     pve, vmid = call.pve, call.vmid
 
     def check() -> GuestConf:
-        conf = pve.conf(vmid, "qemu")
+        conf = call.conf
         common.check_lock(conf)
         refuse_if(conf.snapshots, "unable to create template, because VM contains snapshots")
-        refuse_if(common.is_template(conf) and not call.has("disk"), "you can't convert a template to a template")
+        twice = common.is_template(conf) and not call.has("disk")
+        refuse_if(twice, "you can't convert a template to a template")
         refuse_if(pve.running(vmid), "you can't convert a VM to template if VM is running")
         return conf
-
-    check()
 
     def work(log: Log) -> None:
         with pve.lock(vmid, "qemu", log):
@@ -217,6 +151,7 @@ def template(call: Call) -> str:
             make_template(pve, conf, call.get("disk"))
             pve.guests.save(conf)
 
+    check()
     return call.start("qmtemplate", vmid, work)
 
 

@@ -7,9 +7,8 @@ import time
 import uuid
 from pathlib import Path
 
-from ...backend import BackendError
 from .. import backups, common, qemu_access, qemu_config, qemu_disks, volume_features, volumes
-from ..errors import ApiError, TaskError, bad_field, failure, refuse_if
+from ..errors import FAILURES, bad_field, failure, refuse_if
 from ..guestconf import GuestConf
 from ..qemu_checks import check_machine, check_vga
 from ..qemu_hotplug import windows
@@ -88,13 +87,12 @@ def create(call: Call) -> str:
             _check_overwritten(asked, prefix)
             with asked.pve.lock(asked.vmid, "qemu", log, "lock" in call.faults):
                 (_restore if asked.archive else _create)(asked, fresh, log)
-        except (ApiError, TaskError, BackendError, OSError) as error:
-            text = error.text if isinstance(error, ApiError) else str(error)
+        except FAILURES as error:
             if asked.archive:
                 _leave(asked, fresh, log)
-                raise TaskError(text) from error
+                raise failure(str(error)) from error
             _roll_back(asked, fresh, log)
-            raise TaskError(f"{prefix} {text}") from error
+            raise failure(f"{prefix} {error}") from error
         after_create(call, "qemu", asked.vmid, log, bool(asked.archive))
 
     return call.start("qmrestore" if asked.archive else "qmcreate", asked.vmid, work)
@@ -128,7 +126,7 @@ def _check_overwritten(asked: Creation, prefix: str) -> None:
     """What PVE looks at only in the task: whether the machine may be overwritten now."""
     if asked.old is not None:
         common.check_protection(asked.old, prefix)
-        refuse_if(asked.pve.running(asked.vmid), TaskError(f"{prefix} vm is running"))
+        refuse_if(asked.pve.running(asked.vmid), f"{prefix} vm is running")
 
 
 def _roll_back(asked: Creation, fresh: list[str], log: Log) -> None:
@@ -165,7 +163,7 @@ def _create(asked: Creation, fresh: list[str], log: Log) -> None:
 def _restore(asked: Creation, fresh: list[str], log: Log) -> None:
     call, volid = asked.call, str(asked.archive)
     archive = Path(volid) if volid.startswith("/") else volumes.file_path(asked.pve, volid)
-    refuse_if(not archive.is_file(), TaskError(f"volume '{volid}' does not exist"))
+    refuse_if(not archive.is_file(), f"volume '{volid}' does not exist")
     saved = backups.read_config(asked.pve, archive, asked.vmid, "qemu")
     conf = GuestConf(asked.vmid, "qemu")
     log(f"restore vma archive: {archive.name}")

@@ -6,7 +6,7 @@ import re
 from collections.abc import Iterator
 
 from .. import common, qemu_config, volumes
-from ..errors import TaskError, refuse_if
+from ..errors import failure, refuse_if
 from ..guestconf import GuestConf, Values
 from ..qemu_checks import check_machine, is_q35
 from ..registry import Call
@@ -31,9 +31,9 @@ def check_start(call: Call, conf: GuestConf, log: Log) -> None:
     for key, text in _numbered(values, "usb"):
         _check_usb(call, key, text)
     for _, path in _numbered(values, "serial"):
-        refuse_if(path != "socket" and not PORTS.fullmatch(path), TaskError("no such serial device"))
+        refuse_if(path != "socket" and not PORTS.fullmatch(path), "no such serial device")
     if int(values.get("sockets", 1)) * int(values.get("cores", 1)) > call.pve.node.cores:
-        raise TaskError(f"MAX {call.pve.node.cores} vcpus allowed per VM on this node")
+        raise failure(f"MAX {call.pve.node.cores} vcpus allowed per VM on this node")
     _warn_of_threads(values, log)
     _warn_of_mtu(values, log)
     check_machine(values.get("machine"))
@@ -64,26 +64,25 @@ def _own_firmware(values: Values) -> bool:
 def _check_card(call: Call, key: str, text: str, q35: bool) -> None:
     fields = split_property_string(qemu_config.option_format(key), text)
     host, mapping = fields.get("host"), fields.get("mapping")
-    refuse_if(host and mapping, TaskError("Cannot set both 'host' and 'mapping'."))
+    refuse_if(host and mapping, "Cannot set both 'host' and 'mapping'.")
     if mapping:
-        if mapping not in call.pve.table("mapping_pci"):
-            raise TaskError(f"PCI device mapping not found for '{mapping}'")
+        refuse_if(mapping not in call.pve.table("mapping_pci"), f"PCI device mapping not found for '{mapping}'")
     elif host:
         known = [str(device["id"]) for device in pci_devices(call)]
         for address in str(host).split(";"):
             if not any(found.startswith((address, f"0000:{address}")) for found in known):
-                raise TaskError(f"no PCI device found for '{address}'")
+                raise failure(f"no PCI device found for '{address}'")
     else:
-        raise TaskError("Either 'host' or 'mapping' must be set.")
-    refuse_if(truth(fields.get("pcie")) and not q35, TaskError(NO_Q35))
+        raise failure("Either 'host' or 'mapping' must be set.")
+    refuse_if(truth(fields.get("pcie")) and not q35, failure(NO_Q35))
 
 
 def _check_usb(call: Call, key: str, text: str) -> None:
     fields = split_property_string(qemu_config.option_format(key), text)
     host, mapping = fields.get("host"), fields.get("mapping")
     if mapping and not host and mapping not in call.pve.table("mapping_usb"):
-        raise TaskError(f"USB device mapping not found for '{mapping}'")
-    refuse_if(bool(host) == bool(mapping) and host != "spice", TaskError("no usb id or path given"))
+        raise failure(f"USB device mapping not found for '{mapping}'")
+    refuse_if(bool(host) == bool(mapping) and host != "spice", "no usb id or path given")
 
 
 def _warn_of_threads(values: Values, log: Log) -> None:
@@ -111,4 +110,4 @@ def _check_bridges(call: Call, conf: GuestConf, log: Log) -> None:
             log(f"bridge '{bridge}' does not exist")
             script = "network script /usr/libexec/qemu-server/pve-bridge failed with status 512"
             log(f"kvm: -netdev type=tap,id={key},ifname=tap{conf.vmid}i{key[3:]}: {script}")
-            raise TaskError("start failed: QEMU exited with code 1")
+            raise failure("start failed: QEMU exited with code 1")

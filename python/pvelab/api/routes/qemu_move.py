@@ -5,13 +5,13 @@ from __future__ import annotations
 from typing import Any
 
 from .. import common, qemu_config, qemu_update, volume_features, volumes
-from ..errors import ApiError, TaskError, bad_field, failure, refuse_if
+from ..digests import CHANGED, check_digest
+from ..errors import ApiError, bad_field, failure, refuse_if
 from ..guestconf import GuestConf
 from ..lxc_update import add_unused
 from ..registry import Call, route
 from ..tasks import Log
-from .lxc import check_digest
-from .lxc_move import NEITHER, check_change, wrong_target
+from .lxc_move import NEITHER, wrong_target
 from .qemu import make_template
 
 BOTH = "either set 'storage' or 'target-vmid', but not both"
@@ -36,9 +36,8 @@ def move_disk(call: Call) -> str:
             volumes.activate(pve, old)
             try:
                 _copy_disk(call, conf.copy(), fields, sid, log)
-            except (ApiError, TaskError) as error:
-                text = error.text if isinstance(error, ApiError) else str(error)
-                raise TaskError(f"storage migration failed: {text}") from error
+            except ApiError as error:
+                raise failure(f"storage migration failed: {error}") from error
             if call.flag("delete"):
                 log(f"removing source volume '{old}' after successful copy")
                 volume_features.free(pve, old)
@@ -50,7 +49,7 @@ def _disk_to_move(call: Call, sid: str) -> tuple[GuestConf, dict[str, Any]]:
     pve, key = call.pve, str(call["disk"])
     conf = pve.conf(call.vmid, "qemu")
     common.check_lock(conf)
-    check_digest(call, conf)
+    check_digest(call, conf.digest)
     fields = _existing(conf, key, f"disk '{key}' does not exist")
     refuse_if(qemu_config.is_cdrom(fields) and not qemu_config.is_cloudinit(fields), "you can't move a cdrom")
     old = str(fields["file"])
@@ -144,8 +143,8 @@ def _disk_to_give(call: Call, key: str, place: str, other: int) -> tuple[GuestCo
     common.check_lock(source)
     common.check_lock(target)
     refuse_if(common.is_template(source) or common.is_template(target), "Can't move disks from or to template VMs")
-    check_change(call, source, "digest", f"VM {vmid}")
-    check_change(call, target, "target-digest", f"VM {other}")
+    check_digest(call, source.digest, f"VM {vmid}: {CHANGED}", "digest")
+    check_digest(call, target.digest, f"VM {other}: {CHANGED}", "target-digest")
     fields = _existing(source, key, f"Disk '{key}' for VM '{vmid}' does not exist")
     refuse_if(target.values.get(place), f"Target disk key '{place}' is already in use for VM '{other}'")
     if qemu_config.is_cdrom(fields) and not qemu_config.is_cloudinit(fields):

@@ -8,7 +8,7 @@ from typing import Any
 
 from ...backend import BackendError
 from .. import common, machine_state, volume_features
-from ..errors import TaskError, failure, refuse_if
+from ..errors import failure, refuse_if
 from ..guestconf import GuestConf, Values
 from ..lxc_update import add_unused
 from ..pve import Pve
@@ -81,11 +81,11 @@ def create(call: Call, kind: str) -> str:
 
 
 def _check_takable(pve: Pve, conf: GuestConf, name: str) -> None:
-    refuse_if(common.is_template(conf), TaskError("you can't take a snapshot if it's a template"))
+    refuse_if(common.is_template(conf), "you can't take a snapshot if it's a template")
     common.check_lock(conf)
-    refuse_if(name in conf.snapshots, TaskError(f"snapshot name '{name}' already used"))
+    refuse_if(name in conf.snapshots, f"snapshot name '{name}' already used")
     if not volume_features.all_have(pve, "snapshot", conf.kind, conf.values):
-        raise TaskError("snapshot feature is not available")
+        raise failure("snapshot feature is not available")
 
 
 def delete(call: Call, kind: str) -> str:
@@ -95,14 +95,14 @@ def delete(call: Call, kind: str) -> str:
     def work(log: Log) -> None:
         with pve.lock(vmid, kind, log, "lock" in call.faults):
             conf = pve.conf(vmid, kind).copy()
-            refuse_if(name not in conf.snapshots, TaskError(f"snapshot '{name}' does not exist"))
+            refuse_if(name not in conf.snapshots, f"snapshot '{name}' does not exist")
             common.check_lock(conf)
-            refuse_if(common.is_template(conf), TaskError("you can't delete a snapshot if vm is a template"))
+            refuse_if(common.is_template(conf), "you can't delete a snapshot if vm is a template")
             try:
                 pve.backend.delete_snapshot(pve.spec(conf), name, log)
             except BackendError as error:
                 if not call.flag("force"):
-                    raise TaskError(str(error)) from error
+                    raise failure(str(error)) from error
                 log(str(error))
             _forget(call, conf, name)
             pve.guests.save(conf)
@@ -133,8 +133,8 @@ def rollback(call: Call, kind: str) -> str:
     def work(log: Log) -> None:
         with pve.lock(vmid, kind, log, "lock" in call.faults):
             conf = pve.conf(vmid, kind).copy()
-            refuse_if(common.is_template(conf), TaskError("you can't rollback if vm is a template"))
-            refuse_if(name not in conf.snapshots, TaskError(f"snapshot '{name}' does not exist"))
+            refuse_if(common.is_template(conf), "you can't rollback if vm is a template")
+            refuse_if(name not in conf.snapshots, f"snapshot '{name}' does not exist")
             common.check_lock(conf)
             pve.runtime.forget()
             if pve.running(vmid):

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
 import posixpath
 import re
 from typing import Any
 
 from .. import volumes
+from ..digests import CHANGED, check_digest, digest
 from ..errors import ApiError, existing, failure, refuse_if
 from ..registry import Call, route
 from ..sections import section, typed
@@ -83,19 +82,13 @@ BORN_AGAIN = {
 Storage = dict[str, Any]
 
 
-def digest(call: Call) -> str:
-    """The digest of the whole file."""
-    text = json.dumps(call.pve.storages.data, sort_keys=True)
-    return hashlib.sha1(text.encode(), usedforsecurity=False).hexdigest()
-
-
 def _shown(call: Call, sid: str) -> Storage:
     config = volumes.storage(call.pve, sid)
     found = {k: v for k, v in config.items() if k not in SENSITIVE}
     found["content"] = ",".join(sorted(volumes.contents(config)))
     if "content-dirs" in found:
         found["content-dirs"] = volumes.directories(config)
-    return {**found, "storage": sid, "digest": digest(call)}
+    return {**found, "storage": sid, "digest": digest(call.pve.storages.data)}
 
 
 @route("GET", "/storage")
@@ -181,8 +174,7 @@ def update(call: Call) -> Storage:
     delete, sid = split_list(str(call.get("delete", ""))), str(call["storage"])
     failed = "update storage failed: "
     with call.pve.storages.lock:
-        if call.has("digest") and call["digest"] != digest(call):
-            raise failure(f"{failed}detected modified configuration - file changed by other user? Try again.")
+        check_digest(call, digest(call.pve.storages.data), f"{failed}{CHANGED}")
         old = existing(call.pve.storages.data.get(sid), f"{failed}storage '{sid}' does not exist")
         try:
             config = _checked(call, old["type"], new, False)

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import re
-from pathlib import Path
 from typing import Any
 
-from .. import backups, volumes
-from ..errors import ApiError, bad, failure, refuse_if
+from .. import volumes
+from ..errors import ApiError, bad, refuse_if
 from ..registry import Call, route
+from ..storage_paths import activated, files, unmounted
 from ..words import split_list, truth
 
 BASE = "/nodes/{node}/storage"
@@ -30,14 +30,9 @@ def _enabled(call: Call, config: dict[str, Any], node: str | None = None) -> boo
     return here and not truth(config.get("disable"))
 
 
-def _unmounted(config: dict[str, Any]) -> bool:
-    """A directory that is expected to be a mount point: nothing is mounted in the lab."""
-    return str(config.get("is_mountpoint", "no")).lower() not in ("", "0", "no", "off", "false")
-
-
 def _status(call: Call, sid: str, config: dict[str, Any]) -> dict[str, Any]:
     enabled = _enabled(call, config)
-    active = enabled and not _unmounted(config)
+    active = enabled and not unmounted(config)
     total, used = (volumes.total(call.pve, sid), volumes.used(call.pve, sid)) if active else (0, 0)
     return {
         "type": config["type"],
@@ -96,55 +91,6 @@ def status(call: Call) -> dict[str, Any]:
     return _status(call, sid, call.pve.storages.data[sid])
 
 
-def activated(call: Call, sid: str) -> dict[str, Any]:
-    """A storage that is used now: it must be enabled and there."""
-    config = volumes.enabled_storage(call.pve, sid)
-    if _unmounted(config):
-        text = f"directory is expected to be a mount point but is not mounted: '{config.get('path')}'"
-        raise failure(f"unable to activate storage '{sid}' - {text}")
-    return config
-
-
-def files(call: Call, sid: str, kinds: set[str], vmid: str | None = None) -> list[dict[str, Any]]:
-    """The files of some content types, as PVE lists them."""
-    found = []
-    for kind in kinds & set(volumes.FOLDERS):
-        if vmid and kind in ("iso", "vztmpl"):
-            continue
-        path = volumes.root(call.pve, sid) / volumes.FOLDERS[kind]
-        for file in sorted(path.iterdir()) if path.is_dir() else []:
-            named = volumes.EXTENSIONS[kind].search(file.name)
-            if not file.is_file() or not named or file.name.startswith("."):
-                continue
-            if vmid and kind == "backup" and not re.search(rf"\S-{vmid}-\S", file.name):
-                continue
-            found.append(_file_entry(call, sid, kind, file, named, vmid))
-    return found
-
-
-def _file_entry(call: Call, sid: str, kind: str, file: Path, named: re.Match[str], vmid: str | None) -> dict[str, Any]:
-    volid, info = f"{sid}:{kind}/{file.name}", file.stat()
-    entry: dict[str, Any] = {"volid": volid, "content": kind, "size": info.st_size, "ctime": int(info.st_mtime)}
-    if kind == "vztmpl":
-        entry["format"] = f"t{named[1]}" if named[1] else named[2]
-    else:
-        entry["format"] = {"iso": "iso", "snippets": "snippet"}.get(kind) or named[1]
-    if kind == "backup":
-        known = backups.archive_info(file.name)
-        entry["subtype"] = known.type if known else "unknown"
-        if known and known.ctime is not None:
-            entry["ctime"] = known.ctime
-        owner = vmid or backups.owner_of(file.name)
-        if owner:
-            entry["vmid"] = int(owner)
-        noted = call.pve.cluster.data.get("volume_notes", {}).get(volid, {})
-        if noted.get("notes"):
-            entry["notes"] = str(noted["notes"]).split("\n")[0]
-        if noted.get("protected"):
-            entry["protected"] = 1
-    return entry
-
-
 def _disks(call: Call, sid: str, kinds: set[str], vmid: str | None) -> list[dict[str, Any]]:
     found = []
     for volid, known in call.pve.volumes.data.copy().items():
@@ -189,22 +135,3 @@ def _usable(call: Call, volid: str) -> bool:
     except ApiError:
         return False
     return True
-
-
-def folder_path(config: dict[str, Any], sid: str, kind: str) -> str:
-    """The directory of a content type on the node."""
-    base = str(config.get("path", f"/mnt/pve/{sid}"))
-    return f"{base}/{volumes.directories(config).get(kind) or volumes.FOLDERS.get(kind, 'images')}"
-
-
-def shown_path(call: Call, volid: str) -> str:
-    """The path a volume would have on the node."""
-    sid, name = volumes.split(volid)
-    config = volumes.storage(call.pve, sid)
-    kind = volumes.parse_name(config, name).kind
-    if config["type"] == "zfspool":
-        return f"/{config['pool']}/{name}" if name.startswith("subvol") else f"/dev/zvol/{config['pool']}/{name}"
-    if config["type"] in ("lvm", "lvmthin"):
-        return f"/dev/{config['vgname']}/{name}"
-    below = "/".join(name.split("/")[-2:]) if kind == "images" else name.partition("/")[2]
-    return f"{folder_path(config, sid, kind)}/{below}"

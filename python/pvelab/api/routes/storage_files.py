@@ -9,10 +9,11 @@ import subprocess
 from pathlib import Path
 
 from .. import fetch, images, volumes
-from ..errors import TaskError, bad, bad_field, failure, refuse_if
+from ..errors import ApiError, bad, bad_field, failure, refuse_if
 from ..registry import Call, route
+from ..storage_paths import activated, folder_path
 from ..tasks import Log
-from .storage_content import ONE, activated, folder_path
+from .storage_content import ONE
 
 NAMES = {
     "iso": r"[^/]+\.(?:iso|img)",
@@ -51,7 +52,7 @@ def _verify(call: Call, file: Path, log: Log, ending: str = "") -> None:
     found = _digest(call, file)
     if found.lower() != str(call["checksum"]).lower():
         log("calculating checksum...")
-        raise TaskError(f"checksum mismatch: got '{found}' != expect '{call['checksum']}'{ending}")
+        raise failure(f"checksum mismatch: got '{found}' != expect '{call['checksum']}'{ending}")
     log("calculating checksum...OK, checksum verified")
 
 
@@ -88,8 +89,7 @@ def _import(call: Call, temporary: Path, target: Path, shown: str, log: Log) -> 
     log(f"target file: {shown}")
     log(f"file size is: {temporary.stat().st_size}")
     log(f"command: cp -- {source} {shown}")
-    if "storage-full" in call.faults:
-        raise TaskError(f"import failed: cp: error writing '{shown}': No space left on device")
+    refuse_if("storage-full" in call.faults, f"import failed: cp: error writing '{shown}': No space left on device")
     target.parent.mkdir(parents=True, exist_ok=True)
     shutil.move(temporary, target)
     log("finished file import successfully")
@@ -113,8 +113,8 @@ def download_url(call: Call) -> str:
 def _download(call: Call, target: Path, shown: str, log: Log) -> None:
     url, compression = str(call["url"]), call.get("compression")
     if compression:
-        refuse_if(call["content"] != "iso", TaskError(f"decompression not supported for {call['content']}"))
-        refuse_if(compression not in DECOMPRESS, TaskError("no decompression method found"))
+        refuse_if(call["content"] != "iso", f"decompression not supported for {call['content']}")
+        refuse_if(compression not in DECOMPRESS, "no decompression method found")
     log(f"downloading {url} to {shown}")
     if target.is_file():
         _settle_existing(call, target, shown, log)
@@ -124,15 +124,15 @@ def _download(call: Call, target: Path, shown: str, log: Log) -> None:
     try:
         fetch.fetch(url, partial, call.flag("verify-certificates", default=True), log)
         if "storage-full" in call.faults:
-            raise TaskError(f"download failed: Cannot write to '{shown}' (No space left on device).")
+            raise failure(f"download failed: Cannot write to '{shown}' (No space left on device).")
         _verify(call, partial, log)
         if compression:
             log(f"decompressing {shown}.tmp_dwnl.{log.task.pid} to {shown}.tmp_dcom.{log.task.pid}")
             _decompress(partial, DECOMPRESS[compression])
         try:
             images.check(partial, f"{shown}.tmp_dwnl.{log.task.pid}", str(call["content"]), target.name)
-        except TaskError as error:
-            raise TaskError(f"failed to verify file: {error}") from error
+        except ApiError as error:
+            raise failure(f"failed to verify file: {error}") from error
         partial.replace(target)
     finally:
         partial.unlink(missing_ok=True)
@@ -140,11 +140,11 @@ def _download(call: Call, target: Path, shown: str, log: Log) -> None:
 
 
 def _settle_existing(call: Call, target: Path, shown: str, log: Log) -> None:
-    refuse_if(not call.has("checksum"), TaskError(f"refusing to override existing file '{shown}'"))
+    refuse_if(not call.has("checksum"), f"refusing to override existing file '{shown}'")
     found = _digest(call, target)
     if found.lower() != str(call["checksum"]).lower():
         log("calculating checksum of existing file...")
-        raise TaskError(f"checksum mismatch: got '{found}' != expect '{call['checksum']}', aborting")
+        raise failure(f"checksum mismatch: got '{found}' != expect '{call['checksum']}', aborting")
     log("calculating checksum of existing file...OK, got correct file already, no need to download")
 
 
@@ -155,10 +155,10 @@ def _decompress(file: Path, command: list[str]) -> None:
             code = subprocess.run([*command, str(file)], stdout=out, check=False).returncode
     except FileNotFoundError as error:
         unpacked.unlink(missing_ok=True)
-        raise TaskError(f"command '{' '.join(command)}' failed: open3: exec failed") from error
+        raise failure(f"command '{' '.join(command)}' failed: open3: exec failed") from error
     if code:
         unpacked.unlink(missing_ok=True)
-        raise TaskError(f"command '{' '.join(command)} {file.name}' failed: exit code {code}")
+        raise failure(f"command '{' '.join(command)} {file.name}' failed: exit code {code}")
     unpacked.replace(file)
 
 
@@ -178,7 +178,7 @@ def oci_pull(call: Call) -> str:
 
     def work(log: Log) -> None:
         command = f"skopeo copy docker://{reference} oci-archive:{place}.{log.task.pid}"
-        raise TaskError(f"command '{command}' failed: exit code 1")
+        raise failure(f"command '{command}' failed: exit code 1")
 
     return call.start("ociregistrypull", name, work)
 

@@ -9,9 +9,10 @@ from .. import backups, retention, volumes
 from ..errors import failure, refuse_if
 from ..registry import Call, route
 from ..schema import split_property_string
+from ..storage_paths import activated, files
 from ..surface import named_format
 from ..tasks import Log
-from .storage_content import ONE, activated, files
+from .storage_content import ONE
 
 PATH = ONE + "/prunebackups"
 

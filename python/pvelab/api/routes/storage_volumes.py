@@ -6,10 +6,11 @@ import re
 from typing import Any
 
 from .. import backups, volumes
-from ..errors import ApiError, TaskError, bad, bad_field, failure, refuse_if
+from ..errors import ApiError, bad, bad_field, failure, refuse_if
 from ..registry import Call, route
+from ..storage_paths import activated, files, shown_path
 from ..tasks import Log
-from .storage_content import CONTENT, activated, files, shown_path
+from .storage_content import CONTENT
 
 VOLUME = CONTENT + "/{volume}"
 
@@ -41,10 +42,10 @@ def _new_image(call: Call, sid: str, vmid: int, name: str, kind: str, size: int)
     refuse_if(suffix != kind, f"illegal name '{name}' - wrong extension for format ('{suffix} != '{kind}')")
     volid = f"{sid}:{vmid}/{name}"
     if volid in call.pve.volumes.data:
-        raise failure(f"disk image '{shown_path(call, volid)}' already exists")
+        raise failure(f"disk image '{shown_path(call.pve, volid)}' already exists")
     refuse_if(kind == "subvol" and size, "storage does not support subvol quotas")
     if "storage-full" in call.faults:
-        raise failure(f"unable to create image: qemu-img: {shown_path(call, volid)}: No space left on device")
+        raise failure(f"unable to create image: qemu-img: {shown_path(call.pve, volid)}: No space left on device")
     return volid
 
 
@@ -75,7 +76,7 @@ def info(call: Call) -> dict[str, Any]:
     kind = kind if kind in ("raw", "qcow2", "vmdk", "subvol") else "raw"
     size = 0 if kind == "subvol" and parsed.kind == "images" and "/" in name else volumes.size_of(call.pve, volid)
     refuse_if(not size and kind != "subvol", f"volume '{volid}' has size zero")
-    found: dict[str, Any] = {"path": shown_path(call, volid), "size": size, "used": size, "format": kind}
+    found: dict[str, Any] = {"path": shown_path(call.pve, volid), "size": size, "used": size, "format": kind}
     if parsed.kind == "backup":
         noted = call.pve.cluster.data.get("volume_notes", {}).get(volid, {})
         found |= {"notes": noted.get("notes", ""), "protected": int(bool(noted.get("protected")))}
@@ -139,9 +140,9 @@ def _remove(call: Call, volid: str, log: Log) -> None:
     config = activated(call, sid)
     parsed = volumes.parse_name(config, name)
     if parsed.base and any(other.startswith(f"{volid}/") for other in call.pve.volumes.data):
-        raise TaskError(f"base volume '{name}' is still in use by linked clones")
+        raise failure(f"base volume '{name}' is still in use by linked clones")
     if call.pve.cluster.data.get("volume_notes", {}).get(volid, {}).get("protected"):
-        raise TaskError(f"cannot remove protected volume '{name}' on '{sid}'")
+        raise failure(f"cannot remove protected volume '{name}' on '{sid}'")
     if volid in call.pve.volumes.data:
         volumes.release(call.pve, volid)
     elif config["type"] in volumes.FILE_BASED:
@@ -149,7 +150,7 @@ def _remove(call: Call, volid: str, log: Log) -> None:
         if file.is_file():
             backups.remove(call.pve, volid, file)
         else:
-            log(f"disk image '{shown_path(call, volid)}' does not exist")
+            log(f"disk image '{shown_path(call.pve, volid)}' does not exist")
     log(f"Removed volume '{volid}'")
 
 
@@ -167,6 +168,6 @@ def copy(call: Call) -> str:
         ssh = f"/usr/bin/ssh -e none -o 'BatchMode=yes' -o 'HostKeyAlias={call.pve.node.name}'"
         recv = f"{ssh} root@{call.pve.node.address} -- pvesm import {target} raw+size - -with-snapshots 0"
         send = f"pvesm export {source} raw+size - -with-snapshots 0"
-        raise TaskError(f"command 'set -o pipefail && {send} | {recv}' failed: exit code 255")
+        raise failure(f"command 'set -o pipefail && {send} | {recv}' failed: exit code 255")
 
     return call.start("imgcopy", "", work)
