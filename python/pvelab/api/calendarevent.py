@@ -9,21 +9,11 @@ from datetime import UTC, datetime, timedelta
 from functools import lru_cache
 
 from .errors import refuse_if
+from .tables import table
 
 DAYS = ("monday", "tuesday", "wednesday", "thursday", "friday", "saturday", "sunday")
 INDEX = {name: index for index, day in enumerate(DAYS) for name in (day, day[:3])}
-NAMED = {
-    "minutely": "*-*-* *:*:00",
-    "hourly": "*-*-* *:00:00",
-    "daily": "*-*-* 00:00:00",
-    "weekly": "mon *-*-* 00:00:00",
-    "monthly": "*-*-01 00:00:00",
-    "yearly": "*-01-01 00:00:00",
-    "annually": "*-01-01 00:00:00",
-    "quarterly": "*-01,04,07,10-01 00:00:00",
-    "semiannually": "*-01,07-01 00:00:00",
-    "semi-annually": "*-01,07-01 00:00:00",
-}
+NAMED = table("calendar names")
 WORD = re.compile("[a-zA-Z]+")
 NUMBER = re.compile("0*([0-9]{1,4})(?![0-9])")
 YEAR, MONTH, DAY, HOUR, MINUTE = (0, 2200), (1, 13), (1, 32), (0, 24), (0, 60)  # the first one, and one too many

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import TypeVar
 
 from ..backend import BackendError
@@ -69,3 +71,12 @@ def existing(found: T | None, error: str | Exception) -> T:
     refuse_if(found is None, error)
     assert found is not None
     return found
+
+
+@contextmanager
+def prefixed(failed: str) -> Iterator[None]:
+    """Turns every refusal from within into a 500 whose text begins with what failed."""
+    try:
+        yield
+    except ApiError as error:
+        raise failure(f"{failed}{error.text}") from None

@@ -19,6 +19,7 @@ from pathlib import Path
 from . import calendarevent
 from .errors import existing, refuse_if
 from .privileges import PRIVILEGES
+from .tables import table
 from .words import parse_size, split_list
 
 Check = Callable[[str], None]
@@ -40,9 +41,10 @@ def bare(value: str) -> str:
     return value.removesuffix("\n")
 
 
-def matching(pattern: str, text: str, flags: int = 0, end: str = "$") -> Check:
-    """A check against a pattern; `{}` in the text stands for the value."""
-    compiled = re.compile(f"(?:{pattern}){end}", flags)
+def matching(pattern: str, text: str, how: str = "") -> Check:
+    """A check against a pattern; `{}` in the text is the value. `how`: i any case, s any character, z to the end."""
+    flags = (re.I if "i" in how else 0) | (re.S if "s" in how else 0)
+    compiled = re.compile(f"(?:{pattern}){WHOLE if 'z' in how else '$'}", flags)
     return demand(lambda value: bool(compiled.match(value)), text, exact=True)
 
 
@@ -200,10 +202,10 @@ def pair(check: Check) -> Check:
     return verify
 
 
-volume = matching(r"[a-z][a-z0-9\-_.]*[a-z0-9]:.+", "unable to parse volume ID '{}'", re.I)
+volume = matching(r"[a-z][a-z0-9\-_.]*[a-z0-9]:.+", "unable to parse volume ID '{}'", "i")
 content_type = demand(CONTENT_TYPES.__contains__, "invalid content type '{}'", exact=True)
 dns_name = demand(lambda v: bool(DNS_NAME.fullmatch(v)), "value does not look like a valid DNS name")
-iface = matching(r"[a-z][a-z0-9_]{1,20}([:.]\d+)?", "invalid network interface name '{}'", re.I, end=WHOLE)
+iface = matching(r"[a-z][a-z0-9_]{1,20}([:.]\d+)?", "invalid network interface name '{}'", "iz")
 ip_address = demand(lambda v: is_ipv4(v) or is_ipv6(v), "value does not look like a valid IP address")
 storage_id = identifier("storage")
 bridge_id = matching(r"[-_.\w\d]+", "invalid bridge ID '{}'")
@@ -289,26 +291,11 @@ def link_local_or_ip(value: str) -> None:
 
 FORMATS: dict[str, Check] = {
     "string": lambda value: None,
-    "urlencoded": matching(r"[-%a-zA-Z0-9_.!~*'()]*", "invalid urlencoded string: {}"),
-    "pve-configid": matching(r"[a-z][a-z0-9_-]+", "invalid configuration ID '{}'", re.I, end=WHOLE),
     "pve-storage-id": storage_id,
     "pve-bridge-id": bridge_id,
     "acme-plugin-id": identifier("ACME plugin"),
-    "pve-vmid": matching(r"[1-9][0-9]{2,8}", "value does not look like a valid VM ID", end=WHOLE),
-    "pve-node": matching(NODE, "value does not look like a valid node name", end=WHOLE),
-    "pve-ha-node": matching(rf"{NODE}(:\d+)?", "value does not look like a valid ha node"),
     "storage-pair": pair(storage_id),
     "bridge-pair": pair(bridge_id),
-    "mac-addr": matching(
-        r"[a-f0-9][02468ace](?::[a-f0-9]{2}){5}",
-        "value does not look like a valid unicast MAC address",
-        re.I,
-    ),
-    "mac-prefix": matching(
-        r"[a-f0-9][02468ace](?::[a-f0-9]{2}){0,2}(?::[a-f0-9]?)?",
-        "value is not a valid unicast MAC address prefix",
-        re.I,
-    ),
     "ipv4": demand(is_ipv4, "value does not look like a valid IPv4 address"),
     "ipv6": demand(is_ipv6, "value does not look like a valid IPv6 address"),
     "ip": ip_address,
@@ -331,8 +318,6 @@ FORMATS: dict[str, Check] = {
         "value does not look like a valid ipv6 network configuration",
     ),
     "lxc-ip-with-ll-iface": link_local_or_ip,
-    "email": matching(EMAIL, "value does not look like a valid email address"),
-    "email-or-username": matching(rf"{EMAIL}|{MAILBOX}", "value does not look like a valid email address or user name"),
     "dns-name": dns_name,
     "timezone": time_zone,
     "pve-ct-timezone": lambda value: None if value == "host" else time_zone(value),
@@ -341,20 +326,14 @@ FORMATS: dict[str, Check] = {
     "address": address,
     "disk-size": demand(lambda v: parse_size(v) is not None, "value does not look like a valid disk size: {}"),
     "pve-startup-order": startup_order,
-    "pve-tag": matching(r"[a-z0-9_][a-z0-9_\-+.]*", "invalid characters in tag", re.I),
-    "pve-task-status-type": matching(r"ok|error|warning|unknown", "invalid status '{}'", re.I),
     "pve-lxc-mp-string": lxc_path,
-    "pve-lxc-dev-string": matching(r"(?!.*/\.\.?(?:/|$))/dev/.+", "{} is not a valid device path", re.S),
-    "pve-storage-path": matching(r"/[^;()\n]+.*", "value does not look like a valid absolute path"),
     "pve-storage-path-in-property-string": demand(
         lambda v: bool(re.match("/[^;,=()]", v)),  # only the beginning matters to PVE
         "Value does not look like a valid absolute path. These symbols are currently not allowed in path: ;,=()",
     ),
     "pve-storage-server": server,
     "pve-storage-portal-dns": demand(_is_portal, "value does not look like a valid portal address"),
-    "pve-storage-vgname": matching(r"[a-z0-9][a-z0-9\-_.]*[a-z0-9]", "lvm name '{}' contains illegal characters", re.I),
     "pve-storage-content": content_type,
-    "pve-storage-options": matching(r"\S+", "invalid options '{}'"),
     "pve-storage-zfs-blocksize": zfs_blocksize,
     "pve-volume-id": volume,
     "pve-volume-id-or-absolute-path": volume_or_path,
@@ -364,27 +343,15 @@ FORMATS: dict[str, Check] = {
     "pve-hotplug-features": hotplug,
     "pve-qm-bootdisk": demand(lambda v: bool(DRIVES.fullmatch(v)), "invalid boot disk '{}'", exact=True),
     "pve-qm-bootdev": boot_device,
-    "pve-phys-bits": matching(r"host|0?[89]|[1-5]\d|6[0-4]", "value must be an integer between 8 and 64 or 'host'"),
-    "pve-groupid": matching(r"[A-Za-z0-9.\-_]+", "group name '{}' contains invalid characters", end=WHOLE),
-    "pve-roleid": matching(r"[A-Za-z0-9.\-_]+", "role name '{}' contains invalid characters", end=WHOLE),
     "pve-poolid": pool_id,
     "pve-priv": privilege,
-    "pve-realm": matching(REALM, "value does not look like a valid realm", end=WHOLE),
     "pve-userid": user_id,
     "pve-tokenid": demand(
         lambda v: bool(TOKEN.fullmatch(v)), "value '{}' does not look like a valid token ID", exact=True
     ),
     "pve-calendar-event": calendarevent.check,
-    "pve-day-of-week": matching(r"mon|tue|wed|thu|fri|sat|sun", "invalid day '{}'"),
-    "pve-ha-resource-id": matching(r"[a-z]+:\S+", "value does not look like a valid ha resource id"),
-    "pve-ha-resource-or-vm-id": matching(r"[a-z]+:\S+|\d+", "value does not look like a valid ha resource id"),
-    "pve-acme-domain": matching(
-        r"[a-z0-9][a-z0-9_-]*(?:\.[a-z0-9][a-z0-9_-]*)+", "value '{}' does not look like a valid domain name!", re.I
-    ),
-    "pve-acme-alias": matching(
-        r"[a-z0-9_][a-z0-9_-]*(?:\.[a-z0-9_][a-z0-9_-]*)+", "value '{}' does not look like a valid alias name!", re.I
-    ),
     "pve-command-batch": lambda value: None,
-    "ldap-simple-attr": matching(r"[a-zA-Z0-9]+", "value '{}' does not look like a simple ldap attribute name"),
     "pve-replication-job-id": replication_id,
 }
+for _name, (_pattern, _text, *_how) in table("patterns").items():
+    FORMATS[_name] = matching(_pattern, _text, *_how)

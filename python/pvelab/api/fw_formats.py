@@ -8,32 +8,11 @@ import socket
 from collections.abc import Callable
 
 from .errors import refuse_if
+from .tables import words
 
 ALIAS = r"(dc/|guest/)?[A-Za-z][A-Za-z0-9\-_]+"
-ICMP = {
-    "any", "echo-reply", "destination-unreachable", "network-unreachable", "host-unreachable", "protocol-unreachable",
-    "port-unreachable", "fragmentation-needed", "source-quench", "redirect", "echo-request", "router-advertisement",
-    "router-solicitation", "time-exceeded", "parameter-problem", "timestamp-request", "timestamp-reply",
-    "address-mask-request", "address-mask-reply",
-}  # fmt: skip
-ICMPV6 = {
-    "destination-unreachable", "no-route", "communication-prohibited", "beyond-scope", "address-unreachable",
-    "port-unreachable", "failed-policy", "reject-route", "packet-too-big", "time-exceeded", "parameter-problem",
-    "bad-header", "unknown-header-type", "unknown-option", "echo-request", "echo-reply", "router-solicitation",
-    "router-advertisement", "neighbor-solicitation", "neighbour-solicitation", "neighbor-advertisement",
-    "neighbour-advertisement", "redirect",
-}  # fmt: skip
-WITH_PORTS = {"udp", "17", "udplite", "136", "tcp", "6", "dccp", "33", "sctp", "132"}
-PROTOCOLS = WITH_PORTS | {
-    "ip", "hopopt", "0",
-    "icmp", "1", "igmp", "2", "ggp", "3", "ipencap", "4", "st", "5", "egp", "8", "igp", "9", "pup", "12", "hmp", "20",
-    "xns-idp", "22", "rdp", "27", "iso-tp4", "29", "xtp", "36", "ddp", "37", "idpr-cmtp", "38", "ipv6", "41",
-    "ipv6-route", "43", "ipv6-frag", "44", "idrp", "45", "rsvp", "46", "gre", "47", "esp", "50", "ah", "51", "skip",
-    "57", "ipv6-icmp", "58", "icmpv6", "ipv6-nonxt", "59", "ipv6-opts", "60", "vmtp", "81", "eigrp", "88", "ospf",
-    "89", "ax.25", "93", "ipip", "94", "etherip", "97", "encap", "98", "pim", "103", "ipcomp", "108", "vrrp", "112",
-    "l2tp", "115", "isis", "124", "fc", "133", "mobility-header", "135", "mpls-in-ip", "137", "manet", "138", "hip",
-    "139", "shim6", "140", "wesp", "141", "rohc", "142",
-}  # fmt: skip
+ICMP, ICMPV6 = words("icmp types"), words("icmpv6 types")
+WITH_PORTS, PROTOCOLS = words("protocols with ports"), words("protocols")
 
 
 def _parts(text: str) -> list[str]:

@@ -2,22 +2,10 @@
 
 from __future__ import annotations
 
+from .tables import table
+
 # Per group: held by Administrator only, added by the Admin role, held by the User role, held by auditors.
-GROUPS: dict[str, tuple[str, str, str, str]] = {
-    "VM": (
-        "",
-        "Config.Disk Config.CPU Config.Memory Config.Network Config.HWType Config.Options Allocate Clone"
-        " GuestAgent.Unrestricted Migrate Replicate Snapshot Snapshot.Rollback",
-        "Config.CDROM Config.Cloudinit Console Backup GuestAgent.FileRead GuestAgent.FileSystemMgmt"
-        " GuestAgent.FileWrite PowerMgmt",
-        "Audit GuestAgent.Audit",
-    ),
-    "Sys": ("PowerMgmt Modify Incoming AccessNetwork", "Console Syslog", "", "Audit"),
-    "Datastore": ("", "Allocate AllocateTemplate", "AllocateSpace", "Audit"),
-    "SDN": ("", "Allocate Audit", "Use", "Audit"),
-    "Pool": ("", "Allocate", "Audit", "Audit"),
-    "Mapping": ("", "Modify", "Use", "Audit"),
-}
+GROUPS: dict[str, list[str]] = table("privileges")
 USER_ADMIN = ("User.Modify", "Group.Allocate", "Realm.AllocateUser")
 
 

@@ -156,6 +156,12 @@ class Pve:
         found: dict[str, Any] = self.cluster.data.setdefault(name, {})
         return found
 
+    @contextmanager
+    def changed(self, name: str) -> Iterator[dict[str, Any]]:
+        """A table of cluster-wide objects to change; kept when that is over without an error."""
+        with self.cluster.changed():
+            yield self.table(name)
+
     def conf(self, vmid: int, kind: str) -> GuestConf:
         """A guest's configuration, or the 500 that PVE gives for a missing one."""
         found = self.guests.get(vmid)

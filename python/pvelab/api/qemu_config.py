@@ -14,6 +14,7 @@ from .guestconf import GuestConf
 from .registry import Call
 from .schema import parse_property_string, print_property_string
 from .surface import Schema, named_format, parameters
+from .tables import table
 from .words import format_size, parse_size, truth
 
 PATH = "/nodes/{node}/qemu/{vmid}/config"
@@ -23,26 +24,10 @@ NOT_OPTIONS = {
     "node", "vmid", "digest", "background_delay", "skip_cloud_init", "import-working-storage", "skiplock", "delete",
     "revert", "force",
 }  # fmt: skip
-CLOUD = {"cicustom", "cipassword", "citype", "ciuser", "ciupgrade", "nameserver", "searchdomain", "sshkeys"}
-PRIVILEGES: dict[str, tuple[str, ...]] = {
-    "VM.Config.CPU": ("cores", "cpu", "runningcpu", "cpulimit", "cpuunits", "numa", "smp", "sockets", "vcpus"),
-    "VM.Config.Memory": ("memory", "balloon", "shares", "allow-ksm"),
-    "VM.Config.HWType": (
-        "acpi", "hotplug", "kvm", "machine", "runningmachine", "scsihw", "smbios1", "tablet", "vga", "watchdog",
-        "audio0", "rng0",
-    ),
-    "VM.Config.Options": (
-        "agent", "autostart", "bios", "description", "keyboard", "localtime", "migrate_downtime", "migrate_speed",
-        "name", "onboot", "ostype", "protection", "reboot", "startdate", "startup", "tdf", "template",
-    ),
-    "VM.PowerMgmt": ("freeze",),
-    "VM.Config.Disk": ("boot", "bootdisk", "vmstatestorage"),
-}  # fmt: skip
-NEEDS = {key: priv for priv, keys in PRIVILEGES.items() for key in keys}
-FASTPLUG = {
-    "description", "hookscript", "lock", "migrate_downtime", "migrate_speed", "name", "onboot", "protection", "shares",
-    "startup", "tags", "vmstatestorage",
-} | CLOUD  # fmt: skip
+OPTIONS = table("machine options")
+CLOUD = set(OPTIONS["cloud"].split())
+NEEDS: dict[str, str] = {key: priv for priv, keys in OPTIONS["privileges"].items() for key in keys.split()}
+FASTPLUG = set(OPTIONS["fast"].split()) | CLOUD
 DIRECTIONS = ("", "_rd", "_wr")
 REQUIRES = {  # limits of a drive that need another one
     option: needed

@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 import os
 import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -48,6 +50,13 @@ class Document:
         self.path = path
         self.lock = threading.RLock()
         self.data: Any = json.loads(path.read_text()) if path.exists() else initial
+
+    @contextmanager
+    def changed(self) -> Iterator[Any]:
+        """The data to change under the lock; kept when that is over without an error."""
+        with self.lock:
+            yield self.data
+            self.save()
 
     def save(self) -> None:
         """Writes what is in memory."""

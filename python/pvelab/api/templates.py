@@ -7,12 +7,10 @@ import tarfile
 from dataclasses import dataclass
 from pathlib import Path
 
-SYSTEMS = ("debian", "ubuntu", "alpine", "centos", "fedora", "opensuse", "archlinux", "gentoo", "nixos", "devuan",
-           "openeuler")  # fmt: skip
-ALIASES = {
-    "opensuse-leap": "opensuse", "opensuse-tumbleweed": "opensuse", "opensuse-slowroll": "opensuse",
-    "openEuler": "openeuler", "arch": "archlinux", "sles": "opensuse", "rocky": "centos", "almalinux": "centos",
-}  # fmt: skip
+from .tables import table
+
+SYSTEMS: list[str] = table("template systems").split()
+ALIASES: dict[str, str] = table("template aliases")
 LIMIT = 20_000  # members that are looked at
 MACHINES = {3: "i386", 40: "armhf", 62: "amd64", 183: "arm64", 243: "riscv64"}
 

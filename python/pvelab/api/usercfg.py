@@ -5,7 +5,8 @@ from __future__ import annotations
 import hmac
 import re
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -60,6 +61,13 @@ class UserConfig:
         """The tables: users, groups, roles, pools, acl, secrets, passwords, realms."""
         found: dict[str, Any] = self.document.data
         return found
+
+    @contextmanager
+    def changed(self) -> Iterator[dict[str, Any]]:
+        """The tables to change under the lock; kept when that is over without an error."""
+        with self.lock:
+            yield self.data
+            self.save()
 
     def save(self) -> None:
         """Keeps all changes."""

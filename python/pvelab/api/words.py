@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
+from typing import Any
 
 UNITS = {"K": 1 << 10, "M": 1 << 20, "G": 1 << 30, "T": 1 << 40}
 NUMBER = re.compile(r"[+-]?(\d+\.\d+|\d+\.|\.\d+|\d+)([eE][+-]?\d+)?")
@@ -45,6 +47,11 @@ def format_size(size: int) -> str:
             return f"{size}{unit}"
         size //= 1024
     return f"{size}T"
+
+
+def commented(found: dict[str, Any], source: Mapping[str, Any]) -> dict[str, Any]:
+    """An answer with the comment of what it is about, if there is one."""
+    return {**found, "comment": source["comment"]} if source.get("comment") else found
 
 
 def number(text: str) -> int | float:

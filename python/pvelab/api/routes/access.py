@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from ..auth import hash_password
-from ..errors import ApiError, bad, bad_field, denied, failure, refuse_if
+from ..errors import ApiError, bad, bad_field, denied, failure, prefixed, refuse_if
 from ..formats import TOKEN
 from ..registry import Call, route
 from ..usercfg import VALID_PATH, UserConfig, normalize_path
@@ -142,10 +142,8 @@ def put_acl(call: Call) -> None:
         raise bad(path=f"invalid ACL path '{call['path']}'")
     names = {name: split_list(str(call.get(name, ""))) for name in tables}
     with call.pve.users.lock:
-        try:
+        with prefixed("ACL update failed: "):
             entry = _changed_acl(call, path, names)
-        except ApiError as error:
-            raise failure(f"ACL update failed: {error.text}") from None
         call.pve.users.data["acl"].pop(path, None)
         if any(entry.values()):
             call.pve.users.data["acl"][path] = entry

@@ -7,10 +7,13 @@ from typing import Any
 from ..errors import bad, existing, refuse_if
 from ..privileges import BUILTIN_ROLES, PRIVILEGES
 from ..registry import Call, route
-from ..words import split_list
+from ..words import commented, split_list
+
+ROLES, GROUPS = "/access/roles", "/access/groups"
+VISIBLE = ("User.Modify", "Sys.Audit", "Group.Allocate")
 
 
-@route("GET", "/access/roles")
+@route("GET", ROLES)
 def roles(call: Call) -> list[dict[str, Any]]:
     """All roles with their privileges."""
     return [
@@ -19,113 +22,96 @@ def roles(call: Call) -> list[dict[str, Any]]:
     ]
 
 
-@route("GET", "/access/roles/{roleid}")
+@route("GET", ROLES + "/{roleid}")
 def role(call: Call) -> dict[str, int]:
     """One role's privileges."""
-    name = str(call["roleid"])
-    found = existing(call.pve.users.roles().get(name), f"role '{name}' does not exist")
-    return dict.fromkeys(sorted(found), 1)
+    found = call.pve.users.roles().get(call["roleid"])
+    return dict.fromkeys(sorted(existing(found, f"role '{call['roleid']}' does not exist")), 1)
 
 
-@route("POST", "/access/roles")
+@route("POST", ROLES)
 def create_role(call: Call) -> None:
     """Makes a role."""
     name = str(call["roleid"])
-    if name.upper().startswith("PVE"):
-        raise bad(roleid="cannot use role ID starting with the (case-insensitive) 'PVE' namespace")
-    with call.pve.users.lock:
+    reserved = "cannot use role ID starting with the (case-insensitive) 'PVE' namespace"
+    refuse_if(name.upper().startswith("PVE"), bad(roleid=reserved))
+    with call.pve.users.changed() as data:
         refuse_if(name in call.pve.users.roles(), f"create role failed: role '{name}' already exists")
-        call.pve.users.data["roles"][name] = sorted(set(split_list(str(call.get("privs", "")))))
-        call.pve.users.save()
+        data["roles"][name] = sorted(set(split_list(str(call.get("privs", "")))))
 
 
-@route("PUT", "/access/roles/{roleid}")
+def _own_role(call: Call, roles: dict[str, Any], verb: str) -> str:
+    name = str(call["roleid"])
+    done = "modified" if verb == "update" else "deleted"
+    refuse_if(name in BUILTIN_ROLES, f"auto-generated role '{name}' cannot be {done}")
+    refuse_if(name not in roles, f"{verb} role failed: role '{name}' does not exist")
+    return name
+
+
+@route("PUT", ROLES + "/{roleid}")
 def update_role(call: Call) -> None:
     """Changes a role's privileges."""
-    name = str(call["roleid"])
-    with call.pve.users.lock:
-        refuse_if(name in BUILTIN_ROLES, f"auto-generated role '{name}' cannot be modified")
-        refuse_if(name not in call.pve.users.data["roles"], f"update role failed: role '{name}' does not exist")
-        privs = set(split_list(str(call.get("privs", ""))))
-        if call.flag("append"):
-            privs |= set(call.pve.users.data["roles"][name])
-        call.pve.users.data["roles"][name] = sorted(privs & PRIVILEGES)
-        call.pve.users.save()
+    with call.pve.users.changed() as data:
+        name, privs = _own_role(call, data["roles"], "update"), set(split_list(str(call.get("privs", ""))))
+        kept = set(data["roles"][name]) if call.flag("append") else set()
+        data["roles"][name] = sorted((privs | kept) & PRIVILEGES)
 
 
-@route("DELETE", "/access/roles/{roleid}")
+@route("DELETE", ROLES + "/{roleid}")
 def delete_role(call: Call) -> None:
     """Removes a role."""
-    name = str(call["roleid"])
-    with call.pve.users.lock:
-        refuse_if(name in BUILTIN_ROLES, f"auto-generated role '{name}' cannot be deleted")
-        refuse_if(name not in call.pve.users.data["roles"], f"delete role failed: role '{name}' does not exist")
-        del call.pve.users.data["roles"][name]
-        call.pve.users.save()
+    with call.pve.users.changed() as data:
+        del data["roles"][_own_role(call, data["roles"], "delete")]
 
 
 # --- groups
 
 
-@route("GET", "/access/groups")
+@route("GET", GROUPS)
 def groups(call: Call) -> list[dict[str, Any]]:
     """Groups, as far as the caller may see them."""
-    found = []
-    for name, entry in sorted(call.pve.users.data["groups"].items()):
-        if not call.allowed(f"/access/groups/{name}", "User.Modify", "Sys.Audit", "Group.Allocate", any_of=True):
-            continue
-        shown = {"groupid": name, "users": ",".join(sorted(entry["users"]))}
-        if entry.get("comment"):
-            shown["comment"] = entry["comment"]
-        found.append(shown)
-    return found
+    return [
+        commented({"groupid": name, "users": ",".join(sorted(entry["users"]))}, entry)
+        for name, entry in sorted(call.pve.users.data["groups"].items())
+        if call.allowed(f"{GROUPS}/{name}", *VISIBLE, any_of=True)
+    ]
 
 
-@route("GET", "/access/groups/{groupid}")
+@route("GET", GROUPS + "/{groupid}")
 def group(call: Call) -> dict[str, Any]:
     """One group and its members."""
     entry = _group(call, "")
-    found: dict[str, Any] = {"members": list(entry["users"])}
-    if entry.get("comment"):
-        found["comment"] = entry["comment"]
-    return found
+    return commented({"members": list(entry["users"])}, entry)
 
 
 def _group(call: Call, prefix: str) -> dict[str, Any]:
-    name = str(call["groupid"])
-    found: dict[str, Any] = existing(call.pve.users.data["groups"].get(name), f"{prefix}group '{name}' does not exist")
-    return found
+    found: dict[str, Any] | None = call.pve.users.data["groups"].get(call["groupid"])
+    return existing(found, f"{prefix}group '{call['groupid']}' does not exist")
 
 
-@route("POST", "/access/groups")
+@route("POST", GROUPS)
 def create_group(call: Call) -> None:
     """Makes a group."""
     name = str(call["groupid"])
-    with call.pve.users.lock:
-        refuse_if(name in call.pve.users.data["groups"], f"create group failed: group '{name}' already exists")
-        entry: dict[str, Any] = {"users": []}
-        if call.get("comment"):
-            entry["comment"] = call["comment"]
-        call.pve.users.data["groups"][name] = entry
-        call.pve.users.save()
+    with call.pve.users.changed() as data:
+        refuse_if(name in data["groups"], f"create group failed: group '{name}' already exists")
+        data["groups"][name] = commented({"users": []}, call.params)
 
 
-@route("PUT", "/access/groups/{groupid}")
+@route("PUT", GROUPS + "/{groupid}")
 def update_group(call: Call) -> None:
     """Changes a group's comment."""
-    with call.pve.users.lock:
+    with call.pve.users.changed():
         entry = _group(call, "update group failed: ")
         if call.has("comment"):
             entry["comment"] = call["comment"]
-        call.pve.users.save()
 
 
-@route("DELETE", "/access/groups/{groupid}")
+@route("DELETE", GROUPS + "/{groupid}")
 def delete_group(call: Call) -> None:
     """Removes a group and what was granted to it."""
-    with call.pve.users.lock:
+    with call.pve.users.changed() as data:
         _group(call, "delete group failed: ")
-        del call.pve.users.data["groups"][call["groupid"]]
-        for entry in call.pve.users.data["acl"].values():
+        del data["groups"][call["groupid"]]
+        for entry in data["acl"].values():
             entry.get("groups", {}).pop(call["groupid"], None)
-        call.pve.users.save()

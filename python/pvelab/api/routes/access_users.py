@@ -86,22 +86,21 @@ def _set_groups(call: Call, name: str, prefix: str) -> None:
 @route("POST", "/access/users")
 def create(call: Call) -> None:
     """Makes a user."""
-    name = str(call["userid"])
-    users, failed = call.pve.users, "create user failed: "
-    with users.lock:
-        refuse_if(name in users.data["users"], f"{failed}user '{name}' already exists")
+    name, failed = str(call["userid"]), "create user failed: "
+    with call.pve.users.changed() as data:
+        refuse_if(name in data["users"], f"{failed}user '{name}' already exists")
         if call.has("password"):
             check_storable(call, name, failed)
         if call.get("groups"):
             _set_groups(call, name, failed)
-        entry: User = {"enable": int(call.flag("enable", default=True))}
-        for key in FIELDS[1:]:
-            if call.get(key) and call[key] != "0":
-                entry[key] = int(call[key]) if key in NUMBERS else call[key]
-        users.data["users"][name] = entry
+        given = {key: call[key] for key in FIELDS[1:] if call.get(key) and call[key] != "0"}
+        data["users"][name] = {"enable": int(call.flag("enable", default=True)), **_typed(given)}
         if call.has("password"):
-            users.data["passwords"][name] = hash_password(str(call["password"]))
-        users.save()
+            data["passwords"][name] = hash_password(str(call["password"]))
+
+
+def _typed(given: dict[str, Any]) -> dict[str, Any]:
+    return {key: int(value) if key in NUMBERS else value for key, value in given.items()}
 
 
 def check_storable(call: Call, name: str, prefix: str = "") -> None:
@@ -123,32 +122,26 @@ def get(call: Call) -> dict[str, Any]:
 def update(call: Call) -> None:
     """Changes a user."""
     failed = "update user failed: "
-    with call.pve.users.lock:
+    with call.pve.users.changed():
         entry = _user(call, failed)
         if call.has("groups"):
             _set_groups(call, str(call["userid"]), failed)
-        for key in FIELDS:
-            if call.has(key):
-                entry[key] = int(call[key]) if key in NUMBERS else call[key]
-        call.pve.users.save()
+        entry |= _typed({key: call[key] for key in FIELDS if call.has(key)})
 
 
 @route("DELETE", "/access/users/{userid}")
 def delete(call: Call) -> None:
     """Removes a user; root@pam comes back as PVE's default."""
-    name, users = str(call["userid"]), call.pve.users
-    with users.lock:
-        entry = users.data["users"].pop(name, {})
-        idents = {name, *(f"{name}!{token}" for token in entry.get("tokens", {}))}
+    name = str(call["userid"])
+    with call.pve.users.changed() as data:
+        entry = data["users"].pop(name, {})
         if name == "root@pam":
-            users.data["users"][name] = {"enable": 1}
-        users.data["passwords"].pop(name, None)
-        for ident in idents:
+            data["users"][name] = {"enable": 1}
+        data["passwords"].pop(name, None)
+        for ident in (name, *(f"{name}!{token}" for token in entry.get("tokens", {}))):
             forget(call, ident)
-        for group in users.data["groups"].values():
-            if name in group["users"]:
-                group["users"].remove(name)
-        users.save()
+        for group in data["groups"].values():
+            group["users"] = [user for user in group["users"] if user != name]
 
 
 def forget(call: Call, ident: str) -> None:
@@ -186,54 +179,46 @@ def get_token(call: Call) -> dict[str, Any]:
     return _shown_token(_token(call))
 
 
+def _secret(call: Call, data: dict[str, Any]) -> dict[str, Any]:
+    """Makes the token's secret, which only this answer shows."""
+    ident, value = f"{call['userid']}!{call['tokenid']}", str(uuid.uuid4())
+    data["secrets"][ident] = value
+    return {"value": value, "full-tokenid": ident}
+
+
 @route("POST", ONE)
 def create_token(call: Call) -> dict[str, Any]:
     """Makes a token: the only answer that shows its secret."""
-    users, name = call.pve.users, str(call["tokenid"])
-    with users.lock:
-        entry = _user(call)
-        refuse_if(name in entry.get("tokens", {}), bad(tokenid="Token already exists."))
+    with call.pve.users.changed() as data:
+        tokens = _user(call).setdefault("tokens", {})
+        refuse_if(call["tokenid"] in tokens, bad(tokenid="Token already exists."))
         info: dict[str, Any] = {"privsep": call.get("privsep", 1)}
-        if call.has("expire"):
-            info["expire"] = call["expire"]
-        if call.get("comment"):
-            info["comment"] = call["comment"]
-        kept = {k: int(v) if k in NUMBERS else v for k, v in info.items()}
-        entry.setdefault("tokens", {})[name] = kept
-        ident, value = f"{call['userid']}!{name}", str(uuid.uuid4())
-        users.data["secrets"][ident] = value
-        users.save()
-    return {"info": info, "value": value, "full-tokenid": ident}
+        info |= {key: call[key] for key in ("expire", "comment") if call.has(key) and call[key] != ""}
+        tokens[call["tokenid"]] = _typed(info)
+        return {"info": info, **_secret(call, data)}
 
 
 @route("PUT", ONE)
 def update_token(call: Call) -> dict[str, Any]:
     """Changes a token; what was sent comes back as the text it was."""
-    users = call.pve.users
-    with users.lock:
+    delete = split_list(str(call.get("delete", "")))
+    with call.pve.users.changed() as data:
         entry = _token(call)
-        for key in split_list(str(call.get("delete", ""))):
-            if key != "comment":
-                refused = bad_field("delete", f"unknown option '{key}'")
-                raise failure(f"updating token info failed: {refused.text}")
+        for key in delete:
+            refused = bad_field("delete", f"unknown option '{key}'")
+            refuse_if(key != "comment", f"updating token info failed: {refused.text}")
         sent = {key: call[key] for key in ("privsep", "expire", "comment") if call.has(key)}
-        entry |= {key: int(value) if key in NUMBERS else value for key, value in sent.items()}
-        if split_list(str(call.get("delete", ""))) or not entry.get("comment"):
+        entry |= _typed(sent)
+        if delete or not entry.get("comment"):
             entry.pop("comment", None)
         found = {**_shown_token(entry), **{k: v for k, v in sent.items() if k in entry}}
-        if call.flag("regenerate"):
-            ident, value = f"{call['userid']}!{call['tokenid']}", str(uuid.uuid4())
-            users.data["secrets"][ident] = value
-            found |= {"value": value, "full-tokenid": ident}
-        users.save()
-    return found
+        return {**found, **_secret(call, data)} if call.flag("regenerate") else found
 
 
 @route("DELETE", ONE)
 def delete_token(call: Call) -> None:
     """Revokes a token."""
-    with call.pve.users.lock:
+    with call.pve.users.changed():
         _token(call)
         del _user(call)["tokens"][call["tokenid"]]
         forget(call, f"{call['userid']}!{call['tokenid']}")
-        call.pve.users.save()

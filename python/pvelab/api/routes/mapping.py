@@ -6,7 +6,7 @@ from collections import Counter
 from typing import Any
 
 from ..digests import CHANGED, check_digest, digest
-from ..errors import ApiError, existing, failure, refuse_if
+from ..errors import existing, failure, prefixed, refuse_if
 from ..registry import Call, route
 from ..sections import section
 from ..words import split_list
@@ -14,7 +14,6 @@ from .nodes import pci_devices
 
 BASE = "/cluster/mapping"
 KINDS = {"pci": "hardware", "usb": "hardware", "dir": "directory"}
-WORD = {"pci": "pci ID", "usb": "usb ID", "dir": "dir ID"}
 OPTIONS = section("map", "description mdev live-migration-capable")
 USUAL = {"bin", "boot", "dev", "etc", "home", "lib", "media", "mnt", "opt", "proc", "root", "run", "sbin", "srv", "sys",
          "tmp", "usr", "var"}  # fmt: skip
@@ -103,40 +102,29 @@ def create(call: Call, kind: str) -> None:
     """Makes a mapping."""
     name = str(call["id"])
     _check_folders(call, kind, "")
-    with call.pve.cluster.lock:
-        table = _table(call, kind)
-        if name in table:
-            raise failure(f"create {KINDS[kind]} mapping failed: {WORD[kind]} '{name}' already defined")
+    with call.pve.changed(f"mapping_{kind}") as table:
+        refuse_if(name in table, f"create {KINDS[kind]} mapping failed: {kind} ID '{name}' already defined")
         table[name] = _fields(call)
-        call.pve.cluster.save()
 
 
 def update(call: Call, kind: str) -> None:
     """Changes a mapping."""
     name, failed = str(call["id"]), f"update {KINDS[kind]} mapping failed: "
-    with call.pve.cluster.lock:
-        table = _table(call, kind)
+    with call.pve.changed(f"mapping_{kind}") as table:
         check_digest(call, digest(table), f"{failed}{CHANGED}")
-        if name not in table:
-            raise failure(f"{failed}{WORD[kind]} '{name}' does not exist")
+        refuse_if(name not in table, f"{failed}{kind} ID '{name}' does not exist")
         refuse_if("map" not in call.params, f"{failed}missing value for required option 'map'")
         _check_folders(call, kind, failed)
         delete, new = split_list(str(call.get("delete", ""))), _fields(call)
-        try:
+        with prefixed(failed):
             OPTIONS.remove(delete, new)
-        except ApiError as error:
-            raise failure(f"{failed}{error.text}") from None
-        for key in delete:
-            table[name].pop(key, None)
-        table[name] |= new
-        call.pve.cluster.save()
+        table[name] = {k: v for k, v in table[name].items() if k not in delete} | new
 
 
 def delete(call: Call, kind: str) -> None:
     """Removes a mapping; one that is not there is fine."""
-    with call.pve.cluster.lock:
-        if _table(call, kind).pop(str(call["id"]), None) is not None:
-            call.pve.cluster.save()
+    with call.pve.changed(f"mapping_{kind}") as table:
+        table.pop(str(call["id"]), None)
 
 
 def _register(kind: str) -> None:

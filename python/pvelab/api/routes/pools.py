@@ -5,10 +5,10 @@ from __future__ import annotations
 import re
 from typing import Any
 
-from ..errors import existing, failure, refuse_if
+from ..errors import existing, refuse_if
 from ..permissions import may_modify
 from ..registry import Call, route
-from ..words import split_list
+from ..words import commented, split_list
 from .cluster import guest_entry, storage_entry
 
 
@@ -23,14 +23,10 @@ def listing(call: Call) -> list[dict[str, Any]]:
     if call.has("poolid"):
         return [_whole(call, str(call["poolid"]))]
     return [
-        _with_comment({"poolid": name}, entry)
+        commented({"poolid": name}, entry)
         for name, entry in sorted(_pools(call).items())
         if call.allowed(f"/pool/{name}", "Pool.Audit")
     ]
-
-
-def _with_comment(found: dict[str, Any], entry: dict[str, Any]) -> dict[str, Any]:
-    return {**found, "comment": entry["comment"]} if entry.get("comment") else found
 
 
 def _whole(call: Call, name: str) -> dict[str, Any]:
@@ -43,7 +39,7 @@ def _whole(call: Call, name: str) -> dict[str, Any]:
             members.append(guest_entry(call, conf, states.get(vmid)))
     if kind in (None, "storage"):
         members += [storage_entry(call, sid) for sid in sorted(entry["storage"]) if sid in call.pve.storages.data]
-    return _with_comment({"members": members, "poolid": name}, entry)
+    return commented({"members": members, "poolid": name}, entry)
 
 
 @route("GET", "/pools/{poolid}")
@@ -55,84 +51,65 @@ def get(call: Call) -> dict[str, Any]:
 @route("POST", "/pools")
 def create(call: Call) -> None:
     """Makes a pool."""
-    name = str(call["poolid"])
-    failed = "create pool failed: "
-    with call.pve.users.lock:
+    name, failed = str(call["poolid"]), "create pool failed: "
+    with call.pve.users.changed():
         pools = _pools(call)
         refuse_if(name in pools, f"{failed}pool '{name}' already exists")
         parent, slash, leaf = name.rpartition("/")
         refuse_if(slash and parent not in pools, f"{failed}parent '{parent}' of pool '{name}' does not exist")
         refuse_if(not re.match(r"[A-Za-z]", leaf), f"{failed}pool name must start with a letter")
-        pools[name] = {"vms": [], "storage": []}
-        if call.has("comment"):
-            pools[name]["comment"] = call["comment"]
-        call.pve.users.save()
+        comment = {"comment": call["comment"]} if call.has("comment") else {}
+        pools[name] = {"vms": [], "storage": [], **comment}
 
 
 @route("PUT", "/pools/{poolid}")
 @route("PUT", "/pools")
 def update(call: Call) -> None:
     """Changes a pool's comment and members."""
-    name = str(call["poolid"])
-    failed = "update pools failed: "
-    with call.pve.users.lock:
+    name, failed = str(call["poolid"]), "update pools failed: "
+    with call.pve.users.changed():
         entry = existing(_pools(call).get(name), f"{failed}pool '{name}' does not exist")
         fresh = {**entry, "vms": list(entry["vms"]), "storage": list(entry["storage"])}
         if call.has("comment"):
             fresh["comment"] = call["comment"]
         moves: list[tuple[str, int]] = []
-        for item in split_list(str(call.get("vms", ""))):
-            _change_guest(call, name, fresh, int(item), failed, moves)
+        for vmid in map(int, split_list(str(call.get("vms", "")))):
+            may_modify(call, f"/vms/{vmid}")
+            _change(call, fresh["vms"], vmid, f"{failed}VM {vmid}")
+            old = None if call.flag("delete") else call.pve.users.pool_of(vmid)
+            if old:
+                text = f"VM {vmid} belongs already to pool '{old}' and 'allow-move' is not set"
+                refuse_if(not call.flag("allow-move"), f"{failed}{text}")
+                call.check(f"/pool/{old}", "Pool.Allocate")
+                moves.append((old, vmid))
         for sid in split_list(str(call.get("storage", ""))):
-            _change_storage(call, fresh, sid, failed)
+            may_modify(call, f"/storage/{sid}")
+            _change(call, fresh["storage"], sid, f"{failed}Storage '{sid}'")
         for old, vmid in moves:
             _pools(call)[old]["vms"].remove(vmid)
         _pools(call)[name] = fresh
-        call.pve.users.save()
 
 
-def _change_guest(
-    call: Call, name: str, entry: dict[str, Any], vmid: int, failed: str, moves: list[tuple[str, int]]
-) -> None:
-    may_modify(call, f"/vms/{vmid}")
+def _change(call: Call, members: list[Any], member: Any, what: str) -> None:
     if call.flag("delete"):
-        refuse_if(vmid not in entry["vms"], f"{failed}VM {vmid} is not a pool member")
-        entry["vms"].remove(vmid)
-        return
-    refuse_if(vmid in entry["vms"], f"{failed}VM {vmid} is already a pool member")
-    old = call.pve.users.pool_of(vmid)
-    if old:
-        if not call.flag("allow-move"):
-            raise failure(f"{failed}VM {vmid} belongs already to pool '{old}' and 'allow-move' is not set")
-        call.check(f"/pool/{old}", "Pool.Allocate")
-        moves.append((old, vmid))
-    entry["vms"].append(vmid)
-
-
-def _change_storage(call: Call, entry: dict[str, Any], sid: str, failed: str) -> None:
-    may_modify(call, f"/storage/{sid}")
-    if call.flag("delete"):
-        refuse_if(sid not in entry["storage"], f"{failed}Storage '{sid}' is not a pool member")
-        entry["storage"].remove(sid)
-        return
-    refuse_if(sid in entry["storage"], f"{failed}Storage '{sid}' is already a pool member")
-    entry["storage"].append(sid)
+        refuse_if(member not in members, f"{what} is not a pool member")
+        members.remove(member)
+    else:
+        refuse_if(member in members, f"{what} is already a pool member")
+        members.append(member)
 
 
 @route("DELETE", "/pools/{poolid}")
 @route("DELETE", "/pools")
 def delete(call: Call) -> None:
     """Removes an empty pool."""
-    name = str(call["poolid"])
-    failed = "delete pool failed: "
-    with call.pve.users.lock:
-        entry = existing(_pools(call).get(name), f"{failed}pool '{name}' does not exist")
-        below = next((p for p in sorted(_pools(call)) if p.startswith(f"{name}/")), None)
-        refuse_if(below, f"{failed}pool '{name}' is not empty (contains pool '{below}')")
-        for vmid in sorted(entry["vms"]):
-            refuse_if(call.pve.guests.get(vmid), f"{failed}pool '{name}' is not empty (contains VM {vmid})")
-        for sid in sorted(entry["storage"]):
-            refuse_if(sid in call.pve.storages.data, f"{failed}pool '{name}' is not empty (contains storage '{sid}')")
-        del _pools(call)[name]
-        call.pve.users.data["acl"].pop(f"/pool/{name}", None)
-        call.pve.users.save()
+    name, failed = str(call["poolid"]), "delete pool failed: "
+    with call.pve.users.changed() as data:
+        pools = _pools(call)
+        entry = existing(pools.get(name), f"{failed}pool '{name}' does not exist")
+        left = [f"pool '{below}'" for below in sorted(pools) if below.startswith(f"{name}/")]
+        left += [f"VM {vmid}" for vmid in sorted(entry["vms"]) if call.pve.guests.get(vmid)]
+        left += [f"storage '{sid}'" for sid in sorted(entry["storage"]) if sid in call.pve.storages.data]
+        refuse_if(left, f"{failed}pool '{name}' is not empty (contains {''.join(left[:1])})")
+        del pools[name]
+        data["acl"].pop(f"/pool/{name}", None)

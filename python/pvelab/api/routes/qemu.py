@@ -111,8 +111,8 @@ def resize(call: Call) -> str:
         refuse_if(disk not in conf.values, f"disk '{disk}' does not exist")
         fields = qemu_config.parse_drive(disk, conf.values[disk]) or {}
         volid = str(fields["file"])
-        refuse_if(qemu_config.is_cdrom(fields), "you can't resize a cdrom")
         growing = volume_features.format_of(pve, volid) in ("raw", "qcow2")
+        refuse_if(qemu_config.is_cdrom(fields), "you can't resize a cdrom")
         refuse_if(not growing, "can't resize this image format")
         size = common.grown(call, volid, "shrinking disks is not supported")
         if size is not None:

@@ -8,67 +8,14 @@ from typing import Any
 
 from .. import volumes
 from ..digests import CHANGED, check_digest, digest
-from ..errors import ApiError, existing, failure, refuse_if
+from ..errors import existing, failure, prefixed, refuse_if
 from ..registry import Call, route
 from ..sections import section, typed
+from ..tables import table
 from ..words import split_list, truth
 
-COMMON = "content disable nodes"
-FILES = f"{COMMON} content-dirs create-base-path create-subdirs format max-protected-backups mkdir prune-backups"
-FILES += " bwlimit"
-# The options of every type: required ones, then the others; `!` marks what can't change once it is set.
-TYPES = {
-    "dir": section("path!", f"{FILES} is_mountpoint preallocation shared snapshot-as-volume-chain!"),
-    "btrfs": section(
-        "path!",
-        f"{COMMON} create-base-path create-subdirs format is_mountpoint max-protected-backups mkdir nocow"
-        " preallocation prune-backups shared",
-    ),
-    "nfs": section("export! path! server!", f"{FILES} options preallocation snapshot-as-volume-chain!"),
-    "cifs": section(
-        "path! server! share!",
-        f"{FILES} domain options password preallocation smbversion snapshot-as-volume-chain! subdir username",
-    ),
-    "cephfs": section("path!", f"{FILES} fs-name fuse keyring monhost options subdir username"),
-    "zfspool": section("pool!", f"{COMMON} blocksize bwlimit mountpoint sparse"),
-    "zfs": section(
-        "blocksize! iscsiprovider! pool! portal! target!",
-        f"{COMMON} bwlimit comstar_hg comstar_tg lio_tpg nowritecache sparse zfs-base-path",
-    ),
-    "lvmthin": section("thinpool! vgname!", f"{COMMON} bwlimit"),
-    "lvm": section(
-        "vgname!",
-        f"{COMMON} base! bwlimit saferemove saferemove-stepsize saferemove_throughput shared"
-        " snapshot-as-volume-chain tagged_only",
-    ),
-    "pbs": section(
-        "datastore! server!",
-        f"{COMMON} encryption-key fingerprint master-pubkey max-protected-backups namespace password port"
-        " prune-backups username",
-    ),
-    "rbd": section("", f"{COMMON} bwlimit data-pool keyring krbd monhost namespace pool username"),
-    "iscsi": section("portal! target!", f"{COMMON} bwlimit"),
-    "iscsidirect": section("portal! target!", f"{COMMON} bwlimit"),
-    "esxi": section("server username", f"{COMMON} password port shared skip-cert-verification"),
-}
-FILE_CONTENT = "backup images import iso rootdir snippets vztmpl"
-# The content that a type can have, then what it has by default.
-CONTENT = {
-    "dir": (f"{FILE_CONTENT} none", "images,rootdir"),
-    "btrfs": (f"{FILE_CONTENT} none", "images,rootdir"),
-    "nfs": (FILE_CONTENT, "images"),
-    "cifs": (FILE_CONTENT, "images"),
-    "cephfs": ("backup import iso snippets vztmpl", "backup"),
-    "zfspool": ("images rootdir", "images,rootdir"),
-    "zfs": ("images", "images"),
-    "lvmthin": ("images rootdir", "images,rootdir"),
-    "lvm": ("images rootdir", "images"),
-    "pbs": ("backup none", "backup"),
-    "rbd": ("images rootdir", "images"),
-    "iscsi": ("images none", "images"),
-    "iscsidirect": ("images none", "images"),
-    "esxi": ("import", "import"),
-}
+KNOWN: dict[str, dict[str, str]] = table("storage types")
+TYPES = {kind: section(known["required"], known["optional"]) for kind, known in KNOWN.items()}
 SHARED = {"iscsi", "nfs", "cifs", "rbd", "cephfs", "iscsidirect", "zfs", "pbs"}
 MOUNTED = {"nfs", "cifs", "cephfs"}
 SENSITIVE = {"password", "encryption-key", "master-pubkey", "keyring"}
@@ -130,7 +77,7 @@ def _refuse_empty(call: Call, kind: str) -> None:
 
 
 def _content(kind: str, text: str) -> str:
-    valid = set(CONTENT[kind][0].split())
+    valid = set(KNOWN[kind]["content"].split())
     wanted = {item for item in split_list(text) if item in valid}
     refuse_if("none" in wanted and len(wanted) > 1, "unable to combine 'none' with other content types")
     refuse_if(not wanted and "none" not in valid, "storage does not support content type 'none'")
@@ -142,7 +89,7 @@ def _store(call: Call, sid: str, config: Storage) -> None:
     if config["type"] in SHARED:
         kept["shared"] = 1
     if not kept.get("content"):
-        kept["content"] = CONTENT[config["type"]][1]
+        kept["content"] = KNOWN[config["type"]]["usual content"]
     if sid == "local":
         kept.pop("nodes", None)
     call.pve.storages.data = {**call.pve.storages.data, sid: kept}
@@ -176,11 +123,9 @@ def update(call: Call) -> Storage:
     with call.pve.storages.lock:
         check_digest(call, digest(call.pve.storages.data), f"{failed}{CHANGED}")
         old = existing(call.pve.storages.data.get(sid), f"{failed}storage '{sid}' does not exist")
-        try:
+        with prefixed(failed):
             config = _checked(call, old["type"], new, False)
             TYPES[old["type"]].remove([name for name in delete if name not in SENSITIVE], config)
-        except ApiError as error:
-            raise failure(f"{failed}{error.text}") from None
         _store(call, sid, {k: v for k, v in old.items() if k not in delete} | config)
     return _answer(sid, old["type"])
 

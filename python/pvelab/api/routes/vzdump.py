@@ -12,6 +12,7 @@ from ..errors import ApiError, bad_field, existing, failure, refuse_if
 from ..registry import Call, route
 from ..schema import split_property_string
 from ..surface import named_format
+from ..tables import table
 from ..tasks import Log
 from ..words import split_list, truth
 
@@ -19,12 +20,6 @@ NOW = "/nodes/{node}/vzdump"
 ROOT_ONLY = ("tmpdir", "dumpdir", "script", "job-id")
 VARIABLES = ("cluster", "guestname", "node", "vmid")
 ONE_JOB = threading.Lock()  # only one backup job runs on a node at a time
-DEFAULTS: dict[str, Any] = {
-    "all": 0, "bwlimit": 0, "compress": "0", "fleecing": {"enabled": 0}, "ionice": 7, "lockwait": 180,
-    "mailnotification": "always", "mode": "snapshot", "notification-mode": "auto",
-    "performance": {"max-workers": 16, "pbs-entries-max": 1048576}, "pigz": 0, "prune-backups": "keep-all=1",
-    "quiet": 0, "remove": 1, "stdexcludes": 1, "stop": 0, "stopwait": 10, "zstd": 1,
-}  # fmt: skip
 
 
 def check_options(call: Call, params: dict[str, Any]) -> None:
@@ -128,7 +123,7 @@ def defaults(call: Call) -> dict[str, Any]:
     call.check(f"/storage/{sid}", "Datastore.Audit", "Datastore.AllocateSpace", any_of=True)
     config = volumes.storage(call.pve, sid)
     refuse_if("backup" not in volumes.contents(config), f"can't use storage '{sid}' for backups - wrong content type")
-    found = {**DEFAULTS, "storage": sid}
+    found = {**table("vzdump defaults"), "storage": sid}
     if config["type"] in volumes.FILE_BASED:
         found["dumpdir"] = f"{config.get('path', f'/mnt/pve/{sid}')}/dump"
     if config.get("prune-backups"):
