@@ -49,7 +49,7 @@ def owner_of(name: str) -> str | None:
 
 def note(pve: Pve, volid: str, *, notes: str | None = None, protected: bool | None = None) -> None:
     """Keeps the notes of a backup or whether it is protected."""
-    with pve.cluster.lock:
+    with pve.cluster.changed():
         table = pve.cluster.data.setdefault("volume_notes", {})
         entry = {**table.get(volid, {})}
         if notes is not None:
@@ -59,7 +59,6 @@ def note(pve: Pve, volid: str, *, notes: str | None = None, protected: bool | No
         table[volid] = {key: value for key, value in entry.items() if value}
         if not table[volid]:
             del table[volid]
-        pve.cluster.save()
 
 
 def remove(pve: Pve, volid: str, file: Path) -> None:
@@ -67,9 +66,8 @@ def remove(pve: Pve, volid: str, file: Path) -> None:
     for path in (file, config_file(file)):
         path.unlink(missing_ok=True)
     if volid in pve.cluster.data.get("volume_notes", {}):
-        with pve.cluster.lock:
+        with pve.cluster.changed():
             pve.cluster.data["volume_notes"].pop(volid, None)
-            pve.cluster.save()
 
 
 def config_file(archive: Path) -> Path:

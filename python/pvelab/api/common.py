@@ -219,12 +219,11 @@ def add_to_pool(pve: Pve, vmid: int, pool: str | None) -> None:
     """Puts a guest into a pool."""
     if not pool:
         return
-    with pve.users.lock:
+    with pve.users.changed():
         for entry in pve.users.data["pools"].values():
             entry["vms"] = [v for v in entry["vms"] if v != vmid]
         if pool in pve.users.data["pools"]:
             pve.users.data["pools"][pool]["vms"].append(vmid)
-        pve.users.save()
 
 
 def forget_access(pve: Pve, vmid: int) -> None:

@@ -53,8 +53,7 @@ def _purge(call: Call, conf: GuestConf, log: Log) -> None:
 
 
 def _forget_backups(call: Call, vmid: int) -> None:
-    with call.pve.cluster.lock:
+    with call.pve.cluster.changed():
         for job in call.pve.table("backup").values():
             if job.get("vmid"):
                 job["vmid"] = ",".join(v for v in job["vmid"].split(",") if v != str(vmid))
-        call.pve.cluster.save()

@@ -30,9 +30,8 @@ def status(pve: Pve, conf: GuestConf) -> dict[str, object]:
 
 def manage(pve: Pve, conf: GuestConf, state: str) -> None:
     """Puts a guest under management, or gives a managed one another state."""
-    with pve.cluster.lock:
+    with pve.cluster.changed():
         pve.table("ha_resources").setdefault(resource_id(conf), {})["state"] = state
-        pve.cluster.save()
 
 
 def ask(call: Call, verb: str, act: Callable[[GuestConf, Log], object]) -> str:

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import re
+from typing import Any
 
 from . import common
-from .errors import bad_field, failure, refuse_if
+from .errors import bad_field, refuse_if
 from .qemu_config import option_format
 from .registry import Call
 from .schema import split_property_string
@@ -35,37 +35,32 @@ def _check_passthrough(call: Call, vmid: int, pool: str | None, key: str, kind: 
     if kind == "usb":
         common.check_vm(call, vmid, pool, "VM.Config.HWType")
     fields = split_property_string(option_format(key), value)
-    if fields.get("host"):
-        if kind == "usb" and str(fields["host"]).lower() == "spice":
-            return
-        what = "real" if kind == "usb" else "non-mapped"
-        raise failure(f"only root can set '{key}' config for {what} devices")
-    refuse_if(not fields.get("mapping"), "either 'host' or 'mapping' must be set.")
-    call.check(f"/mapping/{'usb' if kind == 'usb' else 'pci'}/{fields['mapping']}", "Mapping.Use")
+    if not _check_source(call, key, kind, fields):
+        return
     if kind == "hostpci":
         common.check_vm(call, vmid, pool, "VM.Config.HWType")
         refuse_if(fields.get("romfile") is not None, bad_field(key, "only root@pam can set 'romfile' option"))
 
 
+def _check_source(call: Call, key: str, kind: str, fields: dict[str, Any]) -> bool:
+    """Whether it is a mapped device, which the caller may use; a display's own USB device is none and free."""
+    if kind == "usb" and str(fields.get("host", "")).lower() == "spice":
+        return False
+    what = "real" if kind == "usb" else "non-mapped"
+    refuse_if(fields.get("host"), f"only root can set '{key}' config for {what} devices")
+    refuse_if(not fields.get("mapping"), "either 'host' or 'mapping' must be set.")
+    call.check(f"/mapping/{'usb' if kind == 'usb' else 'pci'}/{fields['mapping']}", "Mapping.Use")
+    return True
+
+
 def check_mappings(call: Call, values: dict[str, str]) -> None:
     """Raises unless the caller may use what a copied or restored machine passes through."""
-    if call.is_root:
-        return
-    for key, value in sorted(values.items()):
-        kind = re.sub(r"\d+$", "", key)
+    for key, value in sorted(values.items()) if not call.is_root else ():
+        kind = key.rstrip("0123456789")
         if kind not in ("usb", "hostpci", "rng", "virtiofs"):
             continue
         fields = split_property_string(option_format(key), value)
-        if kind == "rng":
-            if fields.get("source") == "/dev/hwrng":
-                call.check("/mapping/hwrng", "Mapping.Use")
-        elif kind == "virtiofs":
-            call.check(f"/mapping/dir/{fields.get('dirid')}", "Mapping.Use")
-        elif fields.get("host"):
-            if kind == "hostpci" or str(fields["host"]).lower() != "spice":
-                what = "real" if kind == "usb" else "non-mapped"
-                raise failure(f"only root can set '{key}' config for {what} devices")
-        elif fields.get("mapping"):
-            call.check(f"/mapping/{'usb' if kind == 'usb' else 'pci'}/{fields['mapping']}", "Mapping.Use")
-        else:
-            raise failure("either 'host' or 'mapping' must be set.")
+        if kind == "virtiofs" or fields.get("source") == "/dev/hwrng":
+            call.check("/mapping/hwrng" if kind == "rng" else f"/mapping/dir/{fields.get('dirid')}", "Mapping.Use")
+        elif kind != "rng":
+            _check_source(call, key, kind, fields)

@@ -146,10 +146,9 @@ def free(pve: Pve, volid: str) -> None:
 
 
 def _replace(pve: Pve, old: str, new: str, **changes: object) -> str:
-    with pve.volumes.lock:
+    with pve.volumes.changed():
         data = {k: v for k, v in pve.volumes.data.items() if k != old}
         pve.volumes.data = {**data, new: {**pve.volumes.data.get(old, {"size": 0}), **changes}}
-        pve.volumes.save()
     return new
 
 
@@ -165,12 +164,11 @@ def link(pve: Pve, volid: str, vmid: int) -> str:
     file_based = volumes.storage(pve, sid)["type"] in volumes.FILE_BASED
     entry = pve.volumes.data.get(volid, {"size": 0})
     kind = "qcow2" if file_based else str(entry.get("format", "raw"))
-    with pve.volumes.lock:
+    with pve.volumes.changed():
         fresh = volumes.split(volumes.name_for(pve, sid, vmid, "", kind))[1]
         own = f"{name}/{fresh}" if volumes.storage(pve, sid)["type"] != "lvmthin" else fresh
         kept = {**entry, "vmid": vmid, "format": kind, "base": volid}
         pve.volumes.data = {**pve.volumes.data, f"{sid}:{own}": kept}
-        pve.volumes.save()
     return f"{sid}:{own}"
 
 

@@ -205,10 +205,9 @@ def allocate(
 
 def keep(pve: Pve, volid: str, size: int, vmid: int, kind: str, content: str) -> None:
     """Records a volume."""
-    with pve.volumes.lock:
+    with pve.volumes.changed():
         entry = {"size": size, "vmid": vmid, "format": kind, "content": content, "ctime": int(time.time())}
         pve.volumes.data = {**pve.volumes.data, volid: entry}
-        pve.volumes.save()
 
 
 def resize(pve: Pve, volid: str, size: int) -> None:

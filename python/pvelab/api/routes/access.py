@@ -93,9 +93,8 @@ def password(call: Call) -> None:
     confirm(call, user, "confirmation-password")
     refuse_if(not call.is_root and user != call.user and user.endswith("@pam"), denied())
     check_storable(call, user)
-    with call.pve.users.lock:
+    with call.pve.users.changed():
         call.pve.users.data["passwords"][user] = hash_password(str(call["password"]))
-        call.pve.users.save()
 
 
 def confirm(call: Call, user: str, field: str) -> None:
@@ -141,13 +140,12 @@ def put_acl(call: Call) -> None:
     if path is None or (not call.flag("delete") and not VALID_PATH.fullmatch(path)):
         raise bad(path=f"invalid ACL path '{call['path']}'")
     names = {name: split_list(str(call.get(name, ""))) for name in tables}
-    with call.pve.users.lock:
+    with call.pve.users.changed():
         with prefixed("ACL update failed: "):
             entry = _changed_acl(call, path, names)
         call.pve.users.data["acl"].pop(path, None)
         if any(entry.values()):
             call.pve.users.data["acl"][path] = entry
-        call.pve.users.save()
 
 
 def _changed_acl(call: Call, path: str, names: dict[str, list[str]]) -> dict[str, Any]:

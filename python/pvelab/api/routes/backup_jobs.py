@@ -5,60 +5,20 @@ from __future__ import annotations
 import re
 import time
 import uuid
-from collections.abc import Iterator
-from contextlib import contextmanager
 from typing import Any
 
 from .. import calendarevent, common, lxc_config, qemu_config
-from ..errors import ApiError, bad, bad_field, existing, failure, refuse_if
+from ..errors import bad, existing, prefixed, refuse_if
 from ..guestconf import GuestConf
 from ..registry import Call, route
 from ..schema import split_property_string
 from ..surface import named_format, parameters
 from ..words import split_list, truth
+from .vzdump import check_options, included, verify
 
 BASE = "/cluster/backup"
-ROOT_ONLY = ("tmpdir", "dumpdir", "script", "job-id")
 PROPERTY_STRINGS = {"fleecing", "performance", "prune-backups"}
 KNOWN = {*parameters("POST", "/nodes/{node}/vzdump")}
-
-
-def _check_common(call: Call, names: set[str]) -> None:
-    if call.is_root:
-        return
-    for key in ROOT_ONLY:
-        refuse_if(key in names, bad_field(key, "Only root may set this option."))
-    if names & {"bwlimit", "ionice", "performance"}:
-        call.check("/", "Sys.Modify")
-
-
-def verify(params: dict[str, Any], complete: bool) -> None:
-    """PVE's rules between the options of a backup."""
-    for key in ("all", "exclude", "pool"):
-        if params.get(key) not in (None, "0", 0) and params.get("vmid"):
-            raise bad_field(key, "option conflicts with option 'vmid'")
-    problem = _wrong_template(str(params.get("notes-template") or ""))
-    refuse_if(problem, bad_field("notes-template", f"{problem}\n"))
-    if params.get("exclude") is not None and not params.get("pool"):
-        params["all"] = 1
-    if complete and not any(params.get(k) not in (None, "0", 0) for k in ("all", "stop", "pool", "vmid")):
-        raise bad(vmid="property is missing")
-
-
-def _wrong_template(text: str) -> str | None:
-    if "\n" in text:
-        return "contains a line feed"
-    wrong = [
-        f"escape sequence '\\{found[1]}' at char {found.start()}"
-        for found in re.finditer(r"\\(.)", text)
-        if found[1] not in "n\\"
-    ]
-    wrong += [
-        f"variable '{found[1]}' at char {found.end() - len(found[1])}"
-        for found in re.finditer(r"\{\{([^\s{}]+)\}\}", text)
-        if found[1] not in ("cluster", "guestname", "node", "vmid")
-    ]
-    return f"found unknown: {', '.join(wrong)}" if wrong else None
 
 
 def _schedule(params: dict[str, Any], required: bool) -> None:
@@ -99,31 +59,24 @@ def jobs(call: Call) -> list[dict[str, Any]]:
     return found
 
 
-@contextmanager
-def _locked(call: Call) -> Iterator[dict[str, Any]]:
-    """The table under its lock: PVE turns every error from within into a text of status 500."""
-    with call.pve.cluster.lock:
-        try:
-            yield call.pve.table("backup")
-        except ApiError as error:
-            raise failure(error.text) from None
-        call.pve.cluster.save()
+def _checked(call: Call, params: dict[str, Any], names: set[str]) -> None:
+    check_options(call, names)
+    if params.get("storage"):
+        call.check(f"/storage/{params['storage']}", "Datastore.Allocate")
+    if params.get("pool"):
+        common.check_pool(call.pve, params["pool"])
+        call.check(f"/pool/{params['pool']}", "VM.Backup")
 
 
 @route("POST", BASE)
 def create_job(call: Call) -> None:
     """Makes a backup job."""
     params = dict(call.params)
-    _check_common(call, set(params))
-    if params.get("storage"):
-        call.check(f"/storage/{params['storage']}", "Datastore.Allocate")
-    if params.get("pool"):
-        common.check_pool(call.pve, params["pool"])
-        call.check(f"/pool/{params['pool']}", "VM.Backup")
+    _checked(call, params, set(params))
     _schedule(params, True)
     params.setdefault("enabled", "1")
     name = str(params.pop("id", uuid.uuid4()))
-    with _locked(call) as table:
+    with prefixed(""), call.pve.changed("backup") as table:
         refuse_if(name in table, f"Job '{name}' already exists")
         verify(params, True)
         table[name] = _typed(params)
@@ -141,14 +94,9 @@ def update_job(call: Call) -> None:
     """Changes a backup job."""
     params = {k: v for k, v in call.params.items() if k not in ("id", "delete")}
     delete = split_list(str(call.get("delete", "")))
-    _check_common(call, {*params, *delete})
-    if params.get("storage"):
-        call.check(f"/storage/{params['storage']}", "Datastore.Allocate")
-    if params.get("pool"):
-        common.check_pool(call.pve, params["pool"])
-        call.check(f"/pool/{params['pool']}", "VM.Backup")
+    _checked(call, params, {*params, *delete})
     _schedule(params, False)
-    with _locked(call) as table:
+    with prefixed(""), call.pve.changed("backup") as table:
         refuse_if(not params and not delete, "no options specified")
         verify(params, False)
         job = existing(table.get(call["id"]), "no such vzdump job")
@@ -176,16 +124,16 @@ def _superseded(params: dict[str, Any], fresh: dict[str, Any]) -> tuple[str, ...
 @route("DELETE", BASE + "/{id}")
 def delete_job(call: Call) -> None:
     """Removes a backup job."""
-    with _locked(call) as table:
+    with prefixed(""), call.pve.changed("backup") as table:
         if table.pop(call["id"], None) is None:
             raise bad(id=f"No such job '{call['id']}'")
 
 
 @route("GET", BASE + "/{id}/included_volumes")
-def included(call: Call) -> dict[str, Any]:
+def included_volumes(call: Call) -> dict[str, Any]:
     """The guests of a job and which of their volumes are backed up, as a tree."""
     job, children = get_job(call), list[dict[str, Any]]()
-    for vmid in _included(call, {k: str(v) for k, v in job.items()}):
+    for vmid in included(call, {k: str(v) for k, v in job.items()}):
         if not call.allowed(f"/vms/{vmid}", "VM.Audit"):
             continue
         conf = call.pve.guests.get(vmid)
@@ -194,12 +142,12 @@ def included(call: Call) -> dict[str, Any]:
             continue
         volumes = (_machine_volumes if conf.kind == "qemu" else _container_volumes)(conf)
         children.append(
-            {"id": vmid, "name": _name(conf), "type": conf.kind, "children": volumes, "leaf": int(not volumes)}
+            {"id": vmid, "name": _shown_name(conf), "type": conf.kind, "children": volumes, "leaf": int(not volumes)}
         )
     return {"children": children}
 
 
-def _name(conf: GuestConf) -> str | None:
+def _shown_name(conf: GuestConf) -> str | None:
     """What the configuration calls the guest; a machine may have no name."""
     return conf.name if conf.kind == "lxc" else conf.values.get("name")
 
@@ -240,22 +188,10 @@ def not_backed_up(call: Call) -> list[dict[str, Any]]:
     """The guests that no job backs up."""
     covered: set[int] = set()
     for job in call.pve.table("backup").values():
-        covered |= set(_included(call, {k: str(v) for k, v in job.items()}))
+        covered |= set(included(call, {k: str(v) for k, v in job.items()}))
     found = []
     for conf in call.pve.guests.all():
         if conf.vmid not in covered and call.allowed(f"/vms/{conf.vmid}", "VM.Audit"):
-            named = {"name": name} if (name := _name(conf)) is not None else {}
+            named = {"name": name} if (name := _shown_name(conf)) is not None else {}
             found.append({"vmid": conf.vmid, "type": conf.kind, **named})
     return found
-
-
-def _included(call: Call, params: dict[str, Any]) -> list[int]:
-    if params.get("pool"):
-        entry = call.pve.users.data["pools"].get(params["pool"], {"vms": []})
-        return sorted(entry["vms"])
-    if params.get("vmid"):
-        return [int(v) for v in split_list(str(params["vmid"]))]
-    if params.get("all") in ("1", 1):
-        skipped = {int(v) for v in split_list(str(params.get("exclude", "")))}
-        return [conf.vmid for conf in call.pve.guests.all() if conf.vmid not in skipped]
-    return []

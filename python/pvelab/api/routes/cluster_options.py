@@ -84,7 +84,7 @@ def put_options(call: Call) -> None:
         new["console"] = "html5"
     if new.get("mac_prefix", "").upper() == OUI:
         delete.append("mac_prefix")
-    with call.pve.cluster.lock:
+    with call.pve.cluster.changed():
         options = call.pve.table("options")
         options |= new
         for name in delete:
@@ -92,4 +92,3 @@ def put_options(call: Call) -> None:
         if "migration_unsecure" in options and "migration" not in options:
             unsecure = options.pop("migration_unsecure") == "1"
             options["migration"] = "type=insecure" if unsecure else "type=secure"
-        call.pve.cluster.save()

@@ -88,17 +88,16 @@ def _get_rule(call: Call) -> Item:
 
 
 def _create_rule(call: Call) -> None:
-    with call.pve.firewall.lock:
+    with call.pve.firewall.changed():
         rules = _rules(call)
         rule = _copied({}, call)
         check_rule(call, rule)
         rule.setdefault("enable", 0)
         rules.insert(0, rule)
-        call.pve.firewall.save()
 
 
 def _update_rule(call: Call) -> None:
-    with call.pve.firewall.lock:
+    with call.pve.firewall.changed():
         rules = _rules(call)
         check_digest(call, digest(rules))
         position = _position(call, rules)
@@ -114,15 +113,13 @@ def _update_rule(call: Call) -> None:
                 rule.pop(key, None)
             check_rule(call, rule)
             rules[position] = rule
-        call.pve.firewall.save()
 
 
 def _delete_rule(call: Call) -> None:
-    with call.pve.firewall.lock:
+    with call.pve.firewall.changed():
         rules = _rules(call)
         check_digest(call, digest(rules))
         del rules[_position(call, rules)]
-        call.pve.firewall.save()
 
 
 def _register_rules(base: str) -> None:
@@ -147,7 +144,7 @@ def _put_options(call: Call) -> None:
     if "vmid" in call.params:
         template = SCOPES[2] if "/lxc/" in call.path else SCOPES[3]
     schema = parameters("PUT", f"{template}/options")
-    with call.pve.firewall.lock:
+    with call.pve.firewall.changed():
         options = section_of(call)["options"]
         check_digest(call, digest([options]))
         for key in split_list(str(call.get("delete", ""))):
@@ -158,7 +155,6 @@ def _put_options(call: Call) -> None:
             if key not in ("delete", "digest", "node", "vmid"):
                 whole = schema[key].get("type") in ("integer", "boolean")
                 options[key] = int(value) if whole else value
-        call.pve.firewall.save()
 
 
 def _refs(call: Call) -> list[Item]:
@@ -190,7 +186,7 @@ def groups(call: Call) -> list[Item]:
 
 @route("POST", GROUPS)
 def create_group(call: Call) -> None:
-    with call.pve.firewall.lock:
+    with call.pve.firewall.changed():
         found, name, rename = section(call.pve, "cluster")["groups"], str(call["group"]), call.get("rename")
         if rename:
             refuse_if(rename not in found, bad(group=f"Security group '{rename}' does not exist"))
@@ -202,15 +198,13 @@ def create_group(call: Call) -> None:
             found[name] = {"rules": []}
         if call.has("comment"):
             found[name]["comment"] = call["comment"]
-        call.pve.firewall.save()
 
 
 @route("DELETE", GROUPS + "/{group}")
 def delete_group(call: Call) -> None:
-    with call.pve.firewall.lock:
+    with call.pve.firewall.changed():
         refuse_if(_rules(call), f"Security group '{call['group']}' is not empty")
         del section(call.pve, "cluster")["groups"][call["group"]]
-        call.pve.firewall.save()
 
 
 @route("GET", "/cluster/firewall/macros")

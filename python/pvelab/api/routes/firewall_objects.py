@@ -30,15 +30,14 @@ def _alias_entry(name: str, call: Call) -> Item:
 
 
 def _create_alias(call: Call) -> None:
-    with call.pve.firewall.lock:
+    with call.pve.firewall.changed():
         aliases, name = section_of(call)["aliases"], str(call["name"])
         refuse_if(name.lower() in aliases, bad(name=f"alias '{name}' already exists"))
         aliases[name.lower()] = _alias_entry(name, call)
-        call.pve.firewall.save()
 
 
 def _update_alias(call: Call) -> None:
-    with call.pve.firewall.lock:
+    with call.pve.firewall.changed():
         aliases, name = section_of(call)["aliases"], str(call["name"])
         check_digest(call, digest([v for _, v in sorted(aliases.items())]))
         _alias(call)
@@ -48,15 +47,13 @@ def _update_alias(call: Call) -> None:
             del aliases[name.lower()]
             name = rename
         aliases[name.lower()] = _alias_entry(name, call)
-        call.pve.firewall.save()
 
 
 def _delete_alias(call: Call) -> None:
-    with call.pve.firewall.lock:
+    with call.pve.firewall.changed():
         aliases = section_of(call)["aliases"]
         check_digest(call, digest([v for _, v in sorted(aliases.items())]))
         aliases.pop(str(call["name"]).lower(), None)
-        call.pve.firewall.save()
 
 
 def _list_sets(call: Call) -> list[Item]:
@@ -66,7 +63,7 @@ def _list_sets(call: Call) -> list[Item]:
 
 
 def _create_set(call: Call) -> None:
-    with call.pve.firewall.lock:
+    with call.pve.firewall.changed():
         sets, name, rename = section_of(call)["ipset"], str(call["name"]), call.get("rename")
         if rename:
             refuse_if(rename not in sets, bad(name=f"IPSet '{rename}' does not exist"))
@@ -78,7 +75,6 @@ def _create_set(call: Call) -> None:
             sets[name] = {"entries": []}
         if call.has("comment"):
             sets[name]["comment"] = call["comment"]
-        call.pve.firewall.save()
 
 
 def _entries(call: Call) -> list[Item]:
@@ -88,10 +84,9 @@ def _entries(call: Call) -> list[Item]:
 
 
 def _delete_set(call: Call) -> None:
-    with call.pve.firewall.lock:
+    with call.pve.firewall.changed():
         refuse_if(_entries(call) and not call.flag("force"), f"IPSet '{call['name']}' is not empty")
         del section_of(call)["ipset"][call["name"]]
-        call.pve.firewall.save()
 
 
 def _list_entries(call: Call) -> list[Item]:
@@ -123,7 +118,7 @@ def _member(call: Call) -> str:
 
 
 def _create_entry(call: Call) -> None:
-    with call.pve.firewall.lock:
+    with call.pve.firewall.changed():
         entries, cidr = _entries(call), _member(call)
         refuse_if(any(e["cidr"] == cidr for e in entries), bad(cidr=f"address '{cidr}' already exists"))
         refuse_if(re.search(r"/0+$", cidr), bad(cidr="a zero prefix is not allowed in ipset entries"))
@@ -134,7 +129,6 @@ def _create_entry(call: Call) -> None:
             fresh["comment"] = call["comment"]
         entries.append(fresh)
         entries.sort(key=lambda entry: str(entry["cidr"]))  # as the file that PVE reads again has them
-        call.pve.firewall.save()
 
 
 def _get_entry(call: Call) -> Item:
@@ -143,7 +137,7 @@ def _get_entry(call: Call) -> Item:
 
 
 def _update_entry(call: Call) -> None:
-    with call.pve.firewall.lock:
+    with call.pve.firewall.changed():
         check_digest(call, digest(_entries(call)))
         entry = _entry(call)
         for key in ("nomatch", "comment"):
@@ -152,15 +146,13 @@ def _update_entry(call: Call) -> None:
             entry["nomatch"] = 1
         if call.get("comment"):
             entry["comment"] = call["comment"]
-        call.pve.firewall.save()
 
 
 def _delete_entry(call: Call) -> None:
-    with call.pve.firewall.lock:
+    with call.pve.firewall.changed():
         entries = _entries(call)
         check_digest(call, digest(entries))
         entries[:] = [e for e in entries if e["cidr"] != call["cidr"]]
-        call.pve.firewall.save()
 
 
 def register_objects(base: str) -> None:

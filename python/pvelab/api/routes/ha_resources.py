@@ -55,18 +55,16 @@ def create(call: Call) -> None:
     found = existing(call.pve.guests.get(int(vmid)), f"resource '{sid}' does not exist in cluster")
     if found.kind != WORD[kind][0]:
         raise failure(f"resource '{sid}' - guest with ID {vmid} is not a {WORD[kind][1]}")
-    with call.pve.cluster.lock:
+    with call.pve.cluster.changed():
         refuse_if(sid in call.pve.table("ha_resources"), f"create resource failed: resource ID '{sid}' already defined")
         new = {k: v for k, v in call.params.items() if k not in ("sid", "type")}
         call.pve.table("ha_resources")[sid] = typed(f"POST {BASE}", new)
-        call.pve.cluster.save()
 
 
 @route("DELETE", BASE + "/{sid}")
 def delete(call: Call) -> None:
     """Ends the management of a guest."""
     sid = _sid(call)
-    with call.pve.cluster.lock:
+    with call.pve.cluster.changed():
         if call.pve.table("ha_resources").pop(sid, None) is None:
             raise failure(f"cannot delete service '{sid}', not HA managed!")
-        call.pve.cluster.save()

@@ -179,9 +179,8 @@ def delete(call: Call) -> None:
 @route("DELETE", BASE)
 def revert(call: Call) -> None:
     """Forgets what is not applied."""
-    with call.pve.network.lock:
+    with call.pve.network.changed():
         call.pve.network.data = {**call.pve.network.data, "pending": None}
-        call.pve.network.save()
 
 
 @route("PUT", BASE)
@@ -189,7 +188,7 @@ def reload(call: Call) -> str:
     """Applies the pending configuration in a task."""
 
     def work(log: Log) -> None:
-        with call.pve.network.lock:
+        with call.pve.network.changed():
             before = call.pve.network.data
             if before["pending"] is not None:
                 call.pve.network.data = {"active": before["pending"], "pending": None}
@@ -198,7 +197,6 @@ def reload(call: Call) -> str:
             except Exception:
                 call.pve.network.data = before
                 raise
-            call.pve.network.save()
 
     return call.start("srvreload", "networking", work)
 

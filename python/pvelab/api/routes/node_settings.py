@@ -23,14 +23,13 @@ UNSET = "0.0.0.0"  # noqa: S104 - a resolver that is none
 
 
 def _keep(call: Call, values: dict[str, Any]) -> None:
-    with call.pve.cluster.lock:
+    with call.pve.cluster.changed():
         table = call.pve.table("node")
         for key, value in values.items():
             if value is None:
                 table.pop(key, None)
             else:
                 table[key] = value
-        call.pve.cluster.save()
 
 
 @route("GET", ONE + "/time")
@@ -204,18 +203,3 @@ def journal(call: Call) -> list[str]:
         lines = lines[-call.number("lastentries") :]
     cursor = "s=lab;i={:x};b=lab;m=0;t=0;x=0"
     return [cursor.format(1), *lines, cursor.format(len(lines))]
-
-
-@route("GET", ONE + "/report")
-def report(call: Call) -> str:
-    """A text about the node, its storages, guests and network."""
-    pve = call.pve
-    parts = {
-        "general system info": [f"# hostname\n{pve.node.name}", f"# cat /etc/hosts\n{_hosts(call)}"],
-        "overall system load info": ["# uptime\n" + str(int(time.time() - pve.started))],
-        "info about storage": ["# cat /etc/pve/storage.cfg"]
-        + [f"{v['type']}: {k}" for k, v in pve.storages.data.items()],
-        "info about virtual guests": [f"{c.kind} {c.vmid}: {c.name}" for c in pve.guests.all()] or ["none"],
-        "info about network": [f"{k}: {v['type']}" for k, v in pve.network.data["active"].items()],
-    }
-    return "\n".join(f"==== {title} ====\n\n" + "\n\n".join(lines) + "\n" for title, lines in parts.items())

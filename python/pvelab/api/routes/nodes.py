@@ -6,11 +6,10 @@ import time
 from typing import Any
 
 from ..registry import Call, route
+from ..tables import table
 from .cluster import node_entry
-from .version import VERSION
 
 ONE = "/nodes/{node}"
-KERNEL = "6.17.13-1-pve"
 VENDORS = {"10de": "NVIDIA Corporation", "1002": "AMD/ATI", "8086": "Intel Corporation"}
 
 
@@ -27,46 +26,22 @@ def listing(call: Call) -> list[dict[str, Any]]:
 @route("GET", ONE + "/version")
 def version(call: Call) -> dict[str, str]:
     """The release that the node runs."""
-    return {**VERSION}
+    return dict(table("version"))
 
 
 @route("GET", ONE + "/status")
 def status(call: Call) -> dict[str, Any]:
     """How the node does."""
-    node, entry = call.pve.node, node_entry(call)
-    used = entry.get("mem", 1 << 30)
-    model = "pvelab (simulated)"
+    node, version = call.pve.node, table("version")
+    used, taken = node_entry(call).get("mem", 1 << 30), 1 << 30
+    free, left = node.memory - used, node.disk - taken
     return {
+        **table("node status"),
         "uptime": int(time.time() - call.pve.started),
-        "cpu": 0,
-        "wait": 0,
-        "idle": 0,
-        "loadavg": ["0.00", "0.00", "0.00"],
-        "pveversion": f"pve-manager/{VERSION['version']}/{VERSION['repoid']}",
-        "kversion": f"Linux {KERNEL} #1 SMP PREEMPT_DYNAMIC pvelab",
-        "current-kernel": {
-            "sysname": "Linux",
-            "release": KERNEL,
-            "version": "#1 SMP PREEMPT_DYNAMIC pvelab",
-            "machine": "x86_64",
-        },
-        "boot-info": {"mode": "efi", "secureboot": 0},
-        "memory": {"total": node.memory, "used": used, "free": node.memory - used, "available": node.memory - used},
-        "swap": {"total": 0, "used": 0, "free": 0},
-        "rootfs": {"total": node.disk, "used": 1 << 30, "free": node.disk - (1 << 30), "avail": node.disk - (1 << 30)},
-        "ksm": {"shared": 0},
-        "cpuinfo": {
-            "cpus": node.cores,
-            "cores": max(node.cores // 2, 1),
-            "sockets": 1,
-            "model": model,
-            "mhz": "3000.000",
-            "hvm": "1",
-            "user_hz": 100,
-            "vendor": "AuthenticAMD",
-            "family": "25",
-            "flags": "svm",
-        },
+        "pveversion": f"pve-manager/{version['version']}/{version['repoid']}",
+        "memory": {"total": node.memory, "used": used, "free": free, "available": free},
+        "rootfs": {"total": node.disk, "used": taken, "free": left, "avail": left},
+        "cpuinfo": {**table("cpuinfo"), "cpus": node.cores, "cores": max(node.cores // 2, 1)},
     }
 
 

@@ -134,7 +134,7 @@ def update(call: Call) -> Storage:
 def delete(call: Call) -> None:
     """Removes a storage's definition, not its volumes; `local` is back at once."""
     sid = str(call["storage"])
-    with call.pve.storages.lock:
+    with call.pve.storages.changed():
         storages = call.pve.storages.data
         refuse_if(sid not in storages, f"delete storage failed: storage '{sid}' does not exist")
         if any(str(other.get("base", "")).startswith(f"{sid}:") for other in storages.values()):
@@ -142,10 +142,8 @@ def delete(call: Call) -> None:
             raise failure(f"delete storage failed: {text}")
         left = {k: v for k, v in storages.items() if k != sid}
         call.pve.storages.data = {**left, "local": dict(BORN_AGAIN)} if sid == "local" else left
-        call.pve.storages.save()
-    with call.pve.users.lock:
+    with call.pve.users.changed():
         call.pve.users.data["acl"].pop(f"/storage/{sid}", None)
         for pool in call.pve.users.data["pools"].values():
             if sid in pool["storage"]:
                 pool["storage"].remove(sid)
-        call.pve.users.save()

@@ -9,7 +9,7 @@ import subprocess
 from pathlib import Path
 
 from .. import fetch, images, volumes
-from ..errors import ApiError, bad, bad_field, failure, refuse_if
+from ..errors import ApiError, bad, failure, refuse_if
 from ..registry import Call, route
 from ..storage_paths import activated, folder_path
 from ..tasks import Log
@@ -160,47 +160,3 @@ def _decompress(file: Path, command: list[str]) -> None:
         unpacked.unlink(missing_ok=True)
         raise failure(f"command '{' '.join(command)} {file.name}' failed: exit code {code}")
     unpacked.replace(file)
-
-
-@route("POST", ONE + "/oci-registry-pull")
-def oci_pull(call: Call) -> str:
-    """Fails in its task as on a node that reaches no registry: the lab speaks to none."""
-    sid, reference = str(call["storage"]), str(call["reference"])
-    config = volumes.enabled_storage(call.pve, sid)
-    if config["type"] not in volumes.FILE_BASED:
-        raise failure(f"can't upload to storage type '{config['type']}', not a file based storage!")
-    refuse_if("vztmpl" not in volumes.contents(config), f"storage '{sid}' is not configured for content-type 'vztmpl'")
-    name = normalized(str(call.get("filename", reference))) + ".tar"
-    activated(call, sid)
-    if (volumes.root(call.pve, sid) / volumes.FOLDERS["vztmpl"] / name).is_file():
-        raise failure(f"refusing to override existing file '{name}'")
-    place = f"{folder_path(config, sid, 'vztmpl')}/{name}.tmp"
-
-    def work(log: Log) -> None:
-        command = f"skopeo copy docker://{reference} oci-archive:{place}.{log.task.pid}"
-        raise failure(f"command '{command}' failed: exit code 1")
-
-    return call.start("ociregistrypull", name, work)
-
-
-def _backup_of(call: Call) -> None:
-    sid, name = str(call["storage"]), str(call["volume"])
-    found = re.fullmatch(r"([a-z][a-z0-9\-_.]*[a-z0-9]):(.+)", name, re.I | re.DOTALL)
-    if found and found[1] != sid:
-        raise bad_field("volume", f"storage ID mismatch ({found[1]} != {sid}).")
-    short = f"{sid}:{name}" if name.startswith("backup/") else f"{sid}:backup/{name}"
-    volumes.storage(call.pve, sid)
-    volumes.check_access(call, None, name if found else short, "backup")
-    raise bad(storage="Only PBS storages supported for file-restore.")
-
-
-@route("GET", ONE + "/file-restore/list")
-def restore_list(call: Call) -> None:
-    """Refused: single files come only out of backups on a Proxmox Backup Server."""
-    _backup_of(call)
-
-
-@route("GET", ONE + "/file-restore/download")
-def restore_download(call: Call) -> None:
-    """Refused: single files come only out of backups on a Proxmox Backup Server."""
-    _backup_of(call)

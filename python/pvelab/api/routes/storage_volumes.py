@@ -152,22 +152,3 @@ def _remove(call: Call, volid: str, log: Log) -> None:
         else:
             log(f"disk image '{shown_path(call.pve, volid)}' does not exist")
     log(f"Removed volume '{volid}'")
-
-
-@route("POST", VOLUME)
-def copy(call: Call) -> str:
-    """Fails as on a single node: PVE copies through ssh, and the lab's node has no ssh to itself."""
-    source = volume_of(call, str(call["volume"]))
-    target = volume_of(call, str(call["target"]))
-
-    def work(log: Log) -> None:
-        log(f"DEBUG: starting worker {log.task.upid}")
-        volumes.storage(call.pve, volumes.split(source)[0])
-        volumes.storage(call.pve, volumes.split(target)[0])
-        volumes.parse_name(volumes.storage(call.pve, volumes.split(source)[0]), volumes.split(source)[1])
-        ssh = f"/usr/bin/ssh -e none -o 'BatchMode=yes' -o 'HostKeyAlias={call.pve.node.name}'"
-        recv = f"{ssh} root@{call.pve.node.address} -- pvesm import {target} raw+size - -with-snapshots 0"
-        send = f"pvesm export {source} raw+size - -with-snapshots 0"
-        raise failure(f"command 'set -o pipefail && {send} | {recv}' failed: exit code 255")
-
-    return call.start("imgcopy", "", work)

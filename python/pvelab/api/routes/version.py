@@ -7,15 +7,14 @@ from typing import Any
 from ..errors import bad
 from ..faults import BODIES, KINDS
 from ..registry import Call, route
-
-VERSION = {"version": "9.2.11", "release": "9.2", "repoid": "4ab1d7c90e2f53a8"}
+from ..tables import table
 
 
 @route("GET", "/version")
 def version(call: Call) -> dict[str, str]:
     """The version, and the console that the datacenter prefers."""
     chosen = call.pve.table("options").get("console")
-    return {**VERSION, **({"console": chosen} if chosen else {})}
+    return {**table("version"), **({"console": chosen} if chosen else {})}
 
 
 @route("GET", "/pvelab", root_only=True)

@@ -22,31 +22,26 @@ VARIABLES = ("cluster", "guestname", "node", "vmid")
 ONE_JOB = threading.Lock()  # only one backup job runs on a node at a time
 
 
-def check_options(call: Call, params: dict[str, Any]) -> None:
+def check_options(call: Call, names: set[str]) -> None:
     """Whether the caller may set these options at all."""
     if call.is_root:
         return
     for key in ROOT_ONLY:
-        refuse_if(key in params, bad_field(key, "Only root may set this option."))
-    if {"bwlimit", "ionice", "performance"} & params.keys():
+        refuse_if(key in names, bad_field(key, "Only root may set this option."))
+    if names & {"bwlimit", "ionice", "performance"}:
         call.check("/", "Sys.Modify")
-    fleecing = split_property_string(named_format("backup-fleecing") or {}, str(params.get("fleecing", "")))
-    if fleecing.get("storage"):
-        call.check(f"/storage/{fleecing['storage']}", "Datastore.AllocateSpace")
-    if "prune-backups" in params and not params.get("dumpdir"):
-        call.check(f"/storage/{params.get('storage', 'local')}", "Datastore.Allocate")
 
 
-def verify(params: dict[str, Any]) -> None:
+def verify(params: dict[str, Any], complete: bool = True) -> None:
     """PVE's rules between the options of a backup."""
-    if params.get("vmid"):
-        for key in ("all", "exclude", "pool"):
-            refuse_if(truth(params.get(key)), bad_field(key, "option conflicts with option 'vmid'"))
-    wrong = _unknown_in(str(params.get("notes-template", "")))
+    for key in ("all", "exclude", "pool"):
+        both = truth(params.get(key)) and params.get("vmid")
+        refuse_if(both, bad_field(key, "option conflicts with option 'vmid'"))
+    wrong = _unknown_in(str(params.get("notes-template") or ""))
     refuse_if(wrong, bad_field("notes-template", f"{wrong}\n"))
     if params.get("exclude") is not None and not params.get("pool"):
-        params["all"] = "1"
-    if not any(truth(params.get(key)) for key in ("all", "stop", "pool", "vmid")):
+        params["all"] = 1
+    if complete and not any(truth(params.get(key)) for key in ("all", "stop", "pool", "vmid")):
         raise bad_field("vmid", "property is missing")
 
 
@@ -65,16 +60,11 @@ def _unknown_in(template: str) -> str:
 def included(call: Call, params: dict[str, Any]) -> list[int]:
     """The guests that are meant; those that a call names need not exist."""
     if params.get("pool"):
-        pool = call.pve.users.data["pools"].get(params["pool"])
-        if pool is None:
-            raise failure(f"pool '{params['pool']}' does not exist")
-        return sorted(int(vmid) for vmid in pool["vms"])
+        return sorted(int(vmid) for vmid in call.pve.users.data["pools"].get(params["pool"], {"vms": []})["vms"])
     if params.get("vmid"):
         return sorted({int(v) for v in split_list(str(params["vmid"]))})
-    if truth(params.get("all")):
-        skipped = {int(v) for v in split_list(str(params.get("exclude", "")))}
-        return [conf.vmid for conf in call.pve.guests.all() if conf.vmid not in skipped]
-    return []
+    skipped = {int(v) for v in split_list(str(params.get("exclude", "")))}
+    return [conf.vmid for conf in call.pve.guests.all() if truth(params.get("all")) and conf.vmid not in skipped]
 
 
 @route("POST", NOW)
@@ -82,12 +72,22 @@ def vzdump(call: Call) -> str:
     """Backs guests up in a task."""
     params = {k: v for k, v in call.params.items() if k != "node"}
     refuse_if(truth(params.get("stdout")), bad_field("stdout", "option is only allowed on the command line interface."))
-    check_options(call, params)
+    check_options(call, {*params})
+    if not call.is_root:
+        fleecing = split_property_string(named_format("backup-fleecing") or {}, str(params.get("fleecing", "")))
+        if fleecing.get("storage"):
+            call.check(f"/storage/{fleecing['storage']}", "Datastore.AllocateSpace")
+        if "prune-backups" in params and not params.get("dumpdir"):
+            call.check(f"/storage/{params.get('storage', 'local')}", "Datastore.Allocate")
     verify(params)
+    pool = params.get("pool")
+    refuse_if(pool and pool not in call.pve.users.data["pools"], f"pool '{pool}' does not exist")
     vmids = included(call, params)
     if truth(params.get("stop")):
         call.check(f"/nodes/{call.pve.node.name}", "Sys.Modify")
-        _stop_running(call)
+        for task in call.pve.tasks.all.copy().values():
+            if task.running and task.type == "vzdump":
+                task.stop.set()
         if not vmids:
             return "OK"
     if not vmids and not truth(params.get("all")):
@@ -108,12 +108,6 @@ def vzdump(call: Call) -> str:
             ONE_JOB.release()
 
     return call.start("vzdump", vmids[0] if len(vmids) == 1 else "", work)
-
-
-def _stop_running(call: Call) -> None:
-    for task in call.pve.tasks.all.copy().values():
-        if task.running and task.type == "vzdump":
-            task.stop.set()
 
 
 @route("GET", NOW + "/defaults")
