@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import select
 import selectors
@@ -44,6 +45,77 @@ def run(
             child.kill()
             raise
     return subprocess.CompletedProcess(argv, child.returncode, out, err)
+
+
+class Stream:
+    """What a program says while it says it: so many bytes at most, for so long."""
+
+    def __init__(self, argv: Sequence[str], *, stdin: int, timeout: float, most: int, **more: Any) -> None:
+        pipe = subprocess.PIPE
+        self.child = subprocess.Popen(argv, stdin=stdin, stdout=pipe, stderr=pipe, **more)
+        self.said = bytearray()  # the beginning of what it said on standard error
+        self._end, self._left = _End(timeout, None), most
+        self._have = bytearray()
+        self._selector = selectors.DefaultSelector()
+        self._out, self._err = cast(IO[bytes], self.child.stdout), cast(IO[bytes], self.child.stderr)
+        for stream in (self._out, self._err):
+            self._selector.register(stream, selectors.EVENT_READ)
+
+    def read(self, size: int) -> bytes:
+        """So many bytes. Raises EOFError when it ended before, TooMuch and TimeoutExpired."""
+        while len(self._have) < size:
+            self._more()
+        found = bytes(self._have[:size])
+        del self._have[:size]
+        return found
+
+    def line(self, most: int) -> bytes:
+        """The next line without its end, which is not longer than `most`. Raises as `read`."""
+        while (at := self._have.find(b"\n")) < 0:
+            if len(self._have) > most:
+                raise TooMuch
+            self._more()
+        if at > most:
+            raise TooMuch
+        return self.read(at + 1)[:-1]
+
+    def _more(self) -> None:
+        if self._out not in (key.fileobj for key in self._selector.get_map().values()):
+            raise EOFError
+        for key, _ in self._selector.select(self._end.pause()):
+            stream = cast(IO[bytes], key.fileobj)
+            data = os.read(stream.fileno(), _READ)
+            if not data:
+                self._selector.unregister(stream)
+            elif stream is self._err:
+                self.said += data[: _READ - len(self.said)]
+            else:
+                self._have += data
+            self._left -= len(data)
+        self._end.require(self.child)
+        if self._left < 0:
+            raise TooMuch
+
+    def last_words(self) -> bytes:
+        """What it still says on standard error, when its output is at its end."""
+        while self._err in (key.fileobj for key in self._selector.get_map().values()):
+            ready = self._selector.select(_LOOK)
+            data = os.read(self._err.fileno(), _READ) if ready else b""
+            self.said += data[: max(0, _READ - len(self.said))]
+            if not data:
+                break
+        return bytes(self.said)
+
+    def close(self) -> int:
+        """It has ended, by itself or not; its exit code."""
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            self.child.wait(_LOOK)
+        self.child.kill()
+        code = self.child.wait()
+        self._selector.close()
+        self._out.close()
+        self._err.close()
+        return code
 
 
 def between(

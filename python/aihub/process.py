@@ -93,6 +93,35 @@ def stream(
     return ended.returncode
 
 
+@contextmanager
+def streamed(argv: Sequence[str], *, stdin: bytes, timeout: float, most: int) -> Iterator[capture.Stream]:
+    """Runs a program whose output is taken while it comes: at most so many bytes, for so many seconds.
+
+    Raises BadAnswer when it says more, TaskFailed when it ends too early or too late.
+    """
+    name = Path(argv[0]).name
+    given = os.memfd_create("stdin")
+    try:
+        with os.fdopen(os.dup(given), "wb") as handle:
+            handle.write(stdin)
+        os.lseek(given, 0, os.SEEK_SET)
+        with environment() as env:
+            stream = capture.Stream(list(argv), stdin=given, timeout=timeout, most=most, env=env)
+            try:
+                yield stream
+            except EOFError as error:
+                told = words.last(stream.last_words().decode(errors="replace").strip())
+                raise TaskFailed(f"{name} ended with exit code {stream.close()}\n{told}".rstrip()) from error
+            except subprocess.TimeoutExpired as error:
+                raise TaskFailed(f"{name} did not end within {error.timeout:.0f} s") from error
+            except capture.TooMuch as error:
+                raise BadAnswer(f"{name} said more than {most >> 20} MiB, or a line without an end") from error
+            finally:
+                stream.close()
+    finally:
+        os.close(given)
+
+
 def copy(argv: Sequence[str], *, source: Path | None = None, target: Path | None = None) -> Result:
     """Runs a program to its end, with its input from the file `source` and its output in the new file `target`.
 

@@ -43,7 +43,7 @@ def _count(results: Sequence[CheckResult], outcome: str) -> int:
 
 
 def _counts(results: Sequence[CheckResult]) -> Table:
-    made = table("", "subject", "checks", "passed", "failed", "skipped", "seconds", "simulated")
+    made = table("", "subject", "checks", "passed", "failed", "skipped", "seconds", "notes")
     for column in made.columns[2:7]:
         column.justify = "right"
     order = list(dict.fromkeys(r.subject for r in results))

@@ -18,7 +18,7 @@ from .config import (
     write,
 )
 from .connection import close, close_all, copy, failure, forward, forward_tcp, run
-from .programs import answer, ask
+from .programs import answer, ask, stream
 
 __all__ = [
     "NODE",
@@ -44,5 +44,6 @@ __all__ = [
     "run",
     "scan",
     "scan_and_pin",
+    "stream",
     "write",
 ]

@@ -56,6 +56,21 @@ def run(
     return result
 
 
+@contextmanager
+def streamed(
+    state: State, alias: str, command: Sequence[str], *, stdin: bytes, timeout: float, most: int
+) -> Iterator[capture.Stream]:
+    """Runs a command as `run` does, and gives its output while it comes."""
+    argv = [*config.argv(state, alias, "-T"), "--", shlex.join(command)]
+    try:
+        with process.streamed(argv, stdin=stdin, timeout=timeout, most=most) as told:
+            yield told
+    except BadAnswer as error:
+        raise BadAnswer(error.what, where=alias, hint=error.hint) from error
+    except TaskFailed as error:
+        raise Unreachable(error.what, where=alias, hint=error.hint) from error
+
+
 def copy(
     state: State, alias: str, command: Sequence[str], *, source: Path | None = None, target: Path | None = None
 ) -> None:

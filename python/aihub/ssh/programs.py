@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Hashable, Mapping
+from collections.abc import Hashable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from functools import cache
 from pathlib import Path
 from typing import Any, TypeVar, cast
@@ -41,11 +42,34 @@ def ask(
     Raises TaskFailed when it fails, BadAnswer for an answer of more than 4 MiB or of another shape, and what `run`
     raises.
     """
-    text = _text(program)
-    command = ["python3", "-c", _text(Path(__file__).with_name("from_stdin.py")).decode(), str(len(text)), *arguments]
-    stdin = text + json.dumps(request).encode()
+    command, stdin = _sent(program, request, arguments)
     done = connection.run(state, alias, command, stdin=stdin, timeout=timeout, patience=patience)
     return answer(alias, done.stdout, shape)
+
+
+@contextmanager
+def stream(
+    state: State,
+    alias: str,
+    program: Path,
+    request: Mapping[str, Any],
+    *arguments: str,
+    timeout: float,
+    most: int,
+) -> Iterator[capture.Stream]:
+    """Runs a program as `ask` does, and gives its output while it comes: `most` bytes, for `timeout` seconds.
+
+    Raises BadAnswer when it says more, and Unreachable when it ends too early or too late.
+    """
+    command, stdin = _sent(program, request, arguments)
+    with connection.streamed(state, alias, command, stdin=stdin, timeout=timeout, most=most) as told:
+        yield told
+
+
+def _sent(program: Path, request: Mapping[str, Any], arguments: Sequence[str]) -> tuple[list[str], bytes]:
+    text = _text(program)
+    first = _text(Path(__file__).with_name("from_stdin.py")).decode()
+    return ["python3", "-c", first, str(len(text)), *arguments], text + json.dumps(request).encode()
 
 
 def answer(where: str, output: bytes, shape: type[T]) -> T:

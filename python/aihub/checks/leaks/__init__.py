@@ -1,4 +1,8 @@
-"""Where the hub's own secrets lie and should not: an exact search on guests, on the node and on this machine."""
+"""Where the hub's own secrets lie and should not: an exact search on guests, on the node and on this machine.
+
+A guest searches for what is its own. For all that is not, it hands over what there is to search (`fed`), and this
+machine does: nothing of somebody else's secret gets to a guest, not even a hash.
+"""
 
 from __future__ import annotations
 
@@ -7,6 +11,7 @@ import secrets
 import sys
 import tempfile
 from collections.abc import Collection, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Annotated, Any
@@ -23,6 +28,7 @@ from aihub.vault.calls import certain
 from aihub.vault.client import Vault, operator
 from aihub.vault.kv import KV
 
+from . import fed
 from .on_guest import SHORTEST, lines_of, rows
 
 CONTROLLER = "controller"
@@ -78,6 +84,7 @@ class Found:
     seen: Mapping[str, int]
     blind: tuple[str, ...]
     seconds: float
+    cut: tuple[str, ...] = ()  # where a limit of bytes or time left something out
 
 
 class Told(TypedDict):
@@ -130,9 +137,30 @@ def guest(state: State, known: Known, name: str, *, deep: bool = False) -> Found
     """Scans a guest: what changed since the oldest of the secrets was made; nothing older can hold one. What is not
     `deep` leaves out images and volumes, files above 64 MiB, and logs older than a day.
     """
-    allowed = {**known.files.get(name, {}), **_COPIES}
-    request = compose(known, allowed, _GUEST_MEDIA, deep)
-    return _there(state, name, {**request, "own": _OWN, "private": _PRIVATE}, deep)
+    files = known.files.get(name, {})
+    here = {label for labels in files.values() for label in labels}
+    own, others = ([one for one in known.values if (one[0] in here) is its] for its in (True, False))
+    asked = compose(replace(known, values=tuple(own)), {**files, **_COPIES}, _GUEST_MEDIA, deep)
+    media = {key: asked[key] for key in ("marker", "roots", "skip", "largest", "deep")}
+    request = fed.request(media, _OWN, deep=deep)
+    with ThreadPoolExecutor(1) as beside:
+        elsewhere = beside.submit(fed.search, state, name, _PROGRAM, request, others)
+        found = _there(state, name, {**asked, "own": _OWN, "private": _PRIVATE}, deep)
+        handed, summary, seconds = elsewhere.result()
+    unseen = [f"{medium}: what is certainly there was not handed over" for medium in _missing(handed, summary)]
+    return replace(
+        found,
+        hits=tuple(sorted({*found.hits, *(Hit(*hit) for hit in handed.hits)})),
+        blind=(*found.blind, *map(words.line, summary["blind"]), *unseen),
+        seconds=max(found.seconds, round(seconds, 2)),
+        cut=tuple(map(words.line, summary["cut"])),
+    )
+
+
+def _missing(handed: fed.Fed, summary: fed.Summary) -> list[str]:
+    """The media in which the search did not find what is in each of them, and that no limit cut."""
+    every = [medium for medium in ("processes", "journal", "files") if medium not in handed.controls]
+    return [medium for medium in every if not any(cut.startswith(medium) for cut in summary["cut"])]
 
 
 def node(state: State, known: Known, *, deep: bool = False) -> Found:

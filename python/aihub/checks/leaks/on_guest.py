@@ -2,7 +2,10 @@
 
 Python reads it from standard input, and after it a JSON request. Of a secret the request has eight characters in each
 encoding, which grep looks for, and a salted SHA-256 of the whole, which tells a secret from a coincidence: so the
-scan can't find itself, and no machine is told a secret that is not its own. The answer names places, never values.
+scan can't find itself. The answer names places, never values.
+
+A guest is asked so about its own secrets alone. For all others it hands over what there is to search (`Feed`), within
+limits of bytes and time, and the controller searches: a guest gets no hint of a secret that is not its own.
 """
 
 from __future__ import annotations
@@ -34,6 +37,8 @@ VIRTUAL = {
     *("pstore", "bpf", "configfs", "fusectl", "binfmt_misc", "autofs", "nsfs", "efivarfs", "hugetlbfs"),
     *("rpc_pipefs", "fuse.lxcfs", "overlay", "squashfs"),
 }
+PART = 1 << 20  # bytes that are handed over at a time
+FEED = ("processes", "docker", "journal", "files")
 OPENSSH = "b3BlbnNzaC1rZXktdjE"  # how the first line of every OpenSSH key begins
 
 Row = tuple[str, int, int, str, str, str]  # piece (hex), bytes before it, whole length, digest, label, encoding
@@ -295,6 +300,90 @@ class Scan:
         return [os.fsdecode(name) for name in done.stdout.split(b"\0") if name]
 
 
+class Feed(Scan):
+    """Hands over all that there is to search: a line that says what comes, then so many bytes; at the end a summary."""
+
+    def __init__(self, request: dict[str, Any]) -> None:
+        self.request = request
+        self.seen = dict.fromkeys(FEED, 0)
+        self.blind: list[str] = []
+        self.cut: list[str] = []
+        self.left = int(request["budget"])
+        self.end = time.monotonic() + request["seconds"]
+        self.apart = {path for pattern in request["apart"] for path in glob.glob(pattern)}
+        self.out = sys.stdout.buffer
+
+    def over(self) -> bool:
+        """Whether a limit was reached."""
+        return self.left <= 0 or time.monotonic() > self.end
+
+    def hand(self, medium: str, place: str, data: bytes) -> None:
+        """One part, unless there is nothing in it."""
+        if data.strip(b"\0"):
+            self.out.write(json.dumps([medium, place, len(data)]).encode() + b"\n" + data)
+            self.left -= len(data)
+
+    def run(self) -> dict[str, Any]:
+        for medium in FEED:
+            try:
+                getattr(self, medium)(medium)
+            except (OSError, RuntimeError, subprocess.SubprocessError) as error:
+                self.blind.append(f"{medium}: {error}")
+        return {"seen": self.seen, "blind": self.blind, "cut": self.cut}
+
+    def _pieces(self, medium: str, pieces: Iterable[tuple[str, bytes]]) -> None:
+        for place, text in pieces:
+            if self.over():
+                self.cut.append(f"{medium}: up to {place}")
+                return
+            self.seen[medium] += 1
+            for at in range(0, len(text), PART):
+                self.hand(medium, place, text[at : at + PART])
+
+    def _stream(self, medium: str, place: str, command: list[str]) -> None:
+        with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT) as child:
+            assert child.stdout
+            while chunk := child.stdout.read(PART):
+                if self.over():
+                    child.kill()
+                    self.cut.append(f"{place}: the beginning")
+                    return
+                self.seen[medium] += 1
+                self.hand(medium, place, chunk)
+        if child.returncode:
+            raise RuntimeError(f"{' '.join(command[:2])} ended with {child.returncode}")
+
+    def files(self, medium: str) -> None:
+        """Small ones first, so that what a limit leaves out is large."""
+        found = {path for root in self.request["roots"] for path in self._found(**root)}
+        sizes = sorted((_size(path), path) for path in found - self.apart)
+        self.hand(medium, "the file of the scan itself", self.request["marker"].encode())
+        for number, (_, path) in enumerate(sizes):
+            if self.over():
+                left = sum(size for size, _ in sizes[number:])
+                self.cut.append(f"files: {number} of {len(sizes)}, without {left >> 20} MiB in the larger ones")
+                return
+            self.seen[medium] += 1
+            self._file(medium, path)
+
+    def _file(self, medium: str, path: str) -> None:
+        if path.endswith(".gz"):
+            self._pieces(medium, [(path, _unpacked(path))])
+        try:
+            with open(path, "rb") as handle:
+                while (chunk := handle.read(PART)) and self.left > 0:
+                    self.hand(medium, path, chunk)
+        except OSError:
+            return
+
+
+def _size(path: str) -> int:
+    try:
+        return os.lstat(path).st_size
+    except OSError:
+        return 0
+
+
 def _processes() -> Iterator[tuple[str, bytes]]:
     for pid in filter(str.isdigit, os.listdir("/proc")):
         for kind in ("cmdline", "environ"):
@@ -347,4 +436,6 @@ def _output(*command: str) -> bytes:
 
 
 if __name__ == "__main__":
-    json.dump(Scan(json.loads(sys.stdin.buffer.read())).run(), sys.stdout)
+    asked = json.loads(sys.stdin.buffer.read())
+    told = Feed(asked).run() if "budget" in asked else Scan(asked).run()
+    sys.stdout.write(json.dumps(told) + "\n")

@@ -11,16 +11,17 @@ import shlex
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from fnmatch import fnmatch
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
 import pytest
+from aihub import process
 from aihub.checks import leaks
-from aihub.checks.leaks import Known, on_guest
-from aihub.errors import HubError
+from aihub.checks.leaks import Known, fed, on_guest
+from aihub.errors import BadAnswer, HubError, TaskFailed
 from aihub.reading import load
 from aihub.state.directory import State
 from pvelab.api import pve
@@ -90,6 +91,28 @@ class Machine:
         found: dict[str, Any] = json.loads(done.stdout)
         return found
 
+    def feed(self, monkeypatch: pytest.MonkeyPatch, **more: Any) -> tuple[fed.Fed, fed.Summary, str]:
+        """What is found here in what the machine hands over, and all that it was told for that."""
+        roots = [{"path": str(self.root), "since": 0.0, "mine": False}]
+        media = {"marker": "aihub-scan-0123456789", "roots": roots, "skip": (), "largest": 0, "deep": False}
+        asked = {**fed.request(media, (), deep=False), **more}
+        told: list[str] = []
+
+        @contextmanager
+        def stream(
+            _state: State, _guest: str, program: Path, request: Any, marker: str, **limits: Any
+        ) -> Iterator[Any]:
+            told.append(json.dumps(request))
+            argv = [sys.executable, "-I", str(program), marker]
+            with process.streamed(argv, stdin=told[0].encode(), **limits) as found:
+                yield found
+
+        monkeypatch.setenv("PATH", str(self.bin), prepend=":")
+        monkeypatch.setattr(fed.ssh, "stream", stream)
+        values = (("kv/one", VALUE), ("kv/two", PLAIN))
+        found, summary, _ = fed.search(State(self.root), "db", PROGRAM, asked, values)
+        return found, summary, told[0]
+
 
 @pytest.fixture
 def machine(tmp_path: Path) -> Machine:
@@ -150,6 +173,75 @@ def test_twenty_planted_leaks_are_twenty_found(machine: Machine, planted: dict[t
     assert {hit[1].rsplit("/", 1)[-1] for hit in answer["hits"] if hit[0] == "files"} == {
         place.rsplit("/", 1)[-1] for (medium, _), place in planted.items() if medium in ("files", "gz")
     }
+
+
+def test_what_is_no_secret_of_a_guest_is_searched_here_and_the_guest_gets_no_hint(
+    machine: Machine, planted: dict[tuple[str, str], str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    machine.say("journal", b"\n__REALTIME_TIMESTAMP=1\n")
+    found, summary, told = machine.feed(monkeypatch)
+    assert (summary["blind"], summary["cut"]) == ([], [])
+    assert found.controls == {"processes", "journal", "files"}
+    missed = {
+        kind: place
+        for kind, place in planted.items()
+        if kind[0] not in ("git", "modes") and not any(place in hit[1] and hit[3] == kind[1] for hit in found.hits)
+    }
+    assert missed == {}
+    for value in (VALUE, PLAIN):
+        for _, encoded, _, _ in on_guest.encodings(value):
+            pieces = [encoded[at : at + 4] for at in range(len(encoded) - 4)]
+            assert not [piece for piece in pieces if piece in told.encode()]
+
+
+@pytest.mark.slow
+def test_a_limit_leaves_out_what_is_large_and_says_so(machine: Machine, monkeypatch: pytest.MonkeyPatch) -> None:
+    machine.write("etc/small", PLAIN.encode())
+    machine.write("var/large", b"x" * (3 << 20) + PLAIN.encode())
+    machine.write("var/hole", bytes(8 << 20))
+    found, summary, _ = machine.feed(monkeypatch, budget=2 << 20)
+    assert [Path(hit[1]).name for hit in found.hits if hit[0] == "files"] == ["small"]
+    assert summary["cut"] == ["files: 2 of 3, without 8 MiB in the larger ones"]
+    found, summary, _ = machine.feed(monkeypatch, budget=8 << 20)
+    assert sorted(Path(hit[1]).name for hit in found.hits if hit[0] == "files") == ["large", "small"]
+    assert summary["cut"] == [], "what is empty counts for nothing"
+
+
+HOSTILE = {
+    "no heading": b"what\n",
+    "another heading": b'["files", "/etc/x"]\n',
+    "unknown medium": b'["secrets", "/etc/x", 1]\nx',
+    "negative": b'["files", "/etc/x", -1]\n',
+    "a number that is none": b'["files", "/etc/x", true]\nx',
+    "too large": b'["files", "/etc/x", 999999999999]\n',
+    "a heading without an end": b"[" * (1 << 20),
+    "nothing more": b'["files", "/etc/x", 10]\nxx',
+    "another summary": b'{"seen": {}, "blind": [], "cut": [], "hits": [["files", "/", "kv/one", "raw"]]}\n',
+    "silence": b"",
+}
+
+
+@pytest.mark.parametrize("said", HOSTILE.values(), ids=HOSTILE)
+def test_a_guest_that_hands_over_something_else_is_that_guest_s_error(
+    machine: Machine, said: bytes, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    program = machine.write("hostile.py", f"import sys; sys.stdout.buffer.write({said!r})".encode())
+    monkeypatch.setattr(sys.modules[__name__], "PROGRAM", program)
+    with pytest.raises(TaskFailed):
+        machine.feed(monkeypatch)
+
+
+@pytest.mark.slow
+def test_a_guest_that_never_stops_is_ended(machine: Machine, monkeypatch: pytest.MonkeyPatch) -> None:
+    text = b"import os\nwhile True: os.write(1, b'[\"files\", \"/x\", 65536]\\n' + b'x' * 65536)"
+    monkeypatch.setattr(sys.modules[__name__], "PROGRAM", machine.write("endless.py", text))
+    with pytest.raises(BadAnswer, match="said more than"):
+        machine.feed(monkeypatch, budget=1 << 20)
+    silent = b"import time; time.sleep(60)"
+    monkeypatch.setattr(sys.modules[__name__], "PROGRAM", machine.write("silent.py", silent))
+    monkeypatch.setattr(fed, "_LATER", 0.5)
+    with pytest.raises(TaskFailed, match="did not end"):
+        machine.feed(monkeypatch, seconds=0)
 
 
 FILES = {"media": ("files",)}
