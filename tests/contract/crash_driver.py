@@ -25,6 +25,7 @@ import proxmoxer.backends.https  # noqa: F401
 import requests.adapters  # noqa: F401
 import typer
 from aihub import cli, crashpoint, paths, report
+from aihub.guests import probe
 from aihub.options import Options
 from aihub.owners import hub as hub_owner
 from aihub.owners import run as owners_run
@@ -35,7 +36,7 @@ from aihub.proxmox.guests import create as provision_create
 from aihub.proxmox.guests import desired, provision
 from aihub.proxmox.guests import site as provision_site
 from aihub.reading import load
-from aihub.verbs import down, plan, trust, up  # noqa: F401
+from aihub.verbs import down, plan, status, trust, up  # noqa: F401
 
 from tests.contract import weakened
 from tests.contract.rooted import Root
@@ -49,8 +50,10 @@ def perform(job: dict[str, Any]) -> int:
     options = Options(
         hub=Path(job["hub"]),
         target="pve",
-        scope="api",
+        scope=job.get("scope", "api"),
         yes=True,
+        no_verify=True,
+        as_json=job.get("as_json", False),
         allow_destroy=frozenset(job["allow"]),
     )
     for verb in job["verbs"]:
@@ -68,6 +71,8 @@ def prepare(job: dict[str, Any]) -> None:
     root = Root(job["port"], certificate, ticket=job["ticket"])
     Node(root, certificate, Path(job["lease"])).install()
     os.environ["AIHUB_STATE"] = job["state"]
+    os.environ.update(job.get("environment", {}))
+    probe._AFTER = job.get("after", probe._AFTER)
     # A write that is answered within two milliseconds cannot be met inside; the server is near.
     proxmox.LOOK_PAUSE = 0.05
     proxmox.PAUSE = job.get("pause", 0.05)
@@ -158,7 +163,15 @@ def child(job: dict[str, Any], gate: tuple[int, int] | None) -> None:
             sys.stdout.flush()
             sys.stderr.flush()
             Path(job["made"]).write_text(json.dumps(crashpoint.made()))
+            if peak := job.get("peak"):
+                Path(peak).write_text(_peak())
         os._exit(code)
+
+
+def _peak() -> str:
+    """The most memory that this process had, in KiB; at its beginning it has what it was forked with."""
+    lines = Path("/proc/self/status").read_text().splitlines()
+    return next(line.split()[1] for line in lines if line.startswith("VmHWM:"))
 
 
 def _meet(where: str, gate: int) -> None:

@@ -7,6 +7,7 @@ checks use it through `ShellBackend`, with its modules unchanged.
 from __future__ import annotations
 
 import os
+import re
 import secrets
 import selectors
 import shlex
@@ -19,10 +20,15 @@ from typing import Any
 from testinfra.backend.base import BaseBackend, CommandResult
 from testinfra.host import Host
 
-from aihub import process
+from aihub import process, words
 from aihub.errors import Unreachable
 
-TIMEOUT = 60.0  # seconds for one command
+TIMEOUT = 25.0  # seconds for one command
+MOST = 4 << 20  # bytes that it may print on each stream
+
+
+_CODE = 8  # bytes after a mark: an exit code and the end of the line
+_WORDS = 1 << 16  # bytes of what ssh says last
 
 
 @dataclass(frozen=True)
@@ -84,7 +90,7 @@ class Shell:
             child.stdin.flush()
         except BrokenPipeError:
             pass  # the reading below finds out why
-        found = {child.stdout.fileno(): b"", child.stderr.fileno(): b""}
+        found = {child.stdout.fileno(): bytearray(), child.stderr.fileno(): bytearray()}
         mark = self._mark.encode()
         with selectors.DefaultSelector() as ready:
             for pipe in found:
@@ -97,12 +103,18 @@ class Shell:
                     chunk = os.read(key.fd, 1 << 16)
                     found[key.fd] += chunk
                     if not chunk:
-                        self._fail(_last_words(child.stderr.fileno(), found[child.stderr.fileno()]))
-                    if mark in found[key.fd] and found[key.fd].endswith(b"\n"):
+                        self._fail(_last_words(child.stderr.fileno(), bytes(found[child.stderr.fileno()])))
+                    if len(found[key.fd]) > MOST:
+                        self._fail(f"more than {MOST >> 20} MiB in answer to: {command[:200]}")
+                    if mark in found[key.fd][-len(mark) - _CODE :] and found[key.fd].endswith(b"\n"):
                         ready.unregister(key.fd)
+                if time.monotonic() > deadline:
+                    self._fail(f"no whole answer within {timeout:.0f} s to: {command[:200]}")
         stdout, _, code = found[child.stdout.fileno()].rpartition(mark)
         stderr = found[child.stderr.fileno()].rpartition(mark)[0]
-        return Output(int(code), stdout, stderr)
+        if not re.fullmatch(rb"[0-9]{1,3}\n", code):
+            self._fail(f"no exit code at the end of the answer to: {command[:200]}")
+        return Output(int(code), bytes(stdout), bytes(stderr))
 
     def _fail(self, why: str) -> None:
         self._broken = why
@@ -116,10 +128,10 @@ def _last_words(pipe: int, said: bytes) -> str:
     """What ssh still had to say; a shared connection in the background may keep the pipe open without an end."""
     with selectors.DefaultSelector() as ready:
         ready.register(pipe, selectors.EVENT_READ)
-        while ready.select(0.5) and (chunk := os.read(pipe, 1 << 16)):
+        while len(said) < _WORDS and ready.select(0.5) and (chunk := os.read(pipe, 1 << 16)):
             said += chunk
-    lines = said.decode(errors="replace").strip().splitlines()
-    return f"the connection ended: {lines[-1]}" if lines else "the connection ended"
+    lines = said[-_WORDS:].decode(errors="replace").strip().splitlines()
+    return f"the connection ended: {words.line(lines[-1])}" if lines else "the connection ended"
 
 
 class Answer(CommandResult):  # type: ignore[misc]  # testinfra has no types
@@ -127,7 +139,7 @@ class Answer(CommandResult):  # type: ignore[misc]  # testinfra has no types
 
     def __repr__(self) -> str:
         last = (self.stderr.strip() or self.stdout.strip()).splitlines()[-1:]
-        return f"`{self.command.decode(errors='replace')}`: {''.join(last)}"
+        return f"`{self.command.decode(errors='replace')}`: {words.line(''.join(last))}"
 
 
 class ShellBackend(BaseBackend):  # type: ignore[misc]  # testinfra has no types

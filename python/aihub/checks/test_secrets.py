@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -44,11 +44,12 @@ def clean(found: Found) -> None:
     assert not found.blind
 
 
-def test_guest(scans: Scans, guest: Guest, record_property: Callable[[str, object], None]) -> None:
+def test_guest(scans: Scans, guest: Guest, request: pytest.FixtureRequest) -> None:
     """no secret is in its files, its journal, its processes' arguments and environment, or what Docker knows of it"""
     found = scans.of(guest.name)
     if found.cut:
-        record_property("label", f"searched for others' secrets within limits: {'; '.join(found.cut)}")
+        text = f"searched for others' secrets within limits: {'; '.join(found.cut)}"
+        request.node.user_properties.append(("label", text))
     clean(found)
 
 

@@ -8,7 +8,7 @@ import time
 from collections.abc import Iterator, Mapping, Sequence
 
 from aihub import render, ssh
-from aihub.errors import HubError, TaskFailed, Unreachable
+from aihub.errors import BadAnswer, HubError, TaskFailed, Unreachable
 from aihub.guests import ansible, last_words, probe
 from aihub.jobs import Ended
 from aihub.model.resolved import Instance
@@ -208,11 +208,14 @@ def _settled(run: Run) -> tuple[tuple[Change, ...], dict[str, HubError]]:
         for name in again:
             ssh.close(run.state, name)  # the shared connection may lead to the time before a restart
         run.insides = found = {**found, **probe.read(run.hub, run.state, again)}
-    why = {name: found[name].error for name in compared.unknown}
-    return compared.changes, {
-        name: Unreachable(f"no ssh: {text}", where=name, hint=f"aihub ssh {name}, then aihub up")
-        for name, text in why.items()
-    }
+    return compared.changes, {name: _silent(found[name]) for name in compared.unknown}
+
+
+def _silent(inside: probe.Actual) -> HubError:
+    hint = f"aihub ssh {inside.guest}, then aihub up"
+    if inside.bad:
+        return BadAnswer(inside.error, where=inside.guest, hint=hint)
+    return Unreachable(f"no ssh: {inside.error}", where=inside.guest, hint=hint)
 
 
 def _may_answer(before: probe.Actual | None, now: probe.Actual) -> bool:

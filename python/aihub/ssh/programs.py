@@ -89,7 +89,7 @@ def _read(where: str, output: bytes) -> dict[str, Any]:
     if sum(map(output.count, (b",", b"[", b"{"))) > _VALUES:
         raise BadAnswer(f"its answer is not to be used: it holds more than {_VALUES} values", where=where)
     try:
-        found = json.loads(output, object_pairs_hook=_object, parse_float=_number, parse_constant=_number)
+        found = json.loads(output.decode(), object_pairs_hook=_object, parse_float=_number, parse_constant=_number)
     except (ValueError, RecursionError) as error:
         raise BadAnswer("the answer is not JSON: does a login script print something?", where=where) from error
     if not isinstance(found, dict):

@@ -104,9 +104,18 @@ def secrets(stack: str) -> dict[str, str]:
     for name in os.listdir(folder) if os.path.isdir(folder) else ():
         if name == "ca.pem":
             continue
-        with open(os.path.join(folder, name), errors="replace") as handle:
-            found.update({line: name for line in handle.read(MOST).split("\n") if len(line) >= SHORTEST})
+        try:
+            with open(os.path.join(folder, name), errors="replace", opener=no_link) as handle:
+                lines = handle.read(MOST).split("\n")
+        except OSError:
+            continue  # a link or a pipe: no secret of the hub's
+        found.update({line: name for line in lines if len(line) >= SHORTEST})
     return found
+
+
+def no_link(path: str, flags: int) -> int:
+    """Opens a file of a folder that is its service's: no link is followed, and no pipe is waited for."""
+    return os.open(path, flags | os.O_NOFOLLOW | os.O_NONBLOCK)
 
 
 def words(stack: str) -> list[str]:

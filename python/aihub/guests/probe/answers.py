@@ -6,7 +6,7 @@ A name is one line without control characters, a mode is a mode. What has anothe
 from __future__ import annotations
 
 from collections.abc import Collection
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any
 
 from pydantic import ConfigDict, Field
 from typing_extensions import TypedDict
@@ -70,7 +70,7 @@ class Managed(_Strict, total=False):
 
 
 class Manifest(_Strict):
-    format: Literal[1]
+    format: Annotated[int, Field(ge=1, le=1)]
     desired: dict[Role, Hash]
     entries: dict[Role, Managed]
 

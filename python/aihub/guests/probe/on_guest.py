@@ -13,6 +13,7 @@ on a command line or in a traceback:
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
 import os
@@ -39,13 +40,18 @@ def file_state(path: str) -> dict[str, str] | None:
         found = os.lstat(path)
         content = "directory" if stat.S_ISDIR(found.st_mode) else "special"
         if stat.S_ISREG(found.st_mode):
-            with open(path, "rb") as handle:
+            with open(path, "rb", opener=_no_link) as handle:
                 content = hashlib.sha256(handle.read()).hexdigest()
         elif stat.S_ISLNK(found.st_mode):
             content = "link " + hashlib.sha256(os.fsencode(os.readlink(path))).hexdigest()
     except (FileNotFoundError, NotADirectoryError):
         return None
     return {"content": content, **_rights(found)}
+
+
+def _no_link(path: str, flags: int) -> int:
+    """Opens a file, and neither follows a link that stands there by now nor waits for a pipe."""
+    return os.open(path, flags | os.O_NOFOLLOW | os.O_NONBLOCK)
 
 
 def secret_state(path: str) -> dict[str, str] | None:
@@ -151,7 +157,7 @@ def probe(request: dict[str, Any]) -> dict[str, Any]:
 def lines(path: str) -> list[str] | None:
     """What stands in a file; None when there is none."""
     try:
-        with open(path, errors="replace") as handle:
+        with open(path, errors="replace", opener=_no_link) as handle:
             return handle.read(LINES).splitlines()
     except OSError:
         return None
@@ -228,8 +234,7 @@ def retire(entry: dict[str, Any]) -> None:
     """Stops the units of a role and removes its files, and its folder when that is empty then."""
     subprocess.run(["systemctl", "disable", "--now", *entry["units"]], stdout=sys.stderr, stderr=sys.stderr, check=True)
     for path in entry["files"]:
-        if os.path.lexists(path):
-            os.unlink(path)
+        remove(path)
         folder = os.path.dirname(path)
         if os.path.dirname(folder) == CONFIGURATION and not os.listdir(folder):
             os.rmdir(folder)
@@ -261,7 +266,7 @@ def place(request: dict[str, Any]) -> dict[str, Any]:
         for wanted in request["wanted"]:
             place_one(wanted, False)
         for path in stale:
-            os.unlink(path)
+            remove(path)
     return {"changed": [*changed, *([f"{role}: unfinished"] if left else [])]}
 
 
@@ -288,34 +293,75 @@ def place_one(wanted: dict[str, Any], check: bool) -> bool:
         return changed
     changed = found != {"content": "directory", "mode": mode, "owner": owner}
     if changed and not check:
-        os.makedirs(path, exist_ok=True)
-        adopt(path, mode, owner)
+        handle = folder(path)
+        adopt(handle, mode, owner)
+        os.close(handle)
     return changed
+
+
+def folder(path: str) -> int:
+    """A directory, made where there is none, as an open handle.
+
+    A link on the way is followed only where nobody but root could have put it: whoever owns a directory, like a
+    container its volume, could lead root elsewhere.
+    """
+    here, ours = os.open("/", os.O_RDONLY | os.O_DIRECTORY), True
+    try:
+        for part in filter(None, path.split("/")):
+            found = os.fstat(here)
+            ours = ours and found.st_uid == 0 and not found.st_mode & 0o022
+            with contextlib.suppress(FileExistsError):
+                os.mkdir(part, dir_fd=here)
+            flags = os.O_RDONLY | os.O_DIRECTORY | (0 if ours else os.O_NOFOLLOW)
+            below = os.open(part, flags, dir_fd=here)
+            os.close(here)
+            here = below
+    except OSError as error:
+        os.close(here)
+        raise OSError(error.errno, f"{path}: no way there without following what is not root's") from error
+    return here
+
+
+def remove(path: str) -> None:
+    """Removes a file; fine if there is none."""
+    if os.path.lexists(path):
+        handle = folder(os.path.dirname(path))
+        os.unlink(os.path.basename(path), dir_fd=handle)
+        os.close(handle)
 
 
 def write(path: str, data: bytes, mode: str, owner: str, validate: list[str]) -> None:
     """Replaces a file in one step, after `validate` with the new file's path has agreed."""
-    os.makedirs(os.path.dirname(path), exist_ok=True)
-    fresh = os.path.join(os.path.dirname(path), f".{os.path.basename(path)}.hub-new")
+    here, name = folder(os.path.dirname(path)), os.path.basename(path)
+    fresh = f".{name}.hub-new"
     try:
-        with os.fdopen(os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "wb") as handle:
+        unlink(fresh, here)  # a run that was killed may have left it
+        flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW
+        with os.fdopen(os.open(fresh, flags, 0o600, dir_fd=here), "wb") as handle:
             handle.write(data)
             handle.flush()
             os.fsync(handle.fileno())
-        adopt(fresh, mode, owner)
-        if validate and subprocess.run([*validate, fresh], stdout=sys.stderr, check=False).returncode != 0:
+            adopt(handle.fileno(), mode, owner)
+        new = os.path.join(os.path.dirname(path), fresh)
+        if validate and subprocess.run([*validate, new], stdout=sys.stderr, check=False).returncode != 0:
             sys.exit(f"{path}: {validate[0]} refuses the new text; the old one stays")
-        os.rename(fresh, path)
+        os.rename(fresh, name, src_dir_fd=here, dst_dir_fd=here)
     finally:
-        if os.path.lexists(fresh):
-            os.unlink(fresh)
+        unlink(fresh, here)
+        os.close(here)
 
 
-def adopt(path: str, mode: str, owner: str) -> None:
-    """Sets owner and mode."""
+def unlink(name: str, here: int) -> None:
+    """Removes a file from an open directory; fine if there is none."""
+    with contextlib.suppress(FileNotFoundError):
+        os.unlink(name, dir_fd=here)
+
+
+def adopt(handle: int, mode: str, owner: str) -> None:
+    """Sets owner and mode of what is open."""
     uid, gid = owner.split(":")
-    os.chown(path, int(uid), int(gid))
-    os.chmod(path, int(mode, 8))
+    os.fchown(handle, int(uid), int(gid))
+    os.fchmod(handle, int(mode, 8))
 
 
 def main() -> None:

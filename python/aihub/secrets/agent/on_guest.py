@@ -15,6 +15,7 @@ status.json.
 from __future__ import annotations
 
 import contextlib
+import errno
 import http.client
 import json
 import os
@@ -326,7 +327,9 @@ def filled(text: str, answer: Any, path: str) -> str:
 def render(folder: str, uid: int, wanted: dict[str, str]) -> None:
     """Makes the files of an instance, and no others, its owner's alone."""
     os.makedirs(folder, exist_ok=True)
-    own(folder, uid, 0o500)
+    here = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW)
+    own(here, uid, 0o500)
+    os.close(here)
     have = kept(folder, wanted)
     for name, value in wanted.items():
         path = f"{folder}/{name}"
@@ -336,7 +339,7 @@ def render(folder: str, uid: int, wanted: dict[str, str]) -> None:
             os.unlink(f"{folder}/.new")
         with os.fdopen(os.open(f"{folder}/.new", os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as handle:
             handle.write(value)
-        own(f"{folder}/.new", uid, 0o400)
+            own(handle.fileno(), uid, 0o400)
         os.rename(f"{folder}/.new", path)
     for name in os.listdir(folder):
         if name not in wanted:
@@ -347,9 +350,19 @@ def kept(folder: str, names: Iterable[str]) -> dict[str, str]:
     """What the named files hold now; nothing for those that are missing. Raises OSError for one that can't be read."""
     found = {}
     for name in names:
-        with contextlib.suppress(FileNotFoundError), open(f"{folder}/{name}") as handle:
+        with contextlib.suppress(FileNotFoundError), open(f"{folder}/{name}", opener=no_link) as handle:
             found[name] = handle.read()
     return found
+
+
+def no_link(path: str, flags: int) -> int:
+    """Opens a file of a folder that is its service's: no link is followed, and no pipe is waited for."""
+    try:
+        return os.open(path, flags | os.O_NOFOLLOW | os.O_NONBLOCK)
+    except OSError as error:
+        if error.errno == errno.ELOOP:
+            raise FileNotFoundError(path) from error  # it is replaced
+        raise
 
 
 def in_order(path: str, uid: int) -> bool:
@@ -358,10 +371,10 @@ def in_order(path: str, uid: int) -> bool:
     return stat.S_IMODE(found.st_mode) == 0o400 and (found.st_uid, found.st_gid) == (uid, uid)
 
 
-def own(path: str, uid: int, mode: int) -> None:
-    """Sets owner and mode."""
-    os.chown(path, uid, uid)
-    os.chmod(path, mode)
+def own(handle: int, uid: int, mode: int) -> None:
+    """Sets owner and mode of what is open: a name may stand for something else by now."""
+    os.fchown(handle, uid, uid)
+    os.fchmod(handle, mode)
 
 
 def require_memory(path: str) -> None:
