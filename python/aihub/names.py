@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import re
 from dataclasses import dataclass
 
@@ -181,6 +182,16 @@ def unit(stack: str) -> str:
 def home(stack: str) -> str:
     """The folder of an instance's Compose project."""
     return f"/opt/hub/{stack}"
+
+
+def network(name: str) -> str:
+    """What Docker calls a network of an instance."""
+    return f"hub-{name}"
+
+
+def bridge(name: str) -> str:
+    """The bridge of that network, by which the guest's firewall knows it; at most 15 characters, as Linux takes."""
+    return f"br-{name}" if len(name) <= 12 else f"br-{hashlib.sha256(name.encode()).hexdigest()[:12]}"
 
 
 def data(stack: str) -> str:

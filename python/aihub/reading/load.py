@@ -22,7 +22,7 @@ from aihub.model.resolved import Hub
 from aihub.model.stack import Stack
 from aihub.model.target import TARGETS, Word
 
-from . import document, operator_keys
+from . import compose, document, operator_keys
 from .document import Document
 
 
@@ -101,8 +101,9 @@ def stack(name: str, stacks: Path = paths.STACKS) -> Stack:
     except ValidationError as error:
         raise _invalid(read, explain.findings(error, Stack), []) from error
     findings = rules.check_stack(found)
-    if findings or read.problems:
-        raise _invalid(read, findings, [])
+    around = compose.problems(found, path.parent, _shown(path.parent))
+    if findings or around or read.problems:
+        raise _invalid(read, findings, around)
     return found
 
 

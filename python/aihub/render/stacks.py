@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import shlex
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -14,9 +14,9 @@ from aihub import names
 from aihub.errors import InvalidInput
 from aihub.model.resolved import Consumer, Guest, Hub, Instance
 from aihub.paths import ROOT, STACKS
-from aihub.reading import document
 
-from .sources import flavour_of, tree
+from . import containers
+from .sources import tree
 
 ALLOWED = "allowed-hosts"
 """The file beside the way out's compose.yml with the hosts that it lets through: `plan` compares them one by one."""
@@ -36,10 +36,7 @@ def stack_files(hub: Hub, instance: Instance) -> dict[str, bytes]:
         ".env": _environment(hub, instance).encode(),
         **{f"config/{name}": content for name, content in config.items()},
     }
-    chosen = flavour_of(instance).get("services", {})
-    if config or chosen:
-        # Compose doesn't look into mounted files: a label with their revision makes it replace the container.
-        files["compose.override.yml"] = _override(_services(folder / "compose.yml"), _revision(config), chosen)
+    files["compose.override.yml"] = containers.override(instance, _revision(config) if config else "")
     if instance == hub.egress:
         files[ALLOWED] = "".join(f"{host}\n" for host in hub.egress_hosts).encode()
     return dict(sorted(files.items()))
@@ -170,14 +167,3 @@ def _templates() -> Any:
 def _revision(config: Mapping[str, bytes]) -> str:
     parts = [[name, hashlib.sha256(content).hexdigest()] for name, content in sorted(config.items())]
     return hashlib.sha256(json.dumps(parts).encode()).hexdigest()[:16]
-
-
-@cache
-def _services(compose: Path) -> tuple[str, ...]:
-    return tuple(document.read(compose).data["services"])
-
-
-def _override(services: Sequence[str], revision: str, chosen: Mapping[str, Any]) -> bytes:
-    labels = {"labels": {"hub.revision": revision}}
-    merged = {name: {**labels, **chosen.get(name, {})} for name in services}
-    return (json.dumps({"services": merged}, indent=1) + "\n").encode()

@@ -16,7 +16,7 @@ from aihub.errors import PreconditionFailed
 from aihub.model.resolved import Guest, Hub, Instance
 from aihub.state.directory import State
 
-from . import agent
+from . import agent, containers
 from .sources import packages, role_hash
 from .stacks import logrotate, no_proxy, proxy, stack_files, unit_file
 
@@ -94,6 +94,9 @@ def _machine(hub: Hub, guest: Guest) -> dict[str, Any]:
         "firewall_address": str(guest.address),
         "firewall_ssh_from": node,
         "firewall_flows": _flows(hub, guest),
+        "firewall_dns": node,
+        "firewall_not_outside": containers.not_outside(hub, pool),
+        "firewall_networks": [wall for one in hub.on(guest.name) for wall in containers.walls(hub, one)],
         "docker_address": str(guest.address),
         "docker_local_ports": _local_ports(hub, guest),
         "docker_pool": str(pool),
@@ -150,6 +153,7 @@ def _instance(hub: Hub, instance: Instance) -> dict[str, Any]:
             *({"path": f"{data}/{one.volume}", "mode": "0700", "owner": owner} for one in stack.data),
             *({"path": path, "content": content} for path, content in files.items()),
         ],
+        "networks": [names.network(name) for name in containers.networks(instance).values()],
         "manages": {"files": list(files), "units": [unit], "stacks": [stack.name]},
     }
 

@@ -43,6 +43,7 @@ def test_one_word_in_hub_yml_places_it_and_says_where_its_database_is(
     (tmp_path / "hub.yml").write_text(text.replace("stacks: [postgres]", "stacks: [postgres, my-app]"))
     hub = load.load(tmp_path / "hub.yml", stacks, target="lab")
     monkeypatch.setattr("aihub.render.stacks.STACKS", stacks)
+    monkeypatch.setattr("aihub.render.containers.STACKS", stacks)
     monkeypatch.setattr(images, "STACKS", stacks)
     assert "registry.example.org" in images.registries(hub), "the lab serves it"
     instance = hub.instance("my-app@db")

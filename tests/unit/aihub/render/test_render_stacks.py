@@ -11,7 +11,7 @@ from aihub import paths, render
 from aihub.errors import InvalidInput
 from aihub.model.resolved import Hub
 from aihub.reading import load
-from aihub.render import stacks
+from aihub.render import containers, stacks
 
 
 @pytest.fixture(scope="module")
@@ -26,7 +26,8 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     (path / "config").mkdir(parents=True)
     (path / "compose.yml").write_text("services:\n  egress:\n    image: example/egress:1\n")
     monkeypatch.setattr(stacks, "STACKS", tmp_path)
-    stacks._services.cache_clear()
+    monkeypatch.setattr(containers, "STACKS", tmp_path)
+    containers._read.cache_clear()
     return path
 
 
