@@ -8,6 +8,7 @@ from __future__ import annotations
 import hashlib
 import re
 from dataclasses import dataclass
+from ipaddress import ip_address, ip_network
 
 # Whose an object in Proxmox is.
 
@@ -73,6 +74,32 @@ def token_path(hub: str) -> str:
 def token_comment(hub_id: str, kept: str) -> str:
     """The token's comment: whose it is, and which of its values was kept."""
     return f"{marker(hub_id)} value={kept}"
+
+
+# In the network.
+
+NOT_PUBLIC = (
+    "0.0.0.0/8",
+    "10.0.0.0/8",
+    "100.64.0.0/10",  # carriers' and overlay networks
+    "127.0.0.0/8",
+    "169.254.0.0/16",
+    "172.16.0.0/12",
+    "192.0.0.0/24",
+    "192.0.2.0/24",
+    "192.88.99.0/24",
+    "192.168.0.0/16",
+    "198.18.0.0/15",
+    "198.51.100.0/24",
+    "203.0.113.0/24",
+    "224.0.0.0/3",  # many at once, and what nobody has
+)
+"""Where no host of the internet is: what a zone with internet does not reach, and where the way out leads nobody."""
+
+
+def is_public(address: str) -> bool:
+    """Whether an IPv4 address may be that of a host of the internet."""
+    return not any(ip_address(address) in ip_network(special) for special in NOT_PUBLIC)
 
 
 # On the node.

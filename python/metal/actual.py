@@ -17,6 +17,8 @@ from .desired import Desired
 from .refusal import Refused
 
 PACKAGES = ("unbound", "chrony", "nftables")
+FAMILIES = ("inet", "bridge", "arp")
+"""The families of nft that have a table of the walls."""
 
 
 @dataclass(frozen=True)
@@ -73,7 +75,7 @@ def script(desired: Desired) -> str:
         files=shlex.join(layout.files),
         units=shlex.join(layout.units),
         packages=" ".join(PACKAGES),
-        table=desired.table,
+        tables="; ".join(f"nft -s list table {family} {desired.table}" for family in FAMILIES),
         walls=shlex.quote(layout.walls),
     )
 
@@ -100,9 +102,9 @@ printf 'value\tip_forward\t%s\n' "$(cat /proc/sys/net/ipv4/ip_forward)"
 c=$(sed -n 's/^CapBnd:[^0-9a-f]*//p' /proc/1/status)
 printf 'value\tclock\t%s\n' "$((0x$c >> 25 & 1))"
 dpkg-query -W -f 'package\t${{Package}}\t${{db:Status-Status}}\n' {packages} 2>/dev/null
-printf 'value\tloaded\t%s\n' "$(nft -s list table inet {table} 2>/dev/null | sha256sum | cut -c1-64)"
+printf 'value\tloaded\t%s\n' "$({{ {tables}; }} 2>/dev/null | sha256sum | cut -c1-64)"
 [ -f {walls} ] && printf 'value\texpected\t%s\n' "$(unshare --net sh -c \
- 'nft -f "$1" && nft -s list table inet {table}' - {walls} 2>/dev/null | sha256sum | cut -c1-64)"
+ 'nft -f "$1" && {{ {tables}; }}' - {walls} 2>/dev/null | sha256sum | cut -c1-64)"
 sed -n 's/^nameserver[[:space:]]*\([^[:space:]]*\).*/resolver\t\1/p' /etc/resolv.conf
 if [ -f /etc/network/interfaces.new ]; then
  sed 's/^/interfaces\told\t/' /etc/network/interfaces 2>/dev/null

@@ -32,6 +32,17 @@ def steps(desired: Desired, actual: Actual) -> list[Step]:
     ]
 
 
+def strangers(desired: Desired, actual: Actual) -> tuple[str, ...]:
+    """A sentence for each port on a bridge of ours that is no guest's of ours: it is left alone, and is alone there."""
+    ours = {name for port in desired.ports for name in (port.own, port.behind_firewall)}
+    return tuple(
+        f"node {desired.node}: port {name} on {zone.bridge} is no declared guest's: it reaches neither guests nor node"
+        for zone in desired.zones
+        for name in sorted(actual.ports.get(zone.bridge, []))
+        if name not in ours and not desired.removed
+    )
+
+
 def _refuse_lacking(desired: Desired, actual: Actual) -> None:
     storages = {entry["storage"] for entry in actual.api["storage"]}
     lacking = [name for name in (*desired.storages, desired.images) if name not in storages]

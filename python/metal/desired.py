@@ -38,6 +38,33 @@ class Flow:
 
 
 @dataclass(frozen=True)
+class Port:
+    """Where a guest is plugged in, and the hardware and IPv4 address that it alone has there."""
+
+    guest: str
+    zone: str
+    vmid: int
+    kind: str  # lxc or vm
+    mac: str
+    address: str
+
+    @property
+    def own(self) -> str:
+        """What Proxmox calls the guest's end: a port of the zone's bridge, or of a firewall bridge before that."""
+        return f"{'veth' if self.kind == 'lxc' else 'tap'}{self.vmid}i0"
+
+    @property
+    def behind_firewall(self) -> str:
+        """The port of the zone's bridge instead, where Proxmox's own firewall filters the guest's card."""
+        return f"fwpr{self.vmid}p0"
+
+    @property
+    def before_firewall(self) -> str:
+        """The firewall bridge's other port, where all that is for the guest comes in."""
+        return f"fwln{self.vmid}i0"
+
+
+@dataclass(frozen=True)
 class Record:
     """A guest's name, without the domain, and its address."""
 
@@ -59,10 +86,11 @@ class Vault:
 class Desired:
     """The node of one hub.
 
-    `names` are outside names that the node answers itself (the lab's registry). `storages` hold guests,
-    `images` holds templates. `mappings` are PCI mappings that must exist. `kept` tells which
-    value of the token the controller holds; empty: none. With `removed` all of ours goes; `leaving` are the VMIDs of
-    guests that are gone by then.
+    `lan` are flows out of zones into the LAN, `outside` addresses that count as internet although they are not public:
+    only a lab has some. `names` are outside names that the node answers itself (the lab's registry). `storages` hold
+    guests, `images` holds templates. `mappings` are PCI mappings that must exist. `kept` tells which value of the token
+    the controller holds; empty: none. With `removed` all of ours goes; `leaving` are the VMIDs of guests that are gone
+    by then.
     """
 
     hub: str
@@ -71,10 +99,13 @@ class Desired:
     domain: str
     zones: tuple[Zone, ...]
     flows: tuple[Flow, ...]
+    ports: tuple[Port, ...]
     records: tuple[Record, ...]
     names: tuple[tuple[str, str], ...]
     storages: tuple[str, ...]
     images: str
+    lan: tuple[Flow, ...] = ()
+    outside: tuple[str, ...] = ()
     mappings: tuple[str, ...] = ()
     kept: str = ""
     vault: Vault | None = None
@@ -89,7 +120,7 @@ class Desired:
 
     @property
     def table(self) -> str:
-        """The nft table of the walls."""
+        """The nft tables of the walls, one in each of the families inet, bridge and arp."""
         return derived.table(self.hub)
 
     @property
@@ -125,6 +156,9 @@ def from_data(data: Mapping[str, Any]) -> Desired:
     parts = {
         "zones": tuple(Zone(**z) for z in data["zones"]),
         "flows": tuple(Flow(**f) for f in data["flows"]),
+        "ports": tuple(Port(**p) for p in data["ports"]),
+        "lan": tuple(Flow(**f) for f in data["lan"]),
+        "outside": tuple(data["outside"]),
         "records": tuple(Record(**r) for r in data["records"]),
         "names": tuple((name, address) for name, address in data["names"]),
         "storages": tuple(data["storages"]),

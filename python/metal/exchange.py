@@ -79,11 +79,15 @@ class Failure:
 
 @dataclass(frozen=True)
 class Answer:
-    """Every step that was needed, and why not all was done; a refusal has changed nothing."""
+    """Every step that was needed, and why not all was done; a refusal has changed nothing.
+
+    `notes` tell what is not ours to change and worth a word.
+    """
 
     steps: tuple[Taken, ...] = ()
     refused: Refusal | None = None
     failed: Failure | None = None
+    notes: tuple[str, ...] = ()
 
     def as_json(self) -> str:
         """The JSON that `Answer.read` reads."""
@@ -99,6 +103,7 @@ class Answer:
             tuple(steps),
             Refusal(**refused) if refused else None,
             Failure(**{**failed, "lines": tuple(failed["lines"])}) if failed else None,
+            tuple(data["notes"]),
         )
 
 

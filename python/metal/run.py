@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import Protocol
 
 from .actual import parse, script
-from .compare import steps
+from .compare import steps, strangers
 from .exchange import Allowed, Answer, Cause, Failure, Order, Outcome, Refusal, Taken, subject
 from .refusal import Refused
 from .steps import Step
@@ -36,18 +36,18 @@ class Node(Protocol):
 def carry_out(order: Order, node: Node, *, dry: bool) -> Answer:
     """The answer to an order; with `dry` nothing is changed."""
     try:
-        needed = _needed(order, node)
+        needed, notes = _needed(order, node)
     except Refused as refused:
         return Answer(refused=Refusal(refused.kind, refused.what, refused.hint))
     except Failed as failed:
         return Answer(failed=Failure(failed.cause, "", failed.lines))
     where = order.desired.node
     if dry:
-        return Answer(tuple(_taken(step, where, "planned") for step in needed))
+        return Answer(tuple(_taken(step, where, "planned") for step in needed), notes=notes)
     count, failed_with = node.take(needed)
     done = [_taken(step, where, "done") for step in needed[:count]]
     if failed_with is None:
-        return Answer(tuple(done))
+        return Answer(tuple(done), notes=notes)
     broken, *rest = needed[count:]
     return Answer(
         (*done, _taken(broken, where, "failed"), *(_taken(step, where, "not reached") for step in rest)),
@@ -55,15 +55,16 @@ def carry_out(order: Order, node: Node, *, dry: bool) -> Answer:
     )
 
 
-def _needed(order: Order, node: Node) -> list[Step]:
+def _needed(order: Order, node: Node) -> tuple[list[Step], tuple[str, ...]]:
     lines = node.read(script(order.desired))
     try:
-        every = steps(order.desired, parse(lines))
+        actual = parse(lines)
+        every = steps(order.desired, actual)
     except ValueError as error:  # no JSON from pvesh, no address of a resolver
         raise Failed("command", [f"what the node answers can't be read: {error}"]) from error
     found = [step for step in every if step.commands and order.only in (None, step.kind)]
     refuse_more(order, found)
-    return found
+    return found, strangers(order.desired, actual)
 
 
 def refuse_more(order: Order, needed: Sequence[Step]) -> None:

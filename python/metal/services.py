@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Sequence
-from ipaddress import ip_address
+from ipaddress import IPv4Network, collapse_addresses, ip_address, ip_interface, ip_network
 from pathlib import Path
 
-from aihub.names import NODE_FOLDER, Layout, unit_file
+from aihub.names import NODE_FOLDER, NOT_PUBLIC, Layout, unit_file
 
-from .actual import PACKAGES, Actual
+from .actual import FAMILIES, PACKAGES, Actual
 from .desired import Desired
 from .refusal import Refused
 from .steps import Kind, Step, Upload, command
@@ -44,9 +44,11 @@ def forwarding(desired: Desired, actual: Actual) -> Step:
 
 
 def walls(desired: Desired, actual: Actual) -> Step:
-    """The nft table of the hub, its unit, and what the kernel has of it."""
+    """The nft tables of the hub, their unit, and what the kernel has of them."""
     layout = Layout(desired.hub)
-    rules, differences = _file(actual, layout.walls, render("walls.nft.j2", desired), mode="600")
+    rules, differences = _file(
+        actual, layout.walls, render("walls.nft.j2", desired, near=_near(desired, actual)), mode="600"
+    )
     unit, more = _unit_file(actual, layout.walls_unit, render("walls.service.j2", desired))
     differences += more
     if not rules and actual.values.get("loaded") != actual.values.get("expected"):
@@ -126,10 +128,10 @@ def removal(desired: Desired, actual: Actual) -> list[Step]:
     layout = Layout(desired.hub)
     without = _no_unseal(actual, layout)
     found = [without] if without.commands else []
-    table = f"nft delete table inet {desired.table} 2>/dev/null || :"
+    tables = tuple(f"nft delete table {family} {desired.table} 2>/dev/null || :" for family in FAMILIES)
     services: tuple[tuple[Kind, str, str, str, tuple[str, ...]], ...] = (
         ("dns", "DNS", layout.dns_unit, layout.dns, ()),
-        ("walls", "walls", layout.walls_unit, layout.walls, (table,)),
+        ("walls", "walls", layout.walls_unit, layout.walls, tables),
     )
     for kind, subject, unit, file, after in services:
         if paths := [p for p in (file, unit_file(unit)) if p in actual.files]:
@@ -145,6 +147,15 @@ def removal(desired: Desired, actual: Actual) -> list[Step]:
     if layout.sysctl in actual.files:
         found.append(Step("routing", "routing", "delete", (), (command("rm", "-f", layout.sysctl),)))
     return found
+
+
+def _near(desired: Desired, actual: Actual) -> tuple[str, ...]:
+    """The node's own networks that are no private ranges: a LAN with public addresses is a LAN all the same."""
+    ours = {zone.bridge for zone in desired.zones}
+    known = [ip_network(one) for one in NOT_PUBLIC]
+    every = {ip_interface(a).network for name, found in actual.addresses.items() if name not in ours for a in found}
+    public = (one for one in every if one.prefixlen < 32 and not any(one.overlaps(other) for other in known))
+    return tuple(map(str, collapse_addresses(one for one in public if isinstance(one, IPv4Network))))
 
 
 def _step(

@@ -6,7 +6,7 @@ from ipaddress import ip_address
 from pathlib import Path
 from typing import Any
 
-from aihub.names import Layout
+from aihub.names import NOT_PUBLIC, Layout
 
 from .desired import Desired
 
@@ -14,8 +14,8 @@ TEMPLATES = Path(__file__).resolve().parents[2] / "templates" / "node"
 _OURS = (".home.arpa", ".internal", ".lan", ".test")  # names that nobody else answers
 
 
-def render(name: str, desired: Desired, upstream: tuple[str, ...] = ()) -> str:
-    """The text of a template for a node."""
+def render(name: str, desired: Desired, upstream: tuple[str, ...] = (), near: tuple[str, ...] = ()) -> str:
+    """The text of a template for a node; `near` are the networks that it stands in itself."""
     from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
     environment = Environment(
@@ -25,10 +25,10 @@ def render(name: str, desired: Desired, upstream: tuple[str, ...] = ()) -> str:
         lstrip_blocks=True,
         keep_trailing_newline=True,
     )
-    return environment.get_template(name).render(_values(desired, upstream))
+    return environment.get_template(name).render(_values(desired, upstream, near))
 
 
-def _values(desired: Desired, upstream: tuple[str, ...]) -> dict[str, Any]:
+def _values(desired: Desired, upstream: tuple[str, ...], near: tuple[str, ...]) -> dict[str, Any]:
     layout = Layout(desired.hub)
     bridges = [zone.bridge for zone in desired.zones]
     return {
@@ -39,6 +39,14 @@ def _values(desired: Desired, upstream: tuple[str, ...]) -> dict[str, Any]:
         "quoted": ", ".join(f'"{bridge}"' for bridge in bridges),
         "subnets": ", ".join(zone.subnet for zone in desired.zones),
         "flows": _flows(desired),
+        "lan": _into_lan(desired),
+        "outside": desired.outside,
+        "inland": [*NOT_PUBLIC, *near],
+        "ports": desired.ports,
+        "zone_ports": {
+            zone.name: ", ".join(f"{port.mac} . {port.address}" for port in desired.ports if port.zone == zone.name)
+            for zone in desired.zones
+        },
         "domain": desired.domain,
         "domain_is_ours": f".{desired.domain}".endswith(_OURS),
         "records": desired.records,
@@ -64,6 +72,11 @@ def _flows(desired: Desired) -> list[dict[str, object]]:
             bridges = {"source_bridge": source.bridge, "destination_bridge": destination.bridge}
             found.append({**vars(flow), **bridges, "why": _comment(flow.why)})
     return found
+
+
+def _into_lan(desired: Desired) -> list[dict[str, object]]:
+    sources = ((flow, desired.zone_of(flow.source)) for flow in desired.lan)
+    return [{**vars(flow), "source_bridge": zone.bridge, "why": _comment(flow.why)} for flow, zone in sources if zone]
 
 
 def _comment(text: str) -> str:

@@ -95,7 +95,7 @@ from aihub.reading import load
 from aihub.state.directory import State
 hub = load.load(Path(os.environ["AIHUB_HUB"]), target="lab")
 state = State(Path(os.environ["AIHUB_STATE_DIR"]))
-changes = node.plan(state, node.desired(hub, state, json.loads(os.environ["BENCH_NAMES"])))
+changes = node.plan(state, node.desired(hub, state, json.loads(os.environ["BENCH_NAMES"]))).changes
 raise SystemExit(f"{len(changes)} changes pending on the node" if changes else 0)
 """
 

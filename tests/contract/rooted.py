@@ -19,6 +19,7 @@ NODE = Desired(
     domain="",
     zones=tuple(Zone(bridge.removeprefix("hub"), bridge, "10.0.0.0/8", "10.0.0.1", True) for bridge in BRIDGES),
     flows=(),
+    ports=(),
     records=(),
     names=(),
     storages=("local",),

@@ -102,6 +102,21 @@ def flows(file: HubFile, instances: Iterable[Instance]) -> tuple[Flow, ...]:
     return tuple(sorted(found.values()))
 
 
+def lan(file: HubFile) -> tuple[Flow, ...]:
+    """Every connection that may be opened to a service of the LAN, sorted."""
+    found = [
+        Flow(str(zone.subnet), str(one.address), one.port, one.protocol, why=f"{name} reaches the LAN")
+        for name, zone in file.zones.items()
+        for one in zone.lan
+    ]
+    found += [
+        Flow(f"{spec.address}/32", str(one.address), one.port, one.protocol, why=f"{name} reaches the LAN")
+        for name, spec in file.guests.items()
+        for one in spec.lan
+    ]
+    return tuple(sorted(found))
+
+
 def _to_providers(instance: Instance, every: Mapping[str, Instance]) -> Iterator[Flow]:
     for kind, name in instance.providers.items():
         provider = every[name]

@@ -21,6 +21,7 @@ from .types import (
     Name,
     NotYet,
     RecoveryKey,
+    Service,
     Size,
     SshKey,
     StorageId,
@@ -122,6 +123,9 @@ class Node(Strict):
     )
 
 
+Lan = Annotated[list[Service], BeforeValidator(as_list, json_schema_input_type=list[Service] | Service)]
+
+
 class Zone(Strict):
     """A trust zone: a bridge, a subnet and a policy."""
 
@@ -130,8 +134,16 @@ class Zone(Strict):
         examples=["10.10.10.0/24"],
     )
     internet: Literal["outbound", "none"] = Field(
-        description="outbound: guests reach the internet. none: only hosts that stacks name, through the way out.",
+        description="outbound: guests reach public addresses. none: only hosts that stacks name, through the way out. "
+        "Neither leads into your LAN.",
         examples=["outbound"],
+    )
+    lan: Lan = Field(
+        default_factory=list,
+        max_length=100,
+        description="What all guests of the zone reach in your LAN, and nothing else of it: ADDRESS:PORT, with /udp "
+        "behind it where it is not TCP.",
+        examples=[["192.168.1.20:445"]],
     )
     entry: Annotated[
         Address | None, NotYet("nothing leads from your LAN into a zone in this version; remove `entry`")
@@ -240,6 +252,13 @@ class GuestSpec(Strict):
         description="Size of its root disk.", examples=["64GiB"]
     )
     storage: StorageClass = Field("fast", description="Which of the node's storages holds the disk.")
+    lan: Lan = Field(
+        default_factory=list,
+        max_length=100,
+        description="What it reaches in your LAN beside what its zone does: ADDRESS:PORT, /udp behind it where it is "
+        "not TCP.",
+        examples=[["192.168.1.20:445"]],
+    )
     node: Name | None = Field(
         None, description="The node it runs on; needed only where there are several.", examples=["pve"]
     )

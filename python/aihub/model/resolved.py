@@ -117,7 +117,7 @@ class Instance:
 
 @dataclass(frozen=True, order=True)
 class Flow:
-    """Allowed traffic: from a guest's address (or a whole subnet) to a guest's port."""
+    """Allowed traffic: from a guest's address (or a whole subnet) to a guest's port, or to one in the LAN."""
 
     source: str  # CIDR
     destination: str  # address
@@ -276,6 +276,7 @@ class Hub:
     pairs: tuple[Pair, ...] = ()
     certificates: tuple[Certificate, ...] = ()
     package_hosts: tuple[str, ...] = ()  # where the OS images of its target take packages from
+    lan: tuple[Flow, ...] = ()
 
     @property
     def name(self) -> str:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 from ipaddress import AddressValueError, IPv4Address, IPv4Network
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, StringConstraints, WithJsonSchema
 
@@ -26,6 +26,7 @@ MODEL_NAME = r"^[a-z0-9](?:[a-z0-9._-]{0,61}[a-z0-9])?$"
 _PART = r"[A-Za-z0-9]+(?:[._-][A-Za-z0-9]+)*"
 WEIGHTS = rf"^{_PART}(?:/{_PART}){{0,3}}(?::{_PART})?$"
 DOTTED = r"^[0-9]{1,3}(\.[0-9]{1,3}){3}$"
+SERVICE = r"^[0-9]{1,3}(\.[0-9]{1,3}){3}:[1-9][0-9]{0,4}(/(tcp|udp))?$"
 PCI_ID = r"^[0-9a-f]{4}:[0-9a-f]{4}$"
 HUB_ID = r"^[0-9a-f]{16}$"
 _SEGMENT = r"\.?[A-Za-z0-9_@+](?:[A-Za-z0-9_@+-]|\.[A-Za-z0-9_@+-])*"
@@ -129,6 +130,30 @@ def parse_address(value: object) -> IPv4Address:
         raise ValueError("an address is written like 10.10.10.11") from error
 
 
+@dataclass(frozen=True)
+class LanService:
+    """A port of a host in the LAN; written ADDRESS:PORT, with /udp behind it where it is not TCP."""
+
+    address: IPv4Address
+    port: int
+    protocol: Literal["tcp", "udp"] = "tcp"
+
+    def __str__(self) -> str:
+        return f"{self.address}:{self.port}" + ("" if self.protocol == "tcp" else f"/{self.protocol}")
+
+
+def parse_service(value: object) -> LanService:
+    """A service of the LAN written as `192.168.1.20:445`. Raises ValueError."""
+    if isinstance(value, LanService):
+        return value
+    if isinstance(value, str) and re.fullmatch(SERVICE, value):
+        host, _, rest = value.partition(":")
+        port, _, protocol = rest.partition("/")
+        if int(port) <= 65535:
+            return LanService(parse_address(host), int(port), "udp" if protocol == "udp" else "tcp")
+    raise ValueError("a service of the LAN is written like 192.168.1.20:445, or 192.168.1.20:161/udp")
+
+
 def parse_network(value: object) -> IPv4Network:
     """An IPv4 subnet as first address and prefix length. Raises ValueError."""
     if isinstance(value, IPv4Network):
@@ -153,6 +178,11 @@ Address = Annotated[
     IPv4Address,
     BeforeValidator(parse_address),
     WithJsonSchema({"type": "string", "pattern": DOTTED}),
+]
+Service = Annotated[
+    LanService,
+    BeforeValidator(parse_service),
+    WithJsonSchema({"type": "string", "pattern": SERVICE}),
 ]
 Subnet = Annotated[
     IPv4Network,

@@ -24,7 +24,7 @@ from . import token
 _WHAT: dict[Kind, str] = {
     "packages": "Debian packages",
     "routing": "the kernel forwards between zones",
-    "walls": "nftables rules between zones",
+    "walls": "nftables rules between zones, and of what each guest's port carries",
     "bridge": "network of a zone, with its gateway's address",
     "interfaces": "the configured network is applied",
     "dns": "unbound, for the zones",
@@ -51,9 +51,10 @@ class Applied:
         return self.token in ("renewed", "made")
 
 
-def plan(state: State, wanted: Desired) -> tuple[Change, ...]:
+def plan(state: State, wanted: Desired) -> Plan:
     """What `apply` would do to the node; changes nothing. Raises Conflict for what is not ours."""
-    return _changes(_metal(state, Order(wanted), dry=True).steps)
+    found = _metal(state, Order(wanted), dry=True)
+    return Plan(_changes(found.steps), warnings=found.notes)
 
 
 def apply(hub: Hub, state: State, wanted: Desired, agreed: Plan) -> Applied:

@@ -14,7 +14,7 @@ from .run import Run
 
 def look(run: Run) -> Plan:
     """What differs on the node. Raises Conflict for what is not ours, PreconditionFailed for what the node lacks."""
-    return Plan(node.plan(run.state, _wanted(run)))
+    return node.plan(run.state, _wanted(run))
 
 
 def apply(run: Run, agreed: Plan) -> None:
@@ -41,4 +41,4 @@ def remove(run: Run, agreed: Plan) -> None:
 
 
 def _wanted(run: Run) -> Desired:
-    return node.desired(run.hub, run.state, run.target.names, renew=run.token_refused)
+    return node.desired(run.hub, run.state, run.target.names, run.target.outside, renew=run.token_refused)

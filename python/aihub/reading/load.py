@@ -74,6 +74,7 @@ def load(path: Path, stacks: Path = paths.STACKS, *, target: Word) -> Hub:
         guests=found,
         instances=tuple(instances),
         flows=derive.flows(file, instances),
+        lan=derive.lan(file),
         consumers=logins,
         secrets=secrets,
         target=facts,

@@ -42,6 +42,10 @@ class Place(Protocol):
         """The hosts that its OS images take packages from: the way out lets guests of closed zones reach them."""
 
     @property
+    def outside(self) -> tuple[str, ...]:
+        """Addresses that zones with internet reach although they are not public."""
+
+    @property
     def notes(self) -> tuple[str, ...]:
         """What a person must know of what is not real here."""
 

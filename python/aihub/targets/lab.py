@@ -15,6 +15,7 @@ from typing import Any
 from aihub import node, process, render, ssh
 from aihub.errors import InvalidInput, PreconditionFailed, TaskFailed
 from aihub.model.resolved import Guest, Hub, Instance
+from aihub.names import is_public
 from aihub.plan import Plan
 from aihub.proxmox.guests.desired import IMAGES
 from aihub.screen import Screen
@@ -46,6 +47,7 @@ class World:
     registry_names: tuple[str, ...] = ()
     registry_ca: str = ""
     package_hosts: tuple[str, ...] = ()
+    package_addresses: tuple[str, ...] = ()
     factor: float = 1
     why: str = ""
     simulated: tuple[str, ...] = field(default_factory=tuple)
@@ -110,6 +112,7 @@ def _world(text: bytes) -> World:
         registry_names=tuple(registry.get("names", ())),
         registry_ca=registry.get("ca", ""),
         package_hosts=tuple(found.get("package_hosts", ())),
+        package_addresses=tuple(found.get("package_addresses", ())),
         factor=float(factor.get("factor", 1)),
         why=str(factor.get("why", "")),
         simulated=tuple(found.get("simulated", ())),
@@ -179,8 +182,21 @@ class Lab:
 
     @property
     def notes(self) -> tuple[str, ...]:
-        """What is simulated, and how far the guests are scaled down."""
-        return tuple(f"lab: {note}" for note in (*self.world.simulated, self.world.why)) if self.world else ()
+        """What is simulated, how far the guests are scaled down, and what counts as internet."""
+        if self.world is None:
+            return ()
+        also = f"zones with internet also reach {', '.join(self.outside)}: registry and package sources of this machine"
+        found = (*self.world.simulated, self.world.why, *([also] if self.outside else ()))
+        return tuple(f"lab: {note}" for note in found)
+
+    @property
+    def outside(self) -> tuple[str, ...]:
+        """The lab's registry, and the machine's package sources where those are no public hosts."""
+        if self.world is None:
+            return ()
+        mirrors = [address for address in self.world.package_addresses if not is_public(address)]
+        registry = [self.world.registry_address] if self.world.registry_address else []
+        return tuple(dict.fromkeys([*registry, *mirrors]))
 
     def make(self, hub: Hub, state: State, screen: Screen) -> None:
         """The lab runs, and is trusted."""

@@ -21,6 +21,7 @@ class Pve:
     """The node on the LAN, met once with `aihub trust`."""
 
     names: Mapping[str, str] = {}
+    outside: tuple[str, ...] = ()
     notes: tuple[str, ...] = ()
     package_hosts: tuple[str, ...] = (DEBIAN,)
 

@@ -57,6 +57,7 @@ def up(name: str, config: Mapping[str, Any]) -> dict[str, Any]:
         lab.config_file.write_text(json.dumps(config, indent=1))
         lab.config_file.chmod(0o600)
         _root_password(lab)
+        lab.package_addresses.write_text(json.dumps(sources.addresses()))
         namespace.create(lab)
         uplink.start(lab, way_out)
         say("uplink", f"user-space NAT by {way_out.gateway}, DNS {way_out.dns}")
@@ -121,6 +122,7 @@ def status(name: str) -> dict[str, Any]:
         "node": {"address": config.node_address, "host_key": identity.public_host_key(node.root(lab))},
         "registry": registry.as_json(config),
         "package_hosts": sources.hosts(),
+        "package_addresses": _package_addresses(lab),
         "scale": scale.as_json(),
         "cgroups": cgroups.detect(),
         "containers": sorted(running),
@@ -128,6 +130,12 @@ def status(name: str) -> dict[str, Any]:
         "uplink": way_out.as_json(),
         "state": str(lab.state),
     }
+
+
+def _package_addresses(lab: Lab) -> list[str]:
+    # Not asked anew: a name server that has a bad moment must not change what a lab says of itself.
+    kept = lab.package_addresses
+    return [str(address) for address in json.loads(kept.read_text())] if kept.exists() else []
 
 
 def _api(lab: Lab, config: Config) -> dict[str, Any]:

@@ -105,6 +105,11 @@ class Lab:
         return self.state / "port"
 
     @property
+    def package_addresses(self) -> Path:
+        """Where the hosts of the machine's package sources were when the lab came up."""
+        return self.state / "package-addresses.json"
+
+    @property
     def artifacts(self) -> Path:
         """What this lab took of the machine's artifacts, a line of JSON each."""
         return self.state / "artifacts.jsonl"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import socket
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -81,6 +82,18 @@ def hosts() -> list[str]:
     """The hosts that roots made from this machine's sources take packages from; empty without a Debian mirror."""
     found = (urlsplit(line.split()[1]).hostname for line in lines(host_sources(), "stable"))
     return sorted({host for host in found if host})
+
+
+def addresses() -> list[str]:
+    """Where those hosts are, and the proxies on the way to them, as this machine sees them."""
+    proxies = (urlsplit(url).hostname for line in carried_options() for url in re.findall(r'"(https?://[^"]+)"', line))
+    found: set[str] = set()
+    for host in {*hosts(), *(host for host in proxies if host)}:
+        try:
+            found |= {str(info[4][0]) for info in socket.getaddrinfo(host, None, socket.AF_INET, socket.SOCK_STREAM)}
+        except OSError:
+            continue  # a name that does not resolve here leads guests nowhere either
+    return sorted(found)
 
 
 def index(suite: str, week: str) -> list[str]:

@@ -11,7 +11,7 @@ from typing import Any
 from aihub.names import Layout, unit_file
 from metal import rights, texts
 from metal.actual import PACKAGES, Actual, File, Unit
-from metal.desired import Desired, Flow, Record, Vault, Zone
+from metal.desired import Desired, Flow, Port, Record, Vault, Zone
 from metal.services import UNSEAL
 
 WANTED = Desired(
@@ -26,6 +26,10 @@ WANTED = Desired(
     flows=(
         Flow("10.10.20.11/32", "10.10.10.11", 5432, "tcp", 'postgres for "chroma"; drop'),
         Flow("10.10.10.0/24", "10.10.10.11", 5432, "tcp", "inside one zone"),
+    ),
+    ports=(
+        Port("db", "infra", 110, "lxc", "BC:24:11:00:00:6E", "10.10.10.11"),
+        Port("private-ai", "private", 201, "vm", "BC:24:11:00:00:C9", "10.10.20.11"),
     ),
     records=(Record("db", "10.10.10.11"), Record("private-ai", "10.10.20.11")),
     names=(("ghcr.io", "10.255.255.2"),),

@@ -7,9 +7,10 @@ from dataclasses import replace
 import pytest
 from aihub.names import Layout
 from metal.actual import Unit
-from metal.compare import steps
+from metal.compare import steps, strangers
 from metal.refusal import Refused
 from metal.rights import ROLES, grants
+from metal.steps import Upload
 
 from tests.unit.metal.metal_nodes import REMOVED, WANTED, changed, converged, fresh
 
@@ -69,6 +70,21 @@ def test_drift_is_seen_and_only_it(change, subject):
     assert subject in found
     assert found[subject].differences
     assert set(found) <= {subject, "interfaces"}
+
+
+def test_a_lan_with_public_addresses_is_a_lan_all_the_same():
+    node = changed(lambda n: _set(n.addresses, "vmbr0", ["198.18.0.2/24", "192.0.3.2/28", "192.0.3.1/32"]))
+    (rules,) = (c.text for c in pending(WANTED, node)["walls"].commands if isinstance(c, Upload))
+    assert ", 224.0.0.0/3, 192.0.3.0/28 }" in rules
+
+
+@pytest.mark.parametrize("port", ["veth900i0", "veth110i1", "eno2"])
+def test_a_port_that_is_no_guests_of_ours_is_told_and_left_alone(port):
+    node = changed(lambda n: _set(n.ports, "hubinfra", ["veth110i0", port]))
+    (said,) = strangers(WANTED, node)
+    assert f"port {port} on hubinfra" in said
+    assert pending(WANTED, node) == {}
+    assert strangers(WANTED, changed(lambda n: _set(n.ports, "hubprivate", ["fwpr201p0"]))) == ()
 
 
 def test_a_token_whose_value_is_not_kept_here_is_renewed():

@@ -5,8 +5,10 @@ from __future__ import annotations
 from dataclasses import replace
 
 import pytest
+from aihub import names
 from aihub.names import Layout
 from metal import actual, texts
+from metal.desired import Flow
 from metal.exchange import Allowed, Answer, Failure, Order, Refusal, Taken
 from metal.refusal import Refused
 
@@ -40,6 +42,52 @@ def test_the_walls_of_a_zone_without_internet_let_nothing_out():
     assert len(outward) == 1
     assert '"hubinfra"' in outward[0].partition("oifname")[0]
     assert "flush" not in text
+
+
+def rules(text: str, chain: str) -> list[str]:
+    """The rules of a chain, in their order."""
+    return [line.strip() for line in text.partition(f"chain {chain} {{")[2].partition("\n\t}\n")[0].splitlines()[1:]]
+
+
+def test_the_internet_is_where_public_addresses_are_and_the_lan_what_is_named():
+    lan = (Flow("10.10.20.0/24", "192.168.1.20", 445, "tcp", "private reaches the LAN"),)
+    text = texts.render("walls.nft.j2", replace(WANTED, lan=lan, outside=("203.0.113.80",)), near=("192.0.3.0/28",))
+    leaving = [line for line in rules(text, "leaving") if "accept" in line][4:]
+    assert leaving == [
+        'iifname "hubprivate" ip saddr 10.10.20.0/24 ip daddr 192.168.1.20 tcp dport 445 accept '
+        'comment "private reaches the LAN"',
+        'iifname "hubinfra" ip daddr { 203.0.113.80 } accept comment "infra: what stands for the internet in this lab"',
+        'iifname "hubinfra" ip daddr != @inland accept comment "infra: internet outbound"',
+    ]
+    (inland,) = (line for line in text.splitlines() if "elements = { 0.0.0.0/8" in line)
+    assert set(names.NOT_PUBLIC) | {"192.0.3.0/28"} == set(inland.partition("{")[2].strip(" }").split(", "))
+
+
+def test_of_a_real_node_nothing_stands_for_the_internet():
+    assert "stands for" not in texts.render("walls.nft.j2", WANTED)
+
+
+def test_a_guests_port_is_bound_wherever_proxmox_plugs_it_in():
+    text = texts.render("walls.nft.j2", WANTED)
+    for pair in (
+        '"veth110i0" . BC:24:11:00:00:6E',
+        '"fwpr110p0" . BC:24:11:00:00:6E',
+        '"tap201i0" . BC:24:11:00:00:C9',
+        '"veth110i0" . 10.10.10.11',
+        '"fwpr201p0" . 10.10.20.11',
+    ):
+        assert text.count(pair) == 1
+    assert rules(text, "sending")[-1] == "counter drop"
+    assert (
+        'iifname "hubprivate" arp saddr ether . arp saddr ip != { BC:24:11:00:00:C9 . 10.10.20.11 } counter drop'
+        in text
+    )
+
+
+def test_a_zone_without_guests_lets_nobody_speak():
+    text = texts.render("walls.nft.j2", replace(WANTED, ports=()))
+    assert rules(text, "spoofing")[1:] == ['iifname "hubinfra" counter drop', 'iifname "hubprivate" counter drop']
+    assert "type ifname" not in text, "nft takes no set that begins empty"
 
 
 def test_flows_inside_a_zone_need_no_rule_and_comments_cannot_end_their_quotes():

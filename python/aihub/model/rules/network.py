@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import secrets
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from ipaddress import IPv4Address, IPv4Network
 from itertools import combinations
 
 from ..findings import Finding
 from ..hub import HubFile
 from ..target import Target
+from ..types import LanService
 
 PRIVATE = tuple(IPv4Network(text) for text in ("10.0.0.0/8", "172.16.0.0/12", "192.168.0.0/16", "100.64.0.0/10"))
 SMALLEST = 29
@@ -26,6 +27,7 @@ def check(file: HubFile, target: Target) -> Iterator[Finding]:
             yield Finding(("zones", second, "subnet"), text)
     yield from _node_addresses(file)
     yield from _entries(file)
+    yield from _lan(file)
     yield from _vlans(file)
 
 
@@ -88,6 +90,33 @@ def _entries(file: HubFile) -> Iterator[Finding]:
             text = f"{zone.entry} lies in the subnet of zone {inside}: an entry is an address of your LAN"
             yield Finding(place, text)
         owners.setdefault(zone.entry, f"the entry of zone {name}")
+
+
+def _lan(file: HubFile) -> Iterator[Finding]:
+    """What guests reach in the LAN is there, and is neither the hub nor its node."""
+    nodes = {node.address: f"node {name}" for name, node in file.nodes.items()}
+    owners: list[tuple[str, str, Sequence[LanService]]] = [
+        ("zones", name, zone.lan) for name, zone in file.zones.items()
+    ]
+    owners += [("guests", name, spec.lan) for name, spec in file.guests.items()]
+    for kind, name, services in owners:
+        wider = file.zones.get(file.guests[name].zone) if kind == "guests" else None
+        for index, one in enumerate(services):
+            place = (kind, name, "lan", index)
+            zone = next((z for z, other in file.zones.items() if one.address in other.subnet), None)
+            if _unusable(one.address):
+                yield Finding(place, f"{one.address} is no address that a host can have in a LAN")
+            elif one.address in nodes:
+                yield Finding(place, f"{one.address} is {nodes[one.address]}, of which guests reach DNS and time alone")
+            elif zone is not None:
+                text = (
+                    f"{one.address} lies in the subnet of zone {zone}: stacks declare what guests reach of each other"
+                )
+                yield Finding(place, text)
+            elif one in services[:index]:
+                yield Finding(place, f"{one} is in the list already")
+            elif wider is not None and one in wider.lan:
+                yield Finding(place, f"{one} is reached from all of its zone already")
 
 
 def _vlans(file: HubFile) -> Iterator[Finding]:

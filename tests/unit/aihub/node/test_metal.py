@@ -58,7 +58,7 @@ def answering(monkeypatch):
 
 def test_a_plan_holds_what_would_change_and_who_does_it(answering, state):
     answering(Answer((WALLS, DNS)))
-    walls, dns = node.plan(state, WANTED)
+    walls, dns = node.plan(state, WANTED).changes
     assert (walls.subject, walls.owner, walls.identity, walls.action) == (
         "node pve: walls",
         "node",
@@ -76,7 +76,7 @@ def test_every_kind_of_object_is_told_in_words():
 
 def test_planning_never_asks_metal_to_write(answering, state):
     seen = answering(Answer())
-    assert node.plan(state, WANTED) == ()
+    assert node.plan(state, WANTED).is_empty
     assert "--dry" in seen.argv[0]
 
 
@@ -89,7 +89,7 @@ def test_modules_of_the_folder_that_aihub_was_called_in_are_not_taken_for_metal_
 def test_an_apply_allows_what_the_agreed_plan_has_room_for_and_nothing_else(answering, state):
     made = Taken("pool", "node pve: pool hub-my-hub", "create", (), False, "planned")
     seen = answering(Answer((WALLS, DNS, made)), Answer((replace(WALLS, outcome="done"),)))
-    agreed = Plan(node.plan(state, WANTED))
+    agreed = node.plan(state, WANTED)
     done = node.apply(small(), state, WANTED, agreed)
     planned, applied = seen.orders
     assert (planned.desired, planned.allowed) == (WANTED, None)
@@ -106,7 +106,7 @@ def test_an_apply_allows_what_the_agreed_plan_has_room_for_and_nothing_else(answ
 
 def test_what_others_are_to_do_leaves_metal_no_room(answering, state):
     seen = answering(Answer((WALLS,)), Answer())
-    (change,) = node.plan(state, WANTED)
+    (change,) = node.plan(state, WANTED).changes
     node.apply(small(), state, WANTED, Plan((replace(change, owner="guests"),)))
     assert seen.orders[1].allowed == ()
 
