@@ -55,11 +55,30 @@ def login(server: dict[str, Any], secret: Callable[[str], str]) -> Open:
 
 @pytest.mark.parametrize("half", ["a", "b"])
 def test_login(login: Open, half: str) -> None:
-    """both logins of a pair act as the owner of their database"""
+    """both logins of a pair act as the owner of what is in their database, and the database is aihub's"""
+    owners = """SELECT (SELECT pg_get_userbyid(nspowner) FROM pg_namespace WHERE nspname = 'public'),
+                       (SELECT pg_get_userbyid(datdba) FROM pg_database WHERE datname = current_database())"""
     with login(half) as connection:
-        owner = "SELECT pg_get_userbyid(datdba) FROM pg_database WHERE datname = current_database()"
-        found = connection.execute(f"SELECT session_user, current_user, ({owner})").fetchone()
-    assert found == (f"verify_{half}", "verify", "verify")
+        found = connection.execute(f"SELECT session_user, current_user, owners.* FROM ({owners}) owners").fetchone()
+    assert found == (f"verify_{half}", "verify", "verify", "hub_reconcile")
+
+
+FORBIDDEN = (
+    "ALTER DATABASE verify SET search_path = other",
+    "COMMENT ON DATABASE verify IS 'seen by all'",
+    "SET ROLE postgres",
+    "SET temp_file_limit = -1",
+    "SELECT * FROM pg_stat_activity",
+    "SELECT * FROM pg_locks",
+    "SELECT * FROM pg_shdepend",
+)
+
+
+@pytest.mark.parametrize("what", FORBIDDEN)
+def test_others(login: Open, what: str) -> None:
+    """a consumer can't set anything for whoever connects to its database, nor see or show anything to others"""
+    with login() as connection, pytest.raises(psycopg.errors.InsufficientPrivilege):
+        connection.execute(what)
 
 
 def test_vector_search(login: Open) -> None:
@@ -128,12 +147,10 @@ def test_plaintext(login: Open) -> None:
         pass
 
 
-def test_certificate(login: Open, instance: Instance) -> None:
+def test_certificate(server: dict[str, Any], login: Open, instance: Instance, state: State) -> None:
     """it proves its name with a certificate of the hub's own authority"""
-    with login() as connection:
-        connection.execute("SET ROLE NONE")  # a session is shown to the role that logged in
-        found = connection.execute("SELECT version FROM pg_stat_ssl WHERE pid = pg_backend_pid()").fetchone()
-    assert found == ("TLSv1.3",)
+    _, version = tls.certificate(server["port"], server["host"], state.ca, ask_for_tls)
+    assert version == "TLSv1.3"
     with (
         pytest.raises(psycopg.OperationalError, match="does not match host name"),
         login(host=f"other.{instance.guest.fqdn}"),

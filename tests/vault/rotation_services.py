@@ -31,7 +31,9 @@ def postgres(world: World, home: Path, secrets: Path, port: int) -> None:
     # Whoever is at the socket is the container's own user there, and here whoever runs the tests.
     access = re.sub(r"^local .*\n", "", (config / "pg_hba.conf").read_text(), flags=re.MULTILINE)
     (home / "pg_hba.conf").write_text(f"local all all trust\n{access}")
-    (home / "postgresql.conf").write_text(_rendered(config / "postgresql.conf.j2", instance))
+    text = _rendered(config / "postgresql.conf.j2", instance)
+    text = re.sub(r"^max_notify_queue_pages .*\n", "", text, flags=re.MULTILINE)  # this may be an older one
+    (home / "postgresql.conf").write_text(text)
     environment = {"PATH": f"{_postgres_bin()}:/usr/bin:/bin", "LC_ALL": "C.UTF-8"}
     environment |= {"PGHOST": str(home), "PGPORT": str(port)}
     own: dict[str, Any] = {"user": UID, "group": UID, "cwd": home, "env": environment}
@@ -82,7 +84,7 @@ def redis(world: World, home: Path, secrets: Path, port: int) -> None:
 
 def _first_start(script: Path, secrets: Path) -> str:
     text = script.read_text().replace("/run/secrets", str(secrets))
-    text = re.sub(r"^.*createrole_self_grant.*\n", "", text, flags=re.MULTILINE)
+    text = re.sub(r"^.*superuser\.sh.*\n", "", text, flags=re.MULTILINE)
     return re.sub(r"\\connect template1\n.*\n", "", text)
 
 
@@ -93,12 +95,19 @@ def _roles(world: World) -> str:
         if pair.provider == "postgres@db" and pair.role != "hub_reconcile":
             entry = world.vault.read(pair.path)
             assert entry
-            found.append(f"CREATE ROLE {pair.role} NOLOGIN; CREATE DATABASE {pair.role} OWNER {pair.role};")
+            found += [f"CREATE ROLE {pair.role} NOLOGIN;", *database(pair.role)]
             for half in "ab":
                 name = f"{pair.role}_{half}"
                 found.append(f"CREATE ROLE {name} LOGIN PASSWORD '{entry.data[half]}' IN ROLE {pair.role};")
                 found.append(f"ALTER ROLE {name} SET role TO {pair.role};")
     return "\n".join(found)
+
+
+def database(name: str) -> list[str]:
+    """What reconcile.py makes of a consumer's database, for psql."""
+    rights = f"GRANT CONNECT, CREATE, TEMPORARY ON DATABASE {name} TO {name};"
+    schema = [f"\\connect {name}", f"ALTER SCHEMA public OWNER TO {name};", "\\connect postgres"]
+    return [f"CREATE DATABASE {name} OWNER hub_reconcile;", rights, *schema]
 
 
 def _postgres(home: Path, settings: dict[str, Any]) -> list[str]:

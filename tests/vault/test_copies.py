@@ -85,7 +85,7 @@ SELECT nextval('items_id_seq');
 
 
 def renewed(sql: Callable[..., str]) -> None:
-    sql("postgres", "postgres", "DROP DATABASE IF EXISTS verify;\nCREATE DATABASE verify OWNER verify;")
+    sql("postgres", "postgres", "\n".join(["DROP DATABASE IF EXISTS verify;", *rotation_services.database("verify")]))
 
 
 @pytest.fixture

@@ -166,9 +166,10 @@ def reconciled(hub: Hub) -> tuple[Instance, ...]:
 
 @cache
 def reconciler(stack: str) -> Reconciler:
-    """The stack's reconcile.py as a module."""
+    """The stack's reconcile.py as a module, which may import what lies beside it: `from .steps import ...`."""
     path = STACKS / stack / "reconcile.py"
-    spec = importlib.util.spec_from_file_location(f"aihub_stack_{stack.replace('-', '_')}_reconcile", path)
+    name, beside = f"aihub_stack_{stack.replace('-', '_')}_reconcile", [str(path.parent)]
+    spec = importlib.util.spec_from_file_location(name, path, submodule_search_locations=beside)
     if spec is None or spec.loader is None:
         raise HubError(f"{path} can't be loaded", where=f"stacks/{stack}")
     module = importlib.util.module_from_spec(spec)

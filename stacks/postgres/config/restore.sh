@@ -7,7 +7,9 @@ case ${1:-} in '' | *[!a-z0-9_]*) echo "restore.sh DATABASE" >&2; exit 2 ;; esac
 database=$1 owner=$1_a archive='' begun='' hypertables=''
 
 ask() { psql --no-psqlrc --quiet --no-align --tuples-only --set=ON_ERROR_STOP=1 --set=db="$database" --dbname="$database" "$@"; }
-superuser() { PGOPTIONS='-c search_path=pg_catalog' ask --username=postgres > /dev/null; }
+# The superuser finds nothing of the consumer's by name, and what is set for the database or a role means nothing to him.
+pinned='-c search_path=pg_catalog,pg_temp -c local_preload_libraries= -c row_security=on -c default_tablespace='
+superuser() { PGOPTIONS=$pinned ask --username=postgres > /dev/null; }
 restore() { pg_restore --exit-on-error --no-owner --no-privileges --dbname="$database" "$@" "$archive"; }
 refuse() { echo "restore.sh: $1" >&2; exit 1; }
 
@@ -60,7 +62,7 @@ SQL
 fi
 restore --username="$owner" --use-list="$archive.own" --section=pre-data
 if [ -s "$archive.notes" ]; then
-  restore --username=postgres --use-list="$archive.notes"
+  PGOPTIONS=$pinned restore --username=postgres --use-list="$archive.notes"
   noted=$(ask --username="$owner" --command="SELECT value FROM _timescaledb_catalog.metadata WHERE key = 'timescaledb_version'")
   [ "$noted" = "$hypertables" ] || refuse "it was dumped from TimescaleDB $noted, here is $hypertables: both must be equal"
 fi

@@ -27,6 +27,11 @@ def consumer(resolved, kind: str) -> Consumer:
 ROLES = f"""
 CREATE ROLE {NAME} NOLOGIN; CREATE ROLE {NAME}_a LOGIN IN ROLE {NAME}; ALTER ROLE {NAME}_a SET role TO {NAME};
 """
+SCHEMA = f"""
+GRANT {NAME} TO hub_reconcile WITH INHERIT FALSE, SET TRUE;
+ALTER SCHEMA public OWNER TO {NAME};
+REVOKE {NAME} FROM hub_reconcile GRANTED BY hub_reconcile;
+"""
 CONTENT = r"""
 CREATE TABLE items (id serial PRIMARY KEY, name text CHECK (length(name) > 0), embedding vector(3), raw bytea);
 INSERT INTO items (name, embedding, raw)
@@ -54,8 +59,9 @@ def renewed(hub: Cli) -> Iterator[Callable[[], None]]:
 
     def make() -> None:
         hub.on("db", f"{PSQL} -U postgres", f"DROP DATABASE IF EXISTS {NAME};")
-        hub.on("db", f"{admin} postgres", f"CREATE DATABASE {NAME} OWNER {NAME};")
-        hub.on("db", f"{admin} {NAME}", "CREATE EXTENSION timescaledb;")
+        hub.on("db", f"{admin} postgres", f"CREATE DATABASE {NAME};")
+        hub.on("db", f"{admin} postgres", f"GRANT CONNECT, CREATE, TEMPORARY ON DATABASE {NAME} TO {NAME};")
+        hub.on("db", f"{admin} {NAME}", f"CREATE EXTENSION timescaledb;\n{SCHEMA}")
 
     hub.on("db", f"{admin} postgres", ROLES)
     try:

@@ -15,6 +15,7 @@ from typing import Any
 
 import pytest
 from aihub import paths
+from aihub.errors import TaskFailed
 from aihub.model.resolved import Consumer, Hub
 from aihub.reading import load
 from aihub.services import declared
@@ -64,8 +65,8 @@ def stack(request: pytest.FixtureRequest) -> str:
 @pytest.fixture
 def states(settled: Any, redis: Any, user: Any) -> dict[str, list[Any]]:
     """Of each stack with a reconcile.py, states that differ from what is wanted in several ways."""
-    other = replace(settled.roles["verify_a"], can_login=False, acts_as="", member_of=frozenset())
-    gone = {"gone_a": postgres_role(settled, "gone")}
+    other = replace(settled.roles["verify_a"], can=frozenset(), settings=())
+    gone = {"gone_a": replace(settled.roles["verify_a"], settings=("role=gone",))}
     return {
         "ollama": [frozenset(), frozenset({"mine:latest"})],
         "postgres": [
@@ -74,10 +75,6 @@ def states(settled: Any, redis: Any, user: Any) -> dict[str, list[Any]]:
         ],
         "redis": [{}, {"verify": replace(user, passwords=False), "gone": user}],
     }
-
-
-def postgres_role(settled: Any, owner: str) -> Any:
-    return type(settled.roles["verify"])(True, owner, frozenset({owner}))
 
 
 @pytest.fixture
@@ -153,37 +150,67 @@ def postgres() -> Any:
     return services.reconciler("postgres")
 
 
+LOGIN = frozenset({"log in"})
+ACTS = frozenset({"inherit", "set"})
+MAKES = frozenset({"create roles", "create databases"})
+
+
 @pytest.fixture
 def settled(postgres: Any) -> Any:
     """A PostgreSQL that has all that it should."""
     roles = {
-        "postgres": postgres.Role(True, "", frozenset()),
-        "hub_reconcile": postgres.Role(False, "", frozenset({"verify", "verify_a", "verify_b"})),
-        "hub_reconcile_a": postgres.Role(True, "hub_reconcile", frozenset({"hub_reconcile"})),
-        "hub_reconcile_b": postgres.Role(True, "hub_reconcile", frozenset({"hub_reconcile"})),
-        "verify": postgres.Role(False, "", frozenset()),
-        "verify_a": postgres.Role(True, "verify", frozenset({"verify"})),
-        "verify_b": postgres.Role(True, "verify", frozenset({"verify"})),
+        "postgres": postgres.Role(frozenset({"everything", *LOGIN, *MAKES})),
+        "hub_reconcile": postgres.Role(MAKES),
     }
-    databases = {
-        "postgres": postgres.Database("postgres", False),
-        "verify": postgres.Database("verify", False, frozenset({"plpgsql", "vector", "timescaledb"})),
-    }
-    return postgres.State(roles, databases, frozenset(PASSWORDS))
+    memberships = []
+    for owner, connections in (("hub_reconcile", -1), ("verify", 40)):
+        for half in "ab":
+            roles[f"{owner}_{half}"] = postgres.Role(LOGIN, connections, (f"role={owner}",))
+            memberships.append(postgres.Membership(owner, f"{owner}_{half}", ACTS))
+    roles["verify"] = postgres.Role()
+    for made in ("verify", "verify_a", "verify_b"):
+        memberships.append(postgres.Membership(made, "hub_reconcile", frozenset({"admin"})))
+    databases = {"postgres": postgres.Database("postgres"), "verify": database(postgres, "verify")}
+    return postgres.State(roles, databases, tuple(memberships), frozenset(PASSWORDS))
+
+
+def database(postgres: Any, name: str) -> Any:
+    return postgres.Database(
+        "hub_reconcile",
+        rights=frozenset(f"{name}: {right}" for right in ("CONNECT", "CREATE", "TEMPORARY")),
+        extensions=frozenset({"plpgsql", "vector", "timescaledb"}),
+        schema_owner=name,
+    )
+
+
+def gone(postgres: Any, settled: Any, name: str) -> Any:
+    """A server that also has a consumer's database and roles, whom nobody declares."""
+    roles = {role.replace("verify", name): one for role, one in settled.roles.items() if role.startswith("verify")}
+    for half in "ab":
+        roles[f"{name}_{half}"] = postgres.Role(LOGIN, 40, (f"role={name}",))
+    memberships = [replace(m, role=m.role.replace("verify", name), member=m.member.replace("verify", name))
+                   for m in settled.memberships if m.role.startswith("verify")]  # fmt: skip
+    return replace(
+        settled,
+        roles={**settled.roles, **roles},
+        databases={**settled.databases, name: database(postgres, name)},
+        memberships=(*settled.memberships, *memberships),
+    )
 
 
 def summaries(steps: Any) -> list[str]:
     return [f"{s.action} {s.summary}" for s in steps]
 
 
-def test_an_empty_server_gets_owner_logins_database_and_extensions_in_order(postgres: Any) -> None:
+def test_an_empty_server_gets_everything_before_anybody_can_log_in(postgres: Any) -> None:
     steps = postgres.diff(wanted("postgres@db"), postgres.State({}, {}))
     assert summaries(steps) == [
         "create owner role verify",
-        "create login verify_a",
-        "create login verify_b",
         "create database verify",
         "create extension timescaledb in verify",
+        "create schema public of verify",
+        "create login verify_a",
+        "create login verify_b",
     ]
 
 
@@ -194,10 +221,15 @@ def test_a_settled_server_needs_nothing(postgres: Any, settled: Any) -> None:
 @pytest.mark.parametrize(
     ("role", "change", "field"),
     [
-        ("verify", {"can_login": True}, "login"),
-        ("verify_a", {"can_login": False}, "login"),
-        ("verify_a", {"acts_as": ""}, "acts as"),
-        ("verify_b", {"member_of": frozenset()}, "member of"),
+        ("verify", {"can": LOGIN}, "may"),
+        ("verify", {"can": frozenset({"create roles"})}, "may"),
+        ("verify", {"settings": ("search_path=evil, pg_catalog",)}, "set for it"),
+        ("verify_a", {"can": frozenset()}, "may"),
+        ("verify_a", {"settings": ()}, "set for it"),
+        ("verify_a", {"settings": ("role=verify", "verify: work_mem=1GB")}, "set for it"),
+        ("verify_b", {"connections": -1}, "connections"),
+        ("hub_reconcile", {"can": frozenset({"everything", *MAKES})}, "may"),
+        ("hub_reconcile_a", {"settings": ("role=hub_reconcile", "search_path=evil")}, "set for it"),
     ],
 )
 def test_a_changed_role_is_seen(postgres: Any, settled: Any, role: str, change: dict[str, Any], field: str) -> None:
@@ -208,17 +240,91 @@ def test_a_changed_role_is_seen(postgres: Any, settled: Any, role: str, change: 
 
 
 @pytest.mark.parametrize(
+    ("role", "member", "options", "subject"),
+    [
+        ("other", "verify", ACTS, "owner role verify"),
+        ("verify", "verify_a", ACTS | {"admin"}, "login verify_a"),
+        ("verify", "hub_reconcile", frozenset({"set"}), "role hub_reconcile"),
+        ("verify", "hub_reconcile", frozenset({"admin", "inherit"}), "role hub_reconcile"),
+        ("pg_read_all_data", "verify_b", ACTS, "login verify_b"),
+        ("verify", "somebody", ACTS, "role somebody"),
+    ],
+)
+def test_a_membership_that_nobody_declares_is_seen_and_ended(
+    postgres: Any, settled: Any, role: str, member: str, options: frozenset[str], subject: str
+) -> None:
+    more = postgres.Membership(role, member, options)
+    roles = {"somebody": postgres.Role(), **settled.roles}
+    state = replace(settled, roles=roles, memberships=(*settled.memberships, more))
+    (step,) = postgres.diff(wanted("postgres@db"), state)
+    assert (step.action, step.object, [d.field for d in step.differences]) == ("update", subject, ["member of"])
+    assert ("SELECT hub.revoke({}, {})", [role, member]) in step.details["sql"]
+    kept = [names for text, names in step.details["sql"] if text.startswith("GRANT")]
+    assert kept == ([[role, member]] if (role, member) == ("verify", "verify_a") else [])
+
+
+def test_a_login_that_lost_its_owner_gets_it_again(postgres: Any, settled: Any) -> None:
+    left = tuple(m for m in settled.memberships if m.member != "verify_a")
+    (step,) = postgres.diff(wanted("postgres@db"), replace(settled, memberships=left))
+    (difference,) = step.differences
+    assert (step.object, difference.actual, difference.wanted) == ("login verify_a", None, "verify")
+
+
+def test_a_role_that_nobody_knows_can_do_nothing_any_more(postgres: Any, settled: Any) -> None:
+    roles = {**settled.roles, "somebody": postgres.Role(LOGIN | MAKES)}
+    (step,) = postgres.diff(wanted("postgres@db"), replace(settled, roles=roles))
+    assert (step.action, step.object) == ("update", "role somebody")
+    assert step.details["sql"][0] == ("SELECT hub.strip({})", ["somebody"])
+
+
+@pytest.mark.parametrize(
     ("change", "summary"),
     [
         ({"owner": "postgres"}, "database verify"),
-        ({"public": True}, "database verify"),
+        ({"settings": ("search_path=evil",)}, "database verify"),
+        ({"rights": frozenset()}, "database verify"),
         ({"extensions": frozenset({"timescaledb"})}, "extension vector in verify"),
+        ({"schema_owner": "pg_database_owner"}, "schema public of verify"),
+        ({"event_triggers": ("bad",)}, "event trigger bad in verify"),
     ],
 )
 def test_a_changed_database_is_seen(postgres: Any, settled: Any, change: dict[str, Any], summary: str) -> None:
     databases = {**settled.databases, "verify": replace(settled.databases["verify"], **change)}
     (step,) = postgres.diff(wanted("postgres@db"), replace(settled, databases=databases))
     assert step.summary == summary
+
+
+def test_a_schema_that_its_consumer_dropped_is_its_own_affair(postgres: Any, settled: Any) -> None:
+    databases = {**settled.databases, "verify": replace(settled.databases["verify"], schema_owner="")}
+    assert postgres.diff(wanted("postgres@db"), replace(settled, databases=databases)) == []
+
+
+def test_a_database_that_was_its_consumers_becomes_ours(postgres: Any, settled: Any) -> None:
+    before = replace(settled.databases["verify"], owner="verify", rights=frozenset(), schema_owner="pg_database_owner")
+    state = replace(settled, databases={**settled.databases, "verify": before})
+    database, schema = postgres.diff(wanted("postgres@db"), state)
+    assert [(d.field, d.actual, d.wanted) for d in database.differences] == [("owner", "verify", "hub_reconcile")]
+    assert not database.data_at_risk
+    assert (schema.object, schema.details["as"]) == ("schema public of verify", "verify")
+
+
+def test_what_others_were_given_of_a_database_is_taken_away(postgres: Any, settled: Any) -> None:
+    rights = settled.databases["verify"].rights | {"everybody: CONNECT", "other: CONNECT"}
+    databases = {**settled.databases, "verify": replace(settled.databases["verify"], rights=rights)}
+    (step,) = postgres.diff(wanted("postgres@db"), replace(settled, databases=databases))
+    assert [names for text, names in step.details["sql"] if text.startswith("REVOKE")] == [
+        ["verify"],
+        ["verify", "other"],
+    ]
+
+
+@pytest.mark.parametrize(("consumers", "connections"), [(1, 40), (6, 40), (7, 34), (40, 6), (900, 1)])
+def test_all_logins_together_leave_connections_for_us(postgres: Any, consumers: int, connections: int) -> None:
+    names = [f"c{number}" for number in range(consumers)]
+    asked = Declared("postgres@db", tuple(Consumer("postgres@db", name, "any", "main", name) for name in names))
+    steps = postgres.diff(asked, None)
+    made = {text for step in steps for text, _ in step.details["sql"] if "CONNECTION LIMIT" in text}
+    assert made == {f"ALTER ROLE {{}} LOGIN CONNECTION LIMIT {connections}"}
 
 
 def test_a_password_that_does_not_work_is_set_again_and_never_shown(postgres: Any, settled: Any) -> None:
@@ -228,49 +334,81 @@ def test_a_password_that_does_not_work_is_set_again_and_never_shown(postgres: An
     assert "first" not in repr(step)
 
 
+class Admin(list[tuple[str, ...]]):
+    """A connection that remembers what it was told."""
+
+    def execute(self, *words: Any) -> None:
+        self.append(words)
+
+    def transaction(self) -> Any:
+        return nullcontext()
+
+
 def test_a_login_gets_the_password_that_is_kept_for_its_half(
     postgres: Any, service: Any, settled: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    admin, given = Valkey(), []
-    monkeypatch.setattr(postgres, "_admin", lambda service, database: nullcontext(admin))
-    monkeypatch.setattr(postgres, "_unlogged", lambda connection: None)
-    monkeypatch.setattr(postgres, "_set_password", lambda connection, *words: given.append(words))
+    given: list[tuple[str, ...]] = []
+    monkeypatch.setattr(postgres, "as_admin", lambda service, database: nullcontext(Admin()))
+    monkeypatch.setattr(postgres, "unlogged", lambda connection: None)
+    monkeypatch.setattr(postgres, "set_password", lambda connection, *words: given.append(words))
     steps = postgres.diff(wanted("postgres@db"), replace(settled, proven=frozenset()))
     postgres.apply(service("postgres@db"), steps, lambda text: None)
     assert given == [("verify_a", "first"), ("verify_b", "second")]
 
 
+def test_we_become_a_consumer_for_one_step_and_inherit_nothing(
+    postgres: Any, service: Any, settled: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    said = Admin()
+    monkeypatch.setattr(postgres, "as_admin", lambda service, database: nullcontext(said))
+    databases = {**settled.databases, "verify": replace(settled.databases["verify"], schema_owner="pg_database_owner")}
+    steps = postgres.diff(wanted("postgres@db"), replace(settled, databases=databases))
+    postgres.apply(service("postgres@db"), steps, lambda text: None)
+    grant, alter, revoke = (statement.as_string() for (statement,) in said)
+    assert grant == 'GRANT "verify" TO "hub_reconcile" WITH ADMIN FALSE, INHERIT FALSE, SET TRUE'
+    assert alter == 'ALTER SCHEMA public OWNER TO "verify"'
+    assert revoke == 'REVOKE "verify" FROM "hub_reconcile" GRANTED BY "hub_reconcile"'
+
+
+def test_what_only_the_superuser_can_remove_is_told_with_the_way_there(
+    postgres: Any, service: Any, settled: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(postgres, "as_admin", lambda service, database: nullcontext(Admin()))
+    databases = {**settled.databases, "verify": replace(settled.databases["verify"], event_triggers=("bad",))}
+    steps = postgres.diff(wanted("postgres@db"), replace(settled, databases=databases))
+    with pytest.raises(TaskFailed, match="event trigger bad in verify") as failed:
+        postgres.apply(service("postgres@db"), steps, lambda text: None)
+    assert failed.value.hint.startswith("aihub ssh db -- docker exec postgres-postgres-1 psql")
+
+
 def test_a_login_without_consumer_is_switched_off_and_its_database_stays(postgres: Any, settled: Any) -> None:
-    roles = {
-        **settled.roles,
-        "old": postgres.Role(False, "", frozenset()),
-        "guest": postgres.Role(True, "", frozenset()),
-    }
-    roles["old_a"] = postgres.Role(True, "old", frozenset({"old"}))
-    databases = {**settled.databases, "old": postgres.Database("old", False)}
-    (step,) = postgres.diff(wanted("postgres@db"), replace(settled, roles=roles, databases=databases))
-    assert step.summary == "login old_a has no consumer any more"
-    assert step.details["sql"] == [("ALTER ROLE {} NOLOGIN", ["old_a"])]
+    steps = postgres.diff(wanted("postgres@db"), gone(postgres, settled, "old"))
+    assert summaries(steps) == [f"update login old_{half} has no consumer any more" for half in "ab"]
+    assert [step.details["sql"][0] for step in steps] == [
+        ("ALTER ROLE {} NOLOGIN CONNECTION LIMIT 40", [f"old_{half}"]) for half in "ab"
+    ]
 
 
 def test_a_database_without_consumer_is_kept_and_goes_with_its_roles_when_it_is_named(
     postgres: Any, settled: Any
 ) -> None:
-    gone = {name.replace("verify", "old"): replace(role, can_login=False) for name, role in settled.roles.items()}
-    databases = {**settled.databases, "old": postgres.Database("old", False), "theirs": postgres.Database("who", False)}
-    state = replace(settled, roles={**settled.roles, **gone}, databases=databases)
+    state = gone(postgres, settled, "old")
+    off = {f"old_{half}": replace(state.roles[f"old_{half}"], can=frozenset()) for half in "ab"}
+    databases = {**state.databases, "theirs": postgres.Database("who")}
+    state = replace(state, roles={**state.roles, **off}, databases=databases)
     assert postgres.kept(wanted("postgres@db"), state) == ["old"]
     assert postgres.diff(wanted("postgres@db"), state) == []
     (step,) = postgres.diff(replace(wanted("postgres@db"), forgotten=("old",)), state)
     assert (step.action, step.object, bool(step.data_at_risk)) == ("delete", "database old", True)
-    assert [names for _, names in step.details["sql"]] == [["old"], ["old_a"], ["old_b"], ["old"]]
+    ends = [names for text, names in step.details["sql"] if text.startswith("DROP")]
+    assert ends == [["old"], ["old_a"], ["old_b"], ["old"]]
 
 
 def test_what_differs_about_a_database_is_one_change(postgres: Any, settled: Any) -> None:
-    databases = {**settled.databases, "verify": replace(settled.databases["verify"], owner="postgres", public=True)}
+    more = {"everybody: CONNECT"} | settled.databases["verify"].rights
+    databases = {**settled.databases, "verify": replace(settled.databases["verify"], owner="postgres", rights=more)}
     (step,) = postgres.diff(wanted("postgres@db"), replace(settled, databases=databases))
-    assert [d.field for d in step.differences] == ["owner", "everybody may connect"]
-    assert len(step.details["sql"]) == 2
+    assert [d.field for d in step.differences] == ["owner", "rights"]
 
 
 # -- Valkey
