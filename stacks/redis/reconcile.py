@@ -19,13 +19,24 @@ from aihub.model.resolved import RECONCILE_ROLE as ADMIN
 from aihub.plan import Difference
 from aihub.services.declared import Declared
 from aihub.services.service import Half, Service, Step
+from aihub.services.wire import plain
 
 if TYPE_CHECKING:
     import redis
 
 OTHERS = ("default", ADMIN)  # config/start.sh writes these
-# Everything but administration; SCAN and RANDOMKEY would show the names of other consumers' keys.
-COMMANDS = "+@all -@admin -@dangerous -scan -randomkey +info"
+# What works on keys and channels, which are the user's own, and nothing that is the whole server's: code (scripts,
+# functions) is run and replaced by all; SCAN, RANDOMKEY, DBSIZE, INFO, PUBSUB and tracking show names or numbers of
+# others; MOVE leads to another database, which is in no dump.
+KINDS = "string hash list set sortedset stream bitmap hyperloglog geo transaction keyspace pubsub connection"
+COMMANDS = " ".join(
+    [
+        "-@all", *(f"+@{kind}" for kind in KINDS.split()), "-@admin -@dangerous -@scripting",
+        "-scan -randomkey -dbsize -move -pubsub",
+        "-client|tracking -client|caching -client|trackinginfo -client|getredir",
+        "+time",
+    ]
+)  # fmt: skip
 _SECONDS = 10
 GONE = "has no consumer any more"
 
@@ -41,7 +52,12 @@ class User:
     commands: str
 
 
-State = dict[str, User]
+@dataclass(frozen=True)
+class State:
+    """All ACL users but our own two, and the libraries of functions, which would be everybody's."""
+
+    users: dict[str, User]
+    functions: tuple[str, ...] = ()
 
 
 @contextmanager
@@ -64,22 +80,25 @@ def connect(service: Service, user: str, password: str) -> Iterator[redis.Redis]
         except redis.AuthenticationError as error:
             raise PermissionError(f"{user} can't log in") from error
         except (redis.ConnectionError, redis.TimeoutError) as error:
-            raise Unreachable(f"Valkey does not answer: {error}", where=service.instance.name) from error
+            text = f"Valkey does not answer: {plain(str(error))}"
+            raise Unreachable(text, where=service.instance.name) from error
         except redis.RedisError as error:
-            raise TaskFailed(f"Valkey refused: {error}", where=service.instance.name, hint="aihub up") from error
+            text = f"Valkey refused: {plain(str(error))}"
+            raise TaskFailed(text, where=service.instance.name, hint="aihub up") from error
 
 
 def read(service: Service) -> State:
-    """All ACL users but our own two."""
+    """All ACL users but our own two, and functions that somebody loaded."""
     kept = {consumer.role: _sums(service, consumer.role) for consumer in service.declared.consumers}
     with _admin(service) as admin:
         names = [str(name) for name in admin.acl_users() if name not in OTHERS]
-        return {name: _user(dict(admin.acl_getuser(name) or {}), kept.get(name)) for name in names}
+        users = {name: _user(dict(admin.acl_getuser(name) or {}), kept.get(name)) for name in names}
+        return State(users, _functions(admin))
 
 
 def diff(declared: Declared, state: State | None) -> list[Step]:
     """A step for each user that is missing or differs, and for each that no consumer has any more."""
-    present, steps = state or {}, list[Step]()
+    present, steps = state.users if state else {}, list[Step]()
     wanted = {consumer.role: _wanted(consumer.role) for consumer in declared.consumers}
     for name, user in wanted.items():
         found = present.get(name)
@@ -92,6 +111,9 @@ def diff(declared: Declared, state: State | None) -> list[Step]:
             difference = Difference("on", "yes", "no")
             details = {"user": name, "off": True}
             steps.append(Step("update", f"ACL user {name}", (difference,), GONE, details=details))
+    if state and state.functions:
+        why = f"that everybody could run: {', '.join(state.functions)}"
+        steps.append(Step("delete", "functions", why=why, details={"functions": True}))
     for name in declared.forgotten:
         lost = f"every key below {name}:"
         steps.append(Step("delete", f"ACL user {name}", why=GONE, data_at_risk=lost, details={"forget": name}))
@@ -100,7 +122,7 @@ def diff(declared: Declared, state: State | None) -> list[Step]:
 
 def kept(declared: Declared, state: State) -> list[str]:
     """The users of consumers that are gone: each stands for the keys below its name."""
-    return sorted(set(state) - {consumer.role for consumer in declared.consumers})
+    return sorted(set(state.users) - {consumer.role for consumer in declared.consumers})
 
 
 def apply(service: Service, steps: Sequence[Step], say: Callable[[str], None]) -> None:
@@ -110,6 +132,9 @@ def apply(service: Service, steps: Sequence[Step], say: Callable[[str], None]) -
             say(step.summary)
             if gone := step.details.get("forget"):
                 _forget(service, admin, gone)
+                continue
+            if step.details.get("functions"):
+                _send(admin, "FUNCTION", "FLUSH")
                 continue
             name = step.details["user"]
             rules = ["off"] if step.details.get("off") else _rules(_wanted(name), _sums(service, name))
@@ -167,13 +192,27 @@ def _send(admin: redis.Redis, *command: str) -> None:
     client.execute_command(*command)  # the typed acl_setuser knows neither `reset` nor key patterns as they are
 
 
+def _functions(admin: redis.Redis) -> tuple[str, ...]:
+    """The names of a few libraries, in a consumer's words. A server of before tells us nothing, and starts anew."""
+    from redis.exceptions import NoPermissionError
+
+    client = cast(Any, admin)
+    try:
+        found = client.function_list()
+    except NoPermissionError:
+        return ()
+    return tuple(
+        sorted(plain(str(dict(zip(one[::2], one[1::2], strict=True))["library_name"]))[:40] for one in found[:5])
+    )
+
+
 def _user(found: dict[str, Any], sums: frozenset[str] | None) -> User:
     return User(
         on="on" in found["flags"],
         passwords=frozenset(found["passwords"]) == sums,
         keys=_text(found["keys"]),
         channels=_text(found["channels"]),
-        commands=" ".join([*found["categories"], *found["commands"]]),
+        commands=" ".join([*found["categories"], *found["commands"], *map(str, found.get("selectors", []))]),
     )
 
 

@@ -4,10 +4,11 @@
 set -eu
 umask 077
 copies="+scan +echo +pexpiretime +dump +restore +unlink" # what dump.sh and restore.sh need
+own="+config|set +config|get +function|list +function|flush" # its certificate, its limits, and what nobody may load
 hash() { tr -d '\n' < "/run/secrets/reconcile_$1" | sha256sum | cut -d ' ' -f 1; }
 {
   echo "user default off resetkeys resetchannels -@all"
-  echo "user hub_reconcile on #$(hash a) #$(hash b) resetkeys ~* resetchannels -@all +acl +ping +config|set $copies"
+  echo "user hub_reconcile on #$(hash a) #$(hash b) resetkeys ~* resetchannels -@all +acl +ping $own $copies"
   if [ -f /data/users.acl ]; then
     sed -E '/^user (default|hub_reconcile) /d' /data/users.acl
   fi

@@ -73,7 +73,7 @@ def states(settled: Any, redis: Any, user: Any) -> dict[str, list[Any]]:
             replace(settled, proven=frozenset()),
             replace(settled, roles={**settled.roles, "verify_a": other, **gone}, databases={}),
         ],
-        "redis": [{}, {"verify": replace(user, passwords=False), "gone": user}],
+        "redis": [redis.State({}), redis.State({"verify": replace(user, passwords=False), "gone": user}, ("shared",))],
     }
 
 
@@ -121,10 +121,10 @@ def test_a_diff_is_pure(hub: Hub, stack: str, states: dict[str, list[Any]], cut_
             json.dumps(dict(step.details))  # names, and lists of them
 
 
-def test_nothing_there_is_an_empty_service(hub: Hub, stack: str, postgres: Any) -> None:
+def test_nothing_there_is_an_empty_service(hub: Hub, stack: str, postgres: Any, redis: Any) -> None:
     """On the first day everything declared is to be made; what is there then needs no step that was not told."""
     module = services.reconciler(stack)
-    empty = {"postgres": postgres.State({}, {}), "redis": {}, "ollama": frozenset()}[stack]
+    empty = {"postgres": postgres.State({}, {}), "redis": redis.State({}), "ollama": frozenset()}[stack]
     for instance in services.reconciled(hub):
         if instance.stack.name == stack:
             asked = declared.of(hub, instance)
@@ -430,6 +430,7 @@ class Valkey:
     """ACL users as redis-py tells them, and the commands that came."""
 
     users: dict[str, dict[str, Any]] = field(default_factory=dict)
+    functions: list[list[Any]] = field(default_factory=list)
     sent: list[tuple[str, ...]] = field(default_factory=list)
 
     def acl_users(self) -> list[str]:
@@ -437,6 +438,9 @@ class Valkey:
 
     def acl_getuser(self, name: str) -> dict[str, Any]:
         return self.users[name]
+
+    def function_list(self) -> list[list[Any]]:
+        return self.functions
 
     def execute_command(self, *command: str) -> None:
         self.sent.append(command)
@@ -464,7 +468,7 @@ def test_whether_a_user_has_our_passwords_is_told_when_it_is_read(
     told |= {"categories": redis.COMMANDS.split(), "commands": []}
     valkey.users = {"default": {}, "hub_reconcile": {}, "verify": told, "old": {**told, "passwords": kept()}}
     found = redis.read(service("redis@cache"))
-    assert {name: user.passwords for name, user in found.items()} == {"verify": ours, "old": False}
+    assert {name: user.passwords for name, user in found.users.items()} == {"verify": ours, "old": False}
     assert not any(value in repr(found) for value in (*passwords, *PASSWORDS.values()))
 
 
@@ -480,7 +484,7 @@ def test_a_user_is_set_with_sums_and_no_password(redis: Any, service: Any, valke
 
 
 def test_a_settled_user_needs_nothing(redis: Any, user: Any) -> None:
-    assert redis.diff(wanted("redis@cache"), {"verify": user}) == []
+    assert redis.diff(wanted("redis@cache"), redis.State({"verify": user})) == []
 
 
 @pytest.mark.parametrize(
@@ -494,16 +498,28 @@ def test_a_settled_user_needs_nothing(redis: Any, user: Any) -> None:
     ],
 )
 def test_a_changed_user_is_seen(redis: Any, user: Any, change: dict[str, Any], name: str) -> None:
-    (step,) = redis.diff(wanted("redis@cache"), {"verify": replace(user, **change)})
+    (step,) = redis.diff(wanted("redis@cache"), redis.State({"verify": replace(user, **change)}))
     assert (step.action, step.object, [d.field for d in step.differences]) == ("update", "ACL user verify", [name])
 
 
+def test_functions_that_somebody_loaded_are_seen_on_one_line_and_taken_away(
+    redis: Any, service: Any, user: Any, valkey: Valkey
+) -> None:
+    valkey.functions = [["library_name", "shared\nline", "engine", "LUA", "functions", []]]
+    state = redis.read(service("redis@cache"))
+    assert state.functions == ("shared line",)
+    (step,) = redis.diff(wanted("redis@cache"), redis.State({"verify": user}, state.functions))
+    assert (step.action, step.summary) == ("delete", "functions that everybody could run: shared line")
+    redis.apply(service("redis@cache"), [step], lambda text: None)
+    assert valkey.sent == [("FUNCTION", "FLUSH"), ("ACL", "SAVE")]
+
+
 def test_a_user_without_consumer_is_switched_off_once(redis: Any, service: Any, user: Any, valkey: Valkey) -> None:
-    steps = redis.diff(wanted("redis@cache"), {"verify": user, "old": user})
+    steps = redis.diff(wanted("redis@cache"), redis.State({"verify": user, "old": user}))
     assert summaries(steps) == ["update ACL user old has no consumer any more"]
     redis.apply(service("redis@cache"), steps, lambda text: None)
     assert valkey.sent[0] == ("ACL", "SETUSER", "old", "off")
-    assert redis.diff(wanted("redis@cache"), {"verify": user, "old": replace(user, on=False)}) == []
+    assert redis.diff(wanted("redis@cache"), redis.State({"verify": user, "old": replace(user, on=False)})) == []
 
 
 # -- Ollama
