@@ -17,13 +17,13 @@ pytestmark = pytest.mark.lab
 def containers(cli) -> dict[str, str]:
     """Each container with the moment it was started."""
     found = {}
-    for guest in ("db", "cache", "private-ai"):
+    for guest in ("db", "cache", "private-data", "private-ai"):
         text = cli.ssh(guest, "docker ps -q | xargs -r docker inspect -f '{{.Name}} {{.State.StartedAt}}'")
         found |= {f"{guest}{line.split()[0]}": line.split()[1] for line in text.splitlines()}
     return found
 
 
-def test_one_command_brings_up_eight_guests_with_every_check_green(hub, first_up, api):
+def test_one_command_brings_up_nine_guests_with_every_check_green(hub, first_up, api):
     ours = [g for g in api("GET", "/cluster/resources", type="vm") if g.get("pool") == "hub-aihub"]
     assert {g["name"] for g in ours} == {
         "db",
@@ -32,6 +32,7 @@ def test_one_command_brings_up_eight_guests_with_every_check_green(hub, first_up
         "cicd",
         "monitoring",
         "backup",
+        "private-data",
         "private-ai",
         "public-ai",
     }

@@ -16,7 +16,8 @@ NODE_ITSELF = 8 << 30
 
 def warnings(file: HubFile, instances: Iterable[Instance], target: Target) -> tuple[str, ...]:
     """One sentence each."""
-    return (*_storages(file), *_memory(file, target), *_cards(file, instances), *_copies(instances))
+    every = tuple(instances)
+    return (*_storages(file), *_memory(file, target), *_cards(file, every), *_shared(file, every), *_copies(every))
 
 
 def _storages(file: HubFile) -> Iterator[str]:
@@ -42,6 +43,28 @@ def _cards(file: HubFile, instances: Iterable[Instance]) -> Iterator[str]:
     for instance in instances:
         if instance.stack.gpu.need != "none" and instance.guest.gpu is None:
             yield f"{instance.name} has no card: it computes on the processor, slowly"
+
+
+def _shared(file: HubFile, instances: Iterable[Instance]) -> Iterator[str]:
+    """A server that holds data of a zone without a way out, and lets another zone in that is not the server's own."""
+    every = {instance.name: instance for instance in instances}
+    users: dict[str, dict[str, Instance]] = {}  # of each server, the first of each zone
+    for instance in every.values():
+        for provider in instance.providers.values():
+            users.setdefault(provider, {}).setdefault(instance.guest.zone, instance)
+    for name, by_zone in users.items():
+        server = every[name]
+        closed = [one for zone, one in by_zone.items() if file.zones[zone].internet == "none"]
+        for one in closed if server.stack.data else ():
+            others = [o for zone, o in by_zone.items() if zone not in (one.guest.zone, server.guest.zone)]
+            if others:
+                zone = one.guest.zone
+                kinds = " and ".join(kind for kind, provider in one.providers.items() if provider == name)
+                yield (
+                    f"{name} holds data of zone {zone}, which has no way out ({one.name}), and zone "
+                    f"{others[0].guest.zone} gets in there, too ({others[0].name}): "
+                    f"a guest of zone {zone} with {kinds} would keep them apart"
+                )
 
 
 def _copies(instances: Iterable[Instance]) -> Iterator[str]:

@@ -86,7 +86,7 @@ def test_results_are_the_same_in_the_same_order(run: Run, monkeypatch: pytest.Mo
     found = run(ENDING_BACKWARDS)
     monkeypatch.setattr(runner, "WORKERS", 1)
     alone = run(ENDING_BACKWARDS)
-    assert len(found) == 1 + 8 + 2 + 8
+    assert len(found) == 1 + 9 + 2 + 9
     same = [(r.subject, r.claim, r.outcome, r.message, r.label, r.origin) for r in alone]
     assert [(r.subject, r.claim, r.outcome, r.message, r.label, r.origin) for r in found] == same
 

@@ -8,6 +8,7 @@ from ipaddress import IPv4Address
 from pathlib import Path
 
 import pytest
+from aihub import paths
 from aihub.model.resolved import Certificate, Consumer, Hub, Opening, bridge_of, mac_of
 from aihub.reading import load
 
@@ -197,20 +198,24 @@ def test_the_egress_proxy_lets_through_what_stacks_declare(hub: Hub) -> None:
 EVERYTHING = (cases.CASES / "hub" / "valid" / "everything.yml").read_text().replace("52GiB", "60GiB")
 KEYS = "operator.ssh_keys is empty: only the controller's own key may log in"
 CARD = "guest ai: GPU big is not passed through yet"
+SHARED = (
+    "postgres@db holds data of zone private, which has no way out (app@tools), and zone public gets in there, too "
+    "(app@web): a guest of zone private with postgres would keep them apart"
+)
 COPIES = "no copies are made yet of the data of postgres@db: make your own"
 
 
 @pytest.mark.parametrize(
     ("old", "new", "expected"),
     [
-        ("", "", (CARD, COPIES)),
-        (" gpu: big,", "", ("ollama@ai has no card: it computes on the processor, slowly", COPIES)),
+        ("", "", (CARD, SHARED, COPIES)),
+        (" gpu: big,", "", ("ollama@ai has no card: it computes on the processor, slowly", SHARED, COPIES)),
         (
             "{use: tank}",
             "{use: local-zfs}",
-            ("node pve has one storage, local-zfs: what fails takes data and copies with it", CARD, COPIES),
+            ("node pve has one storage, local-zfs: what fails takes data and copies with it", CARD, SHARED, COPIES),
         ),
-        ("60GiB", "61439MiB", ("node pve keeps 8191MiB for itself, less than 8GiB", CARD, COPIES)),
+        ("60GiB", "61439MiB", ("node pve keeps 8191MiB for itself, less than 8GiB", CARD, SHARED, COPIES)),
     ],
 )
 def test_what_is_allowed_and_unwise_is_worth_one_sentence(
@@ -221,6 +226,23 @@ def test_what_is_allowed_and_unwise_is_worth_one_sentence(
     path.write_text(re.sub(r", disk: \{fast: [^}]*\}", "", text))  # one storage has one size
     warnings = load.load(path, cases.STACKS, target="lab").warnings
     assert warnings == (KEYS, *expected)
+
+
+def test_zones_may_share_a_server_where_none_is_closed(tmp_path: Path) -> None:
+    path = tmp_path / "hub.yml"
+    assert "internet: none" in EVERYTHING
+    path.write_text(EVERYTHING.replace("internet: none", "internet: outbound"))
+    assert SHARED not in load.load(path, cases.STACKS, target="lab").warnings
+
+
+def test_in_the_default_hub_private_keeps_nothing_where_public_logs_in(tmp_path: Path) -> None:
+    text = paths.DEFAULT_HUB.read_text()
+    told = [w for w in load.load(paths.DEFAULT_HUB, target="lab").warnings if "gets in there" in w]
+    assert told == []
+    path = tmp_path / "hub.yml"
+    path.write_text(re.sub(r"stacks: \[postgres, redis\]", "stacks: []", text))
+    told = [w.split(" ")[0] for w in load.load(path, target="lab").warnings if "gets in there" in w]
+    assert told == ["postgres@db", "redis@cache"]
 
 
 def test_a_real_node_is_not_judged_by_the_labs_size() -> None:

@@ -52,11 +52,11 @@ def test_there_are_more_than_120_wrong_hub_files() -> None:
 def test_the_default_hub_is_right_and_has_what_the_readme_says() -> None:
     hub = load.load(paths.DEFAULT_HUB, target="lab")
     assert list(hub.guests) == [
-        "db", "cache", "security", "cicd", "monitoring", "backup", "private-ai", "public-ai",
+        "db", "cache", "security", "cicd", "monitoring", "backup", "private-data", "private-ai", "public-ai",
     ]  # fmt: skip
     assert {i.name for i in hub.instances} == {
         "postgres@db", "redis@cache", "egress@cache", "vault@security", "ollama@private-ai", "chroma@private-ai",
-        "canary@monitoring", "canary@private-ai", "canary@public-ai",
+        "canary@monitoring", "canary@private-ai", "canary@public-ai", "postgres@private-data", "redis@private-data",
     }  # fmt: skip
     assert hub.models["qwen2.5-32b"].weights == "qwen2.5:32b-instruct-q4_K_M"
 

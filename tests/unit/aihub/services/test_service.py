@@ -142,7 +142,7 @@ def test_the_first_day_is_known_without_a_connection(hub: Hub, monkeypatch: pyte
     changes = services.first(hub, [i.name for i in hub.instances])
     assert {c.action for c in changes} == {"create"}
     subjects = [c.subject for c in changes]
-    assert "postgres@db: database canary_private_ai_main" in subjects
+    assert "postgres@private-data: database canary_private_ai_main" in subjects
     assert "redis@cache: ACL user verify" in subjects
     assert "ollama@private-ai: model qwen2.5:32b-instruct-q4_K_M" in subjects
     assert len(set(subjects)) == len(subjects)
@@ -255,7 +255,6 @@ def test_what_is_declared_of_a_provider_is_who_logs_in_there(hub: Hub) -> None:
     assert {(one.role, one.consumer, one.key) for one in found.consumers} == {
         ("verify", "verify", "verify"),
         ("canary_monitoring_main", "canary@monitoring", "main"),
-        ("canary_private_ai_main", "canary@private-ai", "main"),
         ("canary_public_ai_main", "canary@public-ai", "main"),
     }
     assert found.models == ()
