@@ -52,10 +52,10 @@ def _shared(file: HubFile, instances: Iterable[Instance]) -> Iterator[str]:
     for instance in every.values():
         for provider in instance.providers.values():
             users.setdefault(provider, {}).setdefault(instance.guest.zone, instance)
+    closed = {zone for zone, spec in file.zones.items() if spec.internet == "none"}
     for name, by_zone in users.items():
         server = every[name]
-        closed = [one for zone, one in by_zone.items() if file.zones[zone].internet == "none"]
-        for one in closed if server.stack.data else ():
+        for one in (one for zone, one in by_zone.items() if zone in closed and server.stack.data):
             others = [o for zone, o in by_zone.items() if zone not in (one.guest.zone, server.guest.zone)]
             if others:
                 zone = one.guest.zone
