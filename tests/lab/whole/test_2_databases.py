@@ -46,7 +46,7 @@ def test_a_database_reboots_with_nobody_there_and_its_consumers_get_in_again(hub
     before, born = logins(hub), hub.on("db", "cut -d' ' -f22 /proc/1/stat")
     assert ours_running(hub) == []
     task = api("POST", "/nodes/pve/lxc/110/status/reboot")
-    clients = [f"canary-canary-1@{guest}" for guest in CANARIES]
+    clients = [f"canary-canary-1@{guest}" for guest in CANARIES if guest != "private-ai"]  # which has one of its own
     wait_for(lambda: any(logins(hub)[c].silent > before[c].silent for c in clients), 60, "it goes away")
     away = logins(hub)
     assert api.wait(task) == "OK"

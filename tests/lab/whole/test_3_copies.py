@@ -19,7 +19,8 @@ PSQL = "docker exec -i postgres-postgres-1 psql -qXAt -v ON_ERROR_STOP=1"
 
 
 def consumer(resolved, kind: str) -> Consumer:
-    return replace(next(one for one in resolved.consumers if one.kind == kind), role=NAME)
+    guest = {"postgres": "db", "redis": "cache"}[kind]
+    return replace(next(one for one in resolved.consumers if one.provider == f"{kind}@{guest}"), role=NAME)
 
 
 # -- PostgreSQL
