@@ -38,17 +38,14 @@ def facts(state: Path) -> dict[str, Any]:
     found = x509.load_pem_x509_certificate(text.encode())
     names = found.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
     return {
-        "filename": "pve-ssl.pem",
-        "fingerprint": fingerprint(state),
+        "filename": "pve-ssl.pem", "fingerprint": fingerprint(state),
         "notbefore": int(found.not_valid_before_utc.timestamp()),
         "notafter": int(found.not_valid_after_utc.timestamp()),
         "subject": "/" + "/".join(part.rfc4514_string() for part in found.subject.rdns),
         "issuer": "/" + "/".join(part.rfc4514_string() for part in found.issuer.rdns),
-        "san": [str(name.value) for name in names],
-        "pem": text,
-        "public-key-type": "id-ecPublicKey",
+        "san": [str(name.value) for name in names], "pem": text, "public-key-type": "id-ecPublicKey",
         "public-key-bits": 256,
-    }
+    }  # fmt: skip
 
 
 def ensure(state: Path, name: str, address: str) -> None:

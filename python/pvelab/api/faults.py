@@ -16,20 +16,9 @@ from email.utils import formatdate
 from typing import Any
 
 KINDS = (
-    "delay",
-    "drop-before",
-    "drop-after",
-    "status",
-    "task-fail",
-    "task-hang",
-    "task-vanish",
-    "task-warn",
-    "lock",
-    "storage-full",
-    "token-revoked",
-    "answer",
-    "clock",
-)
+    "delay", "drop-before", "drop-after", "status", "task-fail", "task-hang", "task-vanish", "task-warn", "lock",
+    "storage-full", "token-revoked", "answer", "clock",
+)  # fmt: skip
 BODIES = ("cut", "truncated", "html", "garbage", "empty", "null", "shape")
 
 

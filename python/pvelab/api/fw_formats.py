@@ -145,10 +145,7 @@ def helpers(text: str) -> None:
 
 
 FIREWALL_FORMATS: dict[str, Callable[[str], object]] = {
-    "pve-fw-dport-spec": lambda text: ports(text, icmp=True),
-    "pve-fw-sport-spec": ports,
-    "pve-fw-addr-spec": addresses,
-    "pve-fw-protocol-spec": protocol,
-    "pve-fw-icmp-type-spec": icmp_type,
+    "pve-fw-dport-spec": lambda text: ports(text, icmp=True), "pve-fw-sport-spec": ports,
+    "pve-fw-addr-spec": addresses, "pve-fw-protocol-spec": protocol, "pve-fw-icmp-type-spec": icmp_type,
     "pve-fw-conntrack-helper": helpers,
-}
+}  # fmt: skip

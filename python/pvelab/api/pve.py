@@ -92,12 +92,8 @@ def initial_network(node: NodeInfo) -> dict[str, dict[str, Any]]:
     """/etc/network/interfaces of a fresh node: one bridge that holds its address."""
     length = node.subnet.partition("/")[2] or "24"
     bridge = {
-        "type": "bridge",
-        "method": "static",
-        "autostart": 1,
-        "bridge_ports": "",
-        "cidr": f"{node.address}/{length}",
-    }
+        "type": "bridge", "method": "static", "autostart": 1, "bridge_ports": "", "cidr": f"{node.address}/{length}",
+    }  # fmt: skip
     if node.gateway:
         bridge["gateway"] = node.gateway
     return {"vmbr0": bridge}

@@ -24,14 +24,10 @@ def running(pve: Pve, conf: GuestConf, seen: dict[str, Any]) -> dict[str, Any]:
     values = conf.values
     drives = [key for key in values if DRIVES.fullmatch(key) and parse_drive(key, values[key])]
     found: dict[str, Any] = {
-        "qmpstatus": "paused" if conf.vmid in machine_state.paused(pve) else "running",
-        "diskread": 0,
-        "diskwrite": 0,
-        "blockstat": {key: _block_statistics() for key in drives},
-        "running-machine": machine_state.machine(values),
-        "running-qemu": VERSION,
-        "proxmox-support": {**dict.fromkeys(SUPPORT, True), "pbs-library-version": "2.0.1"},
-    }
+        "qmpstatus": "paused" if conf.vmid in machine_state.paused(pve) else "running", "diskread": 0, "diskwrite": 0,
+        "blockstat": {key: _block_statistics() for key in drives}, "running-machine": machine_state.machine(values),
+        "running-qemu": VERSION, "proxmox-support": {**dict.fromkeys(SUPPORT, True), "pbs-library-version": "2.0.1"},
+    }  # fmt: skip
     cards = [key for key in values if re.fullmatch(r"net\d+", key)]
     if cards:
         found["nics"] = {f"tap{conf.vmid}i{key[3:]}": {"netin": 0, "netout": 0} for key in cards}

@@ -16,12 +16,9 @@ QCOW2 = frozenset({"qcow2"})
 EVERY = frozenset({"raw", "qcow2", "vmdk", "subvol"})
 Table = dict[str, dict[str, frozenset[str]]]
 FILES: Table = {
-    "snapshot": {"current": QCOW2, "snap": QCOW2},
-    "clone": {"base": IMAGES},
-    "template": {"current": EVERY},
-    "copy": {"base": IMAGES, "current": IMAGES, "snap": QCOW2},
-    "rename": {"current": IMAGES},
-}
+    "snapshot": {"current": QCOW2, "snap": QCOW2}, "clone": {"base": IMAGES}, "template": {"current": EVERY},
+    "copy": {"base": IMAGES, "current": IMAGES, "snap": QCOW2}, "rename": {"current": IMAGES},
+}  # fmt: skip
 FEATURES: dict[str, Table] = {
     "zfspool": {
         "snapshot": {"current": EVERY, "snap": EVERY},
@@ -40,12 +37,9 @@ FEATURES: dict[str, Table] = {
     "lvm": {"copy": {"base": EVERY, "current": EVERY}, "rename": {"current": EVERY}},
 }
 FORMATS: dict[str, tuple[str, ...]] = {
-    "dir": ("raw", "qcow2", "vmdk", "subvol"),
-    "nfs": ("raw", "qcow2", "vmdk"),
-    "cifs": ("raw", "qcow2", "vmdk"),
-    "btrfs": ("raw", "subvol"),
-    "zfspool": ("raw", "subvol"),
-}
+    "dir": ("raw", "qcow2", "vmdk", "subvol"), "nfs": ("raw", "qcow2", "vmdk"), "cifs": ("raw", "qcow2", "vmdk"),
+    "btrfs": ("raw", "subvol"), "zfspool": ("raw", "subvol"),
+}  # fmt: skip
 DRIVE_KINDS = (("ide", 4), ("scsi", 31), ("virtio", 16), ("sata", 6))
 DRIVE_NAMES = [*(f"{kind}{n}" for kind, count in DRIVE_KINDS for n in range(count)), "efidisk0", "tpmstate0"]
 

@@ -16,12 +16,8 @@ from .registry import Call
 from .words import split_list
 
 FOLDERS = {
-    "vztmpl": "template/cache",
-    "iso": "template/iso",
-    "backup": "dump",
-    "snippets": "snippets",
-    "import": "import",
-}
+    "vztmpl": "template/cache", "iso": "template/iso", "backup": "dump", "snippets": "snippets", "import": "import",
+}  # fmt: skip
 FILE_BASED = {"dir", "nfs", "cifs", "cephfs", "btrfs"}
 NEW_DISK = re.compile(r"([^:\s]+):(\d+(\.\d+)?)")
 BACKUP_NAME = re.compile(r"vzdump-(openvz|lxc|qemu)-(\d+)-.+")

@@ -13,14 +13,11 @@ from ..words import split_list
 from .access_users import check_storable
 
 CAPS = {
-    "vms": ("VM.", "Permissions.Modify"),
-    "access": ("User.", "Group.", "Permissions.Modify"),
-    "storage": ("Datastore.", "Permissions.Modify"),
-    "nodes": ("Sys.", "Permissions.Modify"),
-    "sdn": ("SDN.", "Permissions.Modify"),
-    "dc": ("Sys.Audit", "Sys.Modify", "SDN."),
+    "vms": ("VM.", "Permissions.Modify"), "access": ("User.", "Group.", "Permissions.Modify"),
+    "storage": ("Datastore.", "Permissions.Modify"), "nodes": ("Sys.", "Permissions.Modify"),
+    "sdn": ("SDN.", "Permissions.Modify"), "dc": ("Sys.Audit", "Sys.Modify", "SDN."),
     "mapping": ("Mapping.", "Permissions.Modify"),
-}
+}  # fmt: skip
 
 
 @route("GET", "/access/ticket")

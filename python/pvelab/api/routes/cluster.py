@@ -20,15 +20,10 @@ def guest_entry(call: Call, conf: GuestConf, state: RunState | None) -> dict[str
     """A guest as /cluster/resources and pools list it."""
     found = (lxc if conf.kind == "lxc" else qemu).status(call, conf, state)
     entry = {
-        "id": f"{conf.kind}/{conf.vmid}",
-        "vmid": conf.vmid,
-        "node": call.pve.node.name,
-        "type": conf.kind,
-        "status": found["status"],
-        "name": found["name"],
-        "template": found.get("template", 0),
+        "id": f"{conf.kind}/{conf.vmid}", "vmid": conf.vmid, "node": call.pve.node.name, "type": conf.kind,
+        "status": found["status"], "name": found["name"], "template": found.get("template", 0),
         "maxcpu": _number(found["cpus"]),
-    }
+    }  # fmt: skip
     for key in ("uptime", "cpu", "maxmem", "mem", "maxdisk", "disk", "netin", "netout", "diskread", "diskwrite"):
         entry[key] = found.get(key, 0)
     entry["memhost"] = found.get("memhost", found.get("mem", 0))
@@ -44,39 +39,25 @@ def storage_entry(call: Call, sid: str) -> dict[str, Any]:
     """A storage as /cluster/resources and pools list it."""
     config = call.pve.storages.data[sid]
     return {
-        "id": f"storage/{call.pve.node.name}/{sid}",
-        "storage": sid,
-        "node": call.pve.node.name,
-        "type": "storage",
-        "plugintype": config["type"],
-        "status": "available",
-        "shared": int(config.get("shared", 0)),
-        "content": ",".join(sorted(volumes.contents(config))),
-        "maxdisk": volumes.total(call.pve, sid),
+        "id": f"storage/{call.pve.node.name}/{sid}", "storage": sid, "node": call.pve.node.name, "type": "storage",
+        "plugintype": config["type"], "status": "available", "shared": int(config.get("shared", 0)),
+        "content": ",".join(sorted(volumes.contents(config))), "maxdisk": volumes.total(call.pve, sid),
         "disk": volumes.used(call.pve, sid),
-    }
+    }  # fmt: skip
 
 
 def node_entry(call: Call) -> dict[str, Any]:
     """The node as /cluster/resources lists it."""
     node = call.pve.node
     found: dict[str, Any] = {
-        "id": f"node/{node.name}",
-        "node": node.name,
-        "type": "node",
-        "status": "online",
-        "level": "",
-    }
+        "id": f"node/{node.name}", "node": node.name, "type": "node", "status": "online", "level": "",
+    }  # fmt: skip
     if call.allowed(f"/nodes/{node.name}", "Sys.Audit"):
         found |= {
-            "uptime": int(time.time() - call.pve.started),
-            "cpu": 0,
-            "mem": sum(s.memory for s in call.pve.runtime.all().values()) + (1 << 30),
-            "disk": 1 << 30,
-            "maxcpu": node.cores,
-            "maxmem": node.memory,
-            "maxdisk": node.disk,
-        }
+            "uptime": int(time.time() - call.pve.started), "cpu": 0,
+            "mem": sum(s.memory for s in call.pve.runtime.all().values()) + (1 << 30), "disk": 1 << 30,
+            "maxcpu": node.cores, "maxmem": node.memory, "maxdisk": node.disk,
+        }  # fmt: skip
     return {**found, "cgroup-mode": 2}
 
 
@@ -100,13 +81,9 @@ def resources(call: Call) -> JsonText:
                 found.append(dumps(storage_entry(call, sid)))
     if kind in (None, "network") and call.allowed("/sdn/zones/localnetwork", "SDN.Audit"):
         entry = {
-            "id": f"network/{call.pve.node.name}/zone/localnetwork",
-            "type": "network",
-            "network-type": "zone",
-            "network": "localnetwork",
-            "node": call.pve.node.name,
-            "status": "ok",
-        }
+            "id": f"network/{call.pve.node.name}/zone/localnetwork", "type": "network", "network-type": "zone",
+            "network": "localnetwork", "node": call.pve.node.name, "status": "ok",
+        }  # fmt: skip
         found.append(dumps(entry))
     return JsonText(f"[{','.join(found)}]")
 

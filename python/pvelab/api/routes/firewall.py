@@ -16,8 +16,8 @@ from ..firewall import (
 from ..fw_macros import MACROS
 from ..registry import Call, route
 from ..surface import parameters
-from ..words import split_list
-from .firewall_objects import register_objects
+from ..words import commented, split_list
+from .firewall_objects import make_or_rename, register_objects
 
 SCOPES = ("/cluster/firewall", "/nodes/{node}/firewall", "/nodes/{node}/lxc/{vmid}/firewall",
           "/nodes/{node}/qemu/{vmid}/firewall")  # fmt: skip
@@ -89,30 +89,27 @@ def _get_rule(call: Call) -> Item:
 
 def _create_rule(call: Call) -> None:
     with call.pve.firewall.changed():
-        rules = _rules(call)
         rule = _copied({}, call)
         check_rule(call, rule)
-        rule.setdefault("enable", 0)
-        rules.insert(0, rule)
+        _rules(call).insert(0, {**rule, "enable": rule.get("enable", 0)})
 
 
 def _update_rule(call: Call) -> None:
     with call.pve.firewall.changed():
         rules = _rules(call)
         check_digest(call, digest(rules))
-        position = _position(call, rules)
-        if call.has("moveto") and int(call["moveto"]) != position:
-            target = int(call["moveto"])
+        position, target = _position(call, rules), call.number("moveto", -1)
+        if target not in (-1, position):
             rule = rules.pop(position)
             rules.insert(target if target < position else target - 1, rule)
-        else:
-            rule = _copied(rules[position], call)
-            for key in split_list(str(call.get("delete", ""))):
-                refuse_if(key not in FIELDS, bad(delete=f"no such property ('{key}')"))
-                refuse_if(key in ("type", "action"), bad(delete=f"unable to delete required property '{key}'"))
-                rule.pop(key, None)
-            check_rule(call, rule)
-            rules[position] = rule
+            return
+        rule = _copied(rules[position], call)
+        for key in split_list(str(call.get("delete", ""))):
+            refuse_if(key not in FIELDS, bad(delete=f"no such property ('{key}')"))
+            refuse_if(key in ("type", "action"), bad(delete=f"unable to delete required property '{key}'"))
+            rule.pop(key, None)
+        check_rule(call, rule)
+        rules[position] = rule
 
 
 def _delete_rule(call: Call) -> None:
@@ -158,17 +155,14 @@ def _put_options(call: Call) -> None:
 
 
 def _refs(call: Call) -> list[Item]:
-    kind, found = call.get("type"), []
+    wanted, found = call.get("type"), list[Item]()
     scopes = {"dc": section(call.pve, "cluster")}
     if section_name(call).startswith("guest"):
         scopes["guest"] = section_of(call)
     for scope, objects in scopes.items():
-        for name, entry in sorted(objects["ipset"].items()) if kind in (None, "ipset") else ():
-            item = {"type": "ipset", "name": name, "ref": f"+{name}", "scope": scope}
-            found.append({**item, **({"comment": entry["comment"]} if entry.get("comment") else {})})
-        for name, entry in sorted(objects["aliases"].items()) if kind in (None, "alias") else ():
-            item = {"type": "alias", "name": name, "ref": name, "scope": scope}
-            found.append({**item, **({"comment": entry["comment"]} if entry.get("comment") else {})})
+        for kind, table, mark in (("ipset", "ipset", "+"), ("alias", "aliases", "")):
+            for name, entry in sorted(objects[table].items()) if wanted in (None, kind) else ():
+                found.append(commented({"type": kind, "name": name, "ref": f"{mark}{name}", "scope": scope}, entry))
     return found
 
 
@@ -180,24 +174,13 @@ GROUPS = "/cluster/firewall/groups"
 @route("GET", GROUPS)
 def groups(call: Call) -> list[Item]:
     found = section(call.pve, "cluster")["groups"]
-    items = [{"group": n, **({"comment": g["comment"]} if g.get("comment") else {})} for n, g in sorted(found.items())]
-    return with_digest(items)
+    return with_digest([commented({"group": name}, entry) for name, entry in sorted(found.items())])
 
 
 @route("POST", GROUPS)
 def create_group(call: Call) -> None:
     with call.pve.firewall.changed():
-        found, name, rename = section(call.pve, "cluster")["groups"], str(call["group"]), call.get("rename")
-        if rename:
-            refuse_if(rename not in found, bad(group=f"Security group '{rename}' does not exist"))
-            refuse_if(name != rename and name in found, bad(group=f"Security group '{name}' does already exist"))
-            found[name] = found.pop(rename)
-        elif name in found:
-            raise bad(group=f"Security group '{name}' already exists")
-        else:
-            found[name] = {"rules": []}
-        if call.has("comment"):
-            found[name]["comment"] = call["comment"]
+        make_or_rename(call, section(call.pve, "cluster")["groups"], "group", "Security group", {"rules": []})
 
 
 @route("DELETE", GROUPS + "/{group}")

@@ -6,9 +6,10 @@ import ipaddress
 import re
 
 from ..digests import check_digest, digest
-from ..errors import bad, existing, refuse_if
+from ..errors import bad, bad_field, existing, refuse_if
 from ..firewall import ALIAS, Item, section, section_of, with_digest
-from ..registry import Call, route
+from ..registry import Call, Handler, route
+from ..words import commented
 
 
 def _alias(call: Call) -> Item:
@@ -58,23 +59,27 @@ def _delete_alias(call: Call) -> None:
 
 def _list_sets(call: Call) -> list[Item]:
     sets = section_of(call)["ipset"]
-    items = [{"name": n, **({"comment": s["comment"]} if s.get("comment") else {})} for n, s in sorted(sets.items())]
-    return with_digest(items)
+    return with_digest([commented({"name": name}, entry) for name, entry in sorted(sets.items())])
+
+
+def make_or_rename(call: Call, table: Item, field: str, word: str, empty: Item) -> None:
+    """Makes a set of addresses or a group of rules, or gives one another name or comment."""
+    name, rename = str(call[field]), call.get("rename")
+    if rename:
+        refuse_if(rename not in table, bad_field(field, f"{word} '{rename}' does not exist"))
+        taken = name != rename and name in table
+        refuse_if(taken, bad_field(field, f"{word} '{name}' does already exist"))
+        table[name] = table.pop(rename)
+    else:
+        refuse_if(name in table, bad_field(field, f"{word} '{name}' already exists"))
+        table[name] = empty
+    if call.has("comment"):
+        table[name]["comment"] = call["comment"]
 
 
 def _create_set(call: Call) -> None:
     with call.pve.firewall.changed():
-        sets, name, rename = section_of(call)["ipset"], str(call["name"]), call.get("rename")
-        if rename:
-            refuse_if(rename not in sets, bad(name=f"IPSet '{rename}' does not exist"))
-            refuse_if(name != rename and name in sets, bad(name=f"IPSet '{name}' does already exist"))
-            sets[name] = sets.pop(rename)
-        elif name in sets:
-            raise bad(name=f"IPSet '{name}' already exists")
-        else:
-            sets[name] = {"entries": []}
-        if call.has("comment"):
-            sets[name]["comment"] = call["comment"]
+        make_or_rename(call, section_of(call)["ipset"], "name", "IPSet", {"entries": []})
 
 
 def _entries(call: Call) -> list[Item]:
@@ -158,16 +163,13 @@ def _delete_entry(call: Call) -> None:
 def register_objects(base: str) -> None:
     """Adds the calls of one scope."""
     aliases, sets = base + "/aliases", base + "/ipset"
-    route("GET", aliases)(_list_aliases)
-    route("POST", aliases)(_create_alias)
-    route("GET", aliases + "/{name}")(lambda call: dict(_alias(call)))
-    route("PUT", aliases + "/{name}")(_update_alias)
-    route("DELETE", aliases + "/{name}")(_delete_alias)
-    route("GET", sets)(_list_sets)
-    route("POST", sets)(_create_set)
-    route("GET", sets + "/{name}")(_list_entries)
-    route("POST", sets + "/{name}")(_create_entry)
-    route("DELETE", sets + "/{name}")(_delete_set)
-    route("GET", sets + "/{name}/{cidr}")(_get_entry)
-    route("PUT", sets + "/{name}/{cidr}")(_update_entry)
-    route("DELETE", sets + "/{name}/{cidr}")(_delete_entry)
+    handlers: dict[str, dict[str, Handler]] = {
+        aliases: {"GET": _list_aliases, "POST": _create_alias},
+        aliases + "/{name}": {"GET": lambda call: dict(_alias(call)), "PUT": _update_alias, "DELETE": _delete_alias},
+        sets: {"GET": _list_sets, "POST": _create_set},
+        sets + "/{name}": {"GET": _list_entries, "POST": _create_entry, "DELETE": _delete_set},
+        sets + "/{name}/{cidr}": {"GET": _get_entry, "PUT": _update_entry, "DELETE": _delete_entry},
+    }
+    for path, methods in handlers.items():
+        for method, handler in methods.items():
+            route(method, path)(handler)

@@ -51,12 +51,9 @@ def pci_devices(call: Call) -> list[dict[str, Any]]:
     for number, gpu in enumerate(call.pve.node.gpus, 1):
         vendor, _, device = gpu.id.partition(":")
         common = {
-            "vendor": f"0x{vendor}",
-            "vendor_name": VENDORS.get(vendor, vendor),
-            "iommugroup": 10 + number,
-            "subsystem_vendor": f"0x{vendor}",
-            "subsystem_vendor_name": VENDORS.get(vendor, vendor),
-        }
+            "vendor": f"0x{vendor}", "vendor_name": VENDORS.get(vendor, vendor), "iommugroup": 10 + number,
+            "subsystem_vendor": f"0x{vendor}", "subsystem_vendor_name": VENDORS.get(vendor, vendor),
+        }  # fmt: skip
         name = f"{gpu.name} (simulated)"
         audio = f"{gpu.name} audio (simulated)"
         functions = (("0", "0x030000", f"0x{device}", name), ("1", "0x040300", "0x22e9", audio))

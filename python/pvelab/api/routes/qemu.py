@@ -34,13 +34,10 @@ def status(call: Call, conf: GuestConf, state: RunState | None) -> dict[str, Any
     values, found = conf.values, common.figures(conf, state)
     cpus = min(int(values.get("sockets", 1)) * int(values.get("cores", 1)), call.pve.node.cores)
     found |= {
-        "name": conf.name,
-        "cpus": int(values["vcpus"]) if values.get("vcpus") else cpus,
-        "disk": 0,
-        "maxdisk": disk_size(conf),
-        "memhost": found["mem"],
+        "name": conf.name, "cpus": int(values["vcpus"]) if values.get("vcpus") else cpus, "disk": 0,
+        "maxdisk": disk_size(conf), "memhost": found["mem"],
         "maxmem": qemu_config.memory_mib(values.get("memory")) << 20,
-    }
+    }  # fmt: skip
     if state:
         found |= dict.fromkeys(common.PRESSURE, 0)
     if values.get("balloon") and values["balloon"] != "0":

@@ -20,12 +20,9 @@ SHARED = {"iscsi", "nfs", "cifs", "rbd", "cephfs", "iscsidirect", "zfs", "pbs"}
 MOUNTED = {"nfs", "cifs", "cephfs"}
 SENSITIVE = {"password", "encryption-key", "master-pubkey", "keyring"}
 BORN_AGAIN = {
-    "type": "dir",
-    "priority": 0,
-    "path": "/var/lib/vz",
-    "prune-backups": "keep-all=1",
+    "type": "dir", "priority": 0, "path": "/var/lib/vz", "prune-backups": "keep-all=1",
     "content": "backup,images,iso,rootdir,snippets,vztmpl",
-}
+}  # fmt: skip
 Storage = dict[str, Any]
 
 

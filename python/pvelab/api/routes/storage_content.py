@@ -15,12 +15,9 @@ BASE = "/nodes/{node}/storage"
 ONE = BASE + "/{storage}"
 CONTENT = ONE + "/content"
 FORMATS = {
-    "dir": ("qcow2", "raw", "subvol", "vmdk"),
-    "btrfs": ("raw", "subvol"),
-    "nfs": ("qcow2", "raw", "vmdk"),
-    "cifs": ("qcow2", "raw", "vmdk"),
-    "zfspool": ("raw", "subvol"),
-}
+    "dir": ("qcow2", "raw", "subvol", "vmdk"), "btrfs": ("raw", "subvol"), "nfs": ("qcow2", "raw", "vmdk"),
+    "cifs": ("qcow2", "raw", "vmdk"), "zfspool": ("raw", "subvol"),
+}  # fmt: skip
 READABLE = ("Datastore.Audit", "Datastore.AllocateSpace")
 
 
@@ -35,15 +32,10 @@ def _status(call: Call, sid: str, config: dict[str, Any]) -> dict[str, Any]:
     active = enabled and not unmounted(config)
     total, used = (volumes.total(call.pve, sid), volumes.used(call.pve, sid)) if active else (0, 0)
     return {
-        "type": config["type"],
-        "total": total,
-        "used": used,
-        "avail": max(total - used, 0),
-        "shared": int(truth(config.get("shared"))),
-        "content": ",".join(sorted(volumes.contents(config))),
-        "active": int(active),
-        "enabled": int(enabled),
-    }
+        "type": config["type"], "total": total, "used": used, "avail": max(total - used, 0),
+        "shared": int(truth(config.get("shared"))), "content": ",".join(sorted(volumes.contents(config))),
+        "active": int(active), "enabled": int(enabled),
+    }  # fmt: skip
 
 
 @route("GET", BASE)

@@ -21,11 +21,8 @@ NAMES = {
     "import": r"[a-zA-Z0-9\-.+=_]+\.(?:ova|qcow2|raw|vmdk)",
 }
 DECOMPRESS = {
-    "gz": ["zcat"],
-    "lzo": ["lzop", "-d", "-c"],
-    "zst": ["zstd", "-q", "-d", "-c"],
-    "bz2": ["bzcat", "-q"],
-}
+    "gz": ["zcat"], "lzo": ["lzop", "-d", "-c"], "zst": ["zstd", "-q", "-d", "-c"], "bz2": ["bzcat", "-q"],
+}  # fmt: skip
 
 
 def normalized(name: str) -> str:

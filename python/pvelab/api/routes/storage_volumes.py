@@ -7,8 +7,9 @@ from typing import Any
 
 from .. import backups, volumes
 from ..errors import ApiError, bad, bad_field, failure, refuse_if
+from ..pruning import check_protected
 from ..registry import Call, route
-from ..storage_paths import activated, files, shown_path
+from ..storage_paths import activated, shown_path
 from ..tasks import Log
 from .storage_content import CONTENT
 
@@ -98,21 +99,6 @@ def update(call: Call) -> None:
         if call.flag("protected"):
             check_protected(call, volid, parsed.owner)
         backups.note(call.pve, volid, protected=call.flag("protected"))
-
-
-def check_protected(call: Call, volid: str, vmid: int | None) -> None:
-    """Raises when a guest has as many protected backups as its storage allows."""
-    sid, name = volumes.split(volid)
-    limit = volumes.storage(call.pve, sid).get("max-protected-backups")
-    if limit is None:
-        limit = -1 if call.allowed(f"/storage/{sid}", "Datastore.Allocate") else 5
-    noted = call.pve.cluster.data.get("volume_notes", {})
-    if vmid is None or int(limit) < 0 or noted.get(volid, {}).get("protected"):
-        return
-    kind = name.split("-")[1]
-    mine = [e for e in files(call, sid, {"backup"}, str(vmid)) if e.get("protected") and e["subtype"] == kind]
-    if len(mine) >= int(limit):
-        raise failure(f"The number of protected backups per guest is limited to {limit} on storage '{sid}'")
 
 
 @route("DELETE", VOLUME)

@@ -22,15 +22,9 @@ def shown(task: Task, with_status: bool) -> dict[str, Any]:
     """One task as PVE lists it: the token's part of the user apart."""
     user, _, token = task.user.partition("!")
     found: dict[str, Any] = {
-        "upid": task.upid,
-        "node": task.node,
-        "pid": task.pid,
-        "pstart": task.pstart,
-        "starttime": task.starttime,
-        "type": task.type,
-        "id": task.id,
-        "user": user,
-    }
+        "upid": task.upid, "node": task.node, "pid": task.pid, "pstart": task.pstart, "starttime": task.starttime,
+        "type": task.type, "id": task.id, "user": user,
+    }  # fmt: skip
     if token:
         found["tokenid"] = token
     if with_status and not task.running:
