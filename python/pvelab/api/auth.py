@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import base64
-import hashlib
 import hmac
 import re
 import secrets
@@ -144,10 +143,3 @@ def is_public(method: str, path: str) -> bool:
 
 def _expired(stamp: object) -> bool:
     return bool(stamp) and int(str(stamp)) < time.time()
-
-
-def hash_password(password: str, salt: bytes | None = None) -> str:
-    """A salted scrypt hash as SALT$HASH."""
-    salt = salt or secrets.token_bytes(16)
-    digest = hashlib.scrypt(password.encode(), salt=salt, n=2**12, r=8, p=1)
-    return f"{salt.hex()}${digest.hex()}"

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import hashlib
 import ipaddress
+import ssl
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -22,9 +24,6 @@ def key_file(state: Path) -> Path:
 
 def fingerprint(state: Path) -> str:
     """The certificate's SHA-256 fingerprint in hex with colons."""
-    import hashlib
-    import ssl
-
     der = ssl.PEM_cert_to_DER_cert(certificate_file(state).read_text())
     text = hashlib.sha256(der).hexdigest().upper()
     return ":".join(text[n : n + 2] for n in range(0, len(text), 2))

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import re
 import secrets
 import time
+from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 from ..backend import RunState
@@ -12,12 +15,14 @@ from .errors import bad, denied, existing, failure, refuse_if
 from .guestconf import GuestConf
 from .pve import Pve
 from .registry import Call
+from .rows import Entry, JsonText
 from .surface import parameters
 from .tasks import Log
 from .words import parse_size, split_list, truth
 
 FOLDER = {"lxc": "lxc", "qemu": "qemu-server"}
 WORD = {"lxc": "CT", "qemu": "VM"}
+KEY = re.compile(r"(ssh-(rsa|dss|ed25519)|ecdsa-sha2-nistp\d+|sk-\S+) \S+")
 NO_TAGS = " "  # what is read again of the line that PVE writes for tags that were sent without a value
 
 
@@ -248,3 +253,25 @@ def size_field(text: str | None) -> str | None:
         if part.startswith("size="):
             return part[5:]
     return None
+
+
+def listing(call: Call, kind: str, show: Callable[[Call, GuestConf, RunState | None], Entry]) -> JsonText:
+    """The guests of one kind that the caller may see; `show` looks at nothing but configuration, state and node."""
+    rows, states = call.pve.rows["list", kind], call.pve.runtime.all()
+    confs = [conf for conf in call.pve.guests.all() if conf.kind == kind]
+    found = []
+    for conf in confs:
+        if call.allowed(f"/vms/{conf.vmid}", "VM.Audit"):
+            state = states.get(conf.vmid)
+            row = rows.row(conf.vmid, (conf, state), partial(show, call, conf, state))
+            found.append(row.text(int(state.uptime) if state else 0))
+    rows.keep_only(confs)
+    return JsonText(f"[{','.join(found)}]")
+
+
+def check_keys(text: str | None) -> None:
+    """Raises unless every line is an OpenSSH public key."""
+    for line in (text or "").split("\n"):
+        stripped = line.strip()
+        wrong = stripped and not stripped.startswith("#") and not KEY.search(stripped)
+        refuse_if(wrong, "SSH public key validation error")

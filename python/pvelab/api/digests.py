@@ -4,12 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-from typing import TYPE_CHECKING
-
-from .errors import refuse_if
-
-if TYPE_CHECKING:
-    from .registry import Call
 
 CHANGED = "detected modified configuration - file changed by other user? Try again."
 
@@ -18,8 +12,3 @@ def digest(content: object) -> str:
     """The digest of a text, or of anything that JSON can hold."""
     text = content if isinstance(content, str) else json.dumps(content, sort_keys=True)
     return hashlib.sha1(text.encode(), usedforsecurity=False).hexdigest()
-
-
-def check_digest(call: Call, current: str, refusal: str = CHANGED, param: str = "digest") -> None:
-    """Raises when the caller's digest is not the current one."""
-    refuse_if(call.has(param) and call[param] != current, refusal)

@@ -6,7 +6,7 @@ import importlib
 import logging
 import pkgutil
 
-from . import answers, registry
+from . import answers, registry, routes
 from .surface import facts
 
 LOG = logging.getLogger("pvelab")
@@ -14,8 +14,6 @@ LOG = logging.getLogger("pvelab")
 
 def load() -> None:
     """Imports all modules of `routes`; what PVE has beyond them refuses as PVE does, then answers 501."""
-    from . import routes
-
     for found in pkgutil.iter_modules(routes.__path__):
         importlib.import_module(f"{routes.__name__}.{found.name}")
     answers.register()

@@ -8,6 +8,7 @@ from typing import Any
 from .digests import digest
 from .errors import bad_field, existing, failure, refuse_if
 from .fw_formats import ICMP, ICMPV6, WITH_PORTS, addresses, ports
+from .fw_macros import MACROS, packets
 from .pve import Pve
 from .registry import Call
 
@@ -86,8 +87,6 @@ def check_rule(call: Call, rule: Item) -> None:
 
 
 def _check_macro(rule: Item) -> None:
-    from .fw_macros import MACROS
-
     name = next((m for m in MACROS if m.lower() == str(rule["macro"]).lower()), None)
     if name is None:
         raise bad_field("macro", f"unknown macro '{rule['macro']}'")
@@ -96,8 +95,6 @@ def _check_macro(rule: Item) -> None:
 
 def _check_against_macro(rule: Item) -> None:
     """A rule can't say anew what its macro says already."""
-    from .fw_macros import packets
-
     for packet in packets(rule["macro"], rule.get("ipversion")):
         for key, value in packet.items():
             if rule.get(key) not in (None, value):

@@ -24,6 +24,7 @@ from .registry import Call
 from .rows import JsonText, dumps
 from .schema import validate
 from .surface import entry
+from .upload import receive
 from .web import hdrs, web
 
 LOG = logging.getLogger("pvelab")
@@ -142,8 +143,6 @@ class Server:
     async def _answer(self, request: web.Request, call: Call) -> Answer:
         try:
             if call.method == "POST" and UPLOAD.fullmatch(call.path):
-                from .upload import receive
-
                 sent = await receive(request, self.pve)
             else:
                 data = await request.read() if request.can_read_body else b""

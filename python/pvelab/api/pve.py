@@ -9,19 +9,17 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from ..backend import Backend, GuestSpec, Interface, RunState
 from .auth import Auth
 from .errors import failure, refuse_if
+from .faults import Faults
 from .guestconf import GuestConf, Guests
 from .rows import Rows
 from .store import Document
 from .tasks import Tasks
 from .usercfg import UserConfig
-
-if TYPE_CHECKING:
-    from .faults import Faults
 
 ALL_CONTENT = "backup,images,import,iso,rootdir,snippets,vztmpl"
 LOCK_WAIT = 10.0
@@ -127,8 +125,6 @@ class Pve:
     """Everything that a call works on."""
 
     def __init__(self, state: Path, backend: Backend, node: NodeInfo, root_password: str) -> None:
-        from .faults import Faults
-
         self.state, self.backend, self.node = state, backend, node
         state.mkdir(parents=True, exist_ok=True)
         self.users = UserConfig(state / "access.json")
@@ -142,7 +138,7 @@ class Pve:
         self.firewall = Document(state / "firewall.json", {})
         self.runtime = Runtime(backend)
         self.rows: dict[tuple[str, str], Rows] = defaultdict(Rows)  # by list and kind
-        self.faults: Faults = Faults()
+        self.faults = Faults()
         self.started = time.time()
         self.mutex = threading.RLock()
         self._locks: dict[int, threading.Lock] = {}

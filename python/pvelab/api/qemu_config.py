@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import re
 import uuid
-from typing import Any
 from urllib.parse import unquote
 
 from . import common, lxc_config, volumes
 from .errors import ApiError, bad, bad_field, existing, failure, refuse_if
 from .formats import DRIVES
 from .guestconf import GuestConf
+from .qemu_paths import Fields, associate
 from .registry import Call
 from .schema import parse_property_string, print_property_string
 from .surface import Schema, named_format, parameters
@@ -38,7 +38,6 @@ REQUIRES = {  # limits of a drive that need another one
         (f"iops{d}_max_length", f"iops{d}_max"),
     )
 }
-Fields = dict[str, Any]
 
 
 def options() -> dict[str, Schema]:
@@ -134,9 +133,7 @@ def print_net(call: Call, text: str) -> str:
 def check_ssh_keys(new: dict[str, str]) -> None:
     """Raises unless `sshkeys` holds OpenSSH public keys."""
     if "sshkeys" in new:
-        from .routes.lxc_create import check_keys
-
-        check_keys(unquote(new["sshkeys"]))
+        common.check_keys(unquote(new["sshkeys"]))
 
 
 def resolve_cdrom(new: dict[str, str]) -> None:
@@ -166,8 +163,6 @@ def clean(call: Call, new: dict[str, str], create: bool) -> None:
 
 
 def _clean_drive(call: Call, key: str, text: str) -> str:
-    from .qemu_paths import associate
-
     fields = existing(parse_drive(key, text), bad_field(key, "unable to parse drive options"))
     file = str(fields["file"])
     if fields.get("import-from"):

@@ -9,8 +9,10 @@ from . import common, lxc_update, volume_features, volumes
 from .errors import ApiError, existing, failure, refuse_if
 from .guestconf import GuestConf
 from .pve import Pve
-from .qemu_config import NEW_DISK, Fields, is_cdrom, is_cloudinit, is_drive, parse_drive, print_drive
+from .qemu_config import NEW_DISK, is_cdrom, is_cloudinit, is_drive, parse_drive, print_drive
+from .qemu_paths import Fields
 from .registry import Call
+from .storage_paths import shown_path
 from .words import truth
 
 EFI_SIZES = {"4m": 528 << 10}  # of the variables' template, by efitype
@@ -118,8 +120,6 @@ def _source(call: Call, text: str) -> tuple[Path | None, int]:
         return None, volumes.size_of(pve, text)
     path = Path(text) if text.startswith("/") else volumes.file_path(pve, text)
     if not path.is_file():
-        from .storage_paths import shown_path
-
         refuse_if(text.startswith("/"), f"can't find file '{text}'")
         if volumes.parse_name(volumes.storage(pve, volumes.split(text)[0]), volumes.split(text)[1]).kind == "images":
             raise failure(f"cannot import from '{text}' - could not get size of {text}")

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import re
+from typing import Any
 
 from . import volumes
 from .errors import bad_field, existing, refuse_if
-from .qemu_config import Fields
 from .registry import Call
+from .storage_paths import folder_path
 
+Fields = dict[str, Any]
 WANTED = {"disk": "images", "cdrom": "iso"}  # content type by `media`
 
 
@@ -27,8 +29,6 @@ def associate(call: Call, key: str, fields: Fields) -> None:
 
 def _volume_of(call: Call, path: str) -> tuple[str, str] | None:
     """Content type and volume id of a path below a storage; of images only those that exist."""
-    from .storage_paths import folder_path
-
     folder, _, name = path.rpartition("/")
     for sid, config in sorted(call.pve.storages.data.items()):
         if config["type"] not in volumes.FILE_BASED:

@@ -7,7 +7,6 @@ import re
 from collections.abc import Callable, Iterable
 
 from . import common, qemu_disks
-from .digests import check_digest
 from .errors import VERIFICATION, ApiError, bad, failure, refuse_if
 from .guestconf import GuestConf
 from .qemu_access import check_device
@@ -75,7 +74,7 @@ class Update:
     def check(self) -> GuestConf:
         """The current configuration, if it may be changed."""
         conf = self.call.pve.conf(self.vmid, "qemu")
-        check_digest(self.call, conf.digest, CHANGED)
+        self.call.check_digest(conf.digest, CHANGED)
         if not self.call.flag("skiplock"):
             common.check_lock(conf)
         check_memory(conf, self.new)

@@ -7,6 +7,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
+from .digests import CHANGED
 from .errors import ApiError, bad_field, failure, refuse_if
 from .guestconf import GuestConf
 from .pve import Pve
@@ -65,6 +66,10 @@ class Call:
     def vmid(self) -> int:
         """The path's VMID."""
         return int(self.params["vmid"])
+
+    def check_digest(self, current: str, refusal: str = CHANGED, param: str = "digest") -> None:
+        """Raises when the caller's digest is not the current one."""
+        refuse_if(self.has(param) and self[param] != current, refusal)
 
     @property
     def kind(self) -> str:

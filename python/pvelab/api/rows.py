@@ -8,13 +8,9 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Collection
 from dataclasses import dataclass
-from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-if TYPE_CHECKING:
-    from ..backend import RunState
-    from .guestconf import GuestConf
-    from .registry import Call
+from .guestconf import GuestConf
 
 Entry = dict[str, Any]
 
@@ -57,20 +53,6 @@ class Rows:
         kept = self._kept
         if len(kept) > len(confs):
             self._kept = {conf.vmid: kept[conf.vmid] for conf in confs if conf.vmid in kept}
-
-
-def listing(call: Call, kind: str, show: Callable[[Call, GuestConf, RunState | None], Entry]) -> JsonText:
-    """The guests of one kind that the caller may see; `show` looks at nothing but configuration, state and node."""
-    rows, states = call.pve.rows["list", kind], call.pve.runtime.all()
-    confs = [conf for conf in call.pve.guests.all() if conf.kind == kind]
-    found = []
-    for conf in confs:
-        if call.allowed(f"/vms/{conf.vmid}", "VM.Audit"):
-            state = states.get(conf.vmid)
-            row = rows.row(conf.vmid, (conf, state), partial(show, call, conf, state))
-            found.append(row.text(int(state.uptime) if state else 0))
-    rows.keep_only(confs)
-    return JsonText(f"[{','.join(found)}]")
 
 
 def dumps(value: object) -> str:

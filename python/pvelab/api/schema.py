@@ -9,8 +9,10 @@ import re
 from collections.abc import Callable
 from typing import Any
 
+from . import cpu_models
 from .errors import VERIFICATION, ApiError, refuse_if
 from .formats import FORMATS, bare
+from .fw_formats import FIREWALL_FORMATS
 from .surface import named_format
 from .words import INTEGER, NUMBER, boolean, split_list, truth
 
@@ -192,12 +194,6 @@ def check_format(name: Any, value: str, path: str) -> None:
         _named(base)(value)
 
 
-def _check_cpu(fields: dict[str, Any]) -> None:
-    from .cpu_models import check as check_model
-
-    check_model(fields)
-
-
 def _check_prune(fields: dict[str, Any]) -> None:
     if fields.get("keep-all") and any(int(n) > 0 for name, n in fields.items() if name != "keep-all"):
         raise ValueError("keep-all cannot be set together with other options.")
@@ -209,18 +205,14 @@ def _check_fleecing(fields: dict[str, Any]) -> None:
 
 
 VALIDATORS: dict[str, Callable[[dict[str, Any]], None]] = {
-    "pve-vm-cpu-conf": _check_cpu,
+    "pve-vm-cpu-conf": cpu_models.check,
     "prune-backups": _check_prune,
     "backup-fleecing": _check_fleecing,
 }
 
 
 def _named(name: str) -> Any:
-    if name.startswith("pve-fw-"):
-        from .fw_formats import FIREWALL_FORMATS
-
-        return FIREWALL_FORMATS[name]
-    return FORMATS[name]
+    return FIREWALL_FORMATS[name] if name.startswith("pve-fw-") else FORMATS[name]
 
 
 class FormatError(ValueError):

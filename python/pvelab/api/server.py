@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from ..backend import Backend
-from . import certificate
+from . import certificate, endpoints
 from .http import Server, malformed
 from .pve import Gpu, NodeInfo, Pve, StorageSpec
 from .web import web
@@ -40,8 +40,6 @@ class Connection(web.RequestHandler):
 
 def make_app(state: Path, backend: Backend, node: NodeInfo, root_password: str) -> web.Application:
     """The application with its state below `state`; it is served by `serve`."""
-    from . import endpoints
-
     pve = Pve(state, backend, node, root_password)
     endpoints.load()
     certificate.ensure(state, node.name, node.address)

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import copy
+import hashlib
 import hmac
 import re
+import secrets
 import time
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
@@ -46,12 +49,17 @@ def normalize_path(path: str | None) -> str | None:
     return found if re.fullmatch(r"[A-Za-z0-9.\-_/]+", found) else None
 
 
+def hash_password(password: str, salt: bytes | None = None) -> str:
+    """A salted scrypt hash as SALT$HASH."""
+    salt = salt or secrets.token_bytes(16)
+    digest = hashlib.scrypt(password.encode(), salt=salt, n=2**12, r=8, p=1)
+    return f"{salt.hex()}${digest.hex()}"
+
+
 class UserConfig:
     """All of user.cfg. Every write goes through `save`, which drops the cache of computed privileges."""
 
     def __init__(self, path: Path) -> None:
-        import copy
-
         self.document = Document(path, copy.deepcopy(EMPTY))
         self.lock = self.document.lock
         self._cache: dict[tuple[str, str], Perms] = {}
@@ -92,8 +100,6 @@ class UserConfig:
 
     def check_password(self, user: str, password: str) -> bool:
         """Whether this is the password of a user of realm pve."""
-        from .auth import hash_password
-
         kept = self.data["passwords"].get(user)
         if not kept:
             return False

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from typing import Any
 
-from ..auth import hash_password
 from ..errors import ApiError, bad, bad_field, denied, failure, prefixed, refuse_if
 from ..formats import TOKEN
+from ..permissions import may_modify
 from ..registry import Call, route
-from ..usercfg import VALID_PATH, UserConfig, normalize_path
+from ..usercfg import VALID_PATH, UserConfig, hash_password, normalize_path
 from ..words import split_list
 from .access_users import check_storable
 
@@ -112,19 +112,13 @@ def acl(call: Call) -> list[dict[str, Any]]:
     found = []
     audit = call.allowed("/access", "Sys.Audit")
     for path, entry in sorted(call.pve.users.data["acl"].items()):
-        if not audit and not _may_modify(call, path):
+        if not audit and not may_modify(call, path, quiet=True):
             continue
         for table, kind in (("groups", "group"), ("users", "user"), ("tokens", "token")):
             for who, roles in sorted(entry.get(table, {}).items()):
                 for role, propagate in sorted(roles.items()):
                     found.append({"path": path, "type": kind, "ugid": who, "roleid": role, "propagate": propagate})
     return found
-
-
-def _may_modify(call: Call, path: str) -> bool:
-    from ..permissions import may_modify
-
-    return may_modify(call, path, quiet=True)
 
 
 @route("PUT", "/access/acl")

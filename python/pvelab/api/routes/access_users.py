@@ -5,9 +5,9 @@ from __future__ import annotations
 import uuid
 from typing import Any
 
-from ..auth import hash_password
 from ..errors import bad, bad_field, existing, failure, refuse_if
 from ..registry import Call, route
+from ..usercfg import hash_password
 from ..words import split_list, truth
 
 FIELDS = ("enable", "expire", "firstname", "lastname", "email", "comment", "keys")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from ..digests import check_digest, digest
+from ..digests import digest
 from ..errors import ApiError, bad, existing, refuse_if
 from ..firewall import (
     FIELDS,
@@ -97,7 +97,7 @@ def _create_rule(call: Call) -> None:
 def _update_rule(call: Call) -> None:
     with call.pve.firewall.changed():
         rules = _rules(call)
-        check_digest(call, digest(rules))
+        call.check_digest(digest(rules))
         position, target = _position(call, rules), call.number("moveto", -1)
         if target not in (-1, position):
             rule = rules.pop(position)
@@ -115,7 +115,7 @@ def _update_rule(call: Call) -> None:
 def _delete_rule(call: Call) -> None:
     with call.pve.firewall.changed():
         rules = _rules(call)
-        check_digest(call, digest(rules))
+        call.check_digest(digest(rules))
         del rules[_position(call, rules)]
 
 
@@ -143,7 +143,7 @@ def _put_options(call: Call) -> None:
     schema = parameters("PUT", f"{template}/options")
     with call.pve.firewall.changed():
         options = section_of(call)["options"]
-        check_digest(call, digest([options]))
+        call.check_digest(digest([options]))
         for key in split_list(str(call.get("delete", ""))):
             if key not in schema or key in ("delete", "digest", "node", "vmid"):
                 raise bad(delete=f"no such option '{key}'")

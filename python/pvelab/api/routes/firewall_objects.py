@@ -5,7 +5,7 @@ from __future__ import annotations
 import ipaddress
 import re
 
-from ..digests import check_digest, digest
+from ..digests import digest
 from ..errors import bad, bad_field, existing, refuse_if
 from ..firewall import ALIAS, Item, section, section_of, with_digest
 from ..registry import Call, Handler, route
@@ -40,7 +40,7 @@ def _create_alias(call: Call) -> None:
 def _update_alias(call: Call) -> None:
     with call.pve.firewall.changed():
         aliases, name = section_of(call)["aliases"], str(call["name"])
-        check_digest(call, digest([v for _, v in sorted(aliases.items())]))
+        call.check_digest(digest([v for _, v in sorted(aliases.items())]))
         _alias(call)
         rename = call.get("rename")
         if rename and rename.lower() != name.lower():
@@ -53,7 +53,7 @@ def _update_alias(call: Call) -> None:
 def _delete_alias(call: Call) -> None:
     with call.pve.firewall.changed():
         aliases = section_of(call)["aliases"]
-        check_digest(call, digest([v for _, v in sorted(aliases.items())]))
+        call.check_digest(digest([v for _, v in sorted(aliases.items())]))
         aliases.pop(str(call["name"]).lower(), None)
 
 
@@ -143,7 +143,7 @@ def _get_entry(call: Call) -> Item:
 
 def _update_entry(call: Call) -> None:
     with call.pve.firewall.changed():
-        check_digest(call, digest(_entries(call)))
+        call.check_digest(digest(_entries(call)))
         entry = _entry(call)
         for key in ("nomatch", "comment"):
             entry.pop(key, None)
@@ -156,7 +156,7 @@ def _update_entry(call: Call) -> None:
 def _delete_entry(call: Call) -> None:
     with call.pve.firewall.changed():
         entries = _entries(call)
-        check_digest(call, digest(entries))
+        call.check_digest(digest(entries))
         entries[:] = [e for e in entries if e["cidr"] != call["cidr"]]
 
 

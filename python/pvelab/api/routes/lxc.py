@@ -7,7 +7,6 @@ from typing import Any
 
 from ...backend import RunState
 from .. import common, guest_removal, ha, lxc_config, lxc_update, rows, volume_features, volumes
-from ..digests import check_digest
 from ..errors import refuse_if
 from ..guestconf import GuestConf, Values
 from ..pve import Pve
@@ -48,7 +47,7 @@ def _cpus(call: Call, values: Values) -> int | str:
 @route("GET", BASE)
 def listing(call: Call) -> rows.JsonText:
     """The containers that the caller may see."""
-    return rows.listing(call, "lxc", status)
+    return common.listing(call, "lxc", status)
 
 
 @route("GET", ONE + "/config")
@@ -85,7 +84,7 @@ def put_config(call: Call) -> None:
     with call.locked():
         conf = call.conf
         common.check_lock(conf)
-        check_digest(call, conf.digest)
+        call.check_digest(conf.digest)
         unprivileged = truth(conf.values.get("unprivileged"))
         lxc_config.check_modify(call, vmid, None, conf.values, {}, [*delete, *revert], unprivileged)
         lxc_update.check_sets(new, delete, revert)
@@ -130,7 +129,7 @@ def resize(call: Call) -> str:
         common.check_lock(conf)
         unprivileged = truth(conf.values.get("unprivileged"))
         lxc_config.check_modify(call, vmid, None, conf.values, {"disk": disk}, [], unprivileged)
-        check_digest(call, conf.digest)
+        call.check_digest(conf.digest)
         fields = lxc_update.disk(conf, disk)
         volid = str(fields["volume"])
         owner = volume_features.owner(pve, volid)

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from ...backend import GuestSpec
 from .. import backups, common, lxc_config, lxc_update, templates, volume_features, volumes
-from ..errors import FAILURES, bad, failure, refuse_if
+from ..errors import FAILURES, bad, denied, failure, refuse_if
 from ..guestconf import GuestConf, Values
 from ..pve import Pve
 from ..registry import Call, route
@@ -22,7 +22,6 @@ NOT_CONFIG = {
     "node", "vmid", "ignore-unpack-errors", "bwlimit", "start", "ha-managed", "unprivileged", "restore", "unique",
     "force", "password", "ssh-public-keys", "pool", "ostemplate", "storage",
 }  # fmt: skip
-KEY = re.compile(r"(ssh-(rsa|dss|ed25519)|ecdsa-sha2-nistp\d+|sk-\S+) \S+")
 
 
 class Creation:
@@ -40,7 +39,7 @@ class Creation:
         if call.flag("ha-managed"):
             call.check("/", "Sys.Console")
         self._check_vmid()
-        check_keys(call.get("ssh-public-keys"))
+        common.check_keys(call.get("ssh-public-keys"))
         self.pool = call.get("pool")
         common.check_pool(self.pve, self.pool)
         check_allocate(call, self.vmid, self.pool)
@@ -96,17 +95,7 @@ def check_allocate(call: Call, vmid: int, pool: str | None) -> None:
         return
     if call.flag("force") and call.allowed(f"/vms/{vmid}", "VM.Backup"):
         return
-    from ..errors import denied
-
     raise denied()
-
-
-def check_keys(text: str | None) -> None:
-    """Raises unless every line is an OpenSSH public key."""
-    for line in (text or "").split("\n"):
-        stripped = line.strip()
-        if stripped and not stripped.startswith("#") and not KEY.search(stripped):
-            raise failure("SSH public key validation error")
 
 
 @route("POST", "/nodes/{node}/lxc")

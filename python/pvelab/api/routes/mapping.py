@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from typing import Any
 
-from ..digests import CHANGED, check_digest, digest
+from ..digests import CHANGED, digest
 from ..errors import existing, failure, prefixed, refuse_if
 from ..registry import Call, route
 from ..sections import section
@@ -111,7 +111,7 @@ def update(call: Call, kind: str) -> None:
     """Changes a mapping."""
     name, failed = str(call["id"]), f"update {KINDS[kind]} mapping failed: "
     with call.pve.changed(f"mapping_{kind}") as table:
-        check_digest(call, digest(table), f"{failed}{CHANGED}")
+        call.check_digest(digest(table), f"{failed}{CHANGED}")
         refuse_if(name not in table, f"{failed}{kind} ID '{name}' does not exist")
         refuse_if("map" not in call.params, f"{failed}missing value for required option 'map'")
         _check_folders(call, kind, failed)

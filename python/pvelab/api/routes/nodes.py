@@ -5,8 +5,10 @@ from __future__ import annotations
 import time
 from typing import Any
 
+from ..certificate import fingerprint
 from ..registry import Call, route
 from ..tables import table
+from ..words import split_list
 from .cluster import node_entry
 
 ONE = "/nodes/{node}"
@@ -16,8 +18,6 @@ VENDORS = {"10de": "NVIDIA Corporation", "1002": "AMD/ATI", "8086": "Intel Corpo
 @route("GET", "/nodes")
 def listing(call: Call) -> list[dict[str, Any]]:
     """The nodes: this one."""
-    from ..certificate import fingerprint
-
     entry = node_entry(call)
     entry.pop("cgroup-mode")
     return [{**entry, "ssl_fingerprint": fingerprint(call.pve.state)}]
@@ -66,8 +66,6 @@ def pci_devices(call: Call) -> list[dict[str, Any]]:
 @route("GET", ONE + "/hardware/pci")
 def pci(call: Call) -> list[dict[str, Any]]:
     """The cards, without the classes that nobody passes through."""
-    from ..words import split_list
-
     hidden = split_list(str(call.get("pci-class-blacklist", "05;06;0b")))
     found = [d for d in pci_devices(call) if not any(d["class"][2:].startswith(h) for h in hidden)]
     if not call.flag("verbose", default=True):

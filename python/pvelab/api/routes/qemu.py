@@ -6,7 +6,6 @@ from typing import Any
 
 from ...backend import RunState
 from .. import common, guest_removal, ha, qemu_config, qemu_monitor, qemu_update, rows, volume_features
-from ..digests import check_digest
 from ..errors import refuse_if
 from ..guestconf import GuestConf
 from ..pve import Pve
@@ -55,7 +54,7 @@ def full_status(call: Call, conf: GuestConf, state: RunState | None) -> dict[str
 def listing(call: Call) -> rows.JsonText | list[dict[str, Any]]:
     """The machines that the caller may see, with what the monitor says when asked in full."""
     if not call.flag("full"):
-        return rows.listing(call, "qemu", status)
+        return common.listing(call, "qemu", status)
     states = call.pve.runtime.all()
     return [
         full_status(call, conf, states.get(conf.vmid))
@@ -102,7 +101,7 @@ def resize(call: Call) -> str:
 
     def work(log: Log) -> None:
         conf = call.conf
-        check_digest(call, conf.digest, qemu_update.CHANGED)
+        call.check_digest(conf.digest, qemu_update.CHANGED)
         if not call.flag("skiplock"):
             common.check_lock(conf)
         refuse_if(disk not in conf.values, f"disk '{disk}' does not exist")

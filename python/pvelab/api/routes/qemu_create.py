@@ -6,6 +6,7 @@ import re
 import time
 import uuid
 from pathlib import Path
+from typing import Any
 
 from .. import backups, common, qemu_access, qemu_config, qemu_disks, volume_features, volumes
 from ..errors import FAILURES, bad_field, failure, refuse_if
@@ -195,7 +196,7 @@ def _restore(asked: Creation, fresh: list[str], log: Log) -> None:
     common.add_to_pool(asked.pve, asked.vmid, asked.pool)
 
 
-def _restored_drive(asked: Creation, fields: qemu_config.Fields, fresh: list[str]) -> str:
+def _restored_drive(asked: Creation, fields: dict[str, Any], fresh: list[str]) -> str:
     file = str(fields["file"])
     if qemu_config.is_cdrom(fields) and not qemu_config.is_cloudinit(fields):
         return qemu_config.print_drive(fields)

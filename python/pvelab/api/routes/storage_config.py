@@ -7,7 +7,7 @@ import re
 from typing import Any
 
 from .. import volumes
-from ..digests import CHANGED, check_digest, digest
+from ..digests import CHANGED, digest
 from ..errors import existing, failure, prefixed, refuse_if
 from ..registry import Call, route
 from ..sections import section, typed
@@ -118,7 +118,7 @@ def update(call: Call) -> Storage:
     delete, sid = split_list(str(call.get("delete", ""))), str(call["storage"])
     failed = "update storage failed: "
     with call.pve.storages.lock:
-        check_digest(call, digest(call.pve.storages.data), f"{failed}{CHANGED}")
+        call.check_digest(digest(call.pve.storages.data), f"{failed}{CHANGED}")
         old = existing(call.pve.storages.data.get(sid), f"{failed}storage '{sid}' does not exist")
         with prefixed(failed):
             config = _checked(call, old["type"], new, False)

@@ -1,0 +1,207 @@
+"""Moving a guest's volumes: to another storage (or format), to another guest."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from .. import common, lxc_config, lxc_update, qemu_config, qemu_update, volume_features, volumes
+from ..digests import CHANGED
+from ..errors import VERIFICATION, ApiError, bad_field, existing, prefixed, refuse_if
+from ..guestconf import GuestConf
+from ..lxc_update import add_unused
+from ..registry import Call, route
+from ..tables import table
+from ..tasks import Log
+from . import qemu
+
+NEITHER = "both 'storage' and 'target-vmid' missing, either needs to be set"
+BOTH = "either set 'storage' or 'target-vmid', but not both"
+Fields = dict[str, Any]
+
+
+def _wrong_target(text: str) -> ApiError:
+    """A 400 that names both ways to say where a disk goes."""
+    return ApiError(400, VERIFICATION, {"storage": text, "target-vmid": text})
+
+
+@route("POST", "/nodes/{node}/lxc/{vmid}/move_volume")
+def move_volume(call: Call) -> str:
+    """Moves a volume of a container to another storage or to another container."""
+    both = call.has("storage") and call.has("target-vmid")
+    refuse_if(both, "either set storage or target-vmid, but not both")
+    if call.has("target-vmid"):
+        return _give(call, str(call["volume"]), str(call.get("target-volume", call["volume"])))
+    refuse_if(not call.has("storage"), _wrong_target(NEITHER))
+    pve, vmid, key, sid = call.pve, call.vmid, str(call["volume"]), str(call["storage"])
+    call.check(f"/storage/{sid}", "Datastore.AllocateSpace")
+    with call.locked():
+        conf = call.conf
+        common.check_lock(conf)
+        refuse_if(pve.running(vmid), "cannot move volumes of a running container")
+        unused = f"cannot move volume '{key}', only configured volumes can be moved to another storage"
+        refuse_if(key.startswith("unused"), unused)
+        fields = lxc_update.disk(conf, key)
+        kept = call.flag("delete") and volume_features.in_snapshot(conf, str(fields["volume"]))
+        refuse_if(kept, "you can't move a volume with snapshots and delete the source")
+        call.check_digest(conf.digest)
+        common.set_lock(pve, vmid, "disk")
+
+    def work(log: Log) -> None:
+        try:
+            conf = call.conf.copy()
+            old = str(fields["volume"])
+            volumes.activate(pve, old)
+            size = volumes.size_of(pve, old)
+            fresh = volumes.allocate(call, sid, vmid, size, container=True)
+            if common.is_template(conf):
+                fresh = volume_features.make_base(pve, fresh)
+            conf.values[key] = lxc_config.print_volume(key, {**fields, "volume": fresh, "size": size})
+            if call.flag("delete"):
+                volume_features.free(pve, old)
+            else:
+                add_unused(conf, old)
+            pve.guests.save(conf)
+        finally:
+            common.set_lock(pve, vmid, None)
+
+    return call.start("move_volume", vmid, work)
+
+
+@route("POST", "/nodes/{node}/qemu/{vmid}/move_disk")
+def move_disk(call: Call) -> str:
+    """Moves a disk of a machine to another storage (or format), or to another machine."""
+    refuse_if(call.has("storage") and call.has("target-vmid"), _wrong_target(BOTH))
+    if call.has("target-vmid"):
+        return _give(call, str(call["disk"]), str(call.get("target-disk", call["disk"])))
+    refuse_if(not call.has("storage"), _wrong_target(NEITHER))
+    sid = str(call["storage"])
+    call.check(f"/storage/{sid}", "Datastore.AllocateSpace")
+
+    def work(log: Log) -> None:
+        conf, fields = _movable_disk(call, sid)
+        old = str(fields["file"])
+        log(f"copying volume '{old}' from current storage '{volumes.split(old)[0]}' to target storage '{sid}'")
+        volumes.activate(call.pve, old)
+        with prefixed("storage migration failed: "):
+            _copy_disk(call, conf.copy(), fields, sid, log)
+        if call.flag("delete"):
+            log(f"removing source volume '{old}' after successful copy")
+            volume_features.free(call.pve, old)
+
+    _movable_disk(call, sid)
+    return call.start_locked("qmmove", work)
+
+
+def _movable_disk(call: Call, sid: str) -> tuple[GuestConf, Fields]:
+    pve, key, conf = call.pve, str(call["disk"]), call.conf
+    common.check_lock(conf)
+    call.check_digest(conf.digest)
+    refuse_if(not conf.values.get(key), f"disk '{key}' does not exist")
+    fields = _machine_disk(conf, key)
+    refuse_if(qemu_config.is_cdrom(fields) and not qemu_config.is_cloudinit(fields), "you can't move a cdrom")
+    old = str(fields["file"])
+    kind = volume_features.format_of(pve, old)
+    same = volumes.split(old)[0] == sid and call.get("format", kind) == kind
+    refuse_if(same, "you can't move to the same storage with same format")
+    takes = "images" in volumes.contents(volumes.enabled_storage(pve, sid))
+    refuse_if(not takes, bad_field("storage", f"storage '{sid}' does not support vm images"))
+    kept = call.flag("delete") and volume_features.in_snapshot(conf, old)
+    refuse_if(kept, "you can't move a disk with snapshots and delete the source")
+    return conf, fields
+
+
+def _machine_disk(conf: GuestConf, key: str) -> Fields:
+    if key.startswith("unused"):
+        return {"file": conf.values[key]}
+    return qemu_config.parse_drive(key, conf.values[key]) or {}
+
+
+def _copy_disk(call: Call, conf: GuestConf, fields: Fields, sid: str, log: Log) -> None:
+    pve, key, old = call.pve, str(call["disk"]), str(fields["file"])
+    if volume_features.in_snapshot(conf, old):
+        log("moving disk with snapshots, snapshots will not be moved!")
+    log(f"create full clone of drive {key} ({old})")
+    kind = volume_features.picked_format(pve, sid, str(call.get("format") or volume_features.format_of(pve, old)))
+    size, label = volumes.size_of(pve, old), "cloudinit" if qemu_config.is_cloudinit(fields) else ""
+    fresh = volumes.allocate(call, sid, conf.vmid, size, label=label, kind=kind)
+    log(f"allocated target volume '{fresh}'")
+    if not label:
+        volume_features.say_copied(size, log)
+    known = {k: v for k, v in fields.items() if k != "format"}
+    whole = qemu_config.print_drive({**known, "file": fresh, "size": size})
+    conf.values[key] = fresh if key.startswith("unused") else whole
+    if not call.flag("delete"):
+        before = set(conf.values)
+        add_unused(conf, old)
+        log(f"adding source volume '{old}' as '{''.join(set(conf.values) - before)}' to config")
+    if common.is_template(conf):
+        qemu.make_template(pve, conf, key)
+    pve.guests.save(conf)
+
+
+def _give(call: Call, key: str, place: str) -> str:
+    """Gives a volume to another guest of the same kind."""
+    pve, vmid, other, kind = call.pve, call.vmid, int(call["target-vmid"]), call.kind
+    say = table("moves")[kind]
+    if not call.is_root:
+        common.check_vm(call, other, None, "VM.Config.Disk")
+    if kind == "qemu" and vmid == other:
+        raise bad_field("target-vmid", "must be different than source VMID to reassign disk")
+    volid = _givable(call, key, place, other)[3]
+    call.check(f"/storage/{volumes.split(volid)[0]}", "Datastore.AllocateSpace")
+
+    def work(log: Log) -> None:
+        source, target, fields, volid = _givable(call, key, place, other)
+        log(say["begun"].format(key=key, vmid=vmid, place=place, other=other))
+        fresh, changed = volume_features.rename(pve, volid, other), source.copy()
+        order = qemu_config.boot_order(changed.values)
+        if key in order:
+            log(f"removing disk '{key}' from boot order config")
+            changed.values["boot"] = qemu_config.print_boot([device for device in order if device != key])
+        del changed.values[key]
+        log(say["removed"].format(key=key, vmid=vmid))
+        saved = pve.guests.save(changed)
+        target = saved if other == vmid else target
+        if kind == "qemu" and not place.startswith("unused"):
+            digest = {"digest": str(call["target-digest"])} if call.has("target-digest") else {}
+            text = qemu_config.print_drive({**fields, "file": fresh})
+            qemu_update.synchronous(call.to_guest(kind, other, **{place: text}, **digest), log)
+            return
+        whole = fresh if place.startswith("unused") else lxc_config.print_volume(place, {**fields, "volume": fresh})
+        pve.guests.set(target, {place: whole})
+        if kind == "lxc":
+            log(f"target container '{other}' updated with '{place}'")
+
+    return call.start(say["task"], f"{vmid}-{key}>{other}-{place}", work)
+
+
+def _givable(call: Call, key: str, place: str, other: int) -> tuple[GuestConf, GuestConf, Fields, str]:
+    pve, vmid, kind = call.pve, call.vmid, call.kind
+    say = table("moves")[kind]
+    if kind == "lxc":
+        refuse_if("rootfs" in (key, place), "Cannot move to/from 'rootfs'")
+        used = key.startswith("unused") and not place.startswith("unused")
+        refuse_if(used, "Moving an unused volume to a used one is not possible")
+    for number, text in ((vmid, say["no source"]), (other, say["no target"])):
+        existing(pve.guests.get(number), f"{text} {number}")
+    source, target = pve.conf(vmid, kind), pve.conf(other, kind)
+    common.check_lock(source)
+    common.check_lock(target)
+    refuse_if(common.is_template(source) or common.is_template(target), say["template"])
+    call.check_digest(source.digest, f"{say['guest']} {vmid}: {CHANGED}")
+    call.check_digest(target.digest, f"{say['guest']} {other}: {CHANGED}", "target-digest")
+    refuse_if(not source.values.get(key), say["missing"].format(key=key, vmid=vmid))
+    refuse_if(target.values.get(place), say["taken"].format(place=place, other=other))
+    if kind == "lxc":
+        fields = lxc_update.disk(source, key)
+        volid = str(fields["volume"])
+    else:
+        fields = _machine_disk(source, key)
+        volid = str(fields["file"])
+        disc = qemu_config.is_cdrom(fields) and not qemu_config.is_cloudinit(fields)
+        refuse_if(disc, "CD drive contents can't be moved to another VM")
+        refuse_if(volid.startswith("/"), f"Volume '{volid}' not managed by PVE")
+    refuse_if(volume_features.in_snapshot(source, volid), say["in snapshot"])
+    refuse_if(not volume_features.has(pve, "rename", volid), say["no rename"])
+    refuse_if(pve.running(vmid) and not key.startswith("unused"), say["running"])
+    return source, target, fields, volid
