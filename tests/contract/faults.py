@@ -25,6 +25,7 @@ from tests.contract.rooted import USER, Root
 Rule = dict[str, Any]
 CHANGES = {"memory: 1GiB": "memory: 2GiB", "memory: 2GiB, disk: 10GiB": "memory: 3GiB, disk: 12GiB"}
 ALWAYS = 0
+LAG = 10  # seconds that the cluster's list of guests may be behind, as on a real node
 
 
 @dataclass(frozen=True)
@@ -81,6 +82,7 @@ def begin(place: Place, run: str) -> None:
     """A hub that is not there yet, or one that is up; in `change` its file asks for more."""
     place.hub.write({})
     place.lab.root.sweep(frozenset(place.decoys.before))
+    place.lab.root("PUT", "/pvelab/lag", seconds=LAG)
     place.hub.introduce()
     reach(place.lab, taken=True)
     if run != "up":

@@ -59,8 +59,9 @@ class Root:
         return str(upid)
 
     def guests(self) -> dict[int, dict[str, Any]]:
-        """All guests by VMID."""
-        return {g["vmid"]: g for g in self("GET", "/cluster/resources", type="vm")}
+        """All guests by VMID, as the node itself has them: the cluster's list may be some seconds behind."""
+        kinds = ("lxc", "qemu")
+        return {g["vmid"]: {**g, "type": kind} for kind in kinds for g in self("GET", f"/nodes/pve/{kind}")}
 
     def config(self, vmid: int) -> dict[str, Any]:
         """A guest's config."""

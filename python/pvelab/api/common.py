@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import re
 import secrets
 import time
@@ -22,7 +23,7 @@ from .words import parse_size, split_list, truth
 
 FOLDER = {"lxc": "lxc", "qemu": "qemu-server"}
 WORD = {"lxc": "CT", "qemu": "VM"}
-KEY = re.compile(r"(ssh-(rsa|dss|ed25519)|ecdsa-sha2-nistp\d+|sk-\S+) \S+")
+KEY = re.compile(r"(ssh-rsa|ssh-dss|ssh-ed25519|ecdsa-sha2-nistp\d+|sk-[\w@.-]+) ([A-Za-z0-9+/=]+)(?=\s|$)")
 NO_TAGS = " "  # what is read again of the line that PVE writes for tags that were sent without a value
 
 
@@ -270,8 +271,20 @@ def listing(call: Call, kind: str, show: Callable[[Call, GuestConf, RunState | N
 
 
 def check_keys(text: str | None) -> None:
-    """Raises unless every line is an OpenSSH public key."""
-    for line in (text or "").split("\n"):
-        stripped = line.strip()
-        wrong = stripped and not stripped.startswith("#") and not KEY.search(stripped)
-        refuse_if(wrong, "SSH public key validation error")
+    """Raises unless every line is an OpenSSH public key, as ssh-keygen reads one."""
+    for line in filter(str.strip, (text or "").split("\n")):
+        found = KEY.search(line)
+        refuse_if(not found or not _is_key(found[1], found[2]), "SSH public key validation error")
+
+
+def _is_key(kind: str, text: str) -> bool:
+    """Whether a key's text is fields with their lengths before them, of which the first is the key's type."""
+    try:
+        rest, fields = base64.b64decode(text, validate=True), list[bytes]()
+    except ValueError:
+        return False
+    while len(rest) > 4 and (size := int.from_bytes(rest[:4], "big")) <= len(rest) - 4:
+        fields.append(rest[4 : size + 4])
+        rest = rest[size + 4 :]
+    ed25519 = kind == "ssh-ed25519" and (len(fields) != 2 or len(fields[1]) != 32)
+    return not rest and len(fields) > 1 and fields[0].decode("utf-8", "replace") == kind and not ed25519

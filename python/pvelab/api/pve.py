@@ -121,6 +121,16 @@ class Runtime:
         self.asked = 0.0
 
 
+@dataclass
+class Broadcast:
+    """What pvestatd last told the cluster: nothing newer is in its lists. Without a lag it tells everything at once."""
+
+    lag: float = 0.0
+    told: float = 0.0
+    states: dict[int, RunState] = field(default_factory=dict)
+    storages: frozenset[str] = frozenset()
+
+
 class Pve:
     """Everything that a call works on."""
 
@@ -137,6 +147,7 @@ class Pve:
         self.cluster = Document(state / "cluster.json", {})
         self.firewall = Document(state / "firewall.json", {})
         self.runtime = Runtime(backend)
+        self.broadcast = Broadcast()
         self.rows: dict[tuple[str, str], Rows] = defaultdict(Rows)  # by list and kind
         self.faults = Faults()
         self.started = time.time()
@@ -160,6 +171,14 @@ class Pve:
         if found is None or found.kind != kind:
             folder = "lxc" if kind == "lxc" else "qemu-server"
             raise failure(f"Configuration file 'nodes/{self.node.name}/{folder}/{vmid}.conf' does not exist")
+        return found
+
+    def broadcasted(self) -> Broadcast:
+        """What runs and which storages there are, as the cluster's lists know it."""
+        found = self.broadcast
+        if time.monotonic() - found.told >= found.lag:
+            found.told, found.states = time.monotonic(), dict(self.runtime.all())
+            found.storages = frozenset(self.storages.data)
         return found
 
     def running(self, vmid: int) -> bool:

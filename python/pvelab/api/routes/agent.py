@@ -25,7 +25,7 @@ POST_COMMANDS = (
 )  # fmt: skip
 LIMIT = 600.0
 PIDS = itertools.count(1000)
-RUNS: dict[int, ExecResult | None] = {}
+RUNS: dict[tuple[int, int], ExecResult | None] = {}  # by VMID and process: a machine sees its own alone
 
 
 def _machine(call: Call) -> GuestConf:
@@ -84,31 +84,30 @@ def _os_info(text: str) -> dict[str, str]:
 def execute(call: Call) -> dict[str, int]:
     """Starts a command in the machine."""
     conf, argv = _machine(call), [str(part) for part in call["command"]]
-    pid = next(PIDS)
-    RUNS[pid] = None
+    run = (call.vmid, next(PIDS))
+    RUNS[run] = None
 
     def work() -> None:
+        stdin = str(call.get("input-data", "")).encode()
         try:
-            RUNS[pid] = call.pve.backend.execute(
-                call.pve.spec(conf), argv, str(call.get("input-data", "")).encode(), LIMIT
-            )
+            RUNS[run] = call.pve.backend.execute(call.pve.spec(conf), argv, stdin, LIMIT)
         except BackendError as error:
-            RUNS[pid] = ExecResult(127, b"", str(error).encode())
+            RUNS[run] = ExecResult(127, b"", str(error).encode())
 
     threading.Thread(target=work, daemon=True).start()
-    return {"pid": pid}
+    return {"pid": run[1]}
 
 
 @route("GET", BASE + "/exec-status")
 def exec_status(call: Call) -> dict[str, Any]:
     """What became of a command."""
     _machine(call)
-    pid = call.number("pid")
-    refuse_if(pid not in RUNS, f"Agent error: PID {pid} does not exist")
-    result = RUNS[pid]
+    run = (call.vmid, call.number("pid"))
+    refuse_if(run not in RUNS, f"Agent error: PID {run[1]} does not exist")
+    result = RUNS[run]
     if result is None:
         return {"exited": 0}
-    del RUNS[pid]
+    del RUNS[run]
     found: dict[str, Any] = {"exited": 1, "exitcode": result.exit_code}
     for key, data in (("out-data", result.stdout), ("err-data", result.stderr)):
         if data:

@@ -46,6 +46,11 @@ def storage_entry(call: Call, sid: str) -> dict[str, Any]:
     }  # fmt: skip
 
 
+def _unknown(call: Call, sid: str) -> dict[str, Any]:
+    """A storage of which nothing was told yet."""
+    return {**storage_entry(call, sid), "status": "unknown", "maxdisk": 0, "disk": 0}
+
+
 def node_entry(call: Call) -> dict[str, Any]:
     """The node as /cluster/resources lists it."""
     node = call.pve.node
@@ -78,7 +83,8 @@ def resources(call: Call) -> JsonText:
     if kind in (None, "storage"):
         for sid in sorted(call.pve.storages.data):
             if call.allowed(f"/storage/{sid}", "Datastore.Audit") and _available(call, sid):
-                found.append(dumps(storage_entry(call, sid)))
+                known = sid in call.pve.broadcasted().storages
+                found.append(dumps(storage_entry(call, sid) if known else _unknown(call, sid)))
     if kind in (None, "network") and call.allowed("/sdn/zones/localnetwork", "SDN.Audit"):
         entry = {
             "id": f"network/{call.pve.node.name}/zone/localnetwork", "type": "network", "network-type": "zone",
@@ -98,7 +104,7 @@ def _guests(call: Call, pools: dict[str, Entry], *, adding: bool) -> list[str]:
     """The rows of all guests that the caller may see; with `adding` their figures get into those of the pools."""
     found = []
     pve = call.pve
-    rows, states, confs = pve.rows["resources", "vm"], pve.runtime.all(), pve.guests.all()
+    rows, states, confs = pve.rows["resources", "vm"], pve.broadcasted().states, pve.guests.all()
     pool_of, in_pool = pve.users.pools_by_guest(), {name: f',"pool":{dumps(name)}' for name in pools}
     managed = pve.table("ha_resources")
     for conf in confs:

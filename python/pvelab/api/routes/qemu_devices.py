@@ -37,7 +37,7 @@ def check_start(call: Call, conf: GuestConf, log: Log) -> None:
     _warn_of_threads(values, log)
     _warn_of_mtu(values, log)
     check_machine(values.get("machine"))
-    _check_bridges(call, conf, log)
+    _check_bridges(call, conf)
 
 
 def _numbered(values: Values, kind: str) -> Iterator[tuple[str, str]]:
@@ -102,12 +102,8 @@ def _warn_of_mtu(values: Values, log: Log) -> None:
         log.warn(f"netdev {key}: ignoring MTU '{net['mtu']}', {why}")
 
 
-def _check_bridges(call: Call, conf: GuestConf, log: Log) -> None:
-    """A missing bridge is what QEMU itself dies of."""
-    for key, text in _numbered(conf.values, "net"):
+def _check_bridges(call: Call, conf: GuestConf) -> None:
+    known = common.bridges(call.pve)
+    for _, text in _numbered(conf.values, "net"):
         bridge = qemu_config.parse_net(text).get("bridge")
-        if bridge and bridge not in common.bridges(call.pve):
-            log(f"bridge '{bridge}' does not exist")
-            script = "network script /usr/libexec/qemu-server/pve-bridge failed with status 512"
-            log(f"kvm: -netdev type=tap,id={key},ifname=tap{conf.vmid}i{key[3:]}: {script}")
-            raise failure("start failed: QEMU exited with code 1")
+        refuse_if(bridge and bridge not in known, f"bridge '{bridge}' does not exist")

@@ -8,6 +8,7 @@ from typing import Any
 
 from ...backend import BackendError
 from .. import common, machine_state, volume_features
+from ..digests import digest
 from ..errors import existing, failure, refuse_if
 from ..guestconf import GuestConf, Values
 from ..lxc_update import add_unused
@@ -25,7 +26,7 @@ NOT_COPIED = {"lock", "snaptime", "snapstate", "vmstate", "description"}
 def listing(call: Call) -> list[dict[str, Any]]:
     """All snapshots, then the current state."""
     conf, found = call.conf, list[dict[str, Any]]()
-    for name, values in sorted(conf.snapshots.items()):
+    for name, values in sorted(conf.snapshots.items(), key=lambda item: digest(item[0])):  # PVE's list has no order
         item: dict[str, Any] = {"name": name, "snaptime": int(values.get("snaptime", 0))}
         item["description"] = values.get("description", "")
         if call.kind == "qemu":

@@ -19,7 +19,7 @@ def version(call: Call) -> dict[str, str]:
 
 @route("GET", "/pvelab", root_only=True)
 def lab(call: Call) -> list[dict[str, str]]:
-    return [{"subdir": "faults"}, {"subdir": "requests"}, {"subdir": "locks"}]
+    return [{"subdir": "faults"}, {"subdir": "requests"}, {"subdir": "lag"}, {"subdir": "locks"}]
 
 
 @route("GET", "/pvelab/faults", root_only=True)
@@ -43,6 +43,13 @@ def add_fault(call: Call) -> dict[str, Any]:
 @route("DELETE", "/pvelab/faults", root_only=True)
 def clear_faults(call: Call) -> None:
     call.pve.faults.clear(int(call["id"]) if call.has("id") else None)
+
+
+@route("PUT", "/pvelab/lag", root_only=True)
+def set_lag(call: Call) -> None:
+    """How many seconds old /cluster/resources may be, as on a real node, where it is up to ten."""
+    call.pve.broadcasted()
+    call.pve.broadcast.lag = float(call["seconds"])
 
 
 @route("GET", "/pvelab/requests", root_only=True)
