@@ -126,15 +126,17 @@ class Context:
         machine = self.hub.guests[guest]
         path = self._ends.enter_context(ssh.forward(self.state, guest, f"{machine.address}:{port}"))
         identity = wire.Identity(machine.fqdn, self.state.ca)
-        return self._ends.enter_context(wire.relayed(path, guest, identity))
+        return self._ends.enter_context(wire.relayed(path, guest, identity, silence=25.0))
 
     def docker(self, guest: str) -> docker.DockerClient:
         """Docker of a guest, read over its forwarded socket."""
         if guest not in self._dockers:
             from aihub.guests import containers
+            from aihub.services import wire
 
             path = self._ends.enter_context(ssh.forward(self.state, guest, "/var/run/docker.sock"))
-            self._dockers[guest] = containers.connect(path)
+            bounded = self._ends.enter_context(wire.relayed(path, guest, most=64 << 20, silence=60.0))
+            self._dockers[guest] = containers.connect(bounded)
         return self._dockers[guest]
 
     def close(self) -> None:

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import tempfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field, replace
+from pathlib import Path
 from typing import Literal
 
 from aihub import ssh, targets
@@ -138,8 +140,11 @@ Step = Callable[[Run], None]
 
 
 @contextmanager
-def opened(options: Options, verb: str, screen: Screen, *, locked: bool = False) -> Iterator[Run]:
-    """A run on the hub of the hub file; with `locked` the only one on this machine and target."""
+def opened(options: Options, verb: str, screen: Screen, *, locked: bool = False, reads: bool = False) -> Iterator[Run]:
+    """A run on the hub of the hub file; with `locked` the only one on this machine and target.
+
+    With `reads` it writes nothing into the state directory but what first contact needs.
+    """
     hub = load.load(options.hub, target=options.target)
     state = State.of(hub.name, options.target, options.lab_name(hub.name))
     with ExitStack() as stack:
@@ -148,6 +153,9 @@ def opened(options: Options, verb: str, screen: Screen, *, locked: bool = False)
             stack.enter_context(lock.held(state.lock, verb))
             state.sweep()
             statefile.tidy(state.journal, state.known_hosts)
+        if reads:
+            own = stack.enter_context(tempfile.TemporaryDirectory(prefix="aihub-"))
+            state = replace(state, own_config=Path(own) / "config")
         yield Run(options, hub, state, targets.chosen(options, hub), screen, stack, verb)
 
 

@@ -47,6 +47,7 @@ class Service:
     secrets: Secrets
     ca: Path
     road: road.Road
+    looking: bool = False  # nothing is done: an answer is short, and comes soon
 
     @property
     def server_name(self) -> str:
@@ -80,7 +81,8 @@ class Service:
     def relay(self) -> AbstractContextManager[Path]:
         """A unix socket for libraries that can't check a server's name: plain on this side, TLS beyond it."""
         identity = wire.Identity(self.server_name, self.ca)
-        return wire.relayed(self.road.socket(), self.instance.name, identity)
+        most, silence = (wire.MOST, wire.SILENCE) if self.looking else (wire.MOST_DOING, wire.SILENCE_DOING)
+        return wire.relayed(self.road.socket(), self.instance.name, identity, most=most, silence=silence)
 
     def _identity(self, tls: bool) -> wire.Identity | None:
         return wire.Identity(self.server_name, self.ca) if tls else None
@@ -257,8 +259,8 @@ def _look(
     hub: Hub, state: State, secrets: Secrets, instances: Sequence[str], forgotten: Collection[str]
 ) -> dict[str, Found | HubError]:
     def look(name: str) -> Found:
-        with opened(hub, state, secrets, hub.instance(name)) as service:
-            module = reconciler(service.instance.stack.name)
+        with opened(hub, state, secrets, hub.instance(name)) as found:
+            module, service = reconciler(found.instance.stack.name), replace(found, looking=True)
             with _understood(name):
                 declared, there = service.declared, module.read(service)
                 left = tuple(module.kept(declared, there)) if _keeps(module) else ()

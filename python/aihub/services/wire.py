@@ -7,14 +7,19 @@ import socket
 import ssl
 import tempfile
 import threading
+import time
 from collections.abc import Iterator
 from contextlib import ExitStack, closing, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
-from aihub.errors import HubError, PreconditionFailed, TaskFailed, Unreachable
+from aihub.errors import BadAnswer, HubError, PreconditionFailed, TaskFailed, Unreachable
 
 SECONDS = 10.0
+MOST, SILENCE = 16 << 20, 8.0
+"""The bytes that a server may say on one connection to a library that only looks, and the seconds without a word."""
+MOST_DOING, SILENCE_DOING = 4 << 30, 300.0
+"""The same while something is done: to drop a database takes a while."""
 _PIECE = 1 << 16  # bytes
 _WORDS = 300  # characters
 
@@ -70,17 +75,21 @@ def plain(text: str) -> str:
 
 
 @contextmanager
-def relayed(path: Path, where: str, identity: Identity) -> Iterator[Path]:
-    """A unix socket that is spoken to plainly, and passes everything on in TLS: for libraries that can't check a name.
+def relayed(
+    path: Path, where: str, identity: Identity | None = None, *, most: int = MOST, silence: float = SILENCE
+) -> Iterator[Path]:
+    """A unix socket that is spoken to plainly, and passes everything on in TLS: for libraries that can't check a name,
+    and bound neither what they are told nor how long that takes. Without an identity it passes everything on as it is.
 
-    Only this user can connect. What kept a connection from the server is raised in place of the library's own error.
+    Only this user can connect. A connection ends when the server said `most` bytes, or nothing for so many seconds that
+    it was asked something. What kept a connection from the server is raised in place of the library's own error.
     """
     with ExitStack() as stack:
         near = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="aihub-")), "socket")
         listener = stack.enter_context(socket.socket(socket.AF_UNIX))
         listener.bind(str(near))
         listener.listen()
-        relay = stack.enter_context(closing(_Relay(listener, path, where, identity)))
+        relay = stack.enter_context(closing(_Relay(listener, path, where, identity, most, silence)))
         try:
             yield near
         except Exception as error:
@@ -92,9 +101,12 @@ def relayed(path: Path, where: str, identity: Identity) -> Iterator[Path]:
 class _Relay:
     """Passes connections on, each in a thread of its own."""
 
-    def __init__(self, listener: socket.socket, path: Path, where: str, identity: Identity) -> None:
+    def __init__(
+        self, listener: socket.socket, path: Path, where: str, identity: Identity | None, most: int, silence: float
+    ) -> None:
         self.failure: HubError | None = None
         self._listener, self._path, self._where, self._identity = listener, path, where, identity
+        self._most, self._silence = most, silence
         self._over = threading.Event()
         self._threads = [threading.Thread(target=self._accept, daemon=True)]
         self._threads[0].start()
@@ -130,9 +142,14 @@ class _Relay:
     def _copy(self, near: socket.socket, far: socket.socket) -> None:
         """Both ways at once: a side that writes before it reads must not stop the other."""
         waiting = {near: b"", far: b""}  # what each is still to be given
+        left, asked = self._most, 0.0
         for link in waiting:
             link.setblocking(False)
         while not self._over.is_set():
+            if left < 0:
+                raise BadAnswer(f"it says more than {self._most >> 20} MiB", where=self._where)
+            if asked and time.monotonic() > asked + self._silence:
+                raise Unreachable(f"it says nothing for {self._silence:.0f} s", where=self._where)
             held = isinstance(far, ssl.SSLSocket) and far.pending()  # decrypted already, so that select won't tell
             hungry = [one for one, other in ((near, far), (far, near)) if len(waiting[other]) < _PIECE]
             full = [one for one, rest in waiting.items() if rest]
@@ -144,6 +161,10 @@ class _Relay:
                         if not part:
                             return
                         waiting[other] += part
+                        if one is near:
+                            asked = asked or time.monotonic()
+                        else:
+                            left, asked = left - len(part), 0.0
                 if other in writable:
                     with suppress(BlockingIOError, ssl.SSLWantReadError, ssl.SSLWantWriteError):
                         waiting[other] = waiting[other][other.send(waiting[other]) :]

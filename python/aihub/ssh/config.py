@@ -265,7 +265,7 @@ def _common(state: State) -> str:
 
 def _refuse_unquotable(state: State) -> None:
     # Four programs parse this file and agree on no quoting.
-    for path in (state.directory, state.control):
+    for path in (state.directory, state.control, state.ssh_config):
         if re.search(r"[\s%\"'\\$~]", str(path)):
             raise PreconditionFailed(
                 f"{path}: ssh_config cannot hold this path (spaces, quotes, %, $, ~)", hint="set AIHUB_STATE"
@@ -281,7 +281,7 @@ def make_control(path: Path) -> None:
 
 
 def _via_file(state: State) -> Path:
-    return state.ssh / "via.json"
+    return state.ssh_config.with_name("via.json")
 
 
 def _parse_key(line: str) -> tuple[str, str]:

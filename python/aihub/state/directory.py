@@ -27,9 +27,13 @@ def state_home() -> Path:
 
 @dataclass(frozen=True)
 class State:
-    """The files of one hub on one target. Everything in it is 0700 or 0600."""
+    """The files of one hub on one target. Everything in it is 0700 or 0600.
+
+    A run that only reads has an ssh configuration of its own: what hub.yml says now is nobody else's business yet.
+    """
 
     directory: Path
+    own_config: Path | None = None
 
     @classmethod
     def of(cls, hub: str, target: str, lab: str = "") -> State:
@@ -68,7 +72,7 @@ class State:
 
     @property
     def ssh_config(self) -> Path:
-        return self.ssh / "config"
+        return self.own_config or self.ssh / "config"
 
     @property
     def known_hosts(self) -> Path:

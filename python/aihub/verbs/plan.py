@@ -13,7 +13,7 @@ STEPS = (find_target, hub.look, hub.show_plan)
 
 def run(options: Options) -> int:
     """Prints the plan; 3 when changes are pending, 1 when a running guest could not be looked into."""
-    with opened(options, "plan", report) as found:
+    with opened(options, "plan", report, reads=True) as found:
         perform(found, STEPS)
         if options.as_json:
             report.as_json(found.plan.as_json())

@@ -13,7 +13,7 @@ from ..owners.run import Run, find_target, opened, perform
 
 def run(options: Options) -> int:
     """Prints node and guests with their state, and in the lab what is simulated."""
-    with opened(options, "status", report) as found:
+    with opened(options, "status", report, reads=True) as found:
         perform(found, (find_target,))
         rows = _rows(found, found.proxmox().read(found.hub))
         notes = [*found.target.notes, *_unseen(found)]

@@ -3,14 +3,23 @@
 from __future__ import annotations
 
 import json
+import re
+import time
 import unicodedata
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any
 
 import pytest
+from aihub import capture, ssh
+from aihub.checks import leaks
+from aihub.checks.shell import Shell
+from aihub.errors import HubError, Unreachable
+from aihub.guests import last_words
+from aihub.state.directory import State
 
-from tests.attacks.answers.corpus import BAD, LIES
+from tests.attacks.answers.corpus import BAD, ENDS, LIES, TEXTS
 from tests.attacks.answers.world import GUEST, OTHER, Ended, World
 from tests.contract.provision_lab import Lab
 
@@ -19,6 +28,7 @@ pytestmark = pytest.mark.slow
 MEMORY, SECONDS = 64.0, 10.0
 TABLE = Path(__file__).resolve().parents[3] / "build" / "answers.json"
 SHOWN = {**TEXTS, **ENDS}  # those whose words a person might see
+VERBS = ("plan --json", "plan", "status", "up")
 HONEST: dict[str, Ended] = {}
 ROWS: dict[str, dict[str, Any]] = {}
 
@@ -28,10 +38,7 @@ def world() -> Iterator[World]:
     lab = Lab()
     try:
         made = World(lab)
-        for verb, ended in zip(
-            ("plan --json", "plan", "status"), made.run(None, "plan --json", "plan", "status"), strict=True
-        ):
-            HONEST[verb] = ended
+        HONEST.update(zip(VERBS, made.run(None, *VERBS), strict=True))
         yield made
     finally:
         lab.close()
@@ -45,7 +52,7 @@ def test_an_honest_guest_is_believed(world: World) -> None:
     assert plan.code == 3, plan.output
     assert plan.plan["unknown"] == []
     assert {change["subject"] for change in plan.plan["changes"]} == {OTHER}
-    assert HONEST["status"].code == 0
+    assert HONEST["status"].code == HONEST["up"].code == 0
 
 
 def harmless(output: str) -> None:
@@ -73,9 +80,9 @@ def bounded(name: str, verb: str, ended: Ended) -> None:
 
 @pytest.mark.parametrize("name", BAD)
 def test_a_bad_answer_makes_that_guest_unknown_and_no_other(world: World, name: str) -> None:
-    verbs = ("plan --json", "status", *(["plan"] if name in SHOWN else []))
-    planned, status, *shown = world.run(BAD[name], *verbs)
-    assert {one.code for one in (planned, *shown)} == {1}, planned.output
+    verbs = ("plan --json", "status", "up", *(["plan"] if name in SHOWN else []))
+    planned, status, up, *shown = world.run(BAD[name], *verbs)
+    assert {one.code for one in (planned, up, *shown)} == {1}, planned.output + up.output
     plan, honest = planned.plan, HONEST["plan --json"].plan
     assert plan["unknown"] == [GUEST]
     assert about(plan, OTHER) == about(honest, OTHER) != []
@@ -83,7 +90,9 @@ def test_a_bad_answer_makes_that_guest_unknown_and_no_other(world: World, name: 
     assert all(change["later"] for change in about(plan, GUEST)), "one line: compared once it answers"
     assert status.code == 0, "status says of each machine what Proxmox says"
     assert f"data is kept on {GUEST} is not known" in status.output
-    for verb, ended in zip(verbs, (planned, status, *shown), strict=True):
+    assert re.search(rf"{OTHER} +done", up.output), "the others are brought up"
+    assert re.search(rf"{GUEST} +not done", up.output)
+    for verb, ended in zip(verbs, (planned, status, up, *shown), strict=True):
         harmless(ended.output)
         bounded(name, verb, ended)
 
@@ -101,3 +110,44 @@ def test_what_a_guest_says_of_itself_is_said_of_nobody_else(world: World, name: 
     for verb, ended in (("plan --json", planned), ("plan", shown)):
         harmless(ended.output)
         bounded(name, verb, ended)
+
+
+@pytest.fixture
+def answers(world: World, monkeypatch: pytest.MonkeyPatch) -> Callable[[str], State]:
+    """Lets the guest answer so; returns the state by which it is reached."""
+
+    def let(program: str) -> State:
+        for name, value in world.environment(program).items():
+            monkeypatch.setenv(name, value)
+        return world.hub.state
+
+    return let
+
+
+@pytest.mark.parametrize("name", BAD)
+def test_what_verify_and_the_last_words_ask_for_is_bounded_too(
+    answers: Callable[[str], State], name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    state, began = answers(BAD[name]), time.monotonic()
+    monkeypatch.setattr(last_words, "_SECONDS", 1.0)
+    told = last_words.told(state, GUEST, ["notes"])["notes"]
+    assert len(told.splitlines()) <= 40
+    assert max(map(len, told.splitlines()), default=0) <= 500
+    harmless(told)
+    with pytest.raises(HubError) as scan:
+        ssh.ask(state, GUEST, Path(leaks.on_guest.__file__), {}, leaks.Told, timeout=1.0)
+    assert scan.value.where == GUEST
+    with pytest.raises(HubError), fed_stream(state) as stream:
+        leaks.fed.Fed(GUEST, (), b"").take(stream)
+    shell = Shell(GUEST, [*ssh.argv(state, GUEST, "-T"), "--", "sh"])
+    with pytest.raises(Unreachable) as checks:
+        shell.run("true", timeout=1.0)
+    shell.close()
+    for error in (scan, checks):
+        harmless(str(error.value).replace("\n", " "))
+    assert time.monotonic() - began < SECONDS
+
+
+def fed_stream(state: State) -> AbstractContextManager[capture.Stream]:
+    program = Path(leaks.on_guest.__file__)
+    return ssh.stream(state, GUEST, program, {}, timeout=1.0, most=4 << 20)

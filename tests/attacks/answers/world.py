@@ -45,15 +45,15 @@ class World:
         self.lab = lab
         self.hub: Hub = lab.hub("answers")
         self.hub.ok("up")
-        self.honest = self.hub.directory / "honest"
-        self.honest.mkdir()
-        self.answers(drift=False)
+        self._answers("calm", drift=False)
+        self._answers("drift", drift=True)
         (ended,) = self.run(None, "up")  # the node's own part, too
         assert ended.code == 0, ended.output
-        self.answers(drift=True)
 
-    def answers(self, *, drift: bool) -> None:
+    def _answers(self, name: str, *, drift: bool) -> None:
         """What honest guests say; with `drift` something of `db` is to be done, so that its part can be compared."""
+        folder = self.hub.directory / name
+        folder.mkdir()
         state, path = self.hub.state, self.hub.directory / "hub.yml"
         hub = load.load(path, target="pve")
         for guest, desired in render.desired(hub, state).items():
@@ -67,9 +67,9 @@ class World:
                 "data": [],
                 "lines": {},
             }
-            (self.honest / f"{guest}.json").write_text(json.dumps(answer))
+            (folder / f"{guest}.json").write_text(json.dumps(answer))
 
-    def environment(self, program: str | None) -> dict[str, str]:
+    def environment(self, program: str | None, honest: str = "drift") -> dict[str, str]:
         """Where our `ssh` is found, and how the guest answers; None: honestly."""
         file = self.hub.directory / "hostile.py"
         if program is not None:
@@ -77,7 +77,7 @@ class World:
         return {
             "PATH": f"{HERE}:{os.environ['PATH']}",
             "PYTHON": sys.executable,
-            "HONEST": str(self.honest),
+            "HONEST": str(self.hub.directory / honest),
             "HOSTILE": str(file) if program is not None else "",
             "HOSTILE_GUEST": GUEST,
         }
@@ -91,7 +91,8 @@ class World:
         name, *options = verb.split()
         files = {key: str(self.hub.directory / f"{key}-{number}") for key in ("output", "made", "peak")}
         more = {"scope": "all", "as_json": "--json" in options, "after": after}
-        return self.hub.job(name, environment=self.environment(program), **files, **more)
+        environment = self.environment(program, "calm" if name == "up" else "drift")
+        return self.hub.job(name, environment=environment, **files, **more)
 
     def _ended(self, job: Mapping[str, Any], result: Result) -> Ended:
         assert not result.late, f"{job['verbs']} did not end"

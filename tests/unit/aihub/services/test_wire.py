@@ -5,10 +5,11 @@ from __future__ import annotations
 import socket
 import threading
 import time
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
-from aihub.errors import TaskFailed, Unreachable
+from aihub.errors import BadAnswer, TaskFailed, Unreachable
 from aihub.services import wire
 
 from . import peers
@@ -143,3 +144,50 @@ def test_a_relay_ends_at_once_with_connections_open(tmp_path: Path) -> None:
             began = time.monotonic()
         assert time.monotonic() - began < 2
     assert not [one for one in threading.enumerate() if one.name.startswith("relay")]
+
+
+def swallow(path: Path) -> None:
+    """As a library does that takes whatever it is told."""
+    with socket.socket(socket.AF_UNIX) as link:
+        link.settimeout(5)
+        link.connect(str(path))
+        link.sendall(b"hello")
+        while link.recv(65536):
+            pass
+        raise ConnectionError("closed by the server")
+
+
+def silent(over: threading.Event) -> None:
+    """A server that says nothing."""
+    over.wait(10)
+
+
+def endless(link: socket.socket) -> None:
+    """A server that never stops talking."""
+    link.recv(16)
+    with suppress(OSError):
+        while True:
+            link.sendall(bytes(65536))
+
+
+@pytest.mark.parametrize("tls", [True, False], ids=["TLS", "plain"])
+def test_a_relay_takes_no_more_than_it_may(tmp_path: Path, tls: bool) -> None:
+    with (
+        peers.serving(tmp_path, endless, peers.tls(tmp_path) if tls else None) as path,
+        pytest.raises(BadAnswer, match="says more than 1 MiB"),
+        wire.relayed(path, WHERE, peers.identity(tmp_path) if tls else None, most=1 << 20) as near,
+    ):
+        swallow(near)
+
+
+def test_a_relay_waits_no_longer_than_it_may(tmp_path: Path) -> None:
+    over = threading.Event()
+    with (
+        peers.serving(tmp_path, lambda link: silent(over)) as path,
+        pytest.raises(Unreachable, match="says nothing"),
+        wire.relayed(path, WHERE, silence=0.3) as near,
+    ):
+        try:
+            swallow(near)
+        finally:
+            over.set()
