@@ -1,17 +1,31 @@
 """Hostile answers of a guest, as data: each a few lines of Python that run in its place.
 
-`ALIKE` begins every program: `honest` is what an honest guest would answer now, `say` answers with an object, `raw`
-with bytes. `BAD` is no answer at all, so that the guest must be unknown. `LIES` have the right shape, so that they may
-be believed, of this guest and of no other.
+`BY_FILE` and `ALIKE` begin every program: `honest` is what an honest guest would answer now, `say` answers with an
+object, `raw` with bytes. `BAD` is no answer at all, so that the guest must be unknown. `LIES` have the right shape, so
+that they may be believed, of this guest and of no other.
 """
 
 from __future__ import annotations
 
-ALIKE = """
+BY_FILE = """
 import json, os, sys, time
 sys.stdin.buffer.read()
 with open(sys.argv[1]) as handle:
     honest = json.load(handle)
+"""
+BY_PYTHON = """#!/usr/bin/python3 -I
+import json, os, subprocess, sys, time
+asked = sys.stdin.buffer.read()
+done = subprocess.run(["/usr/bin/python3", *sys.argv[1:]], input=asked, stdout=subprocess.PIPE).stdout
+try:
+    honest = json.loads(done)
+    honest["manifest"]
+except (ValueError, KeyError):  # another program than the one that looks into a guest
+    sys.stdout.buffer.write(done)
+    sys.exit(0)
+"""
+"""In place of a guest's python3: root there lets the real one answer, and changes that."""
+ALIKE = """
 manifest, actual = honest["manifest"], honest["actual"]
 def raw(data, stream=1):
     try:

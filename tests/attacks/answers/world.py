@@ -13,7 +13,7 @@ from typing import Any
 from aihub import render
 from aihub.reading import load
 
-from tests.attacks.answers.corpus import ALIKE
+from tests.attacks.answers.corpus import ALIKE, BY_FILE
 from tests.contract.provision_lab import Hub, Lab, Result
 
 HERE = Path(__file__).parent
@@ -73,7 +73,7 @@ class World:
         """Where our `ssh` is found, and how the guest answers; None: honestly."""
         file = self.hub.directory / "hostile.py"
         if program is not None:
-            file.write_text(ALIKE + program + "\n")
+            file.write_text(BY_FILE + ALIKE + program + "\n")
         return {
             "PATH": f"{HERE}:{os.environ['PATH']}",
             "PYTHON": sys.executable,

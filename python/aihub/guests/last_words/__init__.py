@@ -28,4 +28,4 @@ def told(state: State, guest: str, stacks: Sequence[str]) -> dict[str, str]:
         said = ssh.ask(state, guest, _PROGRAM, {"stacks": list(stacks)}, Told, timeout=_SECONDS)["words"]
         return {stack: words.last("\n".join(said[stack][-_LINES:]), _LINES) for stack in stacks}
     except (HubError, KeyError) as error:
-        return dict.fromkeys(stacks, words.last(f"its last words are not known: {error}"))
+        return dict.fromkeys(stacks, words.line(f"its last words are not known: {error}"))
