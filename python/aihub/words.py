@@ -12,7 +12,7 @@ import re
 import unicodedata
 
 LINES, WIDTH = 20, 500  # of what somebody said, and characters of each
-_NAME = re.compile(r"[\w@%+=:,./?-]{1,200}", re.ASCII)
+_NAME = re.compile(r"[\w@%+=:,./?*-]{1,200}", re.ASCII)
 _TAKEN = 1 << 16  # characters that are looked at
 
 

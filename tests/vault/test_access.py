@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 import pytest
-from aihub.errors import CheckFailed, Conflict, InvalidInput, TaskFailed
+from aihub.errors import BadAnswer, CheckFailed, Conflict, InvalidInput, TaskFailed
 from aihub.names import approle
 from aihub.secrets import enrol
 from aihub.secrets.store import ensure
@@ -215,6 +215,23 @@ def test_only_guests_can_be_given_a_login_or_lose_one(up: Server, vault: Vault) 
         enrol.revoke(up.hub, vault, "nobody")
     with pytest.raises(InvalidInput):
         enrol.enrol(up.hub, up.state, vault, "nobody")
+
+
+def test_a_guest_ends_no_certificate_of_another(up: Server, vault: Vault) -> None:
+    """Which one is to be revoked says the guest that shows it: whoever is root there may name somebody else's."""
+    mine, other = list(up.hub.machines.values())[:2]
+    serials = {one.name: vault.issue(one.role, one.name).serial for one in (mine, other)}
+
+    def revoked(serial: str) -> bool:
+        found = vault.get(f"pki/cert/{serial}") or {}
+        return bool(found["revocation_time"])
+
+    for serial in (serials[other.name], "../../sys/seal", "", "00"):
+        with pytest.raises(BadAnswer):
+            vault.revoke_certificate(serial, mine.name)
+    assert not revoked(serials[other.name])
+    vault.revoke_certificate(serials[mine.name], mine.name)
+    assert revoked(serials[mine.name])
 
 
 def test_drift_is_seen_and_repaired_and_what_is_not_ours_stays(up: Server, vault: Vault) -> None:

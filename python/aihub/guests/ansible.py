@@ -28,6 +28,7 @@ _STACK = "stack/"
 _RETIRED = "retired"  # the tag under which a guest loses the roles that it no longer needs
 _LAST = "Every instance started"  # the last task of roles/stack: a guest is through with it
 _OVER = ("runner_on_ok", "runner_on_failed", "runner_on_skipped")
+_LONGEST = 1800  # seconds that one task may take on a guest: as long as any unit, and packages over a slow line
 _TAIL = 20  # lines of a failed run's output
 _NEEDED = ("HOME", "LANG", "LOGNAME", "PATH", "TERM", "TMPDIR", "TZ", "USER")
 
@@ -169,6 +170,8 @@ class _Run:
         return {
             "ANSIBLE_CONFIG": str(ROOT / "ansible.cfg"),
             "ANSIBLE_HOST_KEY_CHECKING": "True",  # ansible-runner would turn it off, over the ssh_config's own word
+            "ANSIBLE_SSH_EXECUTABLE": str(ROOT / "python" / "aihub" / "ssh" / "bounded"),
+            "ANSIBLE_TASK_TIMEOUT": str(_LONGEST),
             "ANSIBLE_LOCAL_TEMP": str(self._folder / "tmp"),
             "AIHUB_INVENTORY": str(self._folder / "inventory.json"),
             "PATH": f"{Path(sys.executable).parent}:{os.environ.get('PATH', '/usr/bin:/bin')}",

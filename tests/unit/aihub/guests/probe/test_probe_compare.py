@@ -6,7 +6,8 @@ import copy
 from typing import Any
 
 import pytest
-from aihub.guests.probe.compare import configuration_changes, secret_changes
+from aihub.guests.probe.compare import configuration_changes, list_differences, secret_changes
+from aihub.plan import Difference
 
 FILE = {"content": "abc", "mode": "0644", "owner": "0:0"}
 CONTAINER = {"image": "sha256:1", "configuration": "c1", "state": "running", "health": "healthy"}
@@ -144,3 +145,18 @@ def test_a_role_of_our_own_that_is_no_longer_needed_goes() -> None:
     (change,) = configuration_changes("db", DESIRED, manifest, entries)
     assert change.summary == "door is no longer needed: it goes"
     assert change.parts == ("door",)
+
+
+def test_entries_of_a_list_come_and_go_one_by_one() -> None:
+    found = list_differences("allowed host", ["old.example", "kept.example"], ["kept.example", "new.example"])
+    assert found == (
+        Difference("allowed host", None, "new.example"),
+        Difference("allowed host", "old.example", None),
+    )
+    assert list_differences("allowed host", ["a"], ["a"]) == ()
+
+
+def test_a_list_of_a_guest_is_shown_in_part() -> None:
+    found = list_differences("allowed host", [f"{number}.example" for number in range(1000)], [])
+    assert len(found) == 51
+    assert found[-1].actual == "and 950 more"
