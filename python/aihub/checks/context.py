@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Collection
 from contextlib import ExitStack
+from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -62,7 +63,8 @@ class Context:
         """The hub file, loaded and resolved."""
         from aihub.reading import load
 
-        return load.load(self.path, target=self._target)
+        hosts = os.environ.get("AIHUB_PACKAGE_HOSTS", "").split()
+        return replace(load.load(self.path, target=self._target), package_hosts=tuple(hosts))
 
     @cached_property
     def state(self) -> State:

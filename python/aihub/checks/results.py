@@ -17,6 +17,9 @@ from .subjects import CONTEXT, about, stack_of, subject_of, variant_of
 RESULTS = "AIHUB_RESULTS"
 
 
+_MESSAGE = 20_000  # characters: what a guest printed may be part of it
+
+
 @pytest.hookimpl(wrapper=True)
 def pytest_runtest_makereport(item: pytest.Item, call: pytest.CallInfo[None]) -> Iterator[None]:
     """Blots secrets out of what a failed check would print, and notes what the check is about."""
@@ -25,7 +28,7 @@ def pytest_runtest_makereport(item: pytest.Item, call: pytest.CallInfo[None]) ->
     redact = redactor(context.handed_out)
     if report.failed:
         crash = getattr(report.longrepr, "reprcrash", None)
-        message = redact(str(crash.message if crash else report.longrepr)).removeprefix("AssertionError: ")
+        message = redact(str(crash.message if crash else report.longrepr)).removeprefix("AssertionError: ")[:_MESSAGE]
         report.user_properties.append(("message", message))
         report.longrepr = redact(str(report.longrepr))
     report.sections = [(title, redact(text)) for title, text in report.sections]

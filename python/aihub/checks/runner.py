@@ -11,7 +11,7 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
 
-from aihub import paths, process
+from aihub import paths, process, words
 from aihub.errors import InvalidInput, TaskFailed
 from aihub.model.resolved import Hub, Instance
 from aihub.state.directory import State
@@ -76,8 +76,8 @@ def run(
     if done.returncode == NONE_CHOSEN and apart:
         return apart  # nothing else was asked about
     if done.returncode not in (PASSED, SOME_FAILED) or not found:
-        output = (done.stdout + done.stderr).decode(errors="replace").strip().splitlines()
-        raise TaskFailed("the checks did not run:\n" + "\n".join(output[-20:]), where="verify")
+        output = (done.stdout + done.stderr).decode(errors="replace").strip()
+        raise TaskFailed("the checks did not run:\n" + words.last(output), where="verify")
     if len(found) != len(collected):
         raise TaskFailed(f"of {len(collected)} checks, {len(found)} have a result", where="verify")
     if done.returncode == SOME_FAILED and all(r.outcome != "failed" for r in found):
@@ -103,6 +103,7 @@ def _environment(hub: Hub, state: State, lines: Path, waiting: Collection[str]) 
         "AIHUB_HUB": str(Path(hub.path).absolute()),
         "AIHUB_TARGET": hub.target.word,
         "AIHUB_STATE_DIR": str(state.directory),
+        "AIHUB_PACKAGE_HOSTS": " ".join(hub.package_hosts),
         "AIHUB_RESULTS": str(lines),
         "AIHUB_WAITING": " ".join(waiting),
         "PYTEST_ADDOPTS": "",

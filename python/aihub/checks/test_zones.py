@@ -7,6 +7,7 @@ control: in the same run, the same port answered somebody who may reach it.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from fnmatch import fnmatch
 from ipaddress import IPv4Network
 from urllib.parse import urlsplit
 
@@ -101,13 +102,18 @@ class Outside:
 
 @pytest.fixture(scope="session")
 def outside(context: Context, hub: Hub) -> Outside:
-    """The first package source that a guest with internet resolves and reaches."""
+    """The first package source that a guest with internet resolves and reaches, of those that the hub lets through.
+
+    What else stands on that guest leads no other anywhere.
+    """
     tried = []
     for guest in (g for g in hub.guests.values() if g.internet):
         shell = context.shells.shell(guest.name)
         for url in probes.package_sources(shell):
             parts = urlsplit(url)
             name = parts.hostname or ""
+            if hub.package_hosts and not any(fnmatch(name, host) for host in hub.package_hosts):
+                continue
             for address in probes.addresses_of(shell, name)[:1]:
                 place = Place(address, parts.port or (443 if parts.scheme == "https" else 80))
                 if probes.connect(shell, [place], 5.0)[place] == OPEN:

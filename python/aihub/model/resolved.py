@@ -300,8 +300,13 @@ class Hub:
 
     @cached_property
     def egress_hosts(self) -> tuple[str, ...]:
+        """Every outside host that stacks need, sorted."""
+        return tuple(sorted({h for i in self.instances for h in i.stack.needs.internet}))
+
+    @property
+    def allowed_hosts(self) -> tuple[str, ...]:
         """Every outside host that the way out lets through, sorted: what stacks need, and where packages come from."""
-        return tuple(sorted({*self.package_hosts, *(h for i in self.instances for h in i.stack.needs.internet)}))
+        return tuple(sorted({*self.package_hosts, *self.egress_hosts}))
 
     def bridge(self, zone: str) -> str:
         """The node's bridge for a zone; at most 10 characters, as PVE takes."""

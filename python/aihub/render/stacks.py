@@ -38,7 +38,7 @@ def stack_files(hub: Hub, instance: Instance) -> dict[str, bytes]:
     }
     files["compose.override.yml"] = containers.override(instance, _revision(config) if config else "")
     if instance == hub.egress:
-        files[ALLOWED] = "".join(f"{host}\n" for host in hub.egress_hosts).encode()
+        files[ALLOWED] = "".join(f"{host}\n" for host in hub.allowed_hosts).encode()
     return dict(sorted(files.items()))
 
 
@@ -134,7 +134,7 @@ def _context(hub: Hub, instance: Instance) -> dict[str, Any]:
         "zones": hub.zones,
         "consumers": [c for c in hub.consumers if c.provider == instance.name],
         "models": hub.served(instance),
-        "egress_hosts": list(hub.egress_hosts),
+        "egress_hosts": list(hub.allowed_hosts),
         "client_subnets": sorted(str(z.subnet) for z in hub.zones.values() if z.internet == "none"),
     }
 

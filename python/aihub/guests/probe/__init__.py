@@ -123,7 +123,7 @@ def plan(
 
 def allowed_changes(hub: Hub, guest: str, there: Collection[str] = ()) -> tuple[Difference, ...]:
     """The hosts that the way out on a guest is to let through or to refuse from now on, one by one."""
-    return list_differences("allowed host", there, hub.egress_hosts) if allowed_file(hub, guest) else ()
+    return list_differences("allowed host", there, hub.allowed_hosts) if allowed_file(hub, guest) else ()
 
 
 def undelivered(hub: Hub, guests: Collection[str], waiting: Collection[str] = ()) -> list[Change]:

@@ -32,7 +32,7 @@ def planned(hub: Hub, state: State, before: Hub) -> tuple[Difference, ...]:
     assert before.egress
     guest = before.egress.guest.name
     manifest = {"desired": render.desired(before, state)[guest], "entries": {}}
-    actual = probe.Actual(guest, manifest=manifest, allowed=before.egress_hosts)
+    actual = probe.Actual(guest, manifest=manifest, allowed=before.allowed_hosts)
     changes, _ = probe.plan(hub, state, {guest: actual})
     return tuple(one for change in changes if change.owner == "insides" for one in change.differences)
 
@@ -52,7 +52,7 @@ def test_the_hosts_stand_in_a_file_of_the_way_out_alone(hub: Hub) -> None:
     (guest,) = [name for name in hub.guests if render.allowed_file(hub, name)]
     assert guest == hub.egress.guest.name
     files = [render.stack_files(hub, one).get("allowed-hosts") for one in hub.instances]
-    assert [one for one in files if one is not None] == ["".join(f"{host}\n" for host in hub.egress_hosts).encode()]
+    assert [one for one in files if one is not None] == ["".join(f"{host}\n" for host in hub.allowed_hosts).encode()]
 
 
 def test_no_file_of_the_controller_adds_one(hub: Hub, state: State) -> None:
