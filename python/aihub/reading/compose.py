@@ -49,8 +49,8 @@ def _findings(stack: Stack, data: Mapping[str, Any]) -> Iterator[Found]:
     if "include" in data:
         yield ("include",), ELSEWHERE
     for key, network in _mapping(data.get("networks")).items():
-        for word, value in _mapping(network).items():
-            if (word, value) != ("internal", True):
+        for word in _mapping(network):
+            if word != "internal":
                 yield ("networks", key, word), OURS
     for name, service in _mapping(data.get("services")).items():
         for place, text in _of_service(stack, _mapping(service)):
