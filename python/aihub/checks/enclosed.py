@@ -45,9 +45,10 @@ class Tried:
 
 
 def reached(hub: Hub, instance: Instance) -> list[Place]:
-    """What its containers are to reach: what it needs, and the name server."""
-    needed = [Place(one["address"], one["port"]) for wall in containers.walls(hub, instance) for one in wall["reaches"]]
-    return sorted({*needed, Place(str(instance.guest.gateway), DNS)})
+    """What its containers are to reach in the hub: what it needs, and the name server."""
+    hubs_own = {str(guest.address) for guest in hub.guests.values()}
+    every = {Place(one["address"], one["port"]) for wall in containers.walls(hub, instance) for one in wall["reaches"]}
+    return sorted({*(one for one in every if one.address in hubs_own), Place(str(instance.guest.gateway), DNS)})
 
 
 def closed(hub: Hub, instance: Instance) -> list[Place]:

@@ -24,12 +24,13 @@ NOT_OUTSIDE = ("127.0.0.0/8", "169.254.0.0/16", "224.0.0.0/4")
 """Beside the hub's own networks: what no way out leads to."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, order=True)
 class Reach:
     """A port that the containers of a network may connect to."""
 
     address: str
     port: int
+    protocol: str = "tcp"
 
 
 def networks(instance: Instance) -> dict[str, str]:
@@ -42,14 +43,21 @@ def networks(instance: Instance) -> dict[str, str]:
 
 
 def walls(hub: Hub, instance: Instance) -> list[dict[str, Any]]:
-    """Each network of an instance by its bridge, and what it reaches: what the stack needs and nothing else."""
+    """Each network of an instance by its bridge, and what it reaches: what the stack needs, what hub.yml lets its guest
+    reach of the LAN, and nothing else.
+    """
     reached = {Reach(str(p.guest.address), p.stack.gives[kind].port) for kind, p in _providers(hub, instance)}
     asks = bool(instance.stack.needs.internet) or instance == hub.egress
     if asks and not instance.guest.internet and hub.way_out:
         address, port = hub.way_out
         reached.add(Reach(str(address), port))
+    reached |= {
+        Reach(flow.destination, flow.port, flow.protocol)
+        for flow in hub.lan
+        if instance.guest.address in IPv4Network(flow.source)
+    }
     found = {
-        "reaches": [asdict(one) for one in sorted(reached, key=lambda one: (one.address, one.port))],
+        "reaches": [asdict(one) for one in sorted(reached)],
         "outside": asks and instance.guest.internet,
     }
     return [{"bridge": names.bridge(name), **found} for name in networks(instance).values()]

@@ -26,9 +26,9 @@ def container(hub: Cli) -> dict[str, Any]:
     return found
 
 
-def answers(inside: Context, stack: str, *places: Place) -> list[bool]:
+def answers(inside: Context, stack: str, *places: Place, guest: str = "app") -> list[bool]:
     """Which places answer a stack's container."""
-    found = enclosed.ask(inside.shells.shell("app"), {stack: places})[stack]
+    found = enclosed.ask(inside.shells.shell(guest), {stack: places})[stack]
     return [OPEN in found.answers[place] for place in places]
 
 
@@ -48,14 +48,16 @@ def test_what_an_author_forgets_is_there_and_a_need_opens_one_port(hub: Cli, fil
     files.edit(COMPOSE, "services:\n", "networks:\n  back: {}\n  front: {internal: true}\n\nservices:\n")
     files.edit(COMPOSE, "    mem_limit: 64m\n", "    mem_limit: 64m\n    networks: [back, front]\n")
     files.edit(STACK, "needs:\n", "needs:\n  start: {redis: [main]}\n")
-    come_true(hub, "app")
+    files.edit("hub.yml", "stacks: [vault, redis]", "stacks: [vault, redis, client]")
+    come_true(hub, "app", "security")
     found = container(hub)
     assert found["HostConfig"]["CapDrop"] == ["ALL"]
     assert found["HostConfig"]["SecurityOpt"] == ["no-new-privileges:true"]
     assert set(found["NetworkSettings"]["Networks"]) == {"hub-notes_back", "hub-notes_front"}
     assert answers(inside, "notes", STORE, CACHE) == [False, True]
+    assert answers(inside, "client", STORE, CACHE, guest="security") == [False, True], "both are on its own guest"
     files.put_back(hub)
-    come_true(hub, "app")
+    come_true(hub, "app", "security")
     assert set(container(hub)["NetworkSettings"]["Networks"]) == {"hub-notes"}
     assert answers(inside, "notes", STORE, CACHE) == [False, False]
     assert bridges(hub) == before, "the networks are gone with their rules"

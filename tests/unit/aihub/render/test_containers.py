@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 from aihub import names, paths
-from aihub.model.resolved import Hub
+from aihub.model.resolved import Flow, Hub
 from aihub.reading import load
 from aihub.render import containers
 
@@ -42,7 +42,7 @@ def made(hub: Hub, waivers: dict[str, str] | None = None) -> dict[str, Any]:
 def test_a_stack_reaches_what_it_needs_and_nothing_else(hub: Hub) -> None:
     (found,) = containers.walls(hub, hub.instance("canary@private-ai"))
     assert found["bridge"] == "br-canary"
-    assert {(one["address"], one["port"]) for one in found["reaches"]} == {("10.10.10.11", 5432), ("10.10.10.12", 6379)}
+    assert {(one["address"], one["port"]) for one in found["reaches"]} == {("10.10.20.12", 5432), ("10.10.20.12", 6379)}
     assert not found["outside"]
     (nothing,) = containers.walls(hub, hub.instance("postgres@db"))
     assert (nothing["reaches"], nothing["outside"]) == ([], False)
@@ -50,10 +50,20 @@ def test_a_stack_reaches_what_it_needs_and_nothing_else(hub: Hub) -> None:
 
 def test_who_names_hosts_outside_gets_the_way_out_of_its_zone(hub: Hub) -> None:
     (closed,) = containers.walls(hub, hub.instance("ollama@private-ai"))
-    assert closed["reaches"] == [{"address": "10.10.10.12", "port": 3128}]
+    assert closed["reaches"] == [{"address": "10.10.10.12", "port": 3128, "protocol": "tcp"}]
     assert not closed["outside"]
     (open_,) = containers.walls(hub, hub.instance("egress@cache"))
     assert (open_["reaches"], open_["outside"]) == ([], True)
+
+
+def test_what_hub_yml_names_of_the_lan_is_open_to_the_stacks_of_that_guest(hub: Hub) -> None:
+    disk = Flow("10.10.30.0/24", "192.168.1.20", 445)
+    named = replace(hub, lan=(disk, replace(disk, source="10.10.10.15/32", port=161, protocol="udp")))
+    guests = ("public-ai", "monitoring", "private-ai")
+    reached = {name: containers.walls(named, hub.instance(f"canary@{name}"))[0]["reaches"] for name in guests}
+    assert {"address": "192.168.1.20", "port": 445, "protocol": "tcp"} in reached["public-ai"]
+    assert {"address": "192.168.1.20", "port": 161, "protocol": "udp"} in reached["monitoring"]
+    assert not [one for one in reached["private-ai"] if one["address"] == "192.168.1.20"]
 
 
 def test_a_way_out_leads_neither_to_the_hub_nor_to_its_nodes(hub: Hub) -> None:
