@@ -137,6 +137,10 @@ class Layout:
         return f"hub-walls-{self.hub}.service"
 
     @property
+    def bridge_rules(self) -> str:
+        return f"/etc/udev/rules.d/80-hub-{self.hub}.rules"
+
+    @property
     def dns(self) -> str:
         return f"/etc/unbound/hub-{self.hub}.conf"  # Debian's AppArmor profile lets unbound read only here
 
@@ -177,7 +181,16 @@ class Layout:
         """Every file that metal looks at."""
         units = tuple(unit_file(unit) for unit in (self.walls_unit, self.dns_unit, self.unseal_unit))
         secrets = (self.unseal, self.authority, self.shares)
-        return (self.walls, self.dns, self.chrony, self.chrony_override, self.sysctl, *secrets, *units)
+        return (
+            self.walls,
+            self.bridge_rules,
+            self.dns,
+            self.chrony,
+            self.chrony_override,
+            self.sysctl,
+            *secrets,
+            *units,
+        )
 
     @property
     def units(self) -> tuple[str, ...]:

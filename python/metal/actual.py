@@ -48,6 +48,7 @@ class Actual:
     api: dict[str, list[dict[str, Any]]] = field(default_factory=dict)
     addresses: dict[str, list[str]] = field(default_factory=dict)
     ports: dict[str, list[str]] = field(default_factory=dict)
+    groups: dict[str, str] = field(default_factory=dict)  # of a bridge, as its group_fwd_mask
     values: dict[str, str] = field(default_factory=dict)
     packages: set[str] = field(default_factory=set)
     resolvers: list[str] = field(default_factory=list)
@@ -96,7 +97,8 @@ systemctl show --timestamp=unix -p Id,UnitFileState,ActiveState,ActiveEnterTimes
  $1 == "ActiveEnterTimestamp" {{ since = $2 == "" ? 0 : substr($2, 2) }} /^$/ {{ out() }} END {{ out() }}'
 ip -4 -o addr show | awk '{{print "addr\t" $2 "\t" $4}}'
 for b in /sys/class/net/*/brif; do
- [ -d "$b" ] && i=${{b%/brif}} && printf 'ports\t%s\t%s\n' "${{i##*/}}" "$(ls "$b" | tr '\n' ' ')"
+ [ -d "$b" ] && i=${{b%/brif}} && printf 'ports\t%s\t%s\n' "${{i##*/}}" "$(ls "$b" | tr '\n' ' ')" &&
+  printf 'groups\t%s\t%s\n' "${{i##*/}}" "$(cat "$i/bridge/group_fwd_mask")"
 done
 printf 'value\tip_forward\t%s\n' "$(cat /proc/sys/net/ipv4/ip_forward)"
 c=$(sed -n 's/^CapBnd:[^0-9a-f]*//p' /proc/1/status)
@@ -137,6 +139,8 @@ def parse(lines: list[str]) -> Actual:
             found.addresses.setdefault(rest[0], []).append(rest[1])
         elif kind == "ports":
             found.ports[rest[0]] = rest[1].split()
+        elif kind == "groups":
+            found.groups[rest[0]] = rest[1]
         elif kind == "value":
             found.values[rest[0]] = rest[1].strip()
         elif kind == "resolver":

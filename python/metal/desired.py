@@ -9,6 +9,9 @@ from typing import Any
 
 from aihub import names as derived
 
+GROUPS = "0x4000"
+"""The mask by which a bridge takes frames for group 01:80:c2:00:00:0e as any other, so that they pass its filters."""
+
 
 @dataclass(frozen=True)
 class Zone:

@@ -6,7 +6,7 @@ import re
 from typing import Any
 
 from .actual import Actual
-from .desired import Desired, Zone
+from .desired import GROUPS, Desired, Zone
 from .refusal import Refused
 from .steps import Step, command
 
@@ -55,11 +55,17 @@ def reload(desired: Desired, actual: Actual) -> Step:
     missing = [name for name, cidr in wanted.items() if cidr not in actual.addresses.get(name, [])]
     changed = [z.bridge for z in desired.zones if _bridge(desired, z, configured.get(z.bridge)).commands]
     stale = [n for n in _ours(desired, actual) - wanted.keys() if not actual.ports.get(n)]
-    if not (missing or changed or stale or _pending(actual)):
+    unseen = [name for name in wanted if name not in missing and actual.groups.get(name) != GROUPS]
+    due = bool(missing or changed or stale or _pending(actual))
+    if not (due or unseen):
         return Step("interfaces", "interfaces")
+    # Else a frame for the bridge itself passes no filter, and teaches it where somebody is all the same.
+    shown = [f"echo {GROUPS} >/sys/class/net/{name}/bridge/group_fwd_mask" for name in wanted]
     waits = [_wait(f"ip -4 -o addr show dev {name} 2>/dev/null | grep -qF {cidr}") for name, cidr in wanted.items()]
-    differences = tuple((name, "not there", wanted[name]) for name in missing) or (_PENDING,)
-    return Step("interfaces", "interfaces", "configure", differences, (_reload(desired), *waits))
+    again = [_reload(desired), *waits] if due else []
+    differences = tuple((name, "not there", wanted[name]) for name in missing) or ((_PENDING,) if due else ())
+    differences += tuple((f"{name}: frames for the bridge itself", "unfiltered", "filtered") for name in unseen)
+    return Step("interfaces", "interfaces", "configure", differences, (*again, *shown))
 
 
 def removal(desired: Desired, actual: Actual) -> list[Step]:

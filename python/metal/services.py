@@ -50,11 +50,12 @@ def walls(desired: Desired, actual: Actual) -> Step:
         actual, layout.walls, render("walls.nft.j2", desired, near=_near(desired, actual)), mode="600"
     )
     unit, more = _unit_file(actual, layout.walls_unit, render("walls.service.j2", desired))
-    differences += more
+    names, also = _file(actual, layout.bridge_rules, render("bridges.rules.j2", desired))
+    differences += [*more, *also]
     if not rules and actual.values.get("loaded") != actual.values.get("expected"):
         differences.append(("loaded rules", "not those of the file", "those of the file"))
     # Checked before it replaces anything: a rule that this kernel cannot hold leaves the old walls standing.
-    commands = [f"mkdir -p {layout.folder}", *rules, *unit, f"nft -c -f {layout.walls}"]
+    commands = [f"mkdir -p {layout.folder}", *rules, *unit, *names, f"nft -c -f {layout.walls}"]
     commands += _start(layout.walls_unit)  # nft takes the file in one transaction: nothing is without walls meanwhile
     return _step("walls", "walls", [*differences, *_running(actual, layout.walls_unit)], commands)
 
@@ -129,12 +130,12 @@ def removal(desired: Desired, actual: Actual) -> list[Step]:
     without = _no_unseal(actual, layout)
     found = [without] if without.commands else []
     tables = tuple(f"nft delete table {family} {desired.table} 2>/dev/null || :" for family in FAMILIES)
-    services: tuple[tuple[Kind, str, str, str, tuple[str, ...]], ...] = (
-        ("dns", "DNS", layout.dns_unit, layout.dns, ()),
-        ("walls", "walls", layout.walls_unit, layout.walls, tables),
+    services: tuple[tuple[Kind, str, str, tuple[str, ...], tuple[str, ...]], ...] = (
+        ("dns", "DNS", layout.dns_unit, (layout.dns,), ()),
+        ("walls", "walls", layout.walls_unit, (layout.walls, layout.bridge_rules), tables),
     )
-    for kind, subject, unit, file, after in services:
-        if paths := [p for p in (file, unit_file(unit)) if p in actual.files]:
+    for kind, subject, unit, files, after in services:
+        if paths := [p for p in (*files, unit_file(unit)) if p in actual.files]:
             stop = f"systemctl disable --now {unit} 2>/dev/null || :"
             remove = [command("rm", "-f", *paths), "systemctl daemon-reload"]
             tidy = f"rmdir {layout.folder} {NODE_FOLDER} 2>/dev/null || :"

@@ -8,7 +8,7 @@ from typing import Any
 
 from aihub.names import NOT_PUBLIC, Layout
 
-from .desired import Desired
+from .desired import GROUPS, Desired
 
 TEMPLATES = Path(__file__).resolve().parents[2] / "templates" / "node"
 _OURS = (".home.arpa", ".internal", ".lan", ".test")  # names that nobody else answers
@@ -41,6 +41,7 @@ def _values(desired: Desired, upstream: tuple[str, ...], near: tuple[str, ...]) 
         "flows": _flows(desired),
         "lan": _into_lan(desired),
         "outside": desired.outside,
+        "groups": GROUPS,
         "inland": [*NOT_PUBLIC, *near],
         "ports": desired.ports,
         "zone_ports": {

@@ -276,6 +276,7 @@ class Hub:
     pairs: tuple[Pair, ...] = ()
     certificates: tuple[Certificate, ...] = ()
     package_hosts: tuple[str, ...] = ()  # where the OS images of its target take packages from
+    outside: tuple[str, ...] = ()  # what zones with internet reach in its target although it is not public
     lan: tuple[Flow, ...] = ()
 
     @property

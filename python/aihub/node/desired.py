@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Mapping
 
 from metal.desired import Desired, Flow, Port, Record, Vault, Zone
 
@@ -19,13 +19,11 @@ def desired(
     hub: Hub,
     state: State,
     names: Mapping[str, str],
-    outside: Collection[str] = (),
     *,
     renew: bool = False,
 ) -> Desired:
     """All of it; `names` are outside names with the address under which the node answers them itself.
 
-    `outside` are addresses that zones with internet reach although they are not public.
     With `renew` the value of the token that is kept here counts for none. Before the store has an authority its
     certificate is empty: that the node lacks it is planned all the same.
     """
@@ -50,7 +48,7 @@ def desired(
         records=tuple(Record(guest.name, str(guest.address)) for guest in hub.guests.values()),
         names=tuple(sorted(names.items())),
         lan=tuple(Flow(f.source, f.destination, f.port, f.protocol, f.why) for f in hub.lan),
-        outside=tuple(sorted(outside)),
+        outside=tuple(sorted(hub.outside)),
         storages=tuple(sorted({use.use for use in spec.storage.values()})),
         images=IMAGES,
         mappings=tuple(sorted(cards)),

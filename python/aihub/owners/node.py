@@ -41,4 +41,4 @@ def remove(run: Run, agreed: Plan) -> None:
 
 
 def _wanted(run: Run) -> Desired:
-    return node.desired(run.hub, run.state, run.target.names, run.target.outside, renew=run.token_refused)
+    return node.desired(run.hub, run.state, run.target.names, renew=run.token_refused)

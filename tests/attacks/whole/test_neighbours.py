@@ -105,3 +105,13 @@ def test_nobody_answers_for_the_gateway(hub: Cli, resolved: Hub) -> None:
         watching = pool.submit(run, hub, NEIGHBOUR, frames.WATCH, str(node.address), 5)
         run(hub, ATTACKER, frames.SEND, "eth0", sent)
         assert json.loads(watching.result()) == [node.mac]
+
+
+def test_the_bridge_learns_a_guest_at_its_own_port_alone(hub: Cli, resolved: Hub) -> None:
+    """Frames for groups that a bridge never forwards pass by most of its filters."""
+    owner = resolved.guests[NEIGHBOUR]
+    places = f"bridge fdb show br {owner.bridge} | grep -i '^{owner.mac} ' || true"
+    hub.on(NEIGHBOUR, f"ping -c 1 -W 2 {owner.gateway}")
+    assert f"veth{owner.vmid}i0" in hub.on("node", places)
+    run(hub, ATTACKER, frames.SEND, "eth0", frames.learned(machine(resolved, NEIGHBOUR)))
+    assert f"veth{resolved.guests[ATTACKER].vmid}i0" not in hub.on("node", places)

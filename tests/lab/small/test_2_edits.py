@@ -210,7 +210,8 @@ def machines(api: Api) -> dict[str, object]:
 
 def on_node(hub: Cli) -> dict[str, str]:
     """Bridges, addresses and walls of the hub, without counters."""
-    rules = "nft --stateless list table inet hub_small; nft --stateless list tables"
+    families = "for family in inet bridge arp; do nft --stateless list table $family hub_small; done"
+    rules = f"{families}; nft --stateless list tables; cat /etc/udev/rules.d/80-hub-small.rules"
     return {"links": hub.on("node", "ip -br address | grep -o 'hub[^ ]* .*'"), "walls": hub.on("node", rules)}
 
 

@@ -83,6 +83,7 @@ def converged(wanted: Desired = WANTED) -> Actual:
     for path, template, mode in (
         (names.walls, "walls.nft.j2", "600"),
         (unit_file(names.walls_unit), "walls.service.j2", "644"),
+        (names.bridge_rules, "bridges.rules.j2", "644"),
         (names.dns, "unbound.conf.j2", "644"),
         (unit_file(names.dns_unit), "dns.service.j2", "644"),
         (names.chrony, "chrony.conf.j2", "644"),
@@ -107,6 +108,7 @@ def converged(wanted: Desired = WANTED) -> Actual:
         node.api["network"].append({**entry, "comments": wanted.marker + "\n"})
         node.addresses[zone.bridge] = [zone.cidr]
         node.ports[zone.bridge] = []
+        node.groups[zone.bridge] = "0x4000"
     node.api["pools"] = [{"poolid": wanted.pool, "comment": wanted.marker}]
     node.api["roles"] += [{"roleid": r, "privs": ",".join(p)} for r, p in rights.ROLES.items()]
     token = {"tokenid": "hub", "privsep": 1, "comment": wanted.token_comment}

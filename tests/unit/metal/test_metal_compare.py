@@ -41,6 +41,8 @@ def _set(store, key, value):
     [
         (lambda n: _set(n.values, "loaded", "another"), "walls"),
         (lambda n: n.files.pop(NAMES.walls), "walls"),
+        (lambda n: n.files.pop(NAMES.bridge_rules), "walls"),
+        (lambda n: _set(n.groups, "hubprivate", "0x0"), "interfaces"),
         (
             lambda n: _set(n.files, NAMES.walls, replace(n.files[NAMES.walls], access="644 root root")),
             "walls",

@@ -129,6 +129,7 @@ unit\thub-dns-my-hub.service\tenabled\tactive\t1700000000
 api\tnetwork\t[{"iface": "vmbr0", "comments": "tab\\tin it"}]
 addr\tvmbr0\t192.168.1.10/24
 ports\thubinfra\tveth1 veth2\x20
+groups\thubinfra\t0x4000
 value\tclock\t1
 resolver\t192.0.2.53
 interfaces\tnew\t\taddress 10.0.0.1/24""".splitlines()
@@ -141,6 +142,7 @@ def test_the_nodes_answer_is_read():
     assert found.api["network"][0]["comments"] == "tab\tin it"
     assert found.addresses == {"vmbr0": ["192.168.1.10/24"]}
     assert found.ports == {"hubinfra": ["veth1", "veth2"]}
+    assert found.groups == {"hubinfra": "0x4000"}
     assert found.packages == {"unbound"}
     assert found.interfaces["new"] == ["\taddress 10.0.0.1/24"]
 
