@@ -17,7 +17,7 @@ from tests.lab.cli import Cli
 PUBLIC = "9.9.9.9"  # as the lab sees it: nothing leaves the machine
 LAN = ("192.168.1.20", "192.168.1.21")
 ELSEWHERE = ("10.77.0.9", "172.20.0.9", "100.64.7.9", "169.254.169.254", "192.0.0.9", "198.18.0.9", "203.0.113.9")
-PORTS = (445, 8443)
+PORTS = (443, 445, 8443)
 
 _ANSWER = """
 import json, socketserver, sys, threading

@@ -368,6 +368,10 @@ class Hub:
             found[instance.guest.name] = (*found.get(instance.guest.name, ()), instance)
         return found
 
+    def into_lan(self, guest: Guest) -> tuple[Flow, ...]:
+        """What a guest reaches in the LAN, by its own declaration or its zone's."""
+        return tuple(flow for flow in self.lan if guest.address in IPv4Network(flow.source))
+
     def instance(self, name: str) -> Instance:
         """The instance called `STACK@GUEST`. Raises KeyError."""
         return self._by_name[name]

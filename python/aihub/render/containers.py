@@ -47,15 +47,12 @@ def walls(hub: Hub, instance: Instance) -> list[dict[str, Any]]:
     reach of the LAN, and nothing else.
     """
     reached = {Reach(str(p.guest.address), p.stack.gives[kind].port) for kind, p in _providers(hub, instance)}
+    # Whom hub.yml lets into the LAN is a guest: what uses it there are its containers.
+    reached |= {Reach(one.destination, one.port, one.protocol) for one in hub.into_lan(instance.guest)}
     asks = bool(instance.stack.needs.internet) or instance == hub.egress
     if asks and not instance.guest.internet and hub.way_out:
         address, port = hub.way_out
         reached.add(Reach(str(address), port))
-    reached |= {
-        Reach(flow.destination, flow.port, flow.protocol)
-        for flow in hub.lan
-        if instance.guest.address in IPv4Network(flow.source)
-    }
     found = {
         "reaches": [asdict(one) for one in sorted(reached)],
         "outside": asks and instance.guest.internet,

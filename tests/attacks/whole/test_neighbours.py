@@ -80,8 +80,8 @@ def test_a_port_carries_its_own_guest_and_nothing_else(hub: Cli, resolved: Hub, 
 def test_a_neighbours_address_opens_nothing(hub: Cli, resolved: Hub) -> None:
     """It is taken with all that makes others believe it; its owner still reaches the database, the thief does not."""
     me, owner, node = machine(resolved, ATTACKER), machine(resolved, NEIGHBOUR), gateway(hub, resolved, ATTACKER)
-    base = next(i for i in resolved.instances if "postgres" in i.stack.gives)
-    place = (str(base.guest.address), base.stack.gives["postgres"].port)
+    used = next(one for one in resolved.consumers if one.consumer == f"canary@{NEIGHBOUR}" and one.kind == "postgres")
+    place = (str(resolved.instance(used.provider).guest.address), resolved.offer(used).port)
     assert run(hub, NEIGHBOUR, ASK, str(owner.address), *place, 5) == "open"
     assert run(hub, ATTACKER, ASK, str(me.address), *place, 1) == "silent", "it may reach the database anyhow"
     sent = list(frames.attacks(me, owner, node).values())

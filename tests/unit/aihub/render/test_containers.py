@@ -48,6 +48,19 @@ def test_a_stack_reaches_what_it_needs_and_nothing_else(hub: Hub) -> None:
     assert (nothing["reaches"], nothing["outside"]) == ([], False)
 
 
+def test_containers_reach_what_their_guest_does_in_the_lan(hub: Hub) -> None:
+    lan = (
+        Flow("10.10.20.0/24", "192.168.1.20", 445, "tcp"),
+        Flow("10.10.20.11/32", "192.168.1.53", 53, "udp"),
+        Flow("10.10.30.0/24", "192.168.1.30", 631, "tcp"),
+    )
+    own = replace(hub, lan=lan)
+    (found,) = containers.walls(own, hub.instance("canary@private-ai"))
+    assert {"address": "192.168.1.20", "port": 445, "protocol": "tcp"} in found["reaches"]
+    assert {"address": "192.168.1.53", "port": 53, "protocol": "udp"} in found["reaches"]
+    assert not [one for one in found["reaches"] if one["port"] == 631]
+
+
 def test_who_names_hosts_outside_gets_the_way_out_of_its_zone(hub: Hub) -> None:
     (closed,) = containers.walls(hub, hub.instance("ollama@private-ai"))
     assert closed["reaches"] == [{"address": "10.10.10.12", "port": 3128, "protocol": "tcp"}]

@@ -47,6 +47,16 @@ def test_templates_are_rendered_and_lose_their_ending(hub: Hub, folder: Path) ->
     assert files["config/as-it-is.txt"] == b"{{ not a template }}\n"
 
 
+def test_the_way_out_leads_nowhere_that_is_not_public_but_where_a_lab_says_so(hub: Hub) -> None:
+    def rules(own: Hub) -> list[str]:
+        text = render.stack_files(own, own.instance("egress@cache"))["config/squid.conf"].decode()
+        return [line for line in text.splitlines() if line.startswith("http_access deny in")]
+
+    assert rules(hub) == ["http_access deny inside", "http_access deny inland"]
+    lab = replace(hub, outside=("203.0.113.80",))
+    assert rules(lab) == ["http_access deny inside", "http_access deny inland !outside"]
+
+
 def test_an_unknown_name_in_a_template_is_an_error_with_its_place(hub: Hub, folder: Path) -> None:
     (folder / "config" / "bad.conf.j2").write_text("{{ nobody }}\n")
     with pytest.raises(InvalidInput, match="nobody") as caught:
