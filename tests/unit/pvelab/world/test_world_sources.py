@@ -59,3 +59,17 @@ def test_a_program_for_wide_registers_is_not_taken_by_a_machine_without_them():
     assert sources.processor("x86_64", flags) == "x86_64-v3"
     assert sources.processor("x86_64", flags.replace("avx2 ", "")) == "x86_64"
     assert sources.processor("aarch64", "Features : fp asimd") == "aarch64"
+
+
+def test_where_packages_come_from_is_told_with_the_proxy_on_the_way(monkeypatch):
+    known = {"deb.example.org": "203.0.113.80", "proxy.example.org": "10.0.0.3"}
+
+    def resolve(host, *_):
+        if host not in known:
+            raise OSError
+        return [(2, 1, 6, "", (known[host], 0))]
+
+    monkeypatch.setattr(sources, "hosts", lambda: ["deb.example.org", "gone.example.org"])
+    monkeypatch.setattr(sources, "carried_options", lambda: ['Acquire::http::Proxy "http://proxy.example.org:3142/";'])
+    monkeypatch.setattr(sources.socket, "getaddrinfo", resolve)
+    assert sources.addresses() == ["10.0.0.3", "203.0.113.80"]

@@ -1,0 +1,118 @@
+"""What is plugged into a bridge of the hub and is no guest of it is by itself there, whoever it says it is."""
+
+from __future__ import annotations
+
+import subprocess
+from collections.abc import Iterator
+
+import pytest
+from aihub.model.resolved import Hub
+
+from tests.lab.cli import Cli
+
+CONNECT = """
+import socket, sys
+address, port = sys.argv[1], int(sys.argv[2])
+try:
+    socket.create_connection((address, port), 2).close()
+    print("open")
+except OSError:
+    print("silent")
+"""
+OWN = ("10.20.10.77", "10.20.10.78")
+
+
+class Strangers:
+    """Two foreign machines on the bridge of zone infra, each a network namespace."""
+
+    def __init__(self, netns: str) -> None:
+        self.lab = netns
+        self.names = [f"{netns}-stranger{number}" for number in (0, 1)]
+
+    def at(self, number: int) -> str:
+        """What Proxmox would call the port of that machine."""
+        return f"veth90{number}i0"
+
+    def make(self) -> None:
+        for number, (name, address) in enumerate(zip(self.names, OWN, strict=True)):
+            _ip("netns", "add", name)
+            self._lab("link", "add", self.at(number), "type", "veth", "peer", "name", "eth0", "netns", name)
+            self._lab("link", "set", self.at(number), "master", "hubinfra", "up")
+            _ip("-n", name, "link", "set", "eth0", "up")
+            _ip("-n", name, "address", "add", f"{address}/24", "dev", "eth0")
+
+    def remove(self) -> None:
+        for number, name in enumerate(self.names):
+            subprocess.run([*self._enter, "ip", "link", "del", self.at(number)], check=False, capture_output=True)
+            subprocess.run(["ip", "netns", "del", name], check=False, capture_output=True)
+
+    def become(self, number: int, mac: str, address: str) -> None:
+        """That machine has somebody's hardware and address."""
+        name = self.names[number]
+        _ip("-n", name, "link", "set", "eth0", "down")
+        _ip("-n", name, "link", "set", "eth0", "address", mac)
+        _ip("-n", name, "address", "replace", f"{address}/24", "dev", "eth0")
+        _ip("-n", name, "address", "del", f"{OWN[number]}/24", "dev", "eth0")
+        _ip("-n", name, "link", "set", "eth0", "up")
+
+    def reaches(self, number: int, address: str, port: int) -> str:
+        done = subprocess.run(
+            ["ip", "netns", "exec", self.names[number], "python3", "-c", CONNECT, address, str(port)],
+            capture_output=True,
+            text=True,
+            check=True,
+        )
+        return done.stdout.strip()
+
+    @property
+    def _enter(self) -> list[str]:
+        return ["nsenter", f"--net=/run/netns/{self.lab}"]
+
+    def _lab(self, *words: str) -> None:
+        subprocess.run([*self._enter, "ip", *words], check=True)
+
+
+def _ip(*words: str) -> None:
+    subprocess.run(["ip", *words], check=True)
+
+
+@pytest.fixture
+def strangers(hub: Cli) -> Iterator[Strangers]:
+    found = Strangers(hub.world()["netns"])
+    try:
+        found.make()
+        yield found
+    finally:
+        found.remove()
+
+
+def test_a_stranger_on_our_bridge_reaches_nobody_of_ours(hub: Cli, resolved: Hub, strangers: Strangers) -> None:
+    """Neither node nor guest, as itself or as a guest; another stranger is the control. The plan names both."""
+    gateway, guest = str(resolved.gateway("infra")), str(resolved.guests["security"].address)
+    listener = subprocess.Popen(
+        ["ip", "netns", "exec", strangers.names[1], "python3", "-m", "http.server", "8000"],
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+    )
+    try:
+        for _ in range(20):
+            if strangers.reaches(0, OWN[1], 8000) == "open":
+                break
+        else:
+            raise AssertionError("strangers don't reach each other, so that silence proves nothing")
+    finally:
+        listener.kill()
+        listener.wait()
+    assert strangers.reaches(0, gateway, 53) == "silent"
+    assert hub.on("security", f"ping -c 1 -W 2 {gateway} >/dev/null && echo there") == "there"
+
+    places = f"bridge fdb show br hubinfra | grep -i '^{resolved.guests['security'].mac} '"
+    strangers.become(0, resolved.guests["security"].mac, guest)
+    assert strangers.reaches(0, gateway, 53) == "silent"
+    assert "veth900i0" not in hub.on("node", places)
+    strangers.become(1, "02:00:00:00:00:09", str(resolved.guests["app"].address))
+    assert strangers.reaches(1, guest, 8200) == "silent"
+
+    code, plan = hub.plan()
+    assert (code, plan["changes"]) == (0, [])
+    assert [one for one in plan["warnings"] if "is no declared guest's" in one and "veth900i0 on hubinfra" in one]
