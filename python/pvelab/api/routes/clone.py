@@ -5,6 +5,8 @@ from __future__ import annotations
 import copy
 import re
 import uuid
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 from .. import common, lxc_config, qemu_access, qemu_config, volume_features, volumes
@@ -23,58 +25,57 @@ CLOUD_SIZE = 4 << 20
 Disk = tuple[str, dict[str, Any], str]
 
 
-def _source(call: Call, conf: GuestConf) -> Values:
-    name = call.get("snapname")
-    refuse_if(name and name not in conf.snapshots, f"snapshot '{name}' does not exist")
-    return conf.snapshots[name] if name else conf.values
+def _checked(call: Call) -> tuple[GuestConf, Values, bool]:
+    """What both kinds look at first: the source, its values now or of a snapshot, and whether all is copied."""
+    pve, target, name = call.pve, call.get("target"), call.get("snapname")
+    common.check_pool(pve, call.get("pool"))
+    refuse_if(target and target not in (pve.node.name, "localhost"), f"no such cluster node '{target}'")
+    if call.has("storage"):
+        config = volumes.enabled_storage(pve, str(call["storage"]))
+        wrong = call.kind == "qemu" and "images" not in volumes.contents(config)
+        refuse_if(wrong, bad(storage=f"storage '{call.get('storage')}' does not support vm images"))
+    conf = call.conf
+    common.check_lock(conf)
+    if call.kind == "lxc":
+        common.check_unused_vmid(pve, int(call["newid"]))
+    full = call.flag("full", default=not common.is_template(conf))
+    linked = [o for o in ("storage", "format") if call.has(o) and not full]
+    snapshot = existing(conf.snapshots.get(name), f"snapshot '{name}' does not exist") if name else None
+    refuse_if(linked, f"parameter '{''.join(linked[:1])}' not allowed for linked clones")
+    return conf, conf.values if snapshot is None else snapshot, full
 
 
-def _check_target(call: Call) -> None:
-    target = call.get("target")
-    refuse_if(target and target not in (call.pve.node.name, "localhost"), f"no such cluster node '{target}'")
-
-
-def _is_full(call: Call, conf: GuestConf) -> bool:
-    return call.flag("full", default=not common.is_template(conf))
-
-
-def _refuse_for_linked(call: Call, full: bool, *options: str) -> None:
-    for option in options:
-        refuse_if(call.has(option) and not full, f"parameter '{option}' not allowed for linked clones")
-
-
-def _target_storage(call: Call, volid: str) -> str:
+def _check_storage(call: Call, volid: str) -> None:
     sid = str(call.get("storage") or volumes.split(volid)[0])
     volumes.storage(call.pve, sid)
     call.check(f"/storage/{sid}", "Datastore.AllocateSpace")
-    return sid
 
 
-def _copy_firewall(call: Call, vmid: int, newid: int) -> None:
-    with call.pve.firewall.lock:
-        found = call.pve.firewall.data.get(f"guest/{vmid}")
-        if found is not None:
-            call.pve.firewall.data[f"guest/{newid}"] = copy.deepcopy(found)
-            call.pve.firewall.save()
-
-
-def _finish(call: Call, new: GuestConf, log: Log) -> None:
-    new.values.pop("lock", None)
+def _reserve(call: Call, new: GuestConf) -> None:
+    """Takes the VMID by a configuration that holds only a lock and what is no disk."""
     call.pve.guests.save(new)
-    common.add_to_pool(call.pve, new.vmid, call.get("pool"))
+    with call.pve.firewall.changed() as data:
+        found = data.get(f"guest/{call.vmid}")
+        if found is not None:
+            data[f"guest/{new.vmid}"] = copy.deepcopy(found)
 
 
-def _undo(call: Call, new: GuestConf, fresh: list[str], log: Log) -> None:
-    call.pve.backend.destroy(call.pve.spec(new), log)
-    volumes.release(call.pve, *fresh)
-    common.forget_access(call.pve, new.vmid)
-    found = call.pve.guests.get(new.vmid)
-    if found:
-        call.pve.guests.remove(found)
-
-
-def _text(error: Exception) -> str:
-    return str(error)
+@contextmanager
+def _undone(call: Call, new: GuestConf, log: Log) -> Iterator[list[str]]:
+    """Gives a list for new volumes; where the work fails they go with all else that is new."""
+    fresh: list[str] = []
+    try:
+        yield fresh
+        new.values.pop("lock", None)
+        call.pve.guests.save(new)
+        common.add_to_pool(call.pve, new.vmid, call.get("pool"))
+    except FAILURES as error:
+        call.pve.backend.destroy(call.pve.spec(new), log)
+        volumes.release(call.pve, *fresh)
+        common.forget_access(call.pve, new.vmid)
+        if found := call.pve.guests.get(new.vmid):
+            call.pve.guests.remove(found)
+        raise failure(f"clone failed: {error}") from error
 
 
 # --- containers
@@ -84,44 +85,27 @@ def _text(error: Exception) -> str:
 def clone_container(call: Call) -> str:
     """Clones a container in a task; the source is locked meanwhile."""
     pve, vmid, newid = call.pve, call.vmid, int(call["newid"])
-    common.check_pool(pve, call.get("pool"))
-    _check_target(call)
-    if call.has("storage"):
-        volumes.enabled_storage(pve, str(call["storage"]))
-    conf = pve.conf(vmid, "lxc")
-    common.check_lock(conf)
-    common.check_unused_vmid(pve, newid)
-    full = _is_full(call, conf)
-    _refuse_for_linked(call, full, "storage")
-    values = _source(call, conf)
+    conf, values, full = _checked(call)
     new, disks = _container_copy(call, values, newid, full)
-    _set_lock(call, vmid, "disk")
-    pve.guests.save(new)
-    _copy_firewall(call, vmid, newid)
+    with call.locked():
+        common.set_lock(pve, vmid, "disk")
+    _reserve(call, new)
 
     def work(log: Log) -> None:
         log(f"creating a clone of container {vmid} with ID {newid}")
-        fresh: list[str] = []
         try:
-            volumes.activate(pve, *(volid for _, _, volid in disks))
-            for disk in disks:
-                new.values[disk[0]] = _copy_mount(call, disk, full, fresh, log)
-            pve.backend.clone(pve.spec(conf), pve.spec(new), log)
-            for line in pve.backend.host_keys(pve.spec(new)):
-                log(line)
-            _finish(call, new, log)
-        except FAILURES as error:
-            _undo(call, new, fresh, log)
-            raise failure(f"clone failed: {_text(error)}") from error
+            with _undone(call, new, log) as fresh:
+                volumes.activate(pve, *(volid for _, _, volid in disks))
+                for disk in disks:
+                    new.values[disk[0]] = _copy_mount(call, disk, full, fresh, log)
+                pve.backend.clone(pve.spec(conf), pve.spec(new), log)
+                for line in pve.backend.host_keys(pve.spec(new)):
+                    log(line)
         finally:
-            _set_lock(call, vmid, None)
+            with pve.lock(vmid, "lxc"):
+                common.set_lock(pve, vmid, None)
 
     return call.start("vzclone", vmid, work)
-
-
-def _set_lock(call: Call, vmid: int, lock: str | None) -> None:
-    with call.pve.lock(vmid, "lxc", held="lock" in call.faults and lock is not None):
-        common.set_lock(call.pve, vmid, lock)
 
 
 def _container_copy(call: Call, values: Values, newid: int, full: bool) -> tuple[GuestConf, list[Disk]]:
@@ -146,7 +130,7 @@ def _container_copy(call: Call, values: Values, newid: int, full: bool) -> tuple
 def _check_mount(call: Call, key: str, fields: dict[str, Any], full: bool, running: bool) -> None:
     refuse_if(fields["type"] != "volume", f"unable to clone mountpoint '{key}' (type {fields['type']})")
     volid = str(fields["volume"])
-    _target_storage(call, volid)
+    _check_storage(call, volid)
     if full:
         if running and not call.has("snapname"):
             raise failure("Full clone of a running container is only possible from a snapshot")
@@ -175,51 +159,30 @@ def clone_machine(call: Call) -> str:
     """Clones a virtual machine in a task."""
     pve, vmid, newid = call.pve, call.vmid, int(call["newid"])
     check_exists(pve, vmid)
-    conf, values, disks, full = _check_machine(call)
-    refuse_if(pve.guests.get(newid), f"unable to create VM {newid}: config file already exists")
-    _check_disks(call, disks, full)
-    new = _machine_copy(call, values, newid)
-    pve.guests.save(new)
-    _copy_firewall(call, vmid, newid)
-
-    def work(log: Log) -> None:
-        fresh: list[str] = []
-        try:
-            log(f"creating a clone of VM {vmid} with ID {newid}")
-            with pve.lock(vmid, "qemu", log, "lock" in call.faults):
-                volumes.activate(pve, *(volid for _, fields, volid in disks if not qemu_config.is_cloudinit(fields)))
-                for disk in disks:
-                    new.values[disk[0]] = _copy_drive(call, disk, full, fresh, log)
-                pve.backend.clone(pve.spec(conf), pve.spec(new), log)
-            _finish(call, new, log)
-        except FAILURES as error:
-            _undo(call, new, fresh, log)
-            raise failure(f"clone failed: {_text(error)}") from error
-
-    return call.start("qmclone", vmid, work)
-
-
-def _check_machine(call: Call) -> tuple[GuestConf, Values, list[Disk], bool]:
-    pve = call.pve
-    common.check_pool(pve, call.get("pool"))
-    _check_target(call)
-    if call.has("storage"):
-        config = volumes.enabled_storage(pve, str(call["storage"]))
-        if "images" not in volumes.contents(config):
-            raise bad(storage=f"storage '{call['storage']}' does not support vm images")
-    conf = pve.conf(call.vmid, "qemu")
-    common.check_lock(conf)
-    values, full = _source(call, conf), _is_full(call, conf)
-    _refuse_for_linked(call, full, "storage", "format")
+    conf, values, full = _checked(call)
     disks = _drives(values)
     for _, fields, volid in disks:
         if not qemu_config.is_cloudinit(fields):
-            _target_storage(call, volid)
+            _check_storage(call, volid)
     if "vmstatestorage" in values:
         call.check(f"/storage/{values['vmstatestorage']}", "Datastore.AllocateSpace")
     qemu_access.check_mappings(call, values)
     qemu_config.check_bridges(call, values)
-    return conf, values, disks, full
+    refuse_if(pve.guests.get(newid), f"unable to create VM {newid}: config file already exists")
+    _check_disks(call, disks, full)
+    new = _machine_copy(call, values, newid)
+    _reserve(call, new)
+
+    def work(log: Log) -> None:
+        with _undone(call, new, log) as fresh:
+            log(f"creating a clone of VM {vmid} with ID {newid}")
+            with call.locked(log):
+                volumes.activate(pve, *(volid for _, fields, volid in disks if not qemu_config.is_cloudinit(fields)))
+                for disk in disks:
+                    new.values[disk[0]] = _copy_drive(call, disk, full, fresh, log)
+                pve.backend.clone(pve.spec(conf), pve.spec(new), log)
+
+    return call.start("qmclone", vmid, work)
 
 
 def _drives(values: Values) -> list[Disk]:
