@@ -1,8 +1,13 @@
-"""HTTPS through a unix socket that leads to the vault, its certificate verified for the server's own name."""
+"""HTTPS through a unix socket that leads to the vault, its certificate verified for the server's own name.
+
+Its guest may be anybody's by now: an answer is bounded in bytes and time, and comes as it is, since a few bytes could
+unfold to any number.
+"""
 
 from __future__ import annotations
 
 import socket
+import time
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +15,11 @@ import requests
 from requests.adapters import HTTPAdapter
 from urllib3.connection import HTTPSConnection
 from urllib3.connectionpool import HTTPSConnectionPool
+from urllib3.exceptions import HTTPError
+
+MOST = 16 << 20  # bytes of an answer
+SECONDS = 30.0  # until all of it is there
+_PART = 1 << 16
 
 
 def session(path: Path, ca: Path) -> requests.Session:
@@ -17,6 +27,7 @@ def session(path: Path, ca: Path) -> requests.Session:
     found = requests.Session()
     found.trust_env = False  # proxies and trust stores of the environment are for the world outside
     found.verify = str(ca)
+    found.headers["Accept-Encoding"] = "identity"
     found.adapters.clear()
     found.mount("https://", _adapter(path))
     return found
@@ -38,8 +49,32 @@ def _adapter(path: Path) -> HTTPAdapter:
         ConnectionCls = Connection
 
     class Adapter(HTTPAdapter):
+        def send(self, request: Any, stream: bool = False, *args: Any, **more: Any) -> requests.Response:
+            answer = super().send(request, True, *args, **more)
+            answer._content, answer._content_consumed = _taken(answer), True  # type: ignore[attr-defined]
+            return answer
+
         def init_poolmanager(self, *args: Any, **kwargs: Any) -> None:
             super().init_poolmanager(*args, **kwargs)
             self.poolmanager.pool_classes_by_scheme = {"https": Pool}
 
     return Adapter()
+
+
+def _taken(answer: requests.Response) -> bytes:
+    """The whole of an answer. Raises ConnectionError for one that is too long, or too late."""
+    end, taken = time.monotonic() + SECONDS, bytearray()
+    try:
+        while part := answer.raw.read1(_PART):
+            taken += part
+            if len(taken) > MOST:
+                raise requests.ConnectionError(f"it answers more than {MOST >> 20} MiB")
+            if time.monotonic() > end:
+                raise requests.ConnectionError(f"no whole answer within {SECONDS:.0f} s")
+    except HTTPError as error:
+        answer.raw.close()
+        raise requests.ConnectionError(error) from error
+    except requests.ConnectionError:
+        answer.raw.close()
+        raise
+    return bytes(taken)
