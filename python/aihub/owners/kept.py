@@ -10,6 +10,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from contextlib import suppress
 from itertools import product
 
+from aihub import words
 from aihub.errors import InvalidInput
 from aihub.model.resolved import Hub, role_of
 from aihub.names import data
@@ -46,7 +47,8 @@ def objects(run: Run, found: Mapping[str, tuple[str, ...]]) -> Iterator[Kept]:
     for provider, names in found.items():
         for name in names:
             holder = owners.get(name) or f"{provider}/{name}"
-            yield Kept(holder, name, f"at {provider}", {"provider": provider, "object": name})
+            details = {"provider": provider, "object": name}
+            yield Kept(words.line(holder), words.line(name), f"at {provider}", details)
 
 
 def secrets(left: Iterable[Left]) -> Iterator[Kept]:

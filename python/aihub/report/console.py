@@ -53,6 +53,14 @@ def text(*parts: str | tuple[object, str]) -> Text:
     return line
 
 
+def line(*parts: str | tuple[object, str]) -> Text:
+    """As `text`, on one line: what somebody else named may hold the next one."""
+    flat = (
+        (str(one[0]).replace("\n", " "), one[1]) if isinstance(one, tuple) else one.replace("\n", " ") for one in parts
+    )
+    return text(*flat)
+
+
 def table(*columns: str, right: tuple[str, ...] = ()) -> Table:
     """An empty table in the one look that all tables have."""
     made = Table(box=None, pad_edge=False, header_style=FAINT, padding=(0, 2, 0, 0))

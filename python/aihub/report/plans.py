@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from typing import Literal
 
 from ..plan import Change, Kept, Outcome, Plan
-from .console import BAD, CHANGED, FAINT, GOOD, NAME, out, table, text
+from .console import BAD, CHANGED, FAINT, GOOD, NAME, line, out, table
 
 Action = Literal["create", "update", "delete", "start", "stop", "configure", "deliver", "reconcile"]
 
@@ -29,19 +29,19 @@ def plan(found: Plan) -> None:
     """Prints a plan, its order kept."""
     console = out()
     for warning in found.warnings:
-        console.print(text(("warning: ", CHANGED), warning))
+        console.print(line(("warning: ", CHANGED), warning))
     if found.is_empty and not found.waiting:
-        console.print(text(("nothing to change", GOOD)))
+        console.print(line(("nothing to change", GOOD)))
         kept(found.kept)
         return
     width = max((len(_place(c)) for c in found.changes), default=0)
     for change in found.changes:
         _change(change, width)
     for name, why in found.waiting.items():
-        console.print(text(("? ", CHANGED), (name.ljust(width), NAME), (f"  {why}", CHANGED)))
+        console.print(line(("? ", CHANGED), (name.ljust(width), NAME), (f"  {why}", CHANGED)))
     for name in found.unknown:
-        console.print(text(("? ", BAD), (name, NAME), ("  unknown: it runs but could not be looked into", BAD)))
-    console.print(text((summary(found), NAME)))
+        console.print(line(("? ", BAD), (name, NAME), ("  unknown: it runs but could not be looked into", BAD)))
+    console.print(line((summary(found), NAME)))
     kept(found.kept)
 
 
@@ -49,7 +49,7 @@ def kept(found: Sequence[Kept]) -> None:
     """Prints the data that lies there for nobody, and how to be rid of it."""
     for one in found:
         words = f"  kept: {one.what} {one.where}"
-        out().print(text(("= ", FAINT), (one.holder, NAME), words, (f"  --allow-destroy {one.holder}", FAINT)))
+        out().print(line(("= ", FAINT), (one.holder, NAME), words, (f"  --allow-destroy {one.holder}", FAINT)))
 
 
 def summary(found: Plan) -> str:
@@ -73,7 +73,7 @@ def outcome(found: Sequence[Outcome]) -> None:
     for one in found:
         why = f"waits for {one.because}" if one.because else one.error.partition("\n")[0]
         sign, style = ("✔", GOOD) if one.done else ("✘", BAD) if one.error else ("○", CHANGED)
-        made.add_row(text((sign, style)), text((one.subject, NAME)), "done" if one.done else "not done", text(why))
+        made.add_row(line((sign, style)), line((one.subject, NAME)), "done" if one.done else "not done", line(why))
     out().print(made)
 
 
@@ -90,19 +90,19 @@ def _words(change: Change) -> str:
 def _change(change: Change, width: int) -> None:
     console = out()
     sign = SIGNS.get(change.action, "~")
-    line = text(
+    shown = line(
         (f"{sign} ", STYLES[sign]),
         (_place(change).ljust(width), NAME),
         f"  {change.action}: {_words(change)}",
     )
-    line.append_text(text((f"  as {change.identity}", FAINT)))
+    shown.append_text(line((f"  as {change.identity}", FAINT)))
     if change.restart:
-        line.append_text(text(("  restarts", CHANGED)))
-    console.print(line)
+        shown.append_text(line(("  restarts", CHANGED)))
+    console.print(shown)
     indent = " " * (width + 6)
     for difference in change.differences:
         old, new = (("none" if v is None else v) for v in (difference.actual, difference.wanted))
         parts = (f"{indent}{difference.field}: ", (old, BAD), " -> ", (new, GOOD))
-        console.print(text(*parts))
+        console.print(line(*parts))
     if change.data_at_risk:
-        console.print(text(f"{indent}", (f"data at risk: {change.data_at_risk}", BAD)))
+        console.print(line(f"{indent}", (f"data at risk: {change.data_at_risk}", BAD)))

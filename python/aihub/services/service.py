@@ -31,6 +31,8 @@ from . import declared, road, wire
 from .declared import Declared
 from .http import Http
 
+_DIFFERENCES = 200  # of one step that are shown
+
 Progress = Callable[[str, str], None]
 Half = Literal["a", "b"]
 
@@ -293,17 +295,23 @@ def opened(hub: Hub, state: State, secrets: Secrets, instance: Instance) -> Iter
         yield Service(hub, instance, secrets, state.ca, found)
 
 
+def _harmless(one: Difference) -> Difference:
+    """What a service has is its own word."""
+    actual, wanted = (None if text is None else words.line(text) for text in (one.actual, one.wanted))
+    return Difference(words.line(one.field), actual, wanted)
+
+
 def _changes(missing: Mapping[str, Sequence[Step]]) -> list[Change]:
     return [
         Change(
-            subject=f"{name}: {step.object}",
+            subject=f"{name}: {words.line(step.object)}",
             action=step.action,
             owner="services",
             identity="service",
-            summary=step.summary,
-            differences=step.differences,
+            summary=words.line(step.summary),
+            differences=tuple(map(_harmless, step.differences[:_DIFFERENCES])),
             restart=step.restart,
-            data_at_risk=step.data_at_risk,
+            data_at_risk=words.line(step.data_at_risk),
         )
         for name, steps in missing.items()
         for step in steps
