@@ -14,6 +14,7 @@ from .lxc import Link, Machine
 from .process import run
 from .root import Root
 from .rootfs import Recipe
+from .shift import OFFSET, shift
 from .uplink import LINK
 
 NETWORK = IPv4Network("10.255.255.0/24")
@@ -24,7 +25,7 @@ PUSH_NETWORK = IPv4Network("10.255.254.0/29")
 
 @dataclass(frozen=True)
 class Appliance:
-    """One helper container. `settle` writes settings into its root before each start."""
+    """One helper container. `settle` writes settings into its root before each start; `mapped`: under the uid map."""
 
     name: str
     address: str
@@ -32,6 +33,7 @@ class Appliance:
     settle: Callable[[Root], None]
     push_address: str
     mounts: Sequence[str] = ()
+    mapped: bool = False
 
 
 def rules(guests: Iterable[IPv4Network]) -> str:
@@ -50,7 +52,11 @@ table ip pvelab {{
   }}
   chain towards {{
     type filter hook forward priority filter; policy accept;
+    # Where the kernel shows to this chain what passes inside of a bridge, too.
+    iifname "{PUSH_BRIDGE}" oifname "{PUSH_BRIDGE}" accept
+    iifname "{BUILDER_BRIDGE}" oifname "{BUILDER_BRIDGE}" accept
     ip daddr {PUSH_NETWORK} drop
+    oifname "{PUSH_BRIDGE}" drop
     oifname "{BUILDER_BRIDGE}" ct state established,related accept
     oifname "{BUILDER_BRIDGE}" ip saddr {{ {sources} }} tcp dport 443 accept
     oifname "{BUILDER_BRIDGE}" drop
@@ -87,9 +93,11 @@ def ensure(lab: Lab, appliance: Appliance, resolver: str) -> bool:
         part = target.with_name("rootfs.new")
         rootfs.remove(part)
         part.parent.mkdir(parents=True, exist_ok=True)
-        rootfs.unpack(archive, part, shifted=False)
+        rootfs.unpack(archive, part, shifted=appliance.mapped)
         part.rename(target)
-    root = Root(target)
+    if appliance.mapped:
+        shift(target)
+    root = Root(target, OFFSET if appliance.mapped else 0)
     identity.set_machine_id(root)
     identity.set_hostname(root, appliance.name, appliance.address, "")
     identity.set_resolver(root, [resolver], [])
@@ -103,9 +111,8 @@ def ensure(lab: Lab, appliance: Appliance, resolver: str) -> bool:
         Link("eth0", BUILDER_BRIDGE, f"lab{appliance.name}"[:15]),
         Link("eth1", PUSH_BRIDGE, f"push{appliance.name}"[:15]),
     ]
-    lxc.write(
-        Machine(appliance.name, lab.seen_rootfs(appliance.name), appliance.name, links=links, mounts=appliance.mounts)
-    )
+    seen, mapped = lab.seen_rootfs(appliance.name), appliance.mapped
+    lxc.write(Machine(appliance.name, seen, appliance.name, mapped, links=links, mounts=appliance.mounts))
     lxc.start(appliance.name)
     return True
 

@@ -83,11 +83,19 @@ def key_of(*parts: object) -> str:
     return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()[:24]
 
 
-def ensure(lab: Lab, kind: str, name: str, key: str, make: Callable[[], Made]) -> Taken:
-    """Gives a lab an artifact. `make` is called, on this machine by one process at a time, unless it is there."""
+def ensure(
+    lab: Lab, kind: str, name: str, key: str, make: Callable[[], Made], sound: Callable[[Record], bool] = lambda _: True
+) -> Taken:
+    """Gives a lab an artifact. `make` is called, on this machine by one process at a time, unless it is there.
+
+    What is there and not `sound` is made again.
+    """
     began = time.monotonic()
     with _shared(), _turn(kind, key, name, wait=True):
         record = _find(kind, key)
+        if record is not None and not sound(record):
+            say(name, "what is kept of it is not what was made: made again")
+            record = None
         outcome = "reused" if record else "built"
         if record is None:
             record = _write(kind, key, name, make())
@@ -97,10 +105,12 @@ def ensure(lab: Lab, kind: str, name: str, key: str, make: Callable[[], Made]) -
     return taken
 
 
-def reuse(lab: Lab, kind: str, name: str, key: str) -> Taken | None:
-    """Gives a lab an artifact; None when it is not there, or when somebody is making it just now."""
+def reuse(lab: Lab, kind: str, name: str, key: str, sound: Callable[[Record], bool] = lambda _: True) -> Taken | None:
+    """Gives a lab an artifact; None when it is not there or not `sound`, or when somebody is making it just now."""
     with _shared(), _turn(kind, key, name, wait=False) as ours:
         record = _find(kind, key) if ours else None
+        if record is not None and not sound(record):
+            record = None
         return _taken(lab, Taken(kind, name, key, "reused", 0.0, record.details)) if record else None
 
 
@@ -223,7 +233,10 @@ def _sweep(wanted: Collection[str], existing: Collection[str]) -> None:
     # What somebody pushed to a lab's registry by hand is in no record; the lab's own links say that it is needed.
     links = [link for name in existing for link in here.glob(f"images/labs/{name}/**/link")]
     linked = {link.read_text().rpartition(":")[2] for link in links}
-    blobs = [path for path in here.glob("images/blobs/*/*/*/data") if path.parent.name not in linked]
+    present = list(here.glob("images/blobs/*/*/*/data"))
+    blobs = [path for path in present if path.parent.name not in linked]
+    digests = {path.parent.name for path in present}
+    left += [path for path in here.glob("verified/*") if path.name not in digests]
     left += [path.parent for path in blobs if str(path.relative_to(here)) not in wanted]
     if left:
         run(["xargs", "-0", "rm", "-rf", "--one-file-system"], stdin=b"\0".join(bytes(path) for path in left))

@@ -90,7 +90,7 @@ class LxcBackend:
     def _mapped(self, guest: GuestSpec) -> Path:
         """The guest's root file system, with the owners of the uid map; a VM's of a former version had others."""
         path = self._path(guest)
-        if path.is_dir() and path.stat().st_uid != OFFSET:
+        if path.is_dir() and path.stat().st_uid < OFFSET:
             if self.lxc.pid(str(guest.vmid)) is not None:
                 raise BackendError(f"guest {guest.vmid} was started by a former version of the lab: stop it first")
             shift(path)

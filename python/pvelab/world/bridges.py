@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterable
+from dataclasses import dataclass
 
 from ..backend import Interface
 from .process import run
@@ -12,38 +13,54 @@ from .process import run
 BUILDER_BRIDGE, PUSH_BRIDGE = "labbr0", "labbr1"
 
 
+MARK = "pvelab"
+"""What a bridge that the lab made has as its alias. One without is somebody else's, and stays."""
+
+
+@dataclass(frozen=True)
+class Bridge:
+    """A bridge that is there, with its IPv4 addresses."""
+
+    addresses: frozenset[str]
+    ours: bool
+
+
 def reload(interfaces: Iterable[Interface], log: Callable[[str], None]) -> None:
-    """Creates, addresses and removes bridges; a bridge that is as wanted is left alone."""
+    """Creates, addresses and removes bridges; a bridge that is as wanted or that somebody else made is left alone."""
     wanted = {item.name: item for item in interfaces if item.kind == "bridge"}
     for name, found in present().items():
         if name not in wanted and name not in (BUILDER_BRIDGE, PUSH_BRIDGE):
+            if not found.ours:
+                log(f"{name}: not made by the lab, left alone")
+                continue
             log(f"{name}: removed")
             run(["ip", "link", "del", name])
-            del found
     for name, item in wanted.items():
         _apply(item, present().get(name), log)
 
 
-def present() -> dict[str, set[str]]:
-    """The namespace's bridges with their IPv4 addresses."""
+def present() -> dict[str, Bridge]:
+    """The namespace's bridges."""
     links = json.loads(run(["ip", "-j", "-d", "addr", "show", "type", "bridge"]).stdout or b"[]")
     found = {}
     for link in links:
         if link:
             local = [item for item in link.get("addr_info", []) if item["family"] == "inet"]
-            found[link["ifname"]] = {f"{item['local']}/{item['prefixlen']}" for item in local}
+            addresses = frozenset(f"{item['local']}/{item['prefixlen']}" for item in local)
+            found[link["ifname"]] = Bridge(addresses, link.get("ifalias") == MARK)
     return found
 
 
-def _apply(item: Interface, held: set[str] | None, log: Callable[[str], None]) -> None:
-    name = item.name
-    if held is None:
+def _apply(item: Interface, found: Bridge | None, log: Callable[[str], None]) -> None:
+    name, held = item.name, found.addresses if found else frozenset[str]()
+    if found is None:
         log(f"{name}: created")
         run(["ip", "link", "add", name, "type", "bridge", "stp_state", "0", "forward_delay", "0"])
+        run(["ip", "link", "set", name, "alias", MARK])
     wanted = set(_addresses(item))
-    for address in sorted((held or set()) - wanted):
+    for address in sorted(held - wanted):
         run(["ip", "addr", "del", address, "dev", name])
-    for address in sorted(wanted - (held or set())):
+    for address in sorted(wanted - held):
         run(["ip", "addr", "add", address, "dev", name])
     if mtu := item.options.get("mtu"):
         run(["ip", "link", "set", name, "mtu", mtu])

@@ -10,13 +10,14 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from . import appliance, namespace, node, process, registry, trust
+from . import appliance, credentials, namespace, node, process, registry
 from .appliance import NETWORK, PUSH_NETWORK, Appliance
 from .errors import LabError
 from .lab import Config, Lab
 from .process import say, tail
 from .root import Root
 from .rootfs import Recipe
+from .shift import OFFSET
 
 NAME = "builder"
 ADDRESS = str(NETWORK[3])
@@ -25,6 +26,10 @@ PACKAGES = (
     "docker.io", "docker-cli", "docker-buildx", "mmdebstrap", "python3", "ca-certificates", "git", "zstd", "xz-utils",
 )  # fmt: skip
 
+# What builds are is others' programs: what one left in the builder's root is run in there and never on the machine.
+_BEFORE_DOCKER = """[Service]
+ExecStartPre=/usr/sbin/update-ca-certificates
+"""
 # How this machine's package clients find their registries; the builder's shall do the same.
 _CLIENTS = re.compile(
     r"(PIP|NPM_CONFIG|npm_config|UV|MAVEN)_\w+|GO(PROXY|SUMDB|NOSUMDB|NOPROXY|PRIVATE|FLAGS)|NODE_EXTRA_CA_CERTS"
@@ -39,6 +44,8 @@ _FILES = (
 def client_environment(environment: Mapping[str, str], root: Path) -> dict[str, str]:
     """The variables that the builder inherits; a path that does not exist in its root is left out."""
     found = {key: value for key, value in environment.items() if _CLIENTS.fullmatch(key)}
+    if not credentials.asked():
+        found = {key: credentials.without(value) for key, value in found.items() if not credentials.names_one(key)}
     return {k: v for k, v in found.items() if not v.startswith("/") or (root / v.lstrip("/")).exists()}
 
 
@@ -65,9 +72,9 @@ def ensure(lab: Lab, config: Config, resolver: str) -> dict[str, Any]:
         registry.ensure(lab, config, resolver)
     if node.containers(lab).pid(NAME) is None:
         _marker(lab).unlink(missing_ok=True)
-    started = appliance.ensure(lab, Appliance(NAME, ADDRESS, recipe(), settle, PUSH_ADDRESS), resolver)
+    started = appliance.ensure(lab, Appliance(NAME, ADDRESS, recipe(), settle, PUSH_ADDRESS, mapped=True), resolver)
     if not started:
-        name_registries(Root(lab.rootfs(NAME)), config.registry_names)  # the lab may have got another one since
+        name_registries(Root(lab.rootfs(NAME), OFFSET), config.registry_names)  # the lab may have got another one since
     version = _engine(lab)
     _marker(lab).touch()
     if started:
@@ -107,9 +114,8 @@ def _engine(lab: Lab) -> str:
 
 
 def _trust(root: Root) -> None:
-    pem = registry.authority()[0].read_text()
-    if root.read("usr/local/share/ca-certificates/lab-0.crt").strip() != pem.strip():
-        trust.install(root.path, [pem], "lab")
+    root.write("usr/local/share/ca-certificates/lab-0.crt", registry.authority()[0].read_text())
+    root.write("etc/systemd/system/docker.service.d/lab.conf", _BEFORE_DOCKER)
 
 
 def _clients(root: Root) -> None:
@@ -121,7 +127,11 @@ def _clients(root: Root) -> None:
         source = Path(name).expanduser()
         if source.is_file():
             place = name.replace("~", "root").lstrip("/")
-            root.write(place, source.read_text(), 0o600)
+            text = source.read_text()
+            kept = text if credentials.asked() else credentials.without(text)
+            if kept != text:
+                say("builder", f"{name} reaches builds without credentials; {credentials.ASKED}=1 lets them through")
+            root.write(place, kept, 0o600)
     keys = {"http_proxy": "httpProxy", "https_proxy": "httpsProxy", "no_proxy": "noProxy"}
     proxies = {keys[key.lower()]: value for key, value in inherited.items() if key.lower() in keys}
     if proxies:

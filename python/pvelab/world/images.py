@@ -12,8 +12,8 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from . import artifacts, sources
-from .artifacts import Made, Taken
+from . import artifacts, sources, verified
+from .artifacts import Made, Record, Taken
 from .errors import LabError
 from .lab import Config, Lab
 
@@ -63,7 +63,7 @@ def ensure(lab: Lab, config: Config, reference: str, inputs: str, push: Callable
         push(name)
         return _pushed(lab, repository, name)
 
-    taken = artifacts.ensure(lab, KIND, reference, name, make)
+    taken = artifacts.ensure(lab, KIND, reference, name, make, _sound)
     _serve(lab, repository, tag, taken.details)
     return taken
 
@@ -71,7 +71,7 @@ def ensure(lab: Lab, config: Config, reference: str, inputs: str, push: Callable
 def reuse(lab: Lab, config: Config, reference: str, inputs: str) -> Taken | None:
     """The same, when there is such an image; else None."""
     repository, tag = _parts(reference, config)
-    taken = artifacts.reuse(lab, KIND, reference, key(inputs, lab.week))
+    taken = artifacts.reuse(lab, KIND, reference, key(inputs, lab.week), _sound)
     if taken is not None:
         _serve(lab, repository, tag, taken.details)
     return taken
@@ -102,8 +102,23 @@ def _pushed(lab: Lab, repository: str, tag: str) -> Made:
         content = json.loads((storage() / _blob(found)).read_text())
         manifests += [part["digest"] for part in content.get("manifests", [])]
         blobs += [part["digest"] for part in (*content.get("layers", []), *filter(None, [content.get("config")]))]
+    broken = [one for one in (*manifests, *blobs) if not _matches(one)]
+    if broken:
+        raise LabError(f"what was pushed as {repository}:{tag} is not what its digests say: {', '.join(broken)}")
     files = [f"{storage().name}/{_blob(one)}" for one in {*manifests, *blobs}]
     return Made(files, {"digest": digest, "manifests": manifests, "blobs": blobs})
+
+
+def _sound(record: Record) -> bool:
+    """False when a blob is not what its digest says: the registries of all labs write there. Such a blob goes."""
+    broken = [one for one in (*record.details["manifests"], *record.details["blobs"]) if not _matches(one)]
+    for digest in broken:
+        (storage() / _blob(digest)).unlink(missing_ok=True)
+    return not broken
+
+
+def _matches(digest: str) -> bool:
+    return verified.matches(storage() / _blob(digest), digest, artifacts.root() / "verified")
 
 
 def _blob(digest: str) -> str:

@@ -71,7 +71,8 @@ def processes(lab: Lab) -> list[Process]:
 def bridge(lab: Lab, name: str, addresses: Sequence[str]) -> None:
     """Makes a bridge without ports that holds exactly these addresses."""
     script = (
-        'ip link show "$1" >/dev/null 2>&1 || ip link add "$1" type bridge stp_state 0 forward_delay 0; '
+        'ip link show "$1" >/dev/null 2>&1 || '
+        '{ ip link add "$1" type bridge stp_state 0 forward_delay 0; ip link set "$1" alias pvelab; }; '
         'n=$1; shift; for a; do ip addr replace "$a" dev "$n"; done; ip link set "$n" up'
     )
     run(plain(lab, ["sh", "-ec", script, "sh", name, *addresses]))

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import IO
 
+from .credentials import environment
 from .errors import LabError
 
 Result = subprocess.CompletedProcess[bytes]
@@ -26,9 +27,12 @@ def run(
     check: bool = True,
     env: Mapping[str, str] | None = None,
 ) -> Result:
-    """Runs a program to its end with captured output; raises LabError with the end of its stderr."""
+    """Runs a program to its end with captured output; raises LabError with the end of its stderr.
+
+    It sees nothing of this process' environment but what `credentials.environment` lets through.
+    """
     name = Path(argv[0]).name
-    merged = {**os.environ, **env} if env else None
+    merged = {**environment(), **(env or {})}
     try:
         result = subprocess.run(list(argv), input=stdin, capture_output=True, timeout=timeout, env=merged, check=False)
     except FileNotFoundError as error:
@@ -50,13 +54,15 @@ def through(argv: Sequence[str], *, quiet: bool = False) -> int:
 
     `quiet` keeps stdout for this process' own answer: what the program writes there goes to stderr, too.
     """
-    return subprocess.run(list(argv), stdout=sys.stderr if quiet else None, check=False).returncode
+    out = sys.stderr if quiet else None
+    return subprocess.run(list(argv), stdout=out, env=environment(), check=False).returncode
 
 
 def pipe(source: Sequence[str], sink: Sequence[str], *, cwd: Path | None = None) -> None:
     """Runs `source | sink`, both in the directory `cwd`, and raises LabError when either fails."""
-    with subprocess.Popen(list(source), stdout=subprocess.PIPE, stderr=subprocess.PIPE, cwd=cwd) as first:
-        second = subprocess.run(list(sink), stdin=first.stdout, capture_output=True, check=False, cwd=cwd)
+    clean = environment()
+    with subprocess.Popen(list(source), stdout=subprocess.PIPE, stderr=subprocess.PIPE, cwd=cwd, env=clean) as first:
+        second = subprocess.run(list(sink), stdin=first.stdout, capture_output=True, check=False, cwd=cwd, env=clean)
         _close(first.stdout)
         said = first.stderr.read() if first.stderr else b""
     if second.returncode != 0:
@@ -74,7 +80,7 @@ def spawn(
     argv: Sequence[str], *, log: Path, keep: Sequence[int] = (), env: Mapping[str, str] | None = None
 ) -> subprocess.Popen[bytes]:
     """Starts a program that outlives this one, output appended to `log`, descriptors `keep` inherited."""
-    merged = {**os.environ, **env} if env else None
+    merged = {**environment(), **(env or {})}
     with log.open("ab") as out:
         return subprocess.Popen(
             list(argv),

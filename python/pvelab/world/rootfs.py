@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from . import artifacts, sources, trust
+from . import artifacts, credentials, sources, trust
 from .artifacts import Made, Taken
 from .lab import Lab
 from .process import pipe, run, say
@@ -82,8 +82,12 @@ def _debootstrap(recipe: Recipe, options: list[str], root: Path) -> None:
 
 
 def _customise(root: Path, recipe: Recipe, options: list[str], authorities: list[str]) -> None:
+    # The machine's own way to its mirror, without what it may log in there with: the root is a guest's.
     if options:
-        (root / "etc/apt/apt.conf.d/90host").write_text("\n".join(options) + "\n")
+        (root / "etc/apt/apt.conf.d/90host").write_text(credentials.without("\n".join(options) + "\n"))
+    listed = root / "etc/apt/sources.list"
+    if listed.exists():
+        listed.write_text(credentials.without(listed.read_text()))
     trust.install(root, authorities, "host")
     for unit in _MASKED:
         link = root / "etc/systemd/system" / unit

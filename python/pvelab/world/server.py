@@ -8,11 +8,12 @@ import logging
 import signal
 import socket
 import sys
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ..api.store import Document
 from ..backend import BackendError, Interface
-from . import interfaces, node
+from . import interfaces, namespace, node
 from .backend import LxcBackend
 from .lab import Lab
 
@@ -32,8 +33,17 @@ def main(argv: list[str]) -> int:
     options = parser.parse_args(argv)
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s %(message)s")
     lab = Lab(options.name)
+    refuse_elsewhere(lab)
     asyncio.run(_serve(lab, options.fd, LxcBackend(lab, options.factor, options.resolver)))
     return 0
+
+
+def refuse_elsewhere(lab: Lab) -> None:
+    """Ends the program outside of the lab's own network namespace: it makes and removes bridges, on any other's too."""
+    if Path("/proc/self/ns/net").stat().st_ino != namespace.number(lab):
+        raise SystemExit(
+            f"this is not the network namespace of lab {lab.name}: `pvelab up {lab.name}` starts this program"
+        )
 
 
 async def _serve(lab: Lab, descriptor: int, backend: LxcBackend) -> None:

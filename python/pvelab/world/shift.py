@@ -16,7 +16,9 @@ _PRIVILEGED, _OF_A_USER = "trusted.overlay.", "user.overlay."
 
 
 def shift(root: Path) -> None:
-    """Shifts a root file system that nothing runs in. The root comes last: killed half-way, it is gone on with."""
+    """Shifts a root file system that nothing runs in, unless it is. Its top comes last: killed half-way, it goes on."""
+    if root.stat().st_uid >= OFFSET:
+        return
     for folder, names, files in os.walk(root, topdown=False):
         for name in (*names, *files):
             _shift(os.path.join(folder, name))  # noqa: PTH118 a hundred thousand of them

@@ -68,8 +68,8 @@ def test_what_answers_guests_could_not_write_and_the_builder_s_side_takes_images
 
 
 @contextmanager
-def neighbour(hub: Cli, address: str) -> Iterator[str]:
-    """A computer on the node's own network that nobody declared: the pid of a process in it."""
+def neighbour(hub: Cli, bridge: str, address: str) -> Iterator[str]:
+    """A computer on a bridge of the node that nobody declared: the pid of a process in it."""
     held = subprocess.Popen(("unshare", "--net", "sleep", "120"))
     pid = str(held.pid)
     try:
@@ -78,8 +78,8 @@ def neighbour(hub: Cli, address: str) -> Iterator[str]:
             assert time.monotonic() < limit
         made = within(hub, "ip", "link", "add", "lanport", "type", "veth", "peer", "name", "eth0", "netns", pid)
         assert made.returncode == 0, made.stderr
-        within(hub, "ip", "link", "set", "lanport", "master", "vmbr0", "up")
-        for words in ("link set lo up", f"addr add {address}/24 dev eth0", "link set eth0 up"):
+        within(hub, "ip", "link", "set", "lanport", "master", bridge, "up")
+        for words in ("link set lo up", f"addr add {address} dev eth0", "link set eth0 up"):
             assert run("nsenter", f"--net=/proc/{pid}/ns/net", "ip", *words.split()).returncode == 0, words
         yield pid
     finally:
@@ -90,9 +90,13 @@ def neighbour(hub: Cli, address: str) -> Iterator[str]:
 
 def test_the_node_s_own_network_reaches_neither_registry_nor_builder(hub: Cli) -> None:
     world = hub.world()
-    node, registry = world["node"]["address"], world["registry"]["address"]
-    with neighbour(hub, node.rpartition(".")[0] + ".77") as pid:
+    node, answers = world["node"]["address"], world["registry"]["address"]
+    with neighbour(hub, "vmbr0", node.rpartition(".")[0] + ".77/24") as pid:
         there = ("nsenter", f"--net=/proc/{pid}/ns/net")
         assert run(*there, "ip", "route", "add", "default", "via", node).returncode == 0
         assert run(*there, "nc", "-z", "-w", "3", node, "22").returncode == 0, "the node itself is there"
-        assert run(*there, "nc", "-z", "-w", "3", registry, "443").returncode != 0
+        for address in (answers, registry.PUSH_ADDRESS):
+            assert run(*there, "nc", "-z", "-w", "2", address, "443").returncode != 0, address
+    with neighbour(hub, "labbr1", "10.255.254.4/29") as pid:
+        there = ("nsenter", f"--net=/proc/{pid}/ns/net")
+        assert run(*there, "nc", "-z", "-w", "3", registry.PUSH_ADDRESS, "443").returncode == 0, "the builder's way"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 from collections.abc import Callable
 from pathlib import Path
 
@@ -138,3 +139,37 @@ def test_the_images_of_another_lab_stay_when_one_goes(config: Config) -> None:
     artifacts.trim(0)
     assert not images.home(a).exists()
     assert answers(b, f"{NAME}:1") == b"layer"
+
+
+@pytest.mark.parametrize("part", [b"layer", b"{}"])
+def test_what_somebody_wrote_over_a_blob_reaches_no_lab(config: Config, part: bytes) -> None:
+    """A lab's registry may write where all labs read; its guests are not trusted, and it is what they talk to."""
+    a, b = Lab("a"), Lab("b")
+    images.ensure(a, config, f"{NAME}:1", "x", pushes(a, b"layer"))
+    assert images.reuse(b, config, f"{NAME}:1", "x") is not None
+    blob = images.storage() / images._blob(f"sha256:{hashlib.sha256(part).hexdigest()}")
+    times = blob.stat()
+    blob.write_bytes(b"X" * len(part))
+    os.utime(blob, ns=(times.st_atime_ns, times.st_mtime_ns))
+    assert images.reuse(b, config, f"{NAME}:1", "x") is None
+    assert images.ensure(b, config, f"{NAME}:1", "x", pushes(b, b"layer")).outcome == "built"
+    assert answers(b, f"{NAME}:1") == b"layer"
+    assert images.reuse(a, config, f"{NAME}:1", "x") is not None
+
+
+def test_what_was_pushed_and_is_not_what_its_digest_says_is_no_image(config: Config) -> None:
+    a = Lab("a")
+
+    def push(tag: str) -> None:
+        pushes(a, b"layer")(tag)
+        (images.storage() / images._blob(f"sha256:{hashlib.sha256(b'layer').hexdigest()}")).write_bytes(b"other")
+
+    with pytest.raises(LabError, match="is not what its digests say: sha256:"):
+        images.ensure(a, config, f"{NAME}:1", "x", push)
+
+
+def test_what_was_read_through_is_not_read_again(config: Config, monkeypatch: pytest.MonkeyPatch) -> None:
+    a = Lab("a")
+    images.ensure(a, config, f"{NAME}:1", "x", pushes(a, b"layer"))
+    monkeypatch.setattr(hashlib, "file_digest", never)
+    assert images.reuse(a, config, f"{NAME}:1", "x") is not None

@@ -1,9 +1,8 @@
 """One registry answers under many names without mixing them."""
 
 from ipaddress import IPv4Network
-from pathlib import Path
 
-from pvelab.world import appliance, builder, registry
+from pvelab.world import appliance, registry
 
 
 def test_repositories_of_a_name_lie_below_it():
@@ -11,23 +10,6 @@ def test_repositories_of_a_name_lie_below_it():
     assert "server_name ghcr.io;" in text
     assert "rewrite ^/v2/(.*)$ /v2/ghcr.io/$1 break;" in text
     assert "location /v2/ghcr.io/ {" in text
-
-
-def test_the_builder_inherits_how_package_clients_find_their_registries(tmp_path: Path):
-    (tmp_path / "etc/ssl/certs").mkdir(parents=True)
-    environment = {
-        "PIP_INDEX_URL": "https://mirror.example/simple",
-        "PIP_FIND_LINKS": "/not/in/the/builder",
-        "SSL_CERT_DIR": "/etc/ssl/certs",
-        "https_proxy": "http://proxy.example:3128",
-        "HOME": "/home/x",
-        "SOME_TOKEN": "value",
-    }
-    assert builder.client_environment(environment, tmp_path) == {
-        "PIP_INDEX_URL": "https://mirror.example/simple",
-        "SSL_CERT_DIR": "/etc/ssl/certs",
-        "https_proxy": "http://proxy.example:3128",
-    }
 
 
 def test_what_reaches_the_helpers_from_outside_is_guests_at_the_registry_s_port():
