@@ -48,7 +48,7 @@ class LxcBackend:
         self.lab = lab
         self.factor = factor
         self.resolver = resolver
-        self.lxc = Lxc(lab.containers, lab.seen, lab.log("x").parent)
+        self.lxc = Lxc(lab)
         self._cpu: dict[int, tuple[float, float]] = {}
 
     # -- root file systems

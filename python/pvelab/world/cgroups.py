@@ -80,6 +80,21 @@ def usage(pid: int, version: Version, read: Callable[[Path], str] = Path.read_te
         return 0, 0.0
 
 
+def remove(group: str, root: Path = Path("/sys/fs/cgroup")) -> list[Path]:
+    """Removes a cgroup with all below it in every hierarchy; returns what stays because something runs in it."""
+    left = []
+    for home in (root / group, *sorted(root.glob(f"*/{group}"))):
+        folders = sorted(home.glob("**/"), reverse=True) if home.is_dir() else []
+        for folder in folders:
+            try:
+                folder.rmdir()
+            except FileNotFoundError:
+                continue
+            except OSError:
+                left.append(folder)
+    return left
+
+
 def _groups(table: str) -> dict[str, str]:
     found: dict[str, str] = {}
     for line in table.splitlines():

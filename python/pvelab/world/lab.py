@@ -44,6 +44,13 @@ def names() -> list[str]:
     return sorted(found)
 
 
+def close_idle() -> None:
+    """Closes the states of labs that are down: a former version left roots there that anybody could pass to."""
+    for state in STATES.iterdir() if STATES.is_dir() else ():
+        if state.is_dir() and not (RUNTIME / state.name).exists():
+            private(state)
+
+
 @dataclass(frozen=True)
 class Lab:
     """One lab: its name decides every path, namespace and process of it."""
@@ -57,6 +64,11 @@ class Lab:
     @property
     def netns(self) -> str:
         """The network namespace's name."""
+        return f"pvelab-{self.name}"
+
+    @property
+    def cgroup(self) -> str:
+        """The cgroup, in each of the machine's hierarchies, that all of the lab's containers lie below."""
         return f"pvelab-{self.name}"
 
     @property

@@ -10,6 +10,7 @@ from pathlib import Path
 
 from . import cgroups
 from .errors import LabError
+from .lab import Lab
 from .process import Result, run, start_time, tail
 
 _ENVIRONMENT = ("PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin", "HOME=/root", "LANG=C.UTF-8")
@@ -50,9 +51,9 @@ class Machine:
     mounts: Sequence[str] = field(default_factory=tuple)
 
 
-def config(machine: Machine, version: cgroups.Version) -> str:
-    """The text of the container's lxc config."""
-    lines = ["lxc.include = /usr/share/lxc/config/common.conf"]
+def config(machine: Machine, version: cgroups.Version, group: str) -> str:
+    """The text of the container's lxc config; its cgroups lie below `group`."""
+    lines = ["lxc.include = /usr/share/lxc/config/common.conf", f"lxc.cgroup.dir = {group}"]
     lines += _ids(machine) + _devices(version)
     lines += [
         "lxc.apparmor.profile = unconfined",
@@ -107,18 +108,14 @@ def _network(links: Sequence[Link] | None) -> list[str]:
 
 
 class Lxc:
-    """The containers below one directory, which lxc itself knows by the path `seen`.
+    """The containers of a lab. `enter` leads a command line into the lab for a caller outside of it."""
 
-    `enter` leads a command line into the lab for a caller outside of it.
-    """
-
-    def __init__(
-        self, directory: Path, seen: Path, log_directory: Path, enter: Callable[[Sequence[str]], list[str]] = list
-    ) -> None:
+    def __init__(self, lab: Lab, enter: Callable[[Sequence[str]], list[str]] = list) -> None:
         self.enter = enter
-        self.directory = directory
-        self.seen = seen
-        self.logs = log_directory
+        self.directory = lab.containers
+        self.seen = lab.seen
+        self.group = lab.cgroup
+        self.logs = lab.log("x").parent
         self.version = cgroups.detect()
         self._known: dict[str, tuple[int, str]] = {}
 
@@ -127,7 +124,7 @@ class Lxc:
         folder = self.directory / machine.name
         folder.mkdir(parents=True, exist_ok=True)
         folder.chmod(0o711)
-        (folder / "config").write_text(config(machine, self.version))
+        (folder / "config").write_text(config(machine, self.version, self.group))
 
     def start(self, name: str) -> int:
         """Starts a container and returns the pid of its init."""

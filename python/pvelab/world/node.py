@@ -44,7 +44,7 @@ def recipe() -> Recipe:
 
 def containers(lab: Lab) -> Lxc:
     """The lab's containers, for a caller outside the lab's namespaces."""
-    return Lxc(lab.containers, lab.seen, lab.log("x").parent, partial(namespace.inside, lab))
+    return Lxc(lab, partial(namespace.inside, lab))
 
 
 def root(lab: Lab) -> Root:

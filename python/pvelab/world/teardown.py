@@ -5,10 +5,10 @@ from __future__ import annotations
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 
-from . import daemon, hostlimits, images, monitors, mounts, namespace, node, rootfs, uplink
+from . import cgroups, daemon, hostlimits, images, monitors, mounts, namespace, node, rootfs, uplink
 from .errors import LabError
 from .lab import RUNTIME, STATES, Lab
-from .process import end, say
+from .process import end, say, wait_for
 
 
 def down(lab: Lab, purge: bool) -> None:
@@ -28,6 +28,8 @@ def down(lab: Lab, purge: bool) -> None:
         namespace.remove(lab)
     if strays := monitors.end_all(lab):
         say("containers", f"ended, nobody could stop them: {', '.join(strays)}")
+    if not wait_for(lambda: not cgroups.remove(lab.cgroup), 5):
+        say("cgroups", f"{lab.cgroup} stays: something runs in it")
     mounts.release(lab.state)
     rootfs.remove(lab.run)
     if purge:

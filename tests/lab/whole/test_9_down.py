@@ -27,7 +27,7 @@ def traces(lab: str) -> dict[str, list[str]]:
         "links": run("ip", "-o", "link"),
         "processes": processes,
         "files": [str(path) for place in ("/run", "/var/lib") for path in Path(place).glob("pvelab/*")],
-        "cgroups": [str(path) for path in Path("/sys/fs/cgroup").glob("**/*pvelab-*")],
+        "cgroups": [str(path) for path in Path("/sys/fs/cgroup").glob("**/pvelab-*")],
     }
     return {kind: [line for line in lines if own.search(line)][:5] for kind, lines in found.items()}
 
@@ -51,6 +51,8 @@ def test_down_leaves_no_container_mount_namespace_rule_or_process(hub):
     before = traces(hub.lab)
     assert before["namespaces"], "the search finds a lab that is there"
     assert before["processes"]
+    assert before["cgroups"], "lxc makes them there"
+    assert before["mounts"]
     network = host_network()
     hub.ok("down", "--yes")
     assert not {kind: found for kind, found in traces(hub.lab).items() if found}

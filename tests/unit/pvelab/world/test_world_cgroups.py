@@ -39,3 +39,20 @@ def test_no_guest_is_scaled_below_what_it_can_boot_with_nor_above_what_it_declar
 def test_no_cores_declared_means_no_cpu_limit():
     assert Limits.scaled(1024, 0, 8).settings("v2")["cpu.max"] == "max 100000"
     assert Limits.scaled(1024, 0, 8).settings("v1")["cpu.cfs_quota_us"] == "-1"
+
+
+def test_a_lab_s_cgroups_go_from_every_hierarchy_and_others_stay(tmp_path):
+    for place in (
+        "memory/pvelab-a/lxc.payload.110/inner",
+        "unified/pvelab-a/lxc.monitor.110",
+        "pvelab-a",
+        "cpu/pvelab-ab",
+    ):
+        (tmp_path / place).mkdir(parents=True)
+    busy = tmp_path / "memory/pvelab-a/lxc.payload.110/inner/cgroup.procs"
+    busy.touch()  # a folder with a file stands for a cgroup that something runs in
+    inner = busy.parent
+    assert set(cgroups.remove("pvelab-a", tmp_path)) == {inner, inner.parent, inner.parent.parent}
+    busy.unlink()
+    assert cgroups.remove("pvelab-a", tmp_path) == []
+    assert sorted(path.name for path in tmp_path.glob("**/pvelab*")) == ["pvelab-ab"]

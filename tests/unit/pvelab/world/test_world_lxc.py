@@ -3,15 +3,16 @@
 from pathlib import Path
 
 import pytest
-from pvelab.world import lxc
+from pvelab.world import lab, lxc
 from pvelab.world.cgroups import Limits
 from pvelab.world.errors import LabError
+from pvelab.world.lab import Lab
 from pvelab.world.lxc import Link, Machine
 
 
 def of(**options) -> list[str]:
     machine = Machine(**{"name": "110", "rootfs": Path("/x/rootfs"), "hostname": "db", **options})
-    return lxc.config(machine, "hybrid").splitlines()
+    return lxc.config(machine, "hybrid", "pvelab-a").splitlines()
 
 
 def test_an_unprivileged_guest_runs_under_the_uid_map():
@@ -53,18 +54,19 @@ def test_a_card_is_a_port_of_its_bridge():
 
 def test_limits_are_written_for_the_machines_hierarchy():
     machine = Machine("110", Path("/x"), "db", limits=Limits(1024, 1))
-    assert "lxc.cgroup2.memory.max = 1024" in lxc.config(machine, "v2")
-    assert "lxc.cgroup.memory.limit_in_bytes = 1024" in lxc.config(machine, "hybrid")
+    assert "lxc.cgroup2.memory.max = 1024" in lxc.config(machine, "v2", "pvelab-a")
+    assert "lxc.cgroup.memory.limit_in_bytes = 1024" in lxc.config(machine, "hybrid", "pvelab-a")
 
 
 def test_a_monitor_which_outlives_us_has_nothing_of_our_environment(tmp_path, monkeypatch):
     monkeypatch.setenv("CLOUD_PASSWORD", "of somebody")
+    monkeypatch.setattr(lab, "STATES", tmp_path)
 
     def enter(argv):
         show = ["sh", "-c", f"env > {tmp_path}/environment"]
         return [*argv[: argv.index("lxc-start")], *show] if "lxc-start" in argv else ["true"]
 
     with pytest.raises(LabError, match="did not start"):
-        lxc.Lxc(tmp_path, tmp_path, tmp_path, enter).start("110")
+        lxc.Lxc(Lab("a"), enter).start("110")
     found = {line.partition("=")[0] for line in (tmp_path / "environment").read_text().splitlines()}
     assert found - {"PWD", "_", "SHLVL"} == {"PATH", "HOME", "LANG"}

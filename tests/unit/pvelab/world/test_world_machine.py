@@ -34,6 +34,19 @@ def test_a_folder_of_a_former_version_is_closed(tmp_path: Path) -> None:
         assert lab.private(folder).stat().st_mode & 0o777 == 0o700
 
 
+def test_what_a_lab_of_a_former_version_left_is_closed_unless_it_runs(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(lab, "STATES", tmp_path / "states")
+    monkeypatch.setattr(lab, "RUNTIME", tmp_path / "run")
+    idle, runs = tmp_path / "states" / "idle", tmp_path / "states" / "runs"
+    for folder in (idle, runs, tmp_path / "run" / "runs"):
+        folder.mkdir(parents=True)
+        folder.chmod(0o711)
+    lab.close_idle()
+    assert (idle.stat().st_mode & 0o777, runs.stat().st_mode & 0o777) == (0o700, 0o711)
+
+
 def test_a_signal_reaches_the_process_that_was_listed_and_no_other(sleeper: subprocess.Popen[bytes]) -> None:
     one = Process.of(sleeper.pid)
     assert one is not None
