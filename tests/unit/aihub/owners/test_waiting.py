@@ -139,7 +139,7 @@ def test_plan_is_not_done_while_something_waits(
     waits: dict[str, str], code: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     found = SimpleNamespace(plan=Plan(waiting=waits))
-    monkeypatch.setattr(plan_verb, "opened", lambda *_: nullcontext(found))
+    monkeypatch.setattr(plan_verb, "opened", lambda *_, **__: nullcontext(found))
     monkeypatch.setattr(plan_verb, "perform", lambda *_: None)
     assert plan_verb.run(Options()) == code
 
