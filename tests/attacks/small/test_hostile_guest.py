@@ -151,7 +151,13 @@ def test_a_door_that_was_taken_leads_root_nowhere(hub: Cli) -> None:
         hub.on(HOSTILE, "rm -r /etc/planted.d; systemctl restart hub-door")
 
 
-def test_log_files_are_cut_by_the_user_whose_they_are(hub: Cli) -> None:
-    hub.on(OTHER, "logrotate --force /etc/logrotate.d/hub-vault")
-    owners = hub.on(OTHER, "stat -c '%u' /var/lib/hub/vault/audit/* | sort -u")
-    assert owners == "100"
+def test_log_files_are_cut_and_a_link_among_them_is_not_followed(hub: Cli) -> None:
+    """The folder is the service's own; root cuts what is in it, each night."""
+    folder = "/var/lib/hub/vault/audit"
+    hub.on(OTHER, f"echo root > /etc/planted.log; ln -s /etc/planted.log {folder}/audit.log-2020-01-01-1")
+    try:
+        hub.on(OTHER, "logrotate --force /etc/logrotate.d/hub-vault")
+        assert hub.on(OTHER, "cat /etc/planted.log; stat -c %u:%g:%a /etc/planted.log").split() == ["root", "0:0:644"]
+        assert int(hub.on(OTHER, f"ls {folder} | wc -l")) >= 2, "the log itself was cut"
+    finally:
+        hub.on(OTHER, f"rm -f /etc/planted.log {folder}/audit.log-2020-01-01-1*")

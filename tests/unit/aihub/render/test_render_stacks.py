@@ -96,6 +96,6 @@ def test_the_unit_waits_for_every_secret(hub: Hub) -> None:
 def test_log_files_are_cut_where_a_stack_writes_any(hub: Hub) -> None:
     text = stacks.logrotate(hub.instance("vault@security"))
     assert "/var/lib/hub/vault/audit/audit.log {\n" in text
-    assert "    su 100 100\n    daily\n    rotate 90\n" in text
+    assert "    daily\n    rotate 90\n" in text
     assert "        docker compose --project-directory /opt/hub/vault kill --signal HUP vault\n" in text
     assert stacks.logrotate(hub.instance("postgres@db")) == ""
