@@ -70,6 +70,8 @@ def ask(shell: Shell, stacks: Mapping[str, Sequence[Place]]) -> dict[str, Tried]
     every: dict[str, list[list[str]]] = {stack: [] for stack in stacks}
     for stack, answers in json.loads(output.stdout):
         every[stack].append(answers)
+    if absent := [stack for stack, answers in every.items() if not answers]:
+        raise TaskFailed(f"no container to try it from: {', '.join(absent)}", where=shell.alias)
     return {
         stack: Tried({place: frozenset(one[n] for one in every[stack]) for n, place in enumerate(wanted)})
         for stack, wanted in stacks.items()
