@@ -62,6 +62,11 @@ class Port:
         return f"fwpr{self.vmid}p0"
 
     @property
+    def firewall(self) -> str:
+        """The bridge of that firewall."""
+        return f"fwbr{self.vmid}i0"
+
+    @property
     def before_firewall(self) -> str:
         """The firewall bridge's other port, where all that is for the guest comes in."""
         return f"fwln{self.vmid}i0"

@@ -44,6 +44,7 @@ def _values(desired: Desired, upstream: tuple[str, ...], near: tuple[str, ...]) 
         "groups": GROUPS,
         "inland": [*NOT_PUBLIC, *near],
         "ports": desired.ports,
+        "firewalls": ", ".join(f'"{port.firewall}"' for port in desired.ports),
         "zone_ports": {
             zone.name: ", ".join(f"{port.mac} . {port.address}" for port in desired.ports if port.zone == zone.name)
             for zone in desired.zones

@@ -24,7 +24,9 @@ from tests.unit.metal.metal_nodes import WANTED
 
 pytestmark = pytest.mark.slow
 
-NODE, BEHIND, BESIDE = (f"hub-firewall-{os.getpid()}-{name}" for name in ("node", "behind", "beside"))
+MACHINES = NODE, BEHIND, BESIDE, OUTSIDE = tuple(
+    f"hub-firewall-{os.getpid()}-{name}" for name in ("node", "behind", "beside", "outside")
+)
 ME = Machine("bc:24:11:00:00:6e", IPv4Address("10.10.10.11"))
 OTHER = Machine("bc:24:11:00:00:6f", IPv4Address("10.10.10.12"))
 PORTS = (
@@ -44,6 +46,10 @@ link add veth110i0 type veth peer name eth0 address {ME.mac} netns {BEHIND}
 link set veth110i0 master fwbr110i0 up
 link add veth111i0 type veth peer name eth0 address {OTHER.mac} netns {BESIDE}
 link set veth111i0 master hubinfra up
+link set lo up
+link add uplink0 type veth peer name eth0 netns {OUTSIDE}
+link set uplink0 up
+address add 9.9.9.1/24 dev uplink0
 """
 
 KNOCK = """
@@ -52,6 +58,8 @@ try:
     socket.create_connection((sys.argv[1], int(sys.argv[2])), 3)
 except ConnectionRefusedError:
     print("refused")
+except TimeoutError:
+    print("silent")
 """
 
 
@@ -70,16 +78,21 @@ def bridges(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     rules = tmp_path_factory.mktemp("rules") / "walls.nft"
     rules.write_text(texts.render("walls.nft.j2", replace(WANTED, ports=PORTS)))
     try:
-        for name in (NODE, BEHIND, BESIDE):
+        for name in MACHINES:
             subprocess.run(["ip", "netns", "add", name], check=True)
         for line in MADE.strip().splitlines():
             run(NODE, "ip", *line.split())
         for name, machine in ((BEHIND, ME), (BESIDE, OTHER)):
             run(name, "ip", "address", "add", f"{machine.address}/24", "dev", "eth0")
             run(name, "ip", "link", "set", "eth0", "up")
+            run(name, "ip", "route", "add", "default", "via", "10.10.10.1")
+        run(OUTSIDE, "ip", "address", "add", "9.9.9.9/24", "dev", "eth0")
+        run(OUTSIDE, "ip", "link", "set", "eth0", "up")
+        run(OUTSIDE, "ip", "route", "add", "default", "via", "9.9.9.1")
+        run(NODE, "sysctl", "-q", "-w", "net.ipv4.ip_forward=1")
         yield rules
     finally:
-        for name in (BEHIND, BESIDE, NODE):
+        for name in MACHINES:
             subprocess.run(["ip", "netns", "del", name], check=False, capture_output=True)
 
 
@@ -103,5 +116,22 @@ def test_a_port_behind_the_firewall_carries_its_own_guest_and_nothing_else(bridg
     assert len(before) > len(own) + 20
     run(NODE, "nft", "-f", str(bridges))
     assert heard(sender, ear, {**own, **wrong}) == set(own)
-    for address, port in ((other.address, 9), (node.address, 53)):
+    for address, port in ((other.address, 9), (node.address, 53), ("9.9.9.9", 9)):
         assert run(sender, "python3", "-c", KNOCK, str(address), str(port)).strip() == "refused"  # nobody listens
+
+
+def test_nobody_passes_by_the_bridge_of_its_zone(bridges: Path) -> None:
+    """The firewall's bridge has an address of its own, and the node routes what comes to it."""
+    own = run(NODE, "cat", "/sys/class/net/fwbr110i0/address").strip()
+    there = ["10.10.10.1", "dev", "eth0"]
+    knock = ("python3", "-c", KNOCK, "9.9.9.9", "9")
+    run(BEHIND, "ip", "neighbour", "replace", *there, "lladdr", own, "nud", "permanent")
+    try:
+        run(NODE, "nft", "flush", "ruleset")
+        assert run(BEHIND, *knock).strip() == "refused"
+        run(NODE, "nft", "-f", str(bridges))
+        assert run(BEHIND, *knock).strip() == "silent"
+        assert run(BEHIND, "python3", "-c", KNOCK, "10.10.10.1", "53").strip() == "silent"
+    finally:
+        run(BEHIND, "ip", "neighbour", "del", *there)
+    assert run(BEHIND, *knock).strip() == "refused", "it has lost its right way out"

@@ -51,8 +51,8 @@ class Strangers:
         name = self.names[number]
         _ip("-n", name, "link", "set", "eth0", "down")
         _ip("-n", name, "link", "set", "eth0", "address", mac)
-        _ip("-n", name, "address", "replace", f"{address}/24", "dev", "eth0")
-        _ip("-n", name, "address", "del", f"{OWN[number]}/24", "dev", "eth0")
+        _ip("-n", name, "address", "flush", "dev", "eth0")
+        _ip("-n", name, "address", "add", f"{address}/24", "dev", "eth0")
         _ip("-n", name, "link", "set", "eth0", "up")
 
     def reaches(self, number: int, address: str, port: int) -> str:
