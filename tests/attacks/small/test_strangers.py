@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import json
 import subprocess
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from ipaddress import IPv4Address
 
 import pytest
 from aihub.model.resolved import Hub
 
+from tests.attacks import frames
+from tests.attacks.frames import Machine
 from tests.lab.cli import Cli
 
 CONNECT = """
@@ -56,13 +61,13 @@ class Strangers:
         _ip("-n", name, "link", "set", "eth0", "up")
 
     def reaches(self, number: int, address: str, port: int) -> str:
-        done = subprocess.run(
-            ["ip", "netns", "exec", self.names[number], "python3", "-c", CONNECT, address, str(port)],
-            capture_output=True,
-            text=True,
-            check=True,
-        )
-        return done.stdout.strip()
+        """Whether a port answers that machine: open or silent."""
+        return self.run(number, CONNECT, address, str(port))
+
+    def run(self, number: int, program: str, *arguments: str) -> str:
+        """What a program says on that machine."""
+        command = ["ip", "netns", "exec", self.names[number], "python3", "-c", program, *arguments]
+        return subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()
 
     @property
     def _enter(self) -> list[str]:
@@ -110,8 +115,13 @@ def test_a_stranger_on_our_bridge_reaches_nobody_of_ours(hub: Cli, resolved: Hub
     strangers.become(0, resolved.guests["security"].mac, guest)
     assert strangers.reaches(0, gateway, 53) == "silent"
     assert "veth900i0" not in hub.on("node", places)
-    strangers.become(1, "02:00:00:00:00:09", str(resolved.guests["app"].address))
-    assert strangers.reaches(1, guest, 8200) == "silent"
+    stranger = Machine("02:00:00:00:00:09", IPv4Address(OWN[1]))
+    strangers.become(1, stranger.mac, OWN[1])
+    sent = frames.harmless(stranger, Machine(resolved.guests["security"].mac, resolved.guests["security"].address))
+    with ThreadPoolExecutor(1) as pool:
+        listening = pool.submit(hub.on, "security", f"python3 - {frames.argument('eth0', 4)}", frames.HEAR)
+        strangers.run(1, frames.SEND, json.dumps(["eth0", list(sent.values())]))
+        assert json.loads(listening.result()) == []
 
     code, plan = hub.plan()
     assert (code, plan["changes"]) == (0, [])
