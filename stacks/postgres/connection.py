@@ -15,6 +15,13 @@ if TYPE_CHECKING:
     import psycopg
 
 _SECONDS = 10
+FULL = "too many connections for role"  # told only to who has proven the password
+
+
+class Full(HubError):
+    """The login is right and has all the connections open that it may have."""
+
+
 # What is set for a database or a role counts less than what is asked for at the start of a connection.
 PINNED = {
     "search_path": "pg_catalog,pg_temp",
@@ -39,7 +46,7 @@ PINNED = {
 
 @contextmanager
 def connect(service: Service, user: str, password: str, database: str) -> Iterator[psycopg.Connection[Any]]:
-    """A connection with autocommit. Raises Unreachable, and PermissionError when the login is refused."""
+    """A connection with autocommit. Raises Unreachable, Full, and PermissionError when the login is refused."""
     import psycopg
 
     try:
@@ -53,6 +60,8 @@ def connect(service: Service, user: str, password: str, database: str) -> Iterat
         refused = any(word in str(error) for word in ("authentication failed", "not permitted", "permission denied"))
         if refused or "does not exist" in str(error):
             raise PermissionError(f"{user} can't log in to {database}") from error
+        if FULL in str(error):
+            raise Full(f"{user} has every connection open that it may have", where=service.instance.name) from error
         raise Unreachable(f"PostgreSQL does not answer: {plain(str(error))}", where=service.instance.name) from error
     try:
         yield connection

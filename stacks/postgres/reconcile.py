@@ -18,7 +18,7 @@ from aihub.model.resolved import RECONCILE_ROLE as ADMIN
 from aihub.services.service import Half, Service, Step
 
 from . import objects
-from .connection import as_admin, as_half, connect, foreign, set_password, unlogged
+from .connection import Full, as_admin, as_half, connect, foreign, set_password, unlogged
 from .objects import Database, Membership, Role, State
 from .steps import HALVES, diff, kept
 
@@ -51,25 +51,38 @@ def read(service: Service) -> State:
 
 
 def apply(service: Service, steps: Sequence[Step], say: Callable[[str], None]) -> None:
-    """Runs the steps in order. Raises TaskFailed, at the end, for what only the superuser may do."""
-    left = []
+    """Runs the steps in order. Raises TaskFailed, at the end, for what only the superuser may do.
+
+    What fails inside a consumer's database, where it may have done anything, stops no step of the others.
+    """
+    left: list[TaskFailed] = []
     for step in steps:
         say(step.summary)
-        with as_admin(service, step.details.get("database", "postgres")) as admin:
-            _run(admin, step)
-            if role := step.details.get("login of"):
-                half = step.details["half"]
-                unlogged(admin)
-                set_password(admin, f"{role}_{half}", service.pair(role)[half])
-        if half := step.details.get("itself"):
-            with as_half(service, half) as itself:
-                itself.execute("SET ROLE NONE")
-                _execute(itself, "ALTER ROLE {} SET role TO {}", [f"{ADMIN}_{half}", ADMIN])
+        try:
+            _do(service, step)
+        except TaskFailed as error:
+            if "database" not in step.details:
+                raise
+            left.append(error)
         if by_hand := step.details.get("by hand"):
-            left.append((step.object, str(by_hand).replace("GUEST", service.instance.guest.name)))
+            hint = str(by_hand).replace("GUEST", service.instance.guest.name)
+            text = f"only its superuser can remove {step.object}"
+            left.append(TaskFailed(text, where=service.instance.name, hint=hint))
     if left:
-        what = ", ".join(name for name, _ in left)
-        raise TaskFailed(f"only its superuser can remove: {what}", where=service.instance.name, hint=left[0][1])
+        raise TaskFailed("; ".join(one.what for one in left), where=service.instance.name, hint=left[0].hint)
+
+
+def _do(service: Service, step: Step) -> None:
+    with as_admin(service, step.details.get("database", "postgres")) as admin:
+        _run(admin, step)
+        if role := step.details.get("login of"):
+            half = step.details["half"]
+            unlogged(admin)
+            set_password(admin, f"{role}_{half}", service.pair(role)[half])
+    if half := step.details.get("itself"):
+        with as_half(service, half) as itself:
+            itself.execute("SET ROLE NONE")
+            _execute(itself, "ALTER ROLE {} SET role TO {}", [f"{ADMIN}_{half}", ADMIN])
 
 
 def set_passwords(service: Service, role: str, passwords: Mapping[str, str], changing: Half) -> None:
@@ -95,6 +108,8 @@ def can_login(service: Service, role: str, half: Half, password: str) -> bool:
     try:
         with connect(service, f"{role}_{half}", password, "postgres" if role == ADMIN else role):
             return True
+    except Full:
+        return True
     except PermissionError:
         return False
 

@@ -196,7 +196,7 @@ def _inside(name: str, state: State) -> list[Step]:
         Step(
             "create",
             f"extension {extension} in {name}",
-            details={"database": name, "sql": [("CREATE EXTENSION IF NOT EXISTS {}", [extension])]},
+            details={"database": name, "sql": [("CREATE EXTENSION IF NOT EXISTS {} SCHEMA public", [extension])]},
         )
         for extension in EXTENSIONS
         if extension not in present

@@ -381,6 +381,27 @@ def test_what_only_the_superuser_can_remove_is_told_with_the_way_there(
     assert failed.value.hint.startswith("aihub ssh db -- docker exec postgres-postgres-1 psql")
 
 
+def test_what_one_consumer_broke_in_its_database_keeps_nothing_from_the_others(
+    postgres: Any, service: Any, settled: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It may have dropped the schema that its extensions lie in."""
+    done: list[str] = []
+
+    def connect(service: Service, database: str) -> Any:
+        if database != "postgres":
+            raise TaskFailed("PostgreSQL refused: there is no schema public", hint="aihub up")
+        return nullcontext(Admin())
+
+    monkeypatch.setattr(postgres, "as_admin", connect)
+    monkeypatch.setattr(postgres, "unlogged", lambda connection: None)
+    monkeypatch.setattr(postgres, "set_password", lambda connection, name, password: done.append(name))
+    broken = replace(settled.databases["verify"], extensions=frozenset())
+    state = replace(settled, databases={**settled.databases, "verify": broken}, proven=frozenset())
+    with pytest.raises(TaskFailed, match=r"no schema public.*no schema public"):
+        postgres.apply(service("postgres@db"), postgres.diff(wanted("postgres@db"), state), lambda text: None)
+    assert done == ["verify_a", "verify_b"]
+
+
 def test_a_login_without_consumer_is_switched_off_and_its_database_stays(postgres: Any, settled: Any) -> None:
     steps = postgres.diff(wanted("postgres@db"), gone(postgres, settled, "old"))
     assert summaries(steps) == [f"update login old_{half} has no consumer any more" for half in "ab"]
