@@ -102,13 +102,15 @@ def _other(name: str, left: Iterable[str], state: State) -> list[Step]:
     wanted = Role(frozenset(), role.connections, settings)
     members = [m for m in _memberships(name, state) if owner and m == Membership(owner, name, ACTS_AS)]
     pair = name[-2:] in ("_a", "_b")
-    return _changed(f"login {name}" if pair else f"role {name}", name, wanted, members, state, GONE if pair else "")
+    return _changed(
+        f"login {name}" if pair else f"role {name}", name, wanted, members, state, GONE if pair else "", bool(owner)
+    )
 
 
 def _changed(
-    shown: str, name: str, wanted: Role, members: Sequence[Membership], state: State, why: str = ""
+    shown: str, name: str, wanted: Role, members: Sequence[Membership], state: State, why: str = "", ours: bool = True
 ) -> list[Step]:
-    """What differs about a role that is there, as one step."""
+    """What differs about a role that is there, as one step. One that somebody else made, not `ours`, we can't alter."""
     found = state.roles[name]
     differences: list[Difference] = []
     sql: Statements = []
@@ -119,7 +121,10 @@ def _changed(
     if found.connections != wanted.connections:
         differences.append(Difference("connections", _limit(found.connections), _limit(wanted.connections)))
     if differences:
-        sql += _made(name, wanted) if _simple(found, wanted) else [(STRIP, [name]), *_made(name, wanted)]
+        simple = ours and _simple(found, wanted)
+        sql += [] if simple else [(STRIP, [name])]
+        if simple or wanted.can or wanted.settings or found.connections != wanted.connections:
+            sql += _made(name, wanted)
     kept = [one for one in _memberships(name, state) if one in members or (name, one.options) == (ADMIN, ADMINISTERS)]
     surplus = [one for one in _memberships(name, state) if one not in kept]
     missing = [one for one in members if one not in kept]
