@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from .. import cloudinit_dump, common
+from .. import cloudinit_dump, common, guest_answers
 from ..qemu_config import CLOUD
 from ..registry import Call, route
 from ..words import split_list
@@ -20,15 +20,15 @@ def listing(call: Call) -> list[dict[str, Any]]:
         if "cipassword" in place:
             place["cipassword"] = "*" * 10
     added = split_list(known.pop("added", ""))
-    found = [{"key": key, "pending": common.typed("qemu", key, values.get(key, ""))} for key in added]
+    found = [{"key": key, "pending": guest_answers.typed("qemu", key, values.get(key, ""))} for key in added]
     for key in sorted(CLOUD & values.keys()):
         if not values[key] or values[key] == "0" or key in added:
             continue
         item: dict[str, Any] = {"key": key}
         if known.get(key):
-            item |= {"value": known[key], "pending": common.typed("qemu", key, values[key])}
+            item |= {"value": known[key], "pending": guest_answers.typed("qemu", key, values[key])}
         else:
-            item["value"] = common.typed("qemu", key, values[key])
+            item["value"] = guest_answers.typed("qemu", key, values[key])
         found.append(item)
     found += [{"key": key, "delete": 1} for key in known if not values.get(key)]
     return found

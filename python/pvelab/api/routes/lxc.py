@@ -6,7 +6,7 @@ import re
 from typing import Any
 
 from ...backend import RunState
-from .. import common, guest_removal, ha, lxc_config, lxc_update, rows, volume_features, volumes
+from .. import common, guest_answers, guest_removal, ha, lxc_config, lxc_update, rows, volume_features, volumes
 from ..errors import refuse_if
 from ..guestconf import GuestConf, Values
 from ..pve import Pve
@@ -23,7 +23,7 @@ def status(call: Call, conf: GuestConf, state: RunState | None) -> dict[str, Any
     """One container as lists and status/current show it."""
     values = conf.values
     found: dict[str, Any] = {
-        **common.figures(conf, state),
+        **guest_answers.figures(conf, state),
         "type": "lxc",
         "name": (values.get("hostname") or f"CT{conf.vmid}").replace(" ", ""),
         "cpus": _cpus(call, values),
@@ -32,7 +32,7 @@ def status(call: Call, conf: GuestConf, state: RunState | None) -> dict[str, Any
         "maxmem": int(values.get("memory", 512)) << 20,
         "maxswap": int(values.get("swap", 0)) << 20,
     }
-    pressure = dict.fromkeys(common.PRESSURE, "0.00") if state else {}
+    pressure = dict.fromkeys(guest_answers.PRESSURE, "0.00") if state else {}
     return {**found, **dict.fromkeys(("swap", "diskread", "diskwrite"), 0), **pressure}
 
 
@@ -47,19 +47,19 @@ def _cpus(call: Call, values: Values) -> int | str:
 @route("GET", BASE)
 def listing(call: Call) -> rows.JsonText:
     """The containers that the caller may see."""
-    return common.listing(call, "lxc", status)
+    return guest_answers.listing(call, "lxc", status)
 
 
 @route("GET", ONE + "/config")
 def get_config(call: Call) -> dict[str, Any]:
     """The configuration with what is pending, or as it is now, or of a snapshot."""
-    return {key: value for key, value in common.config_result(call).items() if _readable(call, key)}
+    return {key: value for key, value in guest_answers.config_result(call).items() if _readable(call, key)}
 
 
 @route("GET", ONE + "/pending")
 def get_pending(call: Call) -> list[dict[str, Any]]:
     """The configuration and what waits for a restart."""
-    return [item for item in common.pending_result(call.conf) if _readable(call, item["key"])]
+    return [item for item in guest_answers.pending_result(call.conf) if _readable(call, item["key"])]
 
 
 def _readable(call: Call, key: str) -> bool:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from ...backend import RunState
-from .. import common, guest_removal, ha, qemu_config, qemu_monitor, qemu_update, rows, volume_features
+from .. import common, guest_answers, guest_removal, ha, qemu_config, qemu_monitor, qemu_update, rows, volume_features
 from ..errors import refuse_if
 from ..guestconf import GuestConf
 from ..pve import Pve
@@ -30,7 +30,7 @@ def disk_size(conf: GuestConf) -> int:
 
 def status(call: Call, conf: GuestConf, state: RunState | None) -> dict[str, Any]:
     """One virtual machine as lists and status/current show it."""
-    values, found = conf.values, common.figures(conf, state)
+    values, found = conf.values, guest_answers.figures(conf, state)
     cpus = min(int(values.get("sockets", 1)) * int(values.get("cores", 1)), call.pve.node.cores)
     found |= {
         "name": conf.name, "cpus": int(values["vcpus"]) if values.get("vcpus") else cpus, "disk": 0,
@@ -38,7 +38,7 @@ def status(call: Call, conf: GuestConf, state: RunState | None) -> dict[str, Any
         "maxmem": qemu_config.memory_mib(values.get("memory")) << 20,
     }  # fmt: skip
     if state:
-        found |= dict.fromkeys(common.PRESSURE, 0)
+        found |= dict.fromkeys(guest_answers.PRESSURE, 0)
     if values.get("balloon") and values["balloon"] != "0":
         found |= {"balloon_min": int(values["balloon"]) << 20, "shares": int(values.get("shares", 1000))}
     return {**found, "serial": 1} if any(f"serial{n}" in values for n in range(4)) else found
@@ -54,7 +54,7 @@ def full_status(call: Call, conf: GuestConf, state: RunState | None) -> dict[str
 def listing(call: Call) -> rows.JsonText | list[dict[str, Any]]:
     """The machines that the caller may see, with what the monitor says when asked in full."""
     if not call.flag("full"):
-        return common.listing(call, "qemu", status)
+        return guest_answers.listing(call, "qemu", status)
     states = call.pve.runtime.all()
     return [
         full_status(call, conf, states.get(conf.vmid))
@@ -63,8 +63,8 @@ def listing(call: Call) -> rows.JsonText | list[dict[str, Any]]:
     ]
 
 
-route("GET", ONE + "/config")(common.config_result)
-route("GET", ONE + "/pending")(lambda call: common.pending_result(call.conf))
+route("GET", ONE + "/config")(guest_answers.config_result)
+route("GET", ONE + "/pending")(lambda call: guest_answers.pending_result(call.conf))
 route("PUT", ONE + "/config")(qemu_update.synchronous)
 route("POST", ONE + "/config")(qemu_update.in_background)
 

@@ -7,7 +7,7 @@ import uuid
 from typing import Any
 
 from ...backend import BackendError
-from .. import common, machine_state, volume_features
+from .. import common, guest_answers, machine_state, volume_features
 from ..digests import digest
 from ..errors import existing, failure, refuse_if
 from ..guestconf import GuestConf, Values
@@ -161,7 +161,7 @@ def _put_back(conf: GuestConf, name: str) -> None:
 def config(call: Call) -> dict[str, Any]:
     """The configuration that a snapshot keeps."""
     values = call.conf.snapshots.get(call["snapname"])
-    return common.typed_all(call.kind, existing(values, _missing(call["snapname"])))
+    return guest_answers.typed_all(call.kind, existing(values, _missing(call["snapname"])))
 
 
 def describe(call: Call) -> None:
