@@ -60,8 +60,9 @@ class Root:
 
     def guests(self) -> dict[int, dict[str, Any]]:
         """All guests by VMID, as the node itself has them: the cluster's list may be some seconds behind."""
-        kinds = ("lxc", "qemu")
-        return {g["vmid"]: {**g, "type": kind} for kind in kinds for g in self("GET", f"/nodes/pve/{kind}")}
+        listed = {g["vmid"]: g for g in self("GET", "/cluster/resources", type="vm")}
+        found = [{"type": kind, **g} for kind in ("lxc", "qemu") for g in self("GET", f"/nodes/pve/{kind}")]
+        return {g["vmid"]: {**listed.get(g["vmid"], {}), **g} for g in found}
 
     def config(self, vmid: int) -> dict[str, Any]:
         """A guest's config."""
