@@ -159,6 +159,7 @@ class _Relay:
                     with suppress(BlockingIOError, ssl.SSLWantReadError, ssl.SSLWantWriteError):
                         part = one.recv(_PIECE)
                         if not part:
+                            _rest(other, waiting[other])
                             return
                         waiting[other] += part
                         if one is near:
@@ -168,3 +169,10 @@ class _Relay:
                 if other in writable:
                     with suppress(BlockingIOError, ssl.SSLWantReadError, ssl.SSLWantWriteError):
                         waiting[other] = waiting[other][other.send(waiting[other]) :]
+
+
+def _rest(link: socket.socket, text: bytes) -> None:
+    """What a side said before it hung up gets to the other, too."""
+    link.settimeout(SECONDS)
+    with suppress(OSError):
+        link.sendall(text)

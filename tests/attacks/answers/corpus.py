@@ -20,7 +20,7 @@ done = subprocess.run(["/usr/bin/python3", *sys.argv[1:]], input=asked, stdout=s
 try:
     honest = json.loads(done)
     honest["manifest"]
-except (ValueError, KeyError):  # another program than the one that looks into a guest
+except (ValueError, KeyError, TypeError):  # another program than the one that looks into a guest
     sys.stdout.buffer.write(done)
     sys.exit(0)
 """

@@ -31,14 +31,15 @@ WORST = (
     "silence",
 )
 PYTHON = "/usr/local/bin/python3"
+ENDLESS = "#!/usr/bin/python3 -I\nimport os\nwhile True:\n    os.write(1, b'x' * 65536)\n"
 MEMORY, SECONDS = 64.0, 10.0
 TABLE = Path(__file__).resolve().parents[3] / "build" / "hostile.json"
 
 
 @contextmanager
-def answering(hub: Cli, name: str) -> Iterator[None]:
+def answering(hub: Cli, text: str) -> Iterator[None]:
     """The guest's python3 is a program of the attacker's."""
-    program = base64.b64encode((BY_PYTHON + ALIKE + BAD[name] + "\n").encode()).decode()
+    program = base64.b64encode(text.encode()).decode()
     hub.on(HOSTILE, f"base64 -d > {PYTHON} && chmod 755 {PYTHON}", program)
     try:
         yield
@@ -82,7 +83,7 @@ def test_root_on_a_guest_fools_nobody_about_others(hub: Cli) -> None:
         assert code == 3
         assert [change["subject"] for change in json.loads(honest)["changes"]] == [OTHER]
         for name in WORST:
-            with answering(hub, name):
+            with answering(hub, f"{BY_PYTHON}{ALIKE}{BAD[name]}\n"):
                 code, out, err, long, much = measured(hub, "plan", "--json")
             rows[name] = {"exit": code, "MiB more": round(much - memory, 1), "seconds more": round(long - seconds, 1)}
             assert code == 1, (name, out, err)
@@ -100,7 +101,7 @@ def test_root_on_a_guest_fools_nobody_about_others(hub: Cli) -> None:
 
 
 def test_the_others_are_brought_up_and_verified_all_the_same(hub: Cli) -> None:
-    with drifted(hub), answering(hub, "endless text"):
+    with drifted(hub), answering(hub, ENDLESS):
         began = time.monotonic()
         up = hub("up", "--no-verify")
         assert up.returncode == 1, up.stderr
@@ -113,8 +114,10 @@ def test_the_others_are_brought_up_and_verified_all_the_same(hub: Cli) -> None:
         verify = hub("verify", "--json", OTHER, HOSTILE, timeout=180)
     assert verify.returncode == 7, verify.stdout + verify.stderr
     checks = json.loads(verify.stdout)["checks"]
-    failed = {check["subject"].rpartition("@")[2] for check in checks if check["outcome"] == "failed"}
-    assert failed == {HOSTILE}
+    failed = [check for check in checks if check["outcome"] == "failed"]
+    assert HOSTILE in {check["subject"] for check in failed}
+    others = [check for check in failed if check["subject"].rpartition("@")[2] != HOSTILE]
+    assert not [one for one in others if "proves nothing" not in one["message"]], "its word is the control of a wall"
     assert hub.plan()[0] == 0
 
 

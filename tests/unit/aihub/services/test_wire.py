@@ -191,3 +191,27 @@ def test_a_relay_waits_no_longer_than_it_may(tmp_path: Path) -> None:
             swallow(near)
         finally:
             over.set()
+
+
+@pytest.mark.parametrize("tls", [True, False], ids=["TLS", "plain"])
+def test_a_relay_loses_nothing_of_a_server_that_answers_and_hangs_up(tmp_path: Path, tls: bool) -> None:
+    """As Docker does with the output of a command."""
+    text = bytes(range(256)) * 200
+
+    def last_words(link: socket.socket) -> None:
+        link.recv(16)
+        link.sendall(text)
+
+    with (
+        peers.serving(tmp_path, last_words, peers.tls(tmp_path) if tls else None) as path,
+        wire.relayed(path, WHERE, peers.identity(tmp_path) if tls else None) as near,
+    ):
+        for _ in range(20):
+            with socket.socket(socket.AF_UNIX) as link:
+                link.settimeout(5)
+                link.connect(str(near))
+                link.sendall(b"hello")
+                found = b""
+                while part := link.recv(65536):
+                    found += part
+                assert found == text
