@@ -10,7 +10,7 @@ from ipaddress import IPv4Address, IPv4Network
 from .errors import LabError
 from .lab import Lab
 from .namespace import plain
-from .process import end, remember, remembered, run, spawn, tail, wait_for
+from .process import Process, end, remember, remembered, run, spawn, tail, wait_for
 
 LINK = "uplink0"
 # Shared address space (RFC 6598): the least likely to be a hub's own.
@@ -76,6 +76,7 @@ def start(lab: Lab, uplink: Uplink) -> None:
     finally:
         os.close(ready)
     if answer != b"1" or not wait_for(lambda: _configured(lab), 5):
+        end(Process.of(child.pid))
         raise LabError(f"slirp4netns did not bring up {LINK}: {tail(log.read_bytes())}", hint=f"see {log}")
     remember(lab.run / "uplink.pid", child.pid)
 
