@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import urllib.error
 from collections.abc import Callable
 from typing import Any
 
@@ -86,6 +87,15 @@ def test_other_zones(hub: Hub, guest: Guest, connects: Callable[[str, str, int],
         pytest.skip("all guests are in its zone")
     assert connects(guest.name, str(guest.address), 11434), "nobody reaches it, so that others don't proves nothing"
     assert not [other.name for other in others if connects(other.name, str(guest.address), 11434)]
+
+
+@pytest.mark.parametrize("path", ["/api/create", "/api/pull", "/api/push", "/api/copy", "/api/delete", "/api/blobs/x"])
+def test_managing(https: Callable[..., Any], path: str) -> None:
+    """nobody in its zone can make, replace or delete a model"""
+    assert "models" in https("GET", "/api/tags"), "its door leads nowhere, so that a refusal proves nothing"
+    for way in (path, f"/{path}", path.replace("/api/", "/v1/../api/"), path.replace("i/", "i%2F")):
+        with pytest.raises(urllib.error.HTTPError, match="403"):
+            https("POST", way, {"model": "mine", "from": "mine"})
 
 
 def test_stays_here(container: Callable[[], Any]) -> None:

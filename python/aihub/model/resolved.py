@@ -134,6 +134,7 @@ class Opening:
     port: int
     inside: int
     client: bool  # whether it asks who comes for a certificate
+    paths: tuple[str, ...] = ()  # what it passes on; empty: everything
 
     @classmethod
     def of(cls, instance: Instance) -> Opening | None:
@@ -141,7 +142,8 @@ class Opening:
         http = instance.stack.http
         if http is None:
             return None
-        return cls(instance.name, http.port, http.inside or http.port, http.client == "required")
+        inside, client = http.inside or http.port, http.client == "required"
+        return cls(instance.name, http.port, inside, client, tuple(http.paths))
 
 
 @dataclass(frozen=True)

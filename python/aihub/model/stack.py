@@ -18,6 +18,7 @@ from .types import (
     SECONDS,
     Argument,
     Command,
+    DoorPath,
     FileText,
     Key,
     Name,
@@ -154,6 +155,10 @@ class Offer(Strict):
     client: Literal["none", "required"] = Field(
         "none", description="http only: whether who connects must show a certificate of this hub."
     )
+    paths: list[DoorPath] = Field(
+        default_factory=list,
+        description="http only: what its door passes on, like /v1/*; everything, where there is none. aihub is inside.",
+    )
     path: str = Field("/", pattern=HTTP_PATH, max_length=200, description="Where its pages or metrics begin.")
     health: Annotated[
         str, NotYet("nobody asks there in this version, the healthcheck in compose.yml counts; remove `health`")
@@ -169,6 +174,12 @@ class Offer(Strict):
         "direct",
         description="Where it serves with a certificate: from the first byte, or after words of its own protocol, "
         "so that its own checks look at the certificate.",
+    )
+    connections: int | None = Field(
+        None,
+        ge=1,
+        le=65535,
+        description="How many one guest of those that need it may have open here; its firewall holds that.",
     )
     strategy: Strategy | None = Field(
         None,

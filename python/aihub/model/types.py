@@ -41,6 +41,7 @@ _WORDS = r"[A-Za-z0-9À-ɏ][A-Za-z0-9À-ɏ ,.:()'/+!?=_-]*"
 SENTENCE = rf"^{_WORDS}$"
 COMMAND = r'^(?:[ -z|}~]|\{[ !"$&-z|}~])*$'
 HTTP_PATH = r"^/[A-Za-z0-9/_.~-]*$"
+DOOR_PATH = r"^/(?:[A-Za-z0-9/_.~-]*[A-Za-z0-9_.~-](?:/\*)?)?$"
 HEALTH_PATH = r"^(?:/[A-Za-z0-9/_.~-]*)?$"
 DAYS = r"^[1-9][0-9]{0,3}d$"
 SECONDS = r"^[1-9][0-9]{0,3}s$"
@@ -82,6 +83,7 @@ MEANING = {
     OPTION: "a plain word, path or address: letters, digits and / _ . : * + @ , = -",
     FILE_TEXT: "letters, digits and / _ . : @ ? & = , + -, in each line {user}, {password}, {name}, {host} or {port}",
     LAB_IMAGE: "build, pull, or `skipped: ` and the reason in plain words",
+    DOOR_PATH: "an absolute path of letters, digits and / _ . ~ -, with /* at its end for all below it",
     HTTP_PATH: "an absolute path of letters, digits and / _ . ~ -",
 }
 
@@ -97,6 +99,7 @@ ModelName = Annotated[str, StringConstraints(pattern=MODEL_NAME)]
 SshKey = Annotated[str, StringConstraints(pattern=SSH_KEY, max_length=2200)]
 RecoveryKey = Annotated[str, StringConstraints(pattern=RECOVERY_KEY, max_length=400)]
 Argument = Annotated[str, StringConstraints(pattern=ARGUMENT, max_length=200)]
+DoorPath = Annotated[str, StringConstraints(pattern=DOOR_PATH, max_length=200)]
 Sentence = Annotated[str, StringConstraints(pattern=SENTENCE, min_length=1, max_length=300)]
 Option = Annotated[str, StringConstraints(pattern=OPTION, max_length=300)]
 FileText = Annotated[str, StringConstraints(pattern=FILE_TEXT, max_length=1000)]

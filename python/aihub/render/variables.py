@@ -116,7 +116,12 @@ def _door(hub: Hub, guest: Guest) -> dict[str, Any]:
 
 def _flows(hub: Hub, guest: Guest) -> list[dict[str, Any]]:
     found = {(f.source, f.port, f.protocol) for f in hub.flows if f.destination == str(guest.address)}
-    return [{"source": source, "port": port, "protocol": protocol} for source, port, protocol in sorted(found)]
+    offers = [offer for instance in hub.on(guest.name) for offer in instance.stack.gives.values()]
+    most = {offer.port: offer.connections or 0 for offer in offers}
+    return [
+        {"source": source, "port": port, "protocol": protocol, "most": most.get(port, 0) * source.endswith("/32")}
+        for source, port, protocol in sorted(found)  # a subnet's would be one limit for all who are in it
+    ]
 
 
 def _local_ports(hub: Hub, guest: Guest) -> list[int]:

@@ -156,6 +156,9 @@ def test_a_door_leads_to_what_answers_http_on_its_guest(hub: Hub) -> None:
     assert hub.door("db") == ()
     behind = load.stack("behind", cases.STACKS)
     assert Opening.of(replace(hub.instances[0], stack=behind)) == Opening("behind@cache", 8089, 8080, True)
+    (http,) = behind.gives.values()
+    narrow = behind.model_copy(update={"gives": {"http": http.model_copy(update={"paths": ["/", "/v1/*"]})}})
+    assert Opening.of(replace(hub.instances[0], stack=narrow)).paths == ("/", "/v1/*")
 
 
 def test_a_guest_needs_what_its_stacks_need_and_something_for_itself(hub: Hub) -> None:
