@@ -40,8 +40,8 @@ def private(folder: Path) -> Path:
 
 def names() -> list[str]:
     """All labs that have state or runtime files on this machine."""
-    found = {path.name for base in (STATES, RUNTIME) if base.is_dir() for path in base.iterdir() if path.is_dir()}
-    return sorted(found)
+    every = (path for base in (STATES, RUNTIME) if base.is_dir() for path in base.iterdir() if path.is_dir())
+    return sorted({path.name for path in every if not path.name.startswith(".")})  # a dot: half removed
 
 
 def close_idle() -> None:

@@ -34,8 +34,17 @@ def down(lab: Lab, purge: bool) -> None:
     rootfs.remove(lab.run)
     if purge:
         rootfs.remove(images.home(lab))
-        rootfs.remove(lab.state)
+        _forget(lab)
         say("state", f"{lab.state} removed")
+
+
+def _forget(lab: Lab) -> None:
+    """Takes the state away from the lab's name first: killed half-way, it is no lab with guests that have no root."""
+    gone = STATES / f".{lab.name}.gone"
+    rootfs.remove(gone)  # of a run that was killed
+    if lab.state.is_dir():
+        lab.state.rename(gone)
+        rootfs.remove(gone)
 
 
 def _containers(lab: Lab, *, gently: bool) -> None:

@@ -1,8 +1,10 @@
 """A lab's name and settings."""
 
+from pathlib import Path
+
 import pytest
 from pvelab.backend import Interface
-from pvelab.world import interfaces
+from pvelab.world import interfaces, lab, teardown
 from pvelab.world.errors import LabError
 from pvelab.world.lab import Config, Lab
 from pvelab.world.rootfs import Recipe
@@ -39,3 +41,26 @@ def test_the_nodes_interfaces_file_is_in_pves_form():
     )
     assert "auto hubinfra\niface hubinfra inet static\n\taddress 10.0.0.1/24\n\tbridge-ports none\n" in text
     assert text.endswith("#x\n\nsource /etc/network/interfaces.d/*\n")
+
+
+def test_a_removal_killed_half_way_leaves_no_lab_without_roots(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for module in (lab, teardown):
+        monkeypatch.setattr(module, "STATES", tmp_path)
+        monkeypatch.setattr(module, "RUNTIME", tmp_path / "run")
+    made = Lab("small")
+    (made.state / "nodes").mkdir(parents=True)
+
+    class Killed(BaseException): ...
+
+    def killed(path: Path) -> None:
+        if path.exists():
+            raise Killed
+
+    with monkeypatch.context() as patched, pytest.raises(Killed):
+        patched.setattr(teardown.rootfs, "remove", killed)
+        teardown._forget(made)
+    assert lab.names() == []
+    assert not made.state.exists()
+    (made.state / "nodes").mkdir(parents=True)  # the lab is made anew meanwhile
+    teardown._forget(made)
+    assert list(tmp_path.iterdir()) == []
