@@ -9,6 +9,7 @@ from pathlib import Path
 
 from . import identity, namespace, node, rootfs
 from .bridges import BUILDER_BRIDGE, PUSH_BRIDGE
+from .errors import LabError
 from .lab import Lab
 from .lxc import Link, Machine
 from .process import run
@@ -19,6 +20,7 @@ from .uplink import LINK
 
 NETWORK = IPv4Network("10.255.255.0/24")
 GATEWAY = NETWORK[1]
+RULES = "rules"
 PUSH_NETWORK = IPv4Network("10.255.254.0/29")
 """Between helpers only: the node has no address in it and lets nothing through to it."""
 
@@ -73,7 +75,22 @@ def wire(lab: Lab) -> None:
     for link in (BUILDER_BRIDGE, LINK):
         path = f"/proc/sys/net/ipv4/conf/{link}/forwarding"
         run(namespace.plain(lab, ["sh", "-c", f"echo 1 > {path}"]))
-    run(namespace.plain(lab, ["nft", "-f", "-"]), stdin=rules(config.subnets or [config.node_subnet]).encode())
+    wanted = rules(config.subnets or [config.node_subnet])
+    settings = f"# network {lab.netns_path.stat().st_ino}\n{wanted}"
+    if not unchanged(lab, RULES, settings):
+        _load(lab, wanted)
+        remember(lab, RULES, settings)
+
+
+def _load(lab: Lab, wanted: str) -> None:
+    """By the node's own nft, once there is a node: an older one of the machine can't read what that has loaded."""
+    lxc = node.containers(lab)
+    if lxc.pid(node.NAME) is None:
+        run(namespace.plain(lab, ["nft", "-f", "-"]), stdin=wanted.encode())
+        return
+    done = lxc.execute(node.NAME, ["nft", "-f", "-"], wanted.encode())
+    if done.returncode != 0:
+        raise LabError(f"nft on the node ended with {done.returncode}: {done.stderr.decode(errors='replace')[-500:]}")
 
 
 def bake(lab: Lab, name: str, recipe: Recipe) -> Path:

@@ -63,6 +63,8 @@ def up(name: str, config: Mapping[str, Any]) -> dict[str, Any]:
         uplink.start(lab, way_out)
         say("uplink", f"user-space NAT by {way_out.gateway}, DNS {way_out.dns}")
         namespace.bridge(lab, "vmbr0", [f"{settings.node_address}/{settings.node_subnet.prefixlen}"])
+        if settings.builder or settings.registry_names:
+            appliance.wire(lab)  # before the node starts, and loads rules of its own
         with ThreadPoolExecutor(4) as pool:
             resolver = str(way_out.dns)
             jobs: list[Future[Any]] = []
