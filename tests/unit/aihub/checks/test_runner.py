@@ -77,7 +77,9 @@ def test_stacks_that_lie_elsewhere_have_checks_of_their_own(
     results = checks.run(hub, state, select=["redis", "postgres"])
     assert sorted((r.origin, r.subject, r.outcome) for r in results if r.claim == "it has a name") == [
         ("stacks/postgres", "postgres@db", "passed"),
+        ("stacks/postgres", "postgres@private-data", "passed"),
         ("stacks/redis", "redis@cache", "passed"),
+        ("stacks/redis", "redis@private-data", "passed"),
     ]
 
 

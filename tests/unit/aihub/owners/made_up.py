@@ -54,7 +54,7 @@ class World:
         self.waits: Callable[[str, str], None] = lambda what, whom: None
         self._turn = Lock()
         self._guests: list[str] = []
-        for module in (paths, services.services, render.stacks, render.sources):
+        for module in (paths, services.services, render.stacks, render.sources, render.containers):
             monkeypatch.setattr(module, "STACKS", self.stacks)
         monkeypatch.setattr(order, "GATHER", 0.05)
         for place, name, stand_in in (
@@ -140,7 +140,7 @@ class World:
         there = {path: uid for path, (of, uid) in here.items() if f"stack/{of.partition('@')[0]}" in known}
         secret = {path: {"mode": "0400", "owner": f"{uid}:{uid}"} for path, uid in there.items()}
         error = "no ssh" if name in self.silent else ""
-        return Actual(name, error, {"desired": dict(known), "entries": {}}, {}, secret)
+        return Actual(name, error, manifest={"desired": dict(known), "entries": {}}, secrets=secret)
 
     def _attempt(
         self,
