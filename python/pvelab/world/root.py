@@ -124,19 +124,25 @@ class Root:
         with self._opened(name, os.O_RDONLY | os.O_DIRECTORY) as handle:
             yield handle
 
-    def _ensure(self, above: str, part: str, mode: int) -> None:
-        name = f"{above}/{part}"
+    def _is_directory(self, name: str) -> bool:
         try:
             with self._opened(name, os.O_PATH | os.O_DIRECTORY):
-                return
+                return True
         except NotADirectoryError as error:
             raise LabError(f"{name} is no directory in the guest's root file system") from error
         except FileNotFoundError:
-            pass
+            return False
+
+    def _ensure(self, above: str, part: str, mode: int) -> None:
+        name = f"{above}/{part}"
+        if self._is_directory(name):
+            return
         with self._opened(above, os.O_RDONLY | os.O_DIRECTORY) as folder:
             try:
                 os.mkdir(part, dir_fd=folder)
             except FileExistsError as error:
+                if self._is_directory(name):
+                    return  # another thread was faster
                 raise LabError(f"{name} leads nowhere in the guest's root file system") from error
             made = os.open(part, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW, dir_fd=folder)
         try:

@@ -147,3 +147,15 @@ def test_host_keys_are_reported_in_pves_words(root: Root):
     assert lines[0] == "Creating SSH host key 'ssh_host_rsa_key' - this may take some time ..."
     assert lines[5].startswith("done: SHA256:")
     assert lines[5].endswith(" root@db")
+
+
+def test_a_folder_that_somebody_makes_at_the_same_moment_is_taken(root: Root, monkeypatch: pytest.MonkeyPatch):
+    make = os.mkdir
+
+    def faster(part: str, *, dir_fd: int) -> None:
+        make(part, dir_fd=dir_fd)
+        make(part, dir_fd=dir_fd)
+
+    monkeypatch.setattr(os, "mkdir", faster)
+    root.write("srv/deep/file", "x")
+    assert root.read("srv/deep/file") == "x"
