@@ -18,7 +18,7 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parents[1]
 VENV = ROOT / ".venv"
 LOCK = ROOT / "python" / "requirements.lock"
-PROJECT = ROOT / "python" / "pyproject.toml"
+PROJECTS = (ROOT / "python" / "pyproject.toml", ROOT / "python" / "pvelab" / "pyproject.toml")
 STAMP = VENV / "aihub-installed"
 CONFOLD = ("-o", "Dpkg::Options::=--force-confold")  # a file that is there already stays as it is, unasked
 APT = {**os.environ, "DEBIAN_FRONTEND": "noninteractive"}
@@ -143,7 +143,8 @@ def install(packages: dict[str, str]) -> None:
 
 def fingerprint() -> str:
     """What the virtual environment was made from: lock, project file and interpreter."""
-    content = LOCK.read_bytes() + PROJECT.read_bytes() + f"{sys.version_info[:3]} {VENV}".encode()
+    files = b"".join(path.read_bytes() for path in (LOCK, *PROJECTS))
+    content = files + f"{sys.version_info[:3]} {VENV}".encode()
     return hashlib.sha256(content).hexdigest()
 
 
@@ -157,7 +158,8 @@ def virtual_environment() -> None:
         subprocess.run([sys.executable, "-m", "venv", str(VENV)], check=True)
     pip = [str(VENV / "bin" / "python"), "-m", "pip", "install", "--quiet", "--disable-pip-version-check"]
     subprocess.run([*pip, "--require-hashes", "-r", str(LOCK)], check=True)
-    subprocess.run([*pip, "--no-deps", "--no-build-isolation", "--editable", str(PROJECT.parent)], check=True)
+    own = [word for path in PROJECTS for word in ("--editable", str(path.parent))]
+    subprocess.run([*pip, "--no-deps", "--no-build-isolation", *own], check=True)
     STAMP.write_text(wanted)
 
 

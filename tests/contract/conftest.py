@@ -12,7 +12,7 @@ import subprocess
 import sys
 import time
 import urllib.parse
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from itertools import count
 from pathlib import Path
@@ -116,7 +116,7 @@ class Server:
         return vmid
 
 
-def start(state: Path, *options: str) -> Server:
+def start(state: Path, *options: str, program: Sequence[str] = (sys.executable, "-m", "pvelab.cli")) -> Server:
     """Starts a server on a free port and logs in as root@pam."""
     state.mkdir(parents=True, exist_ok=True)
     secret = state / "password"
@@ -124,7 +124,7 @@ def start(state: Path, *options: str) -> Server:
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
-    argv = [sys.executable, "-m", "pvelab.cli", "serve", "--backend", "none", "--port", str(port)]
+    argv = [*program, "serve", "--backend", "none", "--port", str(port)]
     argv += ["--state", str(state), "--root-password-file", str(secret), *options]
     log = (state / "server.log").open("ab")
     process = subprocess.Popen(argv, stderr=log, stdout=log, env={**os.environ, "PYTHONUNBUFFERED": "1"})
