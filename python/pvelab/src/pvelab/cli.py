@@ -21,10 +21,16 @@ def parser() -> argparse.ArgumentParser:
     serve = verbs.add_parser("serve", help="serve the API alone; guests run without a process")
     serve.add_argument("--backend", choices=["none"], default="none")
     serve.add_argument("--host", default="127.0.0.1")
-    serve.add_argument("--port", type=int, required=True, help="0 takes a free one")
-    serve.add_argument("--state", type=Path, required=True, metavar="DIR")
-    serve.add_argument("--root-password-file", type=Path, required=True, metavar="FILE")
+    serve.add_argument("--port", type=int, default=0, help="0, the default, takes a free one")
+    serve.add_argument("--state", type=Path, metavar="DIR", help="keep everything there; default: nothing is kept")
+    serve.add_argument("--root-password-file", type=Path, metavar="FILE", help="default: one is made and shown")
     serve.add_argument("--config", type=Path, metavar="FILE.json", help="node, storages and gpus as for `up`")
+    serve.add_argument(
+        "--token", action="append", default=[], metavar="USER@REALM!NAME", help="make a token with its user's rights"
+    )
+    serve.add_argument(
+        "--template", action="append", default=[], metavar="VOLID", help="put an empty OS image into a storage"
+    )
     up = verbs.add_parser("up", help="make a whole lab, or bring it up again")
     up.add_argument("name")
     up.add_argument("--config", type=Path, required=True, metavar="FILE.json")
@@ -70,23 +76,10 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _serve(args: argparse.Namespace) -> int:
-    import asyncio
-    import logging
+    from . import alone
 
-    from .api import server
-    from .backend_none import NoneBackend
-
-    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(message)s")
-    password = args.root_password_file.read_text().strip("\n")
-    if not password:
-        sys.stderr.write(f"pvelab: {args.root_password_file} holds no password\n")
-        return 2
-    config = json.loads(args.config.read_text()) if args.config else {}
-    app = server.make_app(args.state, NoneBackend(args.state), server.NodeInfo.from_config(config), password)
-    listening = server.listen(args.host, args.port)
-    host, port = listening.getsockname()[:2]
-    sys.stderr.write(f"pvelab: https://{host}:{port}/api2/json\n")
-    asyncio.run(server.serve(app, [listening]))
+    password, tokens, templates = args.root_password_file, tuple(args.token), tuple(args.template)
+    alone.run(alone.Request(args.host, args.port, args.state, password, args.config, tokens, templates))
     return 0
 
 

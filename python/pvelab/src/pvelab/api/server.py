@@ -8,6 +8,7 @@ import logging
 import signal
 import socket
 import ssl
+from collections.abc import Callable
 from http import HTTPStatus
 from pathlib import Path
 from typing import Any
@@ -49,8 +50,8 @@ def make_app(state: Path, backend: Backend, node: NodeInfo, root_password: str) 
     return app
 
 
-async def serve(app: web.Application, sockets: list[socket.socket]) -> None:
-    """Serves on bound sockets until SIGTERM or SIGINT."""
+async def serve(app: web.Application, sockets: list[socket.socket], ready: Callable[[], None] = lambda: None) -> None:
+    """Serves on bound sockets until SIGTERM or SIGINT; calls `ready` once a connection would be taken."""
     state = app[PVE_KEY].state
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.load_cert_chain(certificate.certificate_file(state), certificate.key_file(state))
@@ -61,6 +62,9 @@ async def serve(app: web.Application, sockets: list[socket.socket]) -> None:
     for number in (signal.SIGTERM, signal.SIGINT):
         with contextlib.suppress(RuntimeError, ValueError):
             loop.add_signal_handler(number, over.set)
+    for listening in sockets:
+        listening.listen(128)
+    ready()
     accepting = [asyncio.create_task(_accept(runner, listening, context)) for listening in sockets]
     await over.wait()
     for task in accepting:
@@ -71,7 +75,6 @@ async def serve(app: web.Application, sockets: list[socket.socket]) -> None:
 async def _accept(runner: web.AppRunner, listening: socket.socket, context: ssl.SSLContext) -> None:
     loop = asyncio.get_running_loop()
     listening.setblocking(False)
-    listening.listen(128)
     waiting: set[asyncio.Task[None]] = set()
     while True:
         connection, _ = await loop.sock_accept(listening)
