@@ -158,8 +158,8 @@ def virtual_environment() -> None:
         subprocess.run([sys.executable, "-m", "venv", str(VENV)], check=True)
     pip = [str(VENV / "bin" / "python"), "-m", "pip", "install", "--quiet", "--disable-pip-version-check"]
     subprocess.run([*pip, "--require-hashes", "-r", str(LOCK)], check=True)
-    own = [word for path in PROJECTS for word in ("--editable", str(path.parent))]
-    subprocess.run([*pip, "--no-deps", "--no-build-isolation", *own], check=True)
+    for path in PROJECTS:  # in this order: an aihub of before takes its own `pvelab` command away when it is replaced
+        subprocess.run([*pip, "--no-deps", "--no-build-isolation", "--editable", str(path.parent)], check=True)
     STAMP.write_text(wanted)
 
 
