@@ -61,9 +61,6 @@ WALLS: list[tuple[str, str, dict[str, Any], int, str]] = [
     ("POST", QEMU, {"vmid": 993, "hostpci0": "0000:01:00"}, 500,
      "only root can set 'hostpci0' config for non-mapped devices"),
     ("POST", QEMU, {"vmid": 993, "serial0": "/dev/ttyS0"}, 500, "only root can set 'serial0' config for real devices"),
-    ("POST", f"{QEMU}/{{m}}/monitor", {"command": "migrate tcp:x"}, 500, "root-only command 'migrate'"),
-    ("POST", f"{QEMU}/{{m}}/monitor", {"command": "nonsense"}, 500,
-     "command 'nonsense' non-existent or not assigned a required permission yet, limiting to root user"),
     *[(method, f"{QEMU}/{{m}}{path}", {"skiplock": 1, **more}, 400, "Parameter verification failed.") for
       method, path, more in (("PUT", "/config", {"cores": 1}), ("POST", "/status/start", {}), ("DELETE", "", {}),
                              ("POST", "/status/stop", {}), ("PUT", "/resize", {"disk": "scsi0", "size": "+1G"}))],
