@@ -18,7 +18,8 @@ class Api:
     """Answers from a table and remembers what was asked."""
 
     def __init__(self, answers):
-        self.answers, self.calls = answers, []
+        listed = [one for one in answers.get("/cluster/resources", ()) if "vmid" in one]
+        self.answers, self.calls = {"/nodes/pve/lxc": listed, "/nodes/pve/qemu": [], **answers}, []
 
     def __call__(self, path, **params):
         self.calls.append(path)
@@ -44,10 +45,21 @@ def test_only_our_own_and_those_on_our_numbers_have_their_config_read(hub):
         **{f"/nodes/pve/lxc/{n}/pending": [{"key": "hostname", "value": "x"}] for n in (110, 111, 150, 160)},
     })  # fmt: skip
     found = read(api, hub)
-    assert len(api.calls) == 5
+    assert len(api.calls) == 6
     assert len(found.guests) == 204
     assert found.guests[1000].config is None
     assert found.guests[110].config == {"hostname": "x"}
+
+
+def test_whether_a_guest_runs_is_its_node_s_word(hub):
+    """The cluster's list is up to ten seconds behind."""
+    api = Api({
+        "/cluster/resources": [resource(110, "db"), resource(111, "foreign")],
+        "/nodes/pve/lxc": [{"vmid": 110, "status": "stopped"}],
+        **{f"/nodes/pve/lxc/{n}/pending": [] for n in (110, 111)},
+    })  # fmt: skip
+    found = read(api, hub)
+    assert {vmid: guest.running for vmid, guest in found.guests.items()} == {110: False, 111: True}
 
 
 def test_pending_values_are_what_will_be_and_the_present_ones_are_kept_beside(hub):
