@@ -5,13 +5,14 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from typing import Any
 
 import pytest
 from aihub.errors import BadAnswer, CheckFailed, Conflict, InvalidInput, TaskFailed
 from aihub.names import approle
 from aihub.secrets import enrol
 from aihub.secrets.store import ensure
-from aihub.vault import setup
+from aihub.vault import access, setup
 from aihub.vault.client import Vault, operator
 from aihub.vault.desired import desired, text_of
 from aihub.vault.errors import Denied, Refused
@@ -339,6 +340,25 @@ def test_a_policy_of_our_own_that_was_narrowed_is_told_with_path_and_capability(
         setup.plan(vault, fresh.hub)
     vault.put_policy("hub-operator", text_of(desired(fresh.hub).policies["hub-operator"]))
     assert setup.plan(vault, fresh.hub) == []
+
+
+def test_a_token_that_is_just_being_ended_is_none(up: Server, vault: Vault, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It is listed for a moment still, and who asks for it is denied. Of one that stays listed we may not be told."""
+    going = _logged_in(up, vault, "db").vault.token().accessor
+    listed, put = vault.names("auth/token/accessors"), vault.put
+
+    def denied(path: str, data: Any, **more: Any) -> Any:
+        if data.get("accessor") == going:
+            raise Denied("bad token", where=path)
+        return put(path, data, **more)
+
+    answers = iter([listed, listed])
+    monkeypatch.setattr(vault, "put", denied)
+    monkeypatch.setattr(access, "ENDING", 0.3)
+    with pytest.raises(Denied):
+        vault.tokens()
+    monkeypatch.setattr(vault, "names", lambda path: next(answers, [one for one in listed if one != going]))
+    assert going not in {token.accessor for token in vault.tokens()}
 
 
 def test_a_token_that_ends_while_they_are_counted_is_none(

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import time
+
 from .calls import Answer, Calls, Names, SecretId, Token, Wrapped, certain, moment
 from .errors import Denied, Refused
 
+ENDING = 2.0  # seconds
 ENDED = "invalid accessor"  # what is said of a token that ended since it was listed
 
 
@@ -92,11 +95,20 @@ class Access(Calls):
             try:
                 data = self.put("auth/token/lookup-accessor", {"accessor": accessor})["data"]
             except (Refused, Denied) as error:
-                if ENDED in error.what:
+                if ENDED in error.what or self._is_ending(accessor):
                     continue
                 raise
             found.append(_token(data))
         return [token for token in found if role in ("", token.role)]
+
+    def _is_ending(self, accessor: str) -> bool:
+        """Whether a token that we may not look at goes just now: it is listed for a moment after it was ended."""
+        limit = time.monotonic() + ENDING
+        while accessor in self.names("auth/token/accessors"):
+            if time.monotonic() > limit:
+                return False
+            time.sleep(0.1)
+        return True
 
     def revoke_tokens(self, role: str) -> int:
         """Ends every token that came from an AppRole; gives how many there were."""
