@@ -58,7 +58,9 @@ def _fleet(directory: Path, server: Emulator, hub: Hub, rounds: int) -> Fleet:
     server.prepare(hub)
     server.fill(hub)
     server.root("POST", "/pvelab/faults", kind="delay", seconds=DELAY, count=0, path="^/(cluster|nodes)/")
-    reads = [RESOURCES, *(f"{place(guest)}/pending" for guest in hub.guests.values())]
+    places = [place(guest) for guest in hub.guests.values()]
+    lists = sorted({one.rpartition("/")[0] for one in places})  # whether each guest runs is its node's word
+    reads = [RESOURCES, *lists, *(f"{one}/pending" for one in places)]
     ways: dict[str, Callable[[], Sample]] = {
         RAW: lambda: _raw(server, reads),
         OURS: lambda: _ours(server, hub, reads),
