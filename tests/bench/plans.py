@@ -52,15 +52,19 @@ def measure(directory: Path, hubs: list[Hub], rounds: int) -> Measured:
     return Measured([_table([_row(fleet) for fleet in found])], _figures({fleet.guests: fleet for fleet in found}))
 
 
+def reads_of(hub: Hub) -> list[str]:
+    """What a plan reads: the list of guests, their nodes' word on which of them run, what each will be."""
+    places = [place(guest) for guest in hub.guests.values()]
+    return [RESOURCES, *sorted({one.rpartition("/")[0] for one in places}), *(f"{one}/pending" for one in places)]
+
+
 def _fleet(directory: Path, server: Emulator, hub: Hub, rounds: int) -> Fleet:
     found = Fleet(len(hub.guests))
     say(f"{found.guests} guests are made")
     server.prepare(hub)
     server.fill(hub)
     server.root("POST", "/pvelab/faults", kind="delay", seconds=DELAY, count=0, path="^/(cluster|nodes)/")
-    places = [place(guest) for guest in hub.guests.values()]
-    lists = sorted({one.rpartition("/")[0] for one in places})  # whether each guest runs is its node's word
-    reads = [RESOURCES, *lists, *(f"{one}/pending" for one in places)]
+    reads = reads_of(hub)
     ways: dict[str, Callable[[], Sample]] = {
         RAW: lambda: _raw(server, reads),
         OURS: lambda: _ours(server, hub, reads),

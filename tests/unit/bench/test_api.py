@@ -85,7 +85,7 @@ def test_a_small_fleet_is_measured(bench: Bench, tmp_path: Path) -> None:
         assert min(row[plans.RAW], row[plans.OURS], row[plans.WHOLE]) >= 3 * plans.DELAY
         assert 20 < row["command_mib"] < len(ballast) >> 20
         server.ended(server.root("POST", "/nodes/pve/lxc/1000/status/stop"))
-        reads = [plans.RESOURCES, *(f"{plans.place(guest)}/pending" for guest in hub.guests.values())]
+        reads = plans.reads_of(hub)
         assert plans._ours(server, hub, reads).void.startswith("1 changes pending")
         server.ended(server.root("POST", "/nodes/pve/lxc/1000/status/start"))
         assert plans._ours(server, hub, reads).void == ""
