@@ -19,10 +19,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from pvelab.running import TEMPLATES
 
 PASSWORD = "not-a-secret"
-TEMPLATE = "local:vztmpl/debian-13-standard_13.1-2_amd64.tar.zst"
-IMAGE = "local:import/debian-13-genericcloud-amd64.qcow2"
+TEMPLATE, IMAGE = TEMPLATES
 
 
 @dataclass
@@ -126,6 +126,7 @@ def start(state: Path, *options: str, program: Sequence[str] = (sys.executable, 
         port = probe.getsockname()[1]
     argv = [*program, "serve", "--backend", "none", "--port", str(port)]
     argv += ["--state", str(state), "--root-password-file", str(secret), *options]
+    argv += [f"--template={volid}" for volid in TEMPLATES]
     log = (state / "server.log").open("ab")
     process = subprocess.Popen(argv, stderr=log, stdout=log, env={**os.environ, "PYTHONUNBUFFERED": "1"})
     log.close()
@@ -139,10 +140,6 @@ def start(state: Path, *options: str, program: Sequence[str] = (sys.executable, 
             time.sleep(0.02)
     ticket = urllib.parse.quote(login.data["ticket"])
     server.headers = {"Cookie": f"PVEAuthCookie={ticket}", "CSRFPreventionToken": login.data["CSRFPreventionToken"]}
-    for volume, folder in ((TEMPLATE, "template/cache"), (IMAGE, "import")):
-        file = state / "storage" / "local" / folder / volume.rpartition("/")[2]
-        file.parent.mkdir(parents=True, exist_ok=True)
-        file.write_bytes(b"QFI\xfb" + bytes(20) + (3 << 30).to_bytes(8, "big"))
     return server
 
 

@@ -7,7 +7,6 @@ import os
 import shutil
 import socket
 import ssl
-import struct
 import subprocess
 import sys
 import tempfile
@@ -19,11 +18,12 @@ from typing import Any
 
 from aihub import process
 from aihub.state.directory import State
+from pvelab.running import TEMPLATES
 
 from tests.contract.rooted import USER, Root, grant, prepare
 
 ROOT = Path(__file__).resolve().parents[2]
-TEMPLATE = "local:vztmpl/debian-13-standard_13.1-2_amd64.tar.zst"
+TEMPLATE = TEMPLATES[0]
 KEY = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIJ7Zl0nMzvUkzqwZVr0YHqbdIMc5k0PfGYzmFXlrqV2y test"
 HUB = """
 hub: {{name: small, domain: small.home.arpa, id: {id}}}
@@ -83,7 +83,6 @@ class Lab:
         self.server_state = self.directory / "pve"
         self.port = free_port()
         (self.directory / "password").write_text("secret-of-the-lab\n")
-        self._images()
         self._life = ExitStack()  # when the tests are killed, server and driver die with them
         self._environment = self._life.enter_context(process.environment())
         self.start()
@@ -99,20 +98,11 @@ class Lab:
             env=self._environment,
         )
 
-    def _images(self) -> None:
-        """An OS template and a cloud image of three gibibytes, as far as this backend looks at them."""
-        storage = self.server_state / "storage" / "local"
-        template = storage / "template" / "cache" / TEMPLATE.rpartition("/")[2]
-        image = storage / "import" / "debian-13-genericcloud-amd64.qcow2"
-        for path in (template, image):
-            path.parent.mkdir(parents=True)
-        template.write_bytes(b"")
-        image.write_bytes(struct.pack(">4sIQIIQ", b"QFI\xfb", 3, 0, 0, 16, 3 << 30) + bytes(80))
-
     def start(self) -> None:
         """Starts the server and waits until it answers."""
         command = [sys.executable, "-m", "pvelab.cli", "serve", "--backend", "none", "--port", str(self.port)]
         command += ["--state", str(self.server_state), "--root-password-file", str(self.directory / "password")]
+        command += [f"--template={volid}" for volid in TEMPLATES]
         with (self.directory / "server.log").open("ab") as log:
             self.server = subprocess.Popen(command, stdout=log, stderr=log, env=self._environment)
         limit = time.monotonic() + 60

@@ -13,6 +13,7 @@ from contextlib import ExitStack, closing, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
+from aihub import words
 from aihub.errors import BadAnswer, HubError, PreconditionFailed, TaskFailed, Unreachable
 
 SECONDS = 10.0
@@ -71,7 +72,7 @@ def failure(error: BaseException, where: str) -> HubError:
 
 def plain(text: str) -> str:
     """A service's words in one short line, without control characters."""
-    return " ".join("".join(c if c.isprintable() else " " for c in text[:_WORDS]).split())
+    return words.line(text, _WORDS)
 
 
 @contextmanager

@@ -28,10 +28,7 @@ CONTENT_TYPES = {"images", "rootdir", "vztmpl", "iso", "backup", "snippets", "no
 OCTET = "(?:25[0-5]|(?:2[0-4]|1[0-9]|[1-9])?[0-9])"
 IPV4 = re.compile(rf"(?:{OCTET}\.){{3}}{OCTET}")
 DNS_NAME = re.compile(r"([a-zA-Z0-9]([a-zA-Z0-9\-]*[a-zA-Z0-9])?\.)*[a-zA-Z0-9]([a-zA-Z0-9\-]*[a-zA-Z0-9])?")
-MAILBOX = r"[\w+\-~]+(?:\.[\w+\-~]+)*"
-EMAIL = rf"{MAILBOX}@[a-zA-Z0-9\-]+(?:\.[a-zA-Z0-9\-]+)*"
 WHOLE = r"\Z"
-NODE = r"[a-zA-Z0-9]([a-zA-Z0-9\-]*[a-zA-Z0-9])?"
 REALM = r"[A-Za-z][A-Za-z0-9.\-_]+"
 TOKEN = re.compile(rf"([^\s:/]+@{REALM})!([A-Za-z][A-Za-z0-9.\-_]+)")
 
