@@ -13,7 +13,7 @@ from typing import Any, Literal
 
 import typer
 
-from . import errors, paths
+from . import errors, interrupt, paths
 from .model.target import DEFAULT, PVE, Word
 from .options import Options
 
@@ -211,6 +211,7 @@ for _verb, _about in VERBS.items():
 
 def main() -> None:
     """The entry point of the `aihub` program."""
+    interrupt.listen()
     try:
         app()
     except SystemExit as end:

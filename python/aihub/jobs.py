@@ -8,10 +8,9 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
+from . import interrupt
 from .errors import HubError
-
-PATIENCE = 10.0  # seconds that Ctrl-C waits for what runs
-NOTICE = 0.2  # seconds; the kernel may give a Ctrl-C to any thread, and the one that waits here must wake up for it
+from .parallel import NOTICE, PATIENCE
 
 Ended = Callable[[str, HubError | None], None]  # the subject of a job, and what it failed with
 
@@ -100,6 +99,7 @@ class _Board:
     def work_off(self, may_begin: Callable[[], None]) -> None:
         """Until nothing is open and nothing at work."""
         while True:
+            interrupt.require_none()
             if self._fault is None:
                 self._drop()
                 self._begin(may_begin)
@@ -152,7 +152,7 @@ class _Board:
                 continue
             try:
                 may_begin()
-            except BaseException as error:
+            except Exception as error:  # Ctrl-C does not wait for those at work to end by themselves
                 self._fault = error
                 return
             taken |= {one.place for one in chosen if one.place}

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from concurrent.futures import Future, ThreadPoolExecutor, wait
+from contextlib import contextmanager
 from typing import Generic, TypeVar
 
 from .errors import HubError
@@ -12,6 +13,37 @@ K = TypeVar("K")
 T = TypeVar("T")
 
 AT_ONCE = 16
+PATIENCE = 10.0  # seconds that Ctrl-C waits for what was begun
+NOTICE = 0.2  # seconds; the kernel may give a Ctrl-C to any thread, and the one that waits must wake up for it
+
+
+@contextmanager
+def threads(most: int) -> Iterator[ThreadPoolExecutor]:
+    """Threads that are waited for at the end; after Ctrl-C not for long, and what was not begun never is."""
+    pool = ThreadPoolExecutor(most)
+    try:
+        yield pool
+    except KeyboardInterrupt:
+        pool.shutdown(wait=False, cancel_futures=True)
+        raise
+    except BaseException:
+        pool.shutdown(cancel_futures=True)
+        raise
+    pool.shutdown()
+
+
+def results(futures: Iterable[Future[T]]) -> list[T]:
+    """What each gave, when all have ended. Raises the first error."""
+    every = list(futures)
+    try:
+        while wait(every, NOTICE).not_done:
+            pass
+    except KeyboardInterrupt:
+        for one in every:
+            one.cancel()
+        wait(every, PATIENCE)
+        raise
+    return [one.result() for one in every]
 
 
 def on_each(names: Iterable[K], job: Callable[[K], T]) -> dict[K, T | HubError]:
@@ -24,8 +56,8 @@ def on_each(names: Iterable[K], job: Callable[[K], T]) -> dict[K, T | HubError]:
             return error
 
     every = list(dict.fromkeys(names))
-    with ThreadPoolExecutor(AT_ONCE) as pool:
-        return dict(zip(every, pool.map(one, every), strict=True))
+    with threads(AT_ONCE) as pool:
+        return dict(zip(every, results([pool.submit(one, name) for name in every]), strict=True))
 
 
 def for_all(names: Iterable[K], job: Callable[[K], T]) -> dict[K, T]:

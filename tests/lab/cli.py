@@ -96,10 +96,14 @@ class Cli:
         return done.stdout.strip()
 
     def start(self, *arguments: str) -> subprocess.Popen[str]:
-        """Starts `aihub ARGUMENTS` in a process group of its own."""
+        """Starts `aihub ARGUMENTS` in a process group of its own, where it hears Ctrl-C as in a terminal.
+
+        A shell has what it starts in its background ignore it, and that is inherited. It says what each of its threads
+        does when it is ended by SIGABRT.
+        """
         return subprocess.Popen(
-            [str(BIN / "aihub"), *arguments],
-            env=self.env,
+            ["env", "--default-signal=INT", str(BIN / "aihub"), *arguments],
+            env={**self.env, "PYTHONFAULTHANDLER": "1"},
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             text=True,

@@ -19,7 +19,19 @@ PVELAB = ROOT / "python" / "pvelab" / "src" / "pvelab"
 
 # From the ground up: a module imports only from the rungs below its own, and from its own rung.
 LADDER = [
-    {"errors", "jobs", "names", "paths", "crashpoint", "capture", "parallel", "process", "reaper", "words"},
+    {
+        "errors",
+        "interrupt",
+        "jobs",
+        "names",
+        "paths",
+        "crashpoint",
+        "capture",
+        "parallel",
+        "process",
+        "reaper",
+        "words",
+    },
     {"model"},
     {"reading"},
     {"state"},

@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from threading import Event
 
-from aihub import jobs
+from aihub import jobs, parallel
 from aihub.errors import PreconditionFailed, TaskFailed, together
 from aihub.jobs import Job, Result
 from aihub.plan import Outcome, Plan, joined
@@ -27,7 +26,7 @@ def look(run: Run) -> None:
 
     Raises PreconditionFailed and Conflict for what stands in the way; nothing was changed then.
     """
-    with ThreadPoolExecutor(1) as pool:
+    with parallel.threads(1) as pool:
         # The node is looked at by a process of its own, so guests are looked at meanwhile.
         on_node = pool.submit(node.look, run) if run.options.scope == "all" else None
         here = guests.look(run)
@@ -36,7 +35,7 @@ def look(run: Run) -> None:
             for owner in (insides, vault, secrets, services):
                 run.plan = joined(parts)
                 parts.append(owner.look(run))
-        first = on_node.result() if on_node else Plan()
+        (first,) = parallel.results([on_node]) if on_node else (Plan(),)
     if run.token_refused or (not on_node and not run.state.token.exists()):
         first = node.look(run)  # whatever the scope: nobody else can reach Proxmox before the token is renewed
     run.plan = joined([first, *parts], run.hub.warnings)

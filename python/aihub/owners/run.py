@@ -9,7 +9,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Literal
 
-from aihub import ssh, targets
+from aihub import interrupt, ssh, targets
 from aihub.errors import PreconditionFailed, too_late
 from aihub.guests.probe import Actual as Inside
 from aihub.model.resolved import Hub, Instance
@@ -163,6 +163,7 @@ def perform(run: Run, steps: tuple[Step, ...]) -> None:
     """The steps, one after the other. What refuses after something was changed is a failure, no refusal."""
     with too_late(lambda: run.changed):
         for step in steps:
+            interrupt.require_none()
             run.may_write()
             step(run)
 

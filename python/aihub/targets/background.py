@@ -7,6 +7,8 @@ from collections.abc import Callable
 from types import TracebackType
 from typing import Self
 
+from aihub.parallel import NOTICE
+
 Progress = Callable[[str, str], None]
 
 
@@ -35,7 +37,8 @@ class Background:
         """Returns when the work is done; raises its error."""
         if self._thread.is_alive():
             self._progress(self._subject, "waited for")
-        self._thread.join()
+        while self._thread.is_alive():
+            self._thread.join(NOTICE)
         if self._error is not None:
             raise self._error
 

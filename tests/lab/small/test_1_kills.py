@@ -6,6 +6,7 @@ import contextlib
 import json
 import os
 import signal
+import subprocess
 import time
 from dataclasses import replace
 
@@ -71,6 +72,18 @@ def decoy(api: Api, vmid: int, name: str, description: str = "somebody else's") 
     return json.dumps(api("GET", f"/nodes/pve/lxc/{vmid}/config"), sort_keys=True)
 
 
+def ended(child: subprocess.Popen[str], seconds: float) -> str:
+    """What it said until its end, which comes soon; else what each of its threads does."""
+    try:
+        return child.communicate(timeout=seconds)[0]
+    except subprocess.TimeoutExpired:
+        child.send_signal(signal.SIGABRT)
+        time.sleep(1)
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(child.pid, signal.SIGKILL)
+        pytest.fail(f"it did not end within {seconds} s\n{child.communicate()[0][-8000:]}", pytrace=False)
+
+
 KILLED = "killed at a create and in a playbook, real guests"
 CREATE = "POST /nodes/pve/lxc"
 
@@ -131,7 +144,7 @@ def test_a_second_run_is_told_who_holds_the_lock_and_ctrl_c_ends_the_first_soon(
     finally:
         with contextlib.suppress(ProcessLookupError):
             os.killpg(first.pid, signal.SIGINT)
-        out, _ = first.communicate(timeout=40)
+        out = ended(first, 40)
     assert first.returncode == 130, out[-3000:]
     assert "Traceback" not in out
     hub.ok("up", "--no-verify")

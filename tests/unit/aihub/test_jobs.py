@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import os
 import signal
+import sys
 import threading
 import time
+import weakref
 from collections.abc import Callable, Sequence
 from typing import Any
 
 import pytest
-from aihub import jobs
+from aihub import interrupt, jobs
 from aihub.errors import HubError, Locked, TaskFailed
 from aihub.jobs import Crew, Ended, Job, Result
 
@@ -215,3 +217,48 @@ def test_ctrl_c_stops_what_is_at_work_and_begins_nothing() -> None:
         jobs.run([job(crew, "a"), job(crew, "b", "a")], free, stop)
     assert begun == ["a"]
     assert time.monotonic() - started < MOMENT / 2
+
+
+def test_ctrl_c_while_a_run_asks_whether_it_may_go_on_stops_what_is_at_work() -> None:
+    """As the lease is renewed, which takes a moment, while a playbook is at work."""
+    stop, at_work = threading.Event(), threading.Event()
+
+    def work(subjects: Sequence[str], ended: Ended) -> None:
+        at_work.set()
+        assert stop.wait(MOMENT)
+
+    def ask() -> None:
+        if at_work.wait(0.5):
+            signal.raise_signal(signal.SIGINT)
+
+    started = time.monotonic()
+    with pytest.raises(KeyboardInterrupt):
+        jobs.run([job(Crew(work), "a"), job(Crew(work), "b")], ask, stop)
+    assert time.monotonic() - started < MOMENT / 2
+
+
+def test_a_ctrl_c_whose_exception_python_dropped_ends_the_run_all_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What a weak reference's callback raises is printed and forgotten; imports have such callbacks."""
+    monkeypatch.setattr(interrupt, "_heard", threading.Event())
+    monkeypatch.setattr(sys, "unraisablehook", lambda dropped: None)
+    before = signal.getsignal(signal.SIGINT)
+    stop = threading.Event()
+
+    class Thing:
+        """What can be referred to weakly."""
+
+    def work(subjects: Sequence[str], ended: Ended) -> None:
+        assert stop.wait(MOMENT)
+
+    def lose_a_ctrl_c() -> None:
+        thing = Thing()
+        kept = weakref.ref(thing, lambda _: signal.raise_signal(signal.SIGINT))
+        del thing
+        assert kept() is None
+
+    interrupt.listen()
+    try:
+        with pytest.raises(KeyboardInterrupt):
+            jobs.run([job(Crew(work), "a")], lose_a_ctrl_c, stop)
+    finally:
+        signal.signal(signal.SIGINT, before)

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import os
+import signal
 import threading
+import time
 
 import pytest
 from aihub import parallel
@@ -57,3 +60,29 @@ def test_an_answer_is_asked_for_by_name_and_an_error_is_its_own():
     assert found.of("cache") == 5
     with pytest.raises(Unreachable, match="no answer"):
         found.of("db")
+
+
+def test_ctrl_c_waits_a_moment_for_what_was_begun_and_begins_nothing_else(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(parallel, "PATIENCE", 0.2)
+    begun: list[int] = []
+    hangs, ended = threading.Event(), []
+
+    def job(number: int) -> None:
+        begun.append(number)
+        if number == 0:
+            threading.Timer(0.1, os.kill, (os.getpid(), signal.SIGINT)).start()
+        if number == 1:
+            time.sleep(0.2)
+            ended.append(number)
+            return
+        hangs.wait(20)
+
+    started = time.monotonic()
+    try:
+        with pytest.raises(KeyboardInterrupt):
+            parallel.on_each(range(parallel.AT_ONCE + 5), job)
+        assert time.monotonic() - started < 10
+        assert ended == [1]
+        assert len(begun) <= parallel.AT_ONCE + 1
+    finally:
+        hangs.set()

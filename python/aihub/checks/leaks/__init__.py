@@ -11,7 +11,6 @@ import secrets
 import sys
 import tempfile
 from collections.abc import Collection, Iterator, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Annotated, Any
@@ -21,7 +20,7 @@ from typing_extensions import TypedDict
 
 from aihub import names, process, ssh, words
 from aihub.model.resolved import MACHINE, Hub, SecretRef
-from aihub.parallel import Answers
+from aihub.parallel import Answers, results, threads
 from aihub.paths import ROOT
 from aihub.state.directory import State
 from aihub.vault.calls import certain
@@ -143,10 +142,10 @@ def guest(state: State, known: Known, name: str, *, deep: bool = False) -> Found
     asked = compose(replace(known, values=tuple(own)), {**files, **_COPIES}, _GUEST_MEDIA, deep)
     media = {key: asked[key] for key in ("marker", "roots", "skip", "largest", "deep")}
     request = fed.request(media, _OWN, deep=deep)
-    with ThreadPoolExecutor(1) as beside:
+    with threads(1) as beside:
         elsewhere = beside.submit(fed.search, state, name, _PROGRAM, request, others)
         found = _there(state, name, {**asked, "own": _OWN, "private": _PRIVATE}, deep)
-        handed, summary, seconds = elsewhere.result()
+        ((handed, summary, seconds),) = results([elsewhere])
     unseen = [f"{medium}: what is certainly there was not handed over" for medium in _missing(handed, summary)]
     return replace(
         found,

@@ -7,14 +7,14 @@ import threading
 import time
 from collections.abc import Callable, Mapping
 
+from aihub import interrupt
 from aihub.errors import Conflict, HubError, PreconditionFailed, TaskFailed
+from aihub.parallel import NOTICE, PATIENCE
 from aihub.proxmox.errors import AccessRefused
 
 from .site import Site, Stopped
 
 WORKERS = 8
-PATIENCE = 10.0  # seconds that Ctrl-C waits for what runs
-NOTICE = 0.2  # seconds; the kernel may give a Ctrl-C to any thread, and this one handles it when it wakes up
 
 Job = Callable[[], None]
 
@@ -64,6 +64,7 @@ def _side_by_side(site: Site, jobs: list[Job]) -> None:
             thread.start()
         for thread in threads:
             while thread.is_alive():
+                interrupt.require_none()
                 thread.join(NOTICE)
     except KeyboardInterrupt:
         site.stop.set()
