@@ -179,7 +179,7 @@ def kept_by_children(lock: int) -> Iterator[None]:
     try:
         yield
     finally:
-        _watched.give_up(lock)
+        _watched.release(lock)
 
 
 class _Watched:
@@ -212,7 +212,7 @@ class _Watched:
             self._locks.add(lock)
             self._tell("\n", lock)
 
-    def give_up(self, lock: int) -> None:
+    def release(self, lock: int) -> None:
         """Hands it over no more; who releases it has to unlock it, since closing it here no longer does."""
         with self._turn:
             self._locks.discard(lock)

@@ -14,7 +14,7 @@ from typing import Any
 from aihub.names import Layout
 
 from .desired import Desired
-from .refusal import Refused
+from .refusal import RefusedByNode
 
 PACKAGES = ("unbound", "chrony", "nftables")
 FAMILIES = ("inet", "bridge", "arp")
@@ -40,7 +40,7 @@ class Unit:
 
 
 @dataclass
-class Actual:
+class ActualNode:
     """The node as it is."""
 
     files: dict[str, File] = field(default_factory=dict)
@@ -120,9 +120,9 @@ done
 """
 
 
-def parse(lines: list[str]) -> Actual:
+def parse(lines: list[str]) -> ActualNode:
     """What the script printed."""
-    found = Actual()
+    found = ActualNode()
     for line in lines:
         kind, *rest = line.split("\t")
         if kind == "file":
@@ -148,5 +148,7 @@ def parse(lines: list[str]) -> Actual:
         elif kind == "interfaces":
             found.interfaces[rest[0]].append("\t".join(rest[1:]))
         elif kind == "fail":
-            raise Refused("precondition", f"reading the node: {rest[0]}: {rest[1]}", "run it on the node to see why")
+            raise RefusedByNode(
+                "precondition", f"reading the node: {rest[0]}: {rest[1]}", "run it on the node to see why"
+            )
     return found

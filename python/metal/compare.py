@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from . import network, objects, services
-from .actual import Actual
+from .actual import ActualNode
 from .desired import Desired
-from .refusal import Refused
+from .refusal import RefusedByNode
 from .steps import Step
 
 
-def steps(desired: Desired, actual: Actual) -> list[Step]:
-    """Every step, also those with nothing to do; or Refused, before anything is changed."""
+def steps(desired: Desired, actual: ActualNode) -> list[Step]:
+    """Every step, also those with nothing to do; or RefusedByNode, before anything is changed."""
     network.refuse_foreign(desired, actual)
     objects.refuse_foreign(desired, actual)
     if desired.removed:
@@ -32,7 +32,7 @@ def steps(desired: Desired, actual: Actual) -> list[Step]:
     ]
 
 
-def strangers(desired: Desired, actual: Actual) -> tuple[str, ...]:
+def strangers(desired: Desired, actual: ActualNode) -> tuple[str, ...]:
     """A sentence for each port on a bridge of ours that is no guest's of ours: it is left alone, and is alone there."""
     ours = {name for port in desired.ports for name in (port.own, port.behind_firewall)}
     return tuple(
@@ -43,11 +43,11 @@ def strangers(desired: Desired, actual: Actual) -> tuple[str, ...]:
     )
 
 
-def _refuse_lacking(desired: Desired, actual: Actual) -> None:
+def _refuse_lacking(desired: Desired, actual: ActualNode) -> None:
     storages = {entry["storage"] for entry in actual.api["storage"]}
     lacking = [name for name in (*desired.storages, desired.images) if name not in storages]
     if lacking:
-        raise Refused(
+        raise RefusedByNode(
             "precondition",
             f"node {desired.node} has no storage {', '.join(lacking)} (it has {', '.join(sorted(storages))})",
             "create it on the node (Datacenter > Storage), or name another under nodes.*.storage in hub.yml",
@@ -55,7 +55,7 @@ def _refuse_lacking(desired: Desired, actual: Actual) -> None:
     mappings = {entry["id"] for entry in actual.api.get("mappings", [])}
     unmapped = [name for name in desired.mappings if name not in mappings]
     if unmapped:
-        raise Refused(
+        raise RefusedByNode(
             "precondition",
             f"node {desired.node} has no PCI mapping {', '.join(unmapped)}",
             "this version does not prepare GPUs: enable IOMMU and create the mapping (Datacenter > Resource "

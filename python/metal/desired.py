@@ -81,7 +81,7 @@ class Record:
 
 
 @dataclass(frozen=True)
-class Vault:
+class VaultServer:
     """The hub's Vault, which the node unseals: where it answers, the name it proves, and the root it is proven by."""
 
     address: str
@@ -116,7 +116,7 @@ class Desired:
     outside: tuple[str, ...] = ()
     mappings: tuple[str, ...] = ()
     kept: str = ""
-    vault: Vault | None = None
+    vault: VaultServer | None = None
     removed: bool = False
     leaving: tuple[int, ...] = ()
     version: int = field(default=1)
@@ -172,6 +172,6 @@ def from_data(data: Mapping[str, Any]) -> Desired:
         "storages": tuple(data["storages"]),
         "mappings": tuple(data["mappings"]),
         "leaving": tuple(data["leaving"]),
-        "vault": Vault(**data["vault"]) if data.get("vault") else None,
+        "vault": VaultServer(**data["vault"]) if data.get("vault") else None,
     }
     return Desired(**{**data, **parts})

@@ -5,22 +5,22 @@ from __future__ import annotations
 import re
 from typing import Any
 
-from .actual import Actual
+from .actual import ActualNode
 from .desired import GROUPS, Desired, Zone
-from .refusal import Refused
+from .refusal import RefusedByNode
 from .steps import Step, command
 
 _PORT = re.compile(r"(?:veth|tap|fwpr)(\d+)[ip]\d+")  # of a guest, as Proxmox names it
 _PENDING = ("configuration", "pending", "applied")
 
 
-def refuse_foreign(desired: Desired, actual: Actual) -> None:
-    """Raises Refused for a bridge of our name that is not ours, and for pending changes that are not ours."""
+def refuse_foreign(desired: Desired, actual: ActualNode) -> None:
+    """Raises RefusedByNode for a bridge of our name that is not ours, and for pending changes that are not ours."""
     configured = _configured(actual)
     wanted = set() if desired.removed else {zone.bridge for zone in desired.zones}
     for name in sorted(wanted & configured.keys()):
         if not _is_ours(desired, configured[name]):
-            raise Refused(
+            raise RefusedByNode(
                 "conflict",
                 f"the node has an interface {name} that is not ours: its comment lacks {desired.marker!r}",
                 "rename the zone, or remove that interface if nothing uses it",
@@ -29,16 +29,16 @@ def refuse_foreign(desired: Desired, actual: Actual) -> None:
     for name in sorted(wanted - configured.keys()):
         if name in actual.addresses or name in actual.ports:
             what = f"the node has an interface {name} that Proxmox does not know"
-            raise Refused("conflict", what, f"look at it on the node: ip addr show {name}")
+            raise RefusedByNode("conflict", what, f"look at it on the node: ip addr show {name}")
     if foreign := _pending(actual) - ours:
-        raise Refused(
+        raise RefusedByNode(
             "conflict",
             f"the node has pending network changes that are not ours: {', '.join(sorted(foreign))}",
             "apply or revert them first (node > System > Network): our reload would apply them too",
         )
 
 
-def bridges(desired: Desired, actual: Actual) -> list[Step]:
+def bridges(desired: Desired, actual: ActualNode) -> list[Step]:
     """One step per zone's bridge, and one per bridge of ours that no zone has any more."""
     configured = _configured(actual)
     found = [_bridge(desired, zone, configured.get(zone.bridge)) for zone in desired.zones]
@@ -48,7 +48,7 @@ def bridges(desired: Desired, actual: Actual) -> list[Step]:
     return found
 
 
-def reload(desired: Desired, actual: Actual) -> Step:
+def reload(desired: Desired, actual: ActualNode) -> Step:
     """Makes the kernel's interfaces what Proxmox has configured."""
     configured = _configured(actual)
     wanted = {zone.bridge: zone.cidr for zone in desired.zones}
@@ -68,12 +68,12 @@ def reload(desired: Desired, actual: Actual) -> Step:
     return Step("interfaces", "interfaces", "configure", differences, (*again, *shown))
 
 
-def removal(desired: Desired, actual: Actual) -> list[Step]:
+def removal(desired: Desired, actual: ActualNode) -> list[Step]:
     """The steps that remove our bridges."""
     names = sorted(_ours(desired, actual))
     for name in names:
         if ports := [port for port in actual.ports.get(name, []) if not _leaves(desired, port)]:
-            raise Refused(
+            raise RefusedByNode(
                 "conflict",
                 f"bridge {name} cannot be removed: {', '.join(ports)} is on it",
                 "a guest that is not this hub's uses our bridge: move it to another",
@@ -126,7 +126,7 @@ def _wait(condition: str) -> str:
     return f"for i in $(seq 150); do {condition} && exit 0; sleep 0.2; done; {late}; exit 1"
 
 
-def _configured(actual: Actual) -> dict[str, dict[str, Any]]:
+def _configured(actual: ActualNode) -> dict[str, dict[str, Any]]:
     return {entry["iface"]: entry for entry in actual.api["network"]}
 
 
@@ -134,11 +134,11 @@ def _is_ours(desired: Desired, entry: dict[str, Any]) -> bool:
     return desired.marker in str(entry.get("comments", "")).splitlines()
 
 
-def _ours(desired: Desired, actual: Actual) -> set[str]:
+def _ours(desired: Desired, actual: ActualNode) -> set[str]:
     return {name for name, entry in _configured(actual).items() if _is_ours(desired, entry)}
 
 
-def _pending(actual: Actual) -> set[str]:
+def _pending(actual: ActualNode) -> set[str]:
     """The interfaces that differ between what is applied and what is pending."""
     if not actual.interfaces["new"]:
         return set()

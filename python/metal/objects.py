@@ -6,21 +6,21 @@ from typing import Any
 
 from aihub.names import TOKEN_ID, token_path, user_path
 
-from .actual import Actual
+from .actual import ActualNode
 from .desired import Desired
-from .refusal import Refused
+from .refusal import RefusedByNode
 from .rights import ROLES, Grant, grants
 from .steps import Step, command
 
 
-def refuse_foreign(desired: Desired, actual: Actual) -> None:
-    """Raises Refused for a pool, user or role of our name that somebody else uses."""
+def refuse_foreign(desired: Desired, actual: ActualNode) -> None:
+    """Raises RefusedByNode for a pool, user or role of our name that somebody else uses."""
     for kind, name, entry in (
         ("pool", desired.pool, _find(actual, "pools", "poolid", desired.pool)),
         ("user", desired.user, _find(actual, "users", "userid", desired.user)),
     ):
         if entry and str(entry.get("comment", "")).strip() != desired.marker:
-            raise Refused(
+            raise RefusedByNode(
                 "conflict",
                 f"the node has a {kind} {name} that is not this hub's: its comment is not {desired.marker!r}",
                 "give the hub another name, or remove that object",
@@ -31,14 +31,14 @@ def refuse_foreign(desired: Desired, actual: Actual) -> None:
         entry = _find(actual, "roles", "roleid", role)
         users = _users_of(desired, actual, role)
         if entry and _privileges(entry) != set(wanted) and users:
-            raise Refused(
+            raise RefusedByNode(
                 "conflict",
                 f"role {role} holds other privileges than ours, and {', '.join(sorted(users))} depends on it",
                 "update every hub on this node with the same version of aihub, or rename that role",
             )
 
 
-def pve(desired: Desired, actual: Actual) -> list[Step]:
+def pve(desired: Desired, actual: ActualNode) -> list[Step]:
     """One step per object, in the order in which they need each other."""
     steps = [_pool(desired, actual)]
     steps += [_role(actual, role, wanted) for role, wanted in ROLES.items()]
@@ -46,7 +46,7 @@ def pve(desired: Desired, actual: Actual) -> list[Step]:
     return [*steps, _rights(desired, actual)]
 
 
-def removal(desired: Desired, actual: Actual) -> list[Step]:
+def removal(desired: Desired, actual: ActualNode) -> list[Step]:
     """The steps that remove our objects; a role stays while somebody else holds it."""
     steps = []
     if _find(actual, "users", "userid", desired.user):
@@ -63,7 +63,7 @@ def removal(desired: Desired, actual: Actual) -> list[Step]:
     return steps
 
 
-def _pool(desired: Desired, actual: Actual) -> Step:
+def _pool(desired: Desired, actual: ActualNode) -> Step:
     subject = f"pool {desired.pool}"
     if _find(actual, "pools", "poolid", desired.pool):
         return Step("pool", subject)
@@ -71,7 +71,7 @@ def _pool(desired: Desired, actual: Actual) -> Step:
     return Step("pool", subject, "create", (), (made,))
 
 
-def _role(actual: Actual, role: str, wanted: tuple[str, ...]) -> Step:
+def _role(actual: ActualNode, role: str, wanted: tuple[str, ...]) -> Step:
     entry = _find(actual, "roles", "roleid", role)
     subject, privileges = f"role {role}", ",".join(wanted)
     if entry is None:
@@ -85,7 +85,7 @@ def _role(actual: Actual, role: str, wanted: tuple[str, ...]) -> Step:
     return Step("role", subject, "update", differences, (made,))
 
 
-def _user(desired: Desired, actual: Actual) -> Step:
+def _user(desired: Desired, actual: ActualNode) -> Step:
     entry = _find(actual, "users", "userid", desired.user)
     subject, path = f"user {desired.user}", user_path(desired.hub)
     if entry is None:
@@ -100,7 +100,7 @@ def _user(desired: Desired, actual: Actual) -> Step:
     return Step("user", subject, "update", tuple(differences), commands)
 
 
-def _token(desired: Desired, actual: Actual) -> Step:
+def _token(desired: Desired, actual: ActualNode) -> Step:
     subject, path = f"token {desired.token}", token_path(desired.hub)
     found = token(desired, actual)
     if found is None:
@@ -117,13 +117,13 @@ def _token(desired: Desired, actual: Actual) -> Step:
     return Step("token", subject, "update", tuple(differences), tuple(commands))
 
 
-def token(desired: Desired, actual: Actual) -> dict[str, Any] | None:
+def token(desired: Desired, actual: ActualNode) -> dict[str, Any] | None:
     """The hub's API token as Proxmox lists it."""
     entry = _find(actual, "users", "userid", desired.user) or {}
     return next((t for t in entry.get("tokens") or [] if t["tokenid"] == TOKEN_ID), None)
 
 
-def _rights(desired: Desired, actual: Actual) -> Step:
+def _rights(desired: Desired, actual: ActualNode) -> Step:
     wanted = {(who, grant) for who in (desired.user, desired.token) for grant in grants(desired)}
     held = _held(desired, actual)
     places = {(who, grant.path, grant.role) for who, grant in wanted}
@@ -148,7 +148,7 @@ def _acl(grant: Grant, holders: list[str], *more: str) -> str:
     return command(*words, "--propagate", str(int(grant.propagate)), *more)
 
 
-def _held(desired: Desired, actual: Actual) -> set[tuple[str, Grant]]:
+def _held(desired: Desired, actual: ActualNode) -> set[tuple[str, Grant]]:
     return {
         (entry["ugid"], Grant(entry["path"], entry["roleid"], bool(int(entry.get("propagate", 1)))))
         for entry in actual.api["acl"]
@@ -156,7 +156,7 @@ def _held(desired: Desired, actual: Actual) -> set[tuple[str, Grant]]:
     }
 
 
-def _users_of(desired: Desired, actual: Actual, role: str) -> set[str]:
+def _users_of(desired: Desired, actual: ActualNode, role: str) -> set[str]:
     ours = (desired.user, desired.token)
     return {e["ugid"] for e in actual.api["acl"] if e["roleid"] == role and e["ugid"] not in ours}
 
@@ -165,5 +165,5 @@ def _privileges(entry: dict[str, Any]) -> set[str]:
     return {p.strip() for p in str(entry.get("privs") or "").split(",") if p.strip()}
 
 
-def _find(actual: Actual, kind: str, key: str, name: str) -> dict[str, Any] | None:
+def _find(actual: ActualNode, kind: str, key: str, name: str) -> dict[str, Any] | None:
     return next((e for e in actual.api[kind] if e.get(key) == name), None)

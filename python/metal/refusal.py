@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Literal
 
 
-class Refused(Exception):
+class RefusedByNode(Exception):
     """The node is not in a state that metal may change."""
 
     def __init__(self, kind: Literal["precondition", "conflict"], what: str, hint: str = "") -> None:

@@ -8,7 +8,7 @@ from typing import Protocol
 from .actual import parse, script
 from .compare import steps, strangers
 from .exchange import Allowed, Answer, Cause, Failure, Order, Outcome, Refusal, Taken, subject
-from .refusal import Refused
+from .refusal import RefusedByNode
 from .steps import Step
 
 LINES = 12  # of a failed command's output
@@ -37,7 +37,7 @@ def carry_out(order: Order, node: Node, *, dry: bool) -> Answer:
     """The answer to an order; with `dry` nothing is changed."""
     try:
         needed, notes = _needed(order, node)
-    except Refused as refused:
+    except RefusedByNode as refused:
         return Answer(refused=Refusal(refused.kind, refused.what, refused.hint))
     except Failed as failed:
         return Answer(failed=Failure(failed.cause, "", failed.lines))
@@ -68,13 +68,13 @@ def _needed(order: Order, node: Node) -> tuple[list[Step], tuple[str, ...]]:
 
 
 def refuse_more(order: Order, needed: Sequence[Step]) -> None:
-    """Raises Refused when a step is needed that the order does not allow."""
+    """Raises RefusedByNode when a step is needed that the order does not allow."""
     if order.allowed is None:
         return
     found = [Allowed(subject(step, order.desired.node), step.action, step.restart) for step in needed]
     if more := [f"{one.subject}: {one.action}" for one in found if one not in order.allowed]:
         text = "more is to be done than was agreed: somebody changed the node since the plan was made"
-        raise Refused("conflict", "\n".join([text, *more]), "aihub plan")
+        raise RefusedByNode("conflict", "\n".join([text, *more]), "aihub plan")
 
 
 def _taken(step: Step, node: str, outcome: Outcome) -> Taken:

@@ -9,9 +9,9 @@ from pathlib import Path
 
 from aihub.names import NODE_FOLDER, NOT_PUBLIC, Layout, unit_file
 
-from .actual import FAMILIES, PACKAGES, Actual
+from .actual import FAMILIES, PACKAGES, ActualNode
 from .desired import Desired
-from .refusal import Refused
+from .refusal import RefusedByNode
 from .steps import Kind, Step, Upload, command
 from .texts import render
 
@@ -19,7 +19,7 @@ Differences = list[tuple[str, str, str]]
 UNSEAL = Path(__file__).with_name("unseal_on_node.py")
 
 
-def packages(desired: Desired, actual: Actual) -> Step:
+def packages(desired: Desired, actual: ActualNode) -> Step:
     """The Debian packages; unbound's own service stays off, since ours listens on the gateways only."""
     missing = [name for name in PACKAGES if name not in actual.packages]
     if not missing:
@@ -34,7 +34,7 @@ def packages(desired: Desired, actual: Actual) -> Step:
     return Step("packages", "packages", "create", (("installed", "no", " ".join(missing)),), tuple(commands))
 
 
-def forwarding(desired: Desired, actual: Actual) -> Step:
+def forwarding(desired: Desired, actual: ActualNode) -> Step:
     """Routing between interfaces, now and after a reboot."""
     layout = Layout(desired.hub)
     upload, differences = _file(actual, layout.sysctl, render("sysctl.conf.j2", desired))
@@ -43,7 +43,7 @@ def forwarding(desired: Desired, actual: Actual) -> Step:
     return _step("routing", "routing", differences, [*upload, command("sysctl", "-q", "-p", layout.sysctl)])
 
 
-def walls(desired: Desired, actual: Actual) -> Step:
+def walls(desired: Desired, actual: ActualNode) -> Step:
     """The nft tables of the hub, their unit, and what the kernel has of them."""
     layout = Layout(desired.hub)
     rules, differences = _file(
@@ -60,7 +60,7 @@ def walls(desired: Desired, actual: Actual) -> Step:
     return _step("walls", "walls", [*differences, *_running(actual, layout.walls_unit)], commands)
 
 
-def dns(desired: Desired, actual: Actual) -> Step:
+def dns(desired: Desired, actual: ActualNode) -> Step:
     """The resolver on the gateways."""
     layout = Layout(desired.hub)
     config, differences = _file(actual, layout.dns, render("unbound.conf.j2", desired, _upstream(desired, actual)))
@@ -70,7 +70,7 @@ def dns(desired: Desired, actual: Actual) -> Step:
     return _step("dns", "DNS", differences, commands, restart=_runs(actual, layout.dns_unit))
 
 
-def time(desired: Desired, actual: Actual) -> Step:
+def time(desired: Desired, actual: ActualNode) -> Step:
     """The node's chrony, answering the zones too."""
     layout = Layout(desired.hub)
     config, differences = _file(actual, layout.chrony, render("chrony.conf.j2", desired))
@@ -92,7 +92,7 @@ def time(desired: Desired, actual: Actual) -> Step:
     return _step("time", "time", differences, commands, restart=_runs(actual, "chrony.service"))
 
 
-def unseal(desired: Desired, actual: Actual) -> Step:
+def unseal(desired: Desired, actual: ActualNode) -> Step:
     """The unit that unseals the hub's Vault; it runs as soon as the controller has sealed the shares for it."""
     layout = Layout(desired.hub)
     if desired.vault is None:
@@ -111,7 +111,7 @@ def unseal(desired: Desired, actual: Actual) -> Step:
     return _step("unsealing", "unsealing", differences, commands, restart=_runs(actual, layout.unseal_unit))
 
 
-def _no_unseal(actual: Actual, layout: Layout) -> Step:
+def _no_unseal(actual: ActualNode, layout: Layout) -> Step:
     present = [p for p in _unseal_files(layout) if p in actual.files]
     if not present:
         return Step("unsealing", "unsealing")
@@ -124,7 +124,7 @@ def _unseal_files(layout: Layout) -> tuple[str, ...]:
     return (layout.unseal, layout.authority, layout.shares, unit_file(layout.unseal_unit))
 
 
-def removal(desired: Desired, actual: Actual) -> list[Step]:
+def removal(desired: Desired, actual: ActualNode) -> list[Step]:
     """The steps that stop and remove our services; routing stays on, others may need it by now."""
     layout = Layout(desired.hub)
     without = _no_unseal(actual, layout)
@@ -150,7 +150,7 @@ def removal(desired: Desired, actual: Actual) -> list[Step]:
     return found
 
 
-def _near(desired: Desired, actual: Actual) -> tuple[str, ...]:
+def _near(desired: Desired, actual: ActualNode) -> tuple[str, ...]:
     """The node's own networks that are no private ranges: a LAN with public addresses is a LAN all the same."""
     ours = {zone.bridge for zone in desired.zones}
     known = [ip_network(one) for one in NOT_PUBLIC]
@@ -165,7 +165,7 @@ def _step(
     return Step(kind, subject, "configure", tuple(differences), tuple(commands) if differences else (), restart)
 
 
-def _file(actual: Actual, path: str, text: str, mode: str = "644") -> tuple[list[str | Upload], Differences]:
+def _file(actual: ActualNode, path: str, text: str, mode: str = "644") -> tuple[list[str | Upload], Differences]:
     found, wanted = actual.files.get(path), hashlib.sha256(text.encode()).hexdigest()
     if found and found.sha256 == wanted and found.access == f"{mode} root root":
         return [], []
@@ -173,12 +173,12 @@ def _file(actual: Actual, path: str, text: str, mode: str = "644") -> tuple[list
     return [Upload(path, text, mode)], [(path, was, "ours")]
 
 
-def _unit_file(actual: Actual, unit: str, text: str) -> tuple[list[str | Upload], Differences]:
+def _unit_file(actual: ActualNode, unit: str, text: str) -> tuple[list[str | Upload], Differences]:
     upload, differences = _file(actual, unit_file(unit), text)
     return [*upload, "systemctl daemon-reload"] if upload else [], differences
 
 
-def _running(actual: Actual, unit: str) -> Differences:
+def _running(actual: ActualNode, unit: str) -> Differences:
     found = actual.units[unit]
     differences = []
     if found.enabled != "enabled":
@@ -188,11 +188,11 @@ def _running(actual: Actual, unit: str) -> Differences:
     return differences
 
 
-def _runs(actual: Actual, unit: str) -> bool:
+def _runs(actual: ActualNode, unit: str) -> bool:
     return actual.units[unit].active == "active"
 
 
-def _stale(actual: Actual, unit: str, *paths: str) -> Differences:
+def _stale(actual: ActualNode, unit: str, *paths: str) -> Differences:
     """A unit that was started before its file was written: a run was killed between the two."""
     since = actual.units[unit].since
     late = [p for p in paths if p in actual.files and actual.files[p].changed > since]
@@ -206,12 +206,12 @@ def _start(unit: str) -> list[str]:
     return [f"systemctl enable --quiet {unit}", again]
 
 
-def _upstream(desired: Desired, actual: Actual) -> tuple[str, ...]:
+def _upstream(desired: Desired, actual: ActualNode) -> tuple[str, ...]:
     ours = {zone.gateway for zone in desired.zones}
     # An address with a scope (fe80::1%vmbr0) means nothing to unbound.
     found = tuple(a for a in actual.resolvers if a not in ours and "%" not in a and ip_address(a))
     if not found:
-        raise Refused(
+        raise RefusedByNode(
             "precondition",
             f"node {desired.node} names no resolver in /etc/resolv.conf",
             "give the node one (node > System > DNS): the zones' DNS asks it for outside names",

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 import pytest
 from aihub.names import approle
 from aihub.vault.client import Vault, operator
-from aihub.vault.errors import Denied, Refused, Silent
+from aihub.vault.errors import Denied, RefusedByVault, Silent
 
 from tests.vault import local_vault
 from tests.vault.local_vault import Server
@@ -49,7 +49,7 @@ def caller(store: Server, guest: str) -> Vault:
 
 def refused(client: Vault, role_id: str) -> None:
     """One wrong secret-id."""
-    with pytest.raises((Denied, Refused, Silent)):
+    with pytest.raises((Denied, RefusedByVault, Silent)):
         client._send("post", "auth/approle/login", False, json={"role_id": role_id, "secret_id": "wrong"})
 
 
@@ -75,7 +75,7 @@ def test_a_flood_of_logins_slows_down_its_source_alone(store: Server, logins: di
             thief._send("post", "auth/approle/login", False, json={"role_id": role_id, "secret_id": "wrong"})
         except Silent as error:
             told.append(error)
-        except (Denied, Refused):
+        except (Denied, RefusedByVault):
             pass
         if told:
             break
@@ -107,7 +107,7 @@ def test_a_token_lives_no_longer_than_its_purpose(
 ) -> None:
     thief = caller(store, THIEF)
     thief.login(*logins[THIEF])
-    with pytest.raises((Denied, Refused)):
+    with pytest.raises((Denied, RefusedByVault)):
         thief.put("auth/token/renew-self", {"increment": "24h"})
     found = thief.get("auth/token/lookup-self") or {}
     assert 0 < found["ttl"] <= found["explicit_max_ttl"] <= 20 * 60

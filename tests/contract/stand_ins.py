@@ -17,7 +17,7 @@ from aihub import crashpoint, names, process
 from aihub.ssh import lease
 from metal.desired import Desired
 from metal.exchange import Answer, Order, Refusal, Taken, subject
-from metal.refusal import Refused
+from metal.refusal import RefusedByNode
 from metal.run import refuse_more
 from metal.steps import Step
 from pvelab.backend_none import host_key
@@ -99,7 +99,7 @@ class Node:
             return _said(Answer().as_json().encode())
         try:
             refuse_more(order, [step])
-        except Refused as refused:
+        except RefusedByNode as refused:
             return _said(Answer(refused=Refusal(refused.kind, refused.what, refused.hint)).as_json().encode())
         dry = "--dry" in text
         if not dry:

@@ -21,7 +21,7 @@ from aihub.proxmox import client as proxmox
 from aihub.proxmox import clock as proxmox_clock
 from aihub.proxmox import state as proxmox_state
 from aihub.proxmox import tasks as proxmox_tasks
-from aihub.proxmox.errors import AccessRefused, Refused
+from aihub.proxmox.errors import AccessRefused, RefusedByProxmox
 from aihub.proxmox.guests import change as provision_guest
 from aihub.proxmox.guests import provision
 from aihub.proxmox.guests import site as provision_site
@@ -123,7 +123,7 @@ def _unknown_is_done() -> None:
     def hopeful(self: proxmox_tasks.Tasks, upid: str, *, young: bool) -> proxmox_tasks.Ended | None:
         try:
             return status(self, upid, young=young)
-        except Refused:
+        except RefusedByProxmox:
             return proxmox_tasks.Ended(upid, "OK")
 
     proxmox_tasks.Tasks._status = hopeful  # type: ignore[method-assign]
@@ -159,9 +159,9 @@ def _refused_is_done() -> None:
 def _nothing_there() -> None:
     read = guests_owner.read
 
-    def nothing(run: Any) -> proxmox_state.Actual:
+    def nothing(run: Any) -> proxmox_state.ActualGuests:
         found = read(run)
-        return proxmox_state.Actual({}) if run.token_refused else found
+        return proxmox_state.ActualGuests({}) if run.token_refused else found
 
     guests_owner.read = nothing
 

@@ -18,8 +18,8 @@ from typing import Any, ClassVar
 
 from aihub.model.resolved import Hub, Instance
 from aihub.secrets import store as secretstore
-from aihub.secrets.rotation import journal
-from aihub.secrets.rotation.reach import Reach
+from aihub.secrets.rotation import records
+from aihub.secrets.rotation.systems import Systems
 from aihub.services import service as services
 from aihub.services.road import Road
 from aihub.services.service import Service
@@ -56,7 +56,7 @@ class Login:
     why: str  # empty: it got in
 
 
-def reach(facts: rotation_world.Facts, hub: Hub, vault: Vault, patience: float = 10.0) -> Reach:
+def reach(facts: rotation_world.Facts, hub: Hub, vault: Vault, patience: float = 10.0) -> Systems:
     """Each provider at its own socket."""
     assert isinstance(facts, Facts)
 
@@ -149,12 +149,12 @@ done
         """With `single` it is the old password or the new one; the journal has both."""
         if self.pair(name).strategy != "single":
             return super().alive(name)
-        page = self.vault.read(journal.path(name))
+        page = self.vault.read(records.path(name))
         known = {self.passwords(name)["a"], *((page.data["a"], page.data["new"]) if page else ())}
         opened = [password for password in known if self.opens(name, "a", password)]
         return [] if len(opened) == 1 else [f"{name}: {len(opened)} passwords of {len(known)} open it"]
 
-    def reach(self, vault: Vault | None = None) -> Reach:
+    def reach(self, vault: Vault | None = None) -> Systems:
         return reach(self.facts, self.hub, vault or self.vault)
 
     def tries(self, stack: str) -> list[Login]:

@@ -23,8 +23,8 @@ from aihub.errors import HubError
 from aihub.model.resolved import Hub
 from aihub.secrets import rotation
 from aihub.secrets.rotation import catalog
-from aihub.secrets.rotation.reach import Reach
 from aihub.secrets.rotation.run import raise_first
+from aihub.secrets.rotation.systems import Systems
 from aihub.services import service as services
 from aihub.vault import wire as vault_wire  # noqa: F401
 from aihub.vault.client import Vault
@@ -32,7 +32,7 @@ from aihub.vault.client import Vault
 from tests.vault import local_vault, rotation_world, weakenings
 from tests.vault.rotation_world import Facts
 
-Reaching = Callable[[Facts, Hub, Vault, float], Reach]
+Reaching = Callable[[Facts, Hub, Vault, float], Systems]
 
 
 def child(facts: Facts, hub: Hub, reaching: Reaching, order: dict[str, Any]) -> dict[str, Any]:

@@ -30,8 +30,8 @@ from aihub.model.resolved import Hub, Instance, Pair, SecretRef
 from aihub.render import agent as given
 from aihub.secrets import agent, enrol
 from aihub.secrets import store as secretstore
-from aihub.secrets.rotation import catalog, journal, pairs
-from aihub.secrets.rotation.reach import Reach
+from aihub.secrets.rotation import catalog, pairs, records
+from aihub.secrets.rotation.systems import Systems
 from aihub.services import service as services
 from aihub.services.road import Road
 from aihub.services.service import Service
@@ -79,7 +79,7 @@ def status(facts: Facts, guest: str) -> agent.Status:
     return agent.Status.of(guest, json.loads(path.read_text()) if path.exists() else None)
 
 
-def reach(facts: Facts, hub: Hub, vault: Vault, patience: float = 10.0, grace: float = 0.05) -> Reach:
+def reach(facts: Facts, hub: Hub, vault: Vault, patience: float = 10.0, grace: float = 0.05) -> Systems:
     """The world as a rotation needs it: no ssh between."""
 
     @contextmanager
@@ -108,7 +108,7 @@ def reach(facts: Facts, hub: Hub, vault: Vault, patience: float = 10.0, grace: f
             assert time.monotonic() < limit
             time.sleep(0.01)
 
-    return Reach(hub, facts.state, vault, service, wait, serial, renew, grace)
+    return Systems(hub, facts.state, vault, service, wait, serial, renew, grace)
 
 
 @dataclass
@@ -256,7 +256,7 @@ class World:
         path = self.home / f"prober-{name}.log"
         return path.read_text() if path.exists() else ""
 
-    def reach(self, vault: Vault | None = None) -> Reach:
+    def reach(self, vault: Vault | None = None) -> Systems:
         return reach(self.facts, self.hub, vault or self.vault)
 
     def names(self) -> list[str]:
@@ -314,7 +314,7 @@ class World:
         data, pair = self.passwords(name), self.pair(name)
         halves = [half for half in pair.halves if not self.opens(name, half, data[half])]
         found = [f"{name}: stored half {half} is refused" for half in halves]
-        if left := journal.pending(self.vault):
+        if left := records.pending(self.vault):
             found.append(f"journal: {left}")
         if pair.entry is not None:
             entry = self.vault.read(pair.entry.path)
@@ -332,8 +332,8 @@ class World:
 
     def heal(self, name: str) -> None:
         """Makes provider, pair and entry agree again, after a rotation that was weakened on purpose."""
-        for path in journal.pending(self.vault):
-            self.vault.destroy(journal.path(path))
+        for path in records.pending(self.vault):
+            self.vault.destroy(records.path(path))
         pair, data = self.pair(name), self.passwords(name)
         provider = services.provider(pair.provider.partition("@")[0])
         with self.reach().service(self.hub.instance(pair.provider)) as service:

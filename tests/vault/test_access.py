@@ -15,7 +15,7 @@ from aihub.secrets.store import ensure
 from aihub.vault import access, setup
 from aihub.vault.client import Vault, operator
 from aihub.vault.desired import desired, text_of
-from aihub.vault.errors import Denied, Refused
+from aihub.vault.errors import Denied, RefusedByVault
 
 from .local_vault import OTHER, Server, flavoured
 
@@ -387,7 +387,7 @@ def test_the_flavour_vault_wants_its_audit_by_the_api(up: Server, vault: Vault) 
     hub = flavoured(up.hub, "vault")
     wanted = [c.subject for c in setup.plan(vault, hub) if ": audit " in c.subject]
     assert wanted == ["vault@security: audit stdout"]  # `disk` is on, by the server's own file
-    with pytest.raises(Refused, match="cannot enable audit device via API"):
+    with pytest.raises(RefusedByVault, match="cannot enable audit device via API"):
         setup.apply(vault, hub)
     assert not [c for c in setup.plan(vault, up.hub) if ": audit " in c.subject]
 
@@ -409,7 +409,7 @@ def _guest_side(up: Server, name: str, taken: list[str]) -> Callable[[str, bytes
         try:
             try:
                 about = here.put("sys/wrapping/lookup", {"token": token.decode()})["data"]
-            except (Refused, Denied):  # somebody used it up
+            except (RefusedByVault, Denied):  # somebody used it up
                 return enrol.ALARM
             if about["creation_path"] != f"auth/approle/role/hub-{name}/secret-id":
                 return enrol.ALARM

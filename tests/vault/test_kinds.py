@@ -16,7 +16,7 @@ from pathlib import Path
 import pytest
 from aihub.errors import HubError
 from aihub.render.stacks import secret_files
-from aihub.secrets.rotation import journal
+from aihub.secrets.rotation import records
 from aihub.verbs.secrets import status
 
 from . import rotation_world
@@ -177,4 +177,4 @@ def test_a_certificate_is_replaced_wherever_it_was_killed(kinds: Kinds, runs: Dr
         assert not runs.run(MARK)["error"]
         new = kinds.reach().serial(*place)
         assert new != old and kinds.revoked(old) and not kinds.revoked(new)
-        assert journal.pending(kinds.vault) == []
+        assert records.pending(kinds.vault) == []

@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 import pytest
-from aihub.secrets.rotation import journal
+from aihub.secrets.rotation import records
 from aihub.vault.client import operator
 from aihub.vault.errors import Denied
 
@@ -48,7 +48,7 @@ def test_killed_anywhere_the_next_run_finishes_with_nothing_lost(world: World, d
 
 def test_a_rotation_that_died_goes_on_with_the_same_password(world: World, driver: Driver) -> None:
     assert driver.run(POSTGRES, crash="4:before")["killed"]
-    page = world.vault.read(journal.path(POSTGRES))
+    page = world.vault.read(records.path(POSTGRES))
     assert page
     done = driver.run(POSTGRES)
     assert done["done"] == [POSTGRES] and not done["error"]
@@ -109,7 +109,7 @@ def test_entries_that_disagree_are_left_alone(world: World, driver: Driver) -> N
     version = world.vault.write(entry.path, {**kept.data, "note": "typed"}, kept.version)
     done = driver.run(POSTGRES)
     assert done["code"] == 6 and "note" in done["error"]
-    assert journal.pending(world.vault) == []
+    assert records.pending(world.vault) == []
     world.vault.write(entry.path, kept.data, version)
     rotation_world.eventually(lambda: world.follows(POSTGRES))
     assert world.problems(POSTGRES) == []
@@ -160,13 +160,13 @@ def test_a_certificate_is_replaced_and_the_old_one_revoked_even_by_a_later_run(w
     old = world.reach().serial(*stack)
     assert driver.run(name, crash="3:before")["killed"]  # the service has the new one by then
     new = world.reach().serial(*stack)
-    assert new != old and journal.pending(world.vault) == [name]
+    assert new != old and records.pending(world.vault) == [name]
     assert not world.revoked(old)
     done = driver.run(name)
     assert done["done"] == [name] and not done["error"]
     assert world.reach().serial(*stack) == new
     assert world.revoked(old) and not world.revoked(new)
-    assert journal.pending(world.vault) == []
+    assert records.pending(world.vault) == []
 
 
 def test_a_value_is_in_use_when_it_is_done(world: World, driver: Driver) -> None:

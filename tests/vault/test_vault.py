@@ -15,7 +15,7 @@ import pytest
 from aihub.errors import HubError, PreconditionFailed
 from aihub.vault import bringup, certificates, desired, pending, setup
 from aihub.vault.client import Vault, operator
-from aihub.vault.errors import Denied, Moved, NotReady, Refused, Silent
+from aihub.vault.errors import Denied, Moved, NotReady, RefusedByVault, Silent
 
 from .local_vault import OTHER, Server
 
@@ -74,7 +74,7 @@ def test_a_human_edit_is_a_conflict_that_names_path_and_keys_only(vault: Vault) 
 
 
 def test_without_check_and_set_nothing_is_written(vault: Vault) -> None:
-    with pytest.raises(Refused, match="check-and-set"):
+    with pytest.raises(RefusedByVault, match="check-and-set"):
         vault.put("kv/data/hub/test/plain", {"data": {"value": "x"}})
 
 
@@ -211,7 +211,7 @@ def test_a_full_audit_disk_is_named(fresh: Server) -> None:
     assert fresh.process is not None
     fresh.process.send_signal(signal.SIGHUP)  # opens its audit files again
     time.sleep(0.5)
-    with pytest.raises(Refused, match="no audit device can be written") as found:
+    with pytest.raises(RefusedByVault, match="no audit device can be written") as found:
         vault.read("hub/test/one")
     assert "df -h" in found.value.hint
     log.unlink()
@@ -292,9 +292,9 @@ def test_a_leaf_is_for_one_name_and_chains_to_the_root(up: Server, vault: Vault)
     with pytest.raises(ssl.SSLCertVerificationError):
         _handshake(up, up.home / "leaf.pem", "public-ai.small.home.arpa")
     for name in ("public-ai.small.home.arpa", "x.private-ai.small.home.arpa", "example.org", "localhost"):
-        with pytest.raises(Refused, match="not allowed"):
+        with pytest.raises(RefusedByVault, match="not allowed"):
             vault.issue("notes-private-ai", name)
-    with pytest.raises(Refused, match="IP Subject Alternative Names"):
+    with pytest.raises(RefusedByVault, match="IP Subject Alternative Names"):
         vault.put("pki/issue/notes-private-ai", {"common_name": facts.names[0], "ip_sans": "127.0.0.1"})
 
 
@@ -304,7 +304,7 @@ def test_who_trusts_the_hub_trusts_it_for_no_other_site(up: Server, vault: Vault
     try:
         for name, fits in (("new.small.home.arpa", True), ("www.example.org", False)):
             if OTHER and not fits:  # HashiCorp's server does not even sign it
-                with pytest.raises(Refused, match="not authorized to sign for this name"):
+                with pytest.raises(RefusedByVault, match="not authorized to sign for this name"):
                     vault.issue("wide", name)
                 continue
             leaf = vault.issue("wide", name)

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from typing import Any
 
-from aihub.secrets.rotation import journal, pairs
-from aihub.secrets.rotation.journal import Page
+from aihub.secrets.rotation import pairs, records
 from aihub.secrets.rotation.pairs import Rotation
+from aihub.secrets.rotation.records import Record
 
 
 def apply(name: str) -> dict[str, Any]:
-    """Weakens this process; gives what else is to be replaced in its Reach."""
+    """Weakens this process; gives what else is to be replaced in its Systems."""
     return {"publish before proving": unproven, "retire before the consumer has it": early, "no journal": forgetful}[
         name
     ]()
@@ -33,9 +33,9 @@ def early() -> dict[str, Any]:
 
 
 def forgetful() -> dict[str, Any]:
-    def enter(self: Page, phase: str) -> None:
+    def enter(self: Record, phase: str) -> None:
         self.data = {**self.data, "phase": phase}
 
-    Page.enter = enter  # type: ignore[method-assign]
-    journal.opened = pairs.journal.opened = lambda store, name, data: Page(store, name, dict(data), 0)
+    Record.enter = enter  # type: ignore[method-assign]
+    records.opened = pairs.records.opened = lambda store, name, data: Record(store, name, dict(data), 0)
     return {}

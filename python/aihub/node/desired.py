@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from metal.desired import Desired, Flow, Port, Record, Vault, Zone
+from metal.desired import Desired, Flow, Port, Record, VaultServer, Zone
 
 from aihub.errors import PreconditionFailed
 from aihub.model.resolved import Hub
@@ -57,12 +57,12 @@ def desired(
     )
 
 
-def _vault(hub: Hub, state: State) -> Vault | None:
+def _vault(hub: Hub, state: State) -> VaultServer | None:
     if hub.vault is None:
         return None
     guest, port = hub.vault.guest, hub.vault.stack.main_port or 0
     authority = state.ca.read_text() if state.ca.is_file() else ""
-    return Vault(str(guest.address), port, guest.fqdn, authority)
+    return VaultServer(str(guest.address), port, guest.fqdn, authority)
 
 
 def _refuse_later_kinds(hub: Hub) -> None:

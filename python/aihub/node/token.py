@@ -11,7 +11,7 @@ from typing import Literal
 from aihub import names, ssh
 from aihub.errors import TaskFailed
 from aihub.model.resolved import Hub
-from aihub.proxmox.errors import Refused
+from aihub.proxmox.errors import RefusedByProxmox
 from aihub.proxmox.root import Root
 from aihub.state import statefile
 from aihub.state.directory import State
@@ -32,9 +32,9 @@ def renew(hub: Hub, state: State) -> Fate:
     fate: Fate = "renewed"
     try:
         told = root.set(path, {"regenerate": 1})
-    except Refused:
+    except RefusedByProxmox:
         # Before PVE 9 a value cannot be renewed.
-        with suppress(Refused):  # it may be gone
+        with suppress(RefusedByProxmox):  # it may be gone
             root.delete(path)
         told = root.create(path, {"privsep": 1, "comment": names.marker(hub.id)})
         fate = "made"

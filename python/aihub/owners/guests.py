@@ -10,7 +10,7 @@ from aihub.plan import Plan, require_agreed
 from aihub.proxmox.errors import AccessRefused
 from aihub.proxmox.guests import provision
 from aihub.proxmox.root import Root
-from aihub.proxmox.state import Actual
+from aihub.proxmox.state import ActualGuests
 
 from .run import Run
 
@@ -27,7 +27,7 @@ def look(run: Run) -> Plan:
     return found
 
 
-def read(run: Run) -> Actual:
+def read(run: Run) -> ActualGuests:
     """The guests with the hub's token; as root on the node where there is none, or where it is refused."""
     if run.state.token.exists():
         try:

@@ -52,7 +52,7 @@ def look_at_store(run: Run) -> None:
     run.plan = vault.look(run)
 
 
-def gives_up(run: Run) -> bool:
+def empties_store(run: Run) -> bool:
     """Whether the plan empties a store that nobody can open any more."""
     return any(change.action == "delete" and change.data_at_risk for change in run.plan.of("vault"))
 

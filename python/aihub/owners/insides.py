@@ -211,14 +211,14 @@ def _settled(run: Run) -> tuple[tuple[Change, ...], dict[str, HubError]]:
     return compared.changes, {name: _silent(found[name]) for name in compared.unknown}
 
 
-def _silent(inside: probe.Actual) -> HubError:
+def _silent(inside: probe.Inside) -> HubError:
     hint = f"aihub ssh {inside.guest}, then aihub up"
     if inside.bad:
         return BadAnswer(inside.error, where=inside.guest, hint=hint)
     return Unreachable(f"no ssh: {inside.error}", where=inside.guest, hint=hint)
 
 
-def _may_answer(before: probe.Actual | None, now: probe.Actual) -> bool:
+def _may_answer(before: probe.Inside | None, now: probe.Inside) -> bool:
     """Whether a guest that does not answer may do so in a moment: not one that was silent before anything was begun."""
     return not now.bad and (before is None or not before.error)
 

@@ -11,12 +11,12 @@ from typing import Literal
 
 from aihub import interrupt, ssh, targets
 from aihub.errors import PreconditionFailed, too_late
-from aihub.guests.probe import Actual as Inside
+from aihub.guests.probe import Inside
 from aihub.model.resolved import Hub, Instance
 from aihub.options import Options
 from aihub.plan import Outcome, Plan
 from aihub.proxmox.client import Proxmox
-from aihub.proxmox.state import Actual
+from aihub.proxmox.state import ActualGuests
 from aihub.reading import load
 from aihub.screen import Screen
 from aihub.services.secrets import Entry
@@ -65,7 +65,7 @@ class Run:
     stack: ExitStack
     verb: str
     plan: Plan = field(default_factory=Plan)
-    guests: Actual = field(default_factory=lambda: Actual({}))
+    guests: ActualGuests = field(default_factory=lambda: ActualGuests({}))
     insides: Mapping[str, Inside] = field(default_factory=dict)
     waiting: Mapping[str, str] = field(default_factory=dict)  # instances that are not started, and why
     token_refused: bool = False

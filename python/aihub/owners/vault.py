@@ -274,7 +274,7 @@ def _opens(run: Run, *, login: bool) -> bool:
     return False
 
 
-def give_up(run: Run) -> None:
+def empty_store(run: Run) -> None:
     """The store's content goes, as agreed, and with it what this machine knows of it."""
     instance = vault_of(run.hub)
     run.screen.say(f"{instance.name} is given up: its content goes, and every secret is made anew")

@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from aihub.model.resolved import Hub
 
     from .facts import Facts
-    from .state import Actual
+    from .state import ActualGuests
 
 READ_TRIES = 4
 WRITE_TRIES = 3
@@ -69,7 +69,7 @@ class Proxmox:
         return f"Proxmox({self.user} at {self.host}:{self.port})"
 
     @understood
-    def read(self, hub: Hub) -> Actual:
+    def read(self, hub: Hub) -> ActualGuests:
         """What is there now: every visible guest, and the config of those that are ours or on our numbers."""
         return proxmox_state.read(self.get, hub)
 

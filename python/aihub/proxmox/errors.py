@@ -1,6 +1,6 @@
 """What the Proxmox API can answer instead of a result, in our own error tree.
 
-Refused            1  the API understood and said no; carries status, message and the fields in error
+RefusedByProxmox            1  the API understood and said no; carries status, message and the fields in error
 ├── AccessRefused  4  401 or 403: the token is not accepted, or lacks a privilege
 └── Changed        1  the guest's config is no longer the one that was read (digest)
 Lost (Unreachable) 1  no answer, or none that says whether the call took effect
@@ -24,7 +24,7 @@ DIGEST_TEXTS = ("detected modified configuration", "checksum mismatch")
 DOUBTFUL_TEXTS = ("got timeout", "got no worker upid", "no quorum")
 
 
-class Refused(HubError):
+class RefusedByProxmox(HubError):
     """The API said no."""
 
     def __init__(
@@ -41,11 +41,11 @@ class Refused(HubError):
         self.fields = dict(fields or {})
 
 
-class AccessRefused(Refused, PreconditionFailed):
+class AccessRefused(RefusedByProxmox, PreconditionFailed):
     """The token is not accepted, or lacks a privilege."""
 
 
-class Changed(Refused):
+class Changed(RefusedByProxmox):
     """Somebody changed the guest since its config was read."""
 
 
@@ -104,12 +104,12 @@ def from_answer(call: str, status: int, reason: str, body: bytes, user: str) -> 
     return refused(call, f"{text}{details}", status, fields)
 
 
-def refused(call: str, text: str, status: int, fields: Mapping[str, str] | None = None) -> Refused:
+def refused(call: str, text: str, status: int, fields: Mapping[str, str] | None = None) -> RefusedByProxmox:
     """The error for a no that is about the call, not about who made it."""
     if any(t in text for t in DIGEST_TEXTS):
         what = f"somebody changed it since the plan was made: {text}"
         return Changed(what, where=call, hint="aihub plan", status=status)
-    return Refused(text, where=call, status=status, fields=fields)
+    return RefusedByProxmox(text, where=call, status=status, fields=fields)
 
 
 def _read(body: bytes) -> tuple[str, dict[str, str]]:

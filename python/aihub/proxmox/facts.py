@@ -10,7 +10,7 @@ from aihub.errors import HubError
 from aihub.model.resolved import Hub
 from aihub.names import Marker, pool
 
-from .errors import Refused
+from .errors import RefusedByProxmox
 from .properties import addresses, macs
 from .state import ActualGuest, Getter, many, seen
 
@@ -98,7 +98,7 @@ def _taken(get: Getter, vmid: int) -> str:
     """Why a VMID is not free, for guests that the token cannot see; empty when it is free."""
     try:
         get("/cluster/nextid", vmid=vmid)
-    except Refused as error:
+    except RefusedByProxmox as error:
         if error.status != 400:
             raise
         return error.fields.get("vmid", error.what)
@@ -110,7 +110,7 @@ def _neighbour(get: Getter, hub: str, guest: ActualGuest) -> Neighbour | None:
     try:
         config = {k: str(v) for k, v in get(f"{guest.path}/config").items()}
     except HubError as error:
-        if isinstance(error, Refused) and error.status in (403, 500):
+        if isinstance(error, RefusedByProxmox) and error.status in (403, 500):
             return None
         raise
     marker = Marker.find(config.get("description", ""))

@@ -19,7 +19,7 @@ from . import facts as proxmox_facts
 from . import state as proxmox_state
 from .errors import refused, understood
 from .facts import Facts
-from .state import Actual
+from .state import ActualGuests
 
 
 def _pvesh(state: State, *words: str) -> process.Result:
@@ -35,7 +35,7 @@ class Root:
         self._state = state
 
     @understood
-    def read(self, hub: Hub) -> Actual:
+    def read(self, hub: Hub) -> ActualGuests:
         """What is there now, as `Proxmox.read`."""
         return proxmox_state.read(self.get, hub)
 
@@ -45,7 +45,7 @@ class Root:
         return proxmox_facts.read_facts(self.get, hub, vmids, as_root=True)
 
     def get(self, path: str, **params: Any) -> Any:
-        """One read. Raises Refused with what pvesh said."""
+        """One read. Raises RefusedByProxmox with what pvesh said."""
         said = self._call("get", path, params)
         try:
             return json.loads(said)
@@ -55,7 +55,8 @@ class Root:
     def set(self, path: str, values: Mapping[str, Any]) -> bytes:
         """One change, and what pvesh printed; no value may be a secret: the node shows command lines to everyone on it.
 
-        Raises Refused with what pvesh said, and Changed when `digest` is among them and no longer the present one.
+        Raises RefusedByProxmox with what pvesh said, and Changed when `digest` is among them and no longer the
+        present one.
         """
         return self._call("set", path, values)
 

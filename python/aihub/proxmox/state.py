@@ -15,7 +15,7 @@ from typing import Any, Literal, TypeVar
 from aihub.model.resolved import Hub
 from aihub.names import TAG, Marker, pool
 
-from .errors import Refused
+from .errors import RefusedByProxmox
 
 Getter = Callable[..., Any]
 T = TypeVar("T")
@@ -70,7 +70,7 @@ class ActualGuest:
 
 
 @dataclass(frozen=True)
-class Actual:
+class ActualGuests:
     """Every guest that the token sees, by VMID; only those that matter to the hub have their config read."""
 
     guests: Mapping[int, ActualGuest]
@@ -81,7 +81,7 @@ def guest_path(node: str, kind: str, vmid: int) -> str:
     return f"/nodes/{node}/{'lxc' if kind == 'lxc' else 'qemu'}/{vmid}"
 
 
-def read(get: Getter, hub: Hub) -> Actual:
+def read(get: Getter, hub: Hub) -> ActualGuests:
     """Every visible guest, with the config of those that are ours by sign or stand on our numbers."""
     found = [seen(r) for r in get("/cluster/resources", type="vm")]
     declared = {g.vmid for g in hub.guests.values()}
@@ -90,7 +90,7 @@ def read(get: Getter, hub: Hub) -> Actual:
     near = _up_to_date(get, near)
     configs = {g.vmid: full for g, full in zip(near, many(lambda g: read_guest(get, g), near), strict=True)}
     guests = {g.vmid: configs.get(g.vmid, g) for g in found}
-    return Actual({vmid: guest for vmid, guest in guests.items() if guest is not None})
+    return ActualGuests({vmid: guest for vmid, guest in guests.items() if guest is not None})
 
 
 def _up_to_date(get: Getter, guests: list[ActualGuest]) -> list[ActualGuest]:
@@ -105,7 +105,7 @@ def read_guest(get: Getter, guest: ActualGuest) -> ActualGuest | None:
     """The guest with its config as it is now; None when it is gone."""
     try:
         pending = get(f"{guest.path}/pending")
-    except Refused as error:
+    except RefusedByProxmox as error:
         if no_such_guest(error):
             return None
         raise
@@ -133,7 +133,7 @@ def read_guest(get: Getter, guest: ActualGuest) -> ActualGuest | None:
     )
 
 
-def no_such_guest(error: Refused) -> bool:
+def no_such_guest(error: RefusedByProxmox) -> bool:
     """Whether the API says that the guest that was asked about is not there."""
     return error.status == 500 and "does not exist" in error.what
 

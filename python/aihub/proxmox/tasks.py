@@ -17,7 +17,7 @@ from typing import Any
 
 from aihub.errors import TaskFailed
 
-from .errors import Refused, understood
+from .errors import RefusedByProxmox, understood
 
 FIRST, LONGEST = 0.1, 1.0
 GRACE = 5.0  # a task that was just given out may be unknown for a moment
@@ -142,7 +142,7 @@ class Tasks:
     def _status(self, upid: str, *, young: bool) -> Ended | None:
         try:
             said = self._get(f"/nodes/{Upid.parse(upid).node}/tasks/{upid}/status")
-        except Refused as error:
+        except RefusedByProxmox as error:
             if error.status == 400 and young:
                 return None
             raise

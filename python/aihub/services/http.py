@@ -31,7 +31,7 @@ _REFUSAL = 1 << 20  # bytes; whole, so that nothing is blotted out by half
 T = TypeVar("T")
 
 
-class Refused(TaskFailed):
+class RefusedByService(TaskFailed):
     """The service understood and said no; `status` is what HTTP calls it."""
 
     def __init__(self, what: str, *, where: str = "", hint: str = "", status: int = 0) -> None:
@@ -42,8 +42,8 @@ class Refused(TaskFailed):
 class Http:
     """One service as one login sees it; for one thread.
 
-    Raises Unreachable when no whole answer came in time, Refused for a status that is no success (a redirect is none),
-    TaskFailed for an answer that is too long or of another shape, and for a server that is another one.
+    Raises Unreachable when no whole answer came in time, RefusedByService for a status that is no success (a redirect
+    is none), TaskFailed for an answer that is too long or of another shape, and for a server that is another one.
     """
 
     def __init__(
@@ -82,7 +82,7 @@ class Http:
         """What lies at a path; None when there is nothing (404)."""
         try:
             return self.get(path, shape, **query)
-        except Refused as error:
+        except RefusedByService as error:
             if error.status != 404:
                 raise
             return None
@@ -133,7 +133,7 @@ class Http:
             with self._client.stream(method, path, **options, **sent) as told:
                 if not told.is_success:
                     text = f"it answered {told.status_code} to {method} {path}{self._words(told, path, sent)}"
-                    raise Refused(text, where=self._where, status=told.status_code)
+                    raise RefusedByService(text, where=self._where, status=told.status_code)
                 yield self._parts(told, path, most or MOST)
                 if end.come:  # else it was whole, or was not wanted to its end
                     raise Unreachable(_late(path, seconds), where=self._where)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 
 from .calls import Answer, Calls, Names, SecretId, Token, Wrapped, certain, moment
-from .errors import Denied, Refused
+from .errors import Denied, RefusedByVault
 
 ENDING = 2.0  # seconds
 ENDED = "invalid accessor"  # what is said of a token that ended since it was listed
@@ -32,7 +32,7 @@ class Access(Calls):
         """The public half of an AppRole's login."""
         found = self.get(f"auth/approle/role/{name}/role-id")
         if found is None:
-            raise Refused(f"there is no AppRole {name}", where=self.server_name, hint="aihub up")
+            raise RefusedByVault(f"there is no AppRole {name}", where=self.server_name, hint="aihub up")
         return str(found["role_id"])
 
     def secret_id(self, name: str) -> SecretId:
@@ -40,7 +40,7 @@ class Access(Calls):
         data = self.put(f"auth/approle/role/{name}/secret-id", {}, repeat=False)["data"]
         found = self._secret_id(name, str(data["secret_id_accessor"]))
         if found is None:
-            raise Refused("a secret-id was gone when it was looked at", where=name, hint="run it again")
+            raise RefusedByVault("a secret-id was gone when it was looked at", where=name, hint="run it again")
         return SecretId(found.accessor, found.created, found.expires, str(data["secret_id"]))
 
     def wrapped_secret_id(self, name: str, ttl: int) -> Wrapped:
@@ -62,7 +62,7 @@ class Access(Calls):
         try:
             path = f"auth/approle/role/{name}/secret-id-accessor/destroy"
             self.put(path, {"secret_id_accessor": accessor})
-        except Refused as error:
+        except RefusedByVault as error:
             if self._secret_id(name, accessor) is not None:
                 raise error
 
@@ -70,7 +70,7 @@ class Access(Calls):
         path = f"auth/approle/role/{name}/secret-id-accessor/lookup"
         try:
             data = self.put(path, {"secret_id_accessor": accessor})["data"]
-        except Refused as error:
+        except RefusedByVault as error:
             if error.status == 404 or "failed to find" in error.what:
                 return None
             raise
@@ -94,7 +94,7 @@ class Access(Calls):
         for accessor in self.names("auth/token/accessors"):
             try:
                 data = self.put("auth/token/lookup-accessor", {"accessor": accessor})["data"]
-            except (Refused, Denied) as error:
+            except (RefusedByVault, Denied) as error:
                 if ENDED in error.what or self._is_ending(accessor):
                     continue
                 raise
@@ -116,7 +116,7 @@ class Access(Calls):
         for token in found:
             try:
                 self.put("auth/token/revoke-accessor", {"accessor": token.accessor})
-            except (Refused, Denied) as error:
+            except (RefusedByVault, Denied) as error:
                 if ENDED not in error.what:
                     raise
         return len(found)

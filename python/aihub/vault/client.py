@@ -23,7 +23,7 @@ from aihub.errors import HubError, PreconditionFailed
 from .access import Access
 from .calls import Answer, Health, Initialised, Names
 from .desired import vault_of
-from .errors import PASSING, Denied, NotReady, Refused, Silent, from_answer, from_tls
+from .errors import PASSING, Denied, NotReady, RefusedByVault, Silent, from_answer, from_tls
 from .errors import invalid_token as _invalid
 from .errors import not_allowed as _not_allowed
 from .kv import KV, KeyValue
@@ -112,7 +112,7 @@ class Vault(KeyValue, Access, Engines):
             answer = self.put("auth/approle/login", {"role_id": role_id, "secret_id": secret_id})
         except Denied as error:
             raise _invalid(self.server_name, "auth/approle/login") from error
-        except Refused as error:
+        except RefusedByVault as error:
             if error.status != 400:
                 raise
             raise _invalid(self.server_name, "auth/approle/login") from error
@@ -165,7 +165,7 @@ class Vault(KeyValue, Access, Engines):
                 if attempt >= TRIES - 1 or (error.sent and not repeat):
                     raise
                 time.sleep(PAUSE * 2**attempt)
-            except Refused as error:
+            except RefusedByVault as error:
                 if time.monotonic() > end or not any(text in error.what for text in PASSING):
                     raise
                 time.sleep(0.2)

@@ -4,7 +4,7 @@ NotReady (PreconditionFailed) 4  not initialised, or sealed
 Denied (PreconditionFailed)   4  the token is not valid, or may not do this
 Moved (Conflict)              6  an entry is no longer the version that was read
 Silent (Unreachable)          1  no answer; a write may have taken effect
-Refused (TaskFailed)          1  the server understood and said no, or fails inside
+RefusedByVault (TaskFailed)          1  the server understood and said no, or fails inside
 """
 
 from __future__ import annotations
@@ -46,7 +46,7 @@ class Silent(Unreachable):
         self.sent = sent
 
 
-class Refused(TaskFailed):
+class RefusedByVault(TaskFailed):
     """The server said no."""
 
     def __init__(self, what: str, *, where: str = "", hint: str = "", status: int = 0) -> None:
@@ -78,13 +78,13 @@ def from_answer(
         # 429 comes from its rate limits, before it looks at what is asked.
         return Silent(words, where=path, hint="run it again", sent=status != 429)
     if status == 500 and (text == "internal error" or "audit" in text):
-        return Refused(
+        return RefusedByVault(
             f"the vault at {server} fails inside ({text}): most often no audit device can be written, its disk is full",
             where=path,
             hint=f"aihub ssh {server.partition('.')[0]} df -h {names.data('vault')}/audit; docker logs of the vault",
             status=status,
         )
-    return Refused(f"the vault at {server} refused it: {status} {text}", where=path, status=status)
+    return RefusedByVault(f"the vault at {server} refused it: {status} {text}", where=path, status=status)
 
 
 def invalid_token(server: str, path: str) -> Denied:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from aihub import report, ssh
-from aihub.proxmox.state import Actual
+from aihub.proxmox.state import ActualGuests
 
 from ..errors import DONE, HubError
 from ..options import Options
@@ -36,7 +36,7 @@ def _unseen(run: Run) -> list[str]:
     return [f"whether data is kept on {name} is not known: it does not answer" for name in run.plan.unknown]
 
 
-def _rows(run: Run, actual: Actual) -> list[report.StatusRow]:
+def _rows(run: Run, actual: ActualGuests) -> list[report.StatusRow]:
     ((node, spec),) = run.hub.nodes.items()
     rows = [report.StatusRow(node, "node", "", str(spec.address), "running", note=ssh.NODE)]
     for guest in run.hub.guests.values():

@@ -21,9 +21,9 @@ def run(options: Options) -> int:
     """Look, agree, change, and verify unless told not to; 7 when a check fails."""
     with opened(options, "up", report, locked=True) as found:
         perform(found, (make_target, *LOOK))
-        if hub.gives_up(found):
+        if hub.empties_store(found):
             # A new store has a new authority, which node and guests are told of: that is planned once it is known.
-            perform(found, (*AGREE, vault.give_up, *LOOK))
+            perform(found, (*AGREE, vault.empty_store, *LOOK))
         # What an earlier run began is finished, even when hub.yml and Proxmox agree by now.
         if not found.plan.is_empty or found.journal.entries():
             _applied(found)

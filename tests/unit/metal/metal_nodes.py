@@ -10,8 +10,8 @@ from typing import Any
 
 from aihub.names import Layout, unit_file
 from metal import rights, texts
-from metal.actual import PACKAGES, Actual, File, Unit
-from metal.desired import Desired, Flow, Port, Record, Vault, Zone
+from metal.actual import PACKAGES, ActualNode, File, Unit
+from metal.desired import Desired, Flow, Port, Record, VaultServer, Zone
 from metal.services import UNSEAL
 
 WANTED = Desired(
@@ -36,16 +36,16 @@ WANTED = Desired(
     storages=("local-zfs", "tank"),
     images="local",
     kept="abcdef012345",
-    vault=Vault("10.10.10.13", 8200, "security.hub.home.arpa", "root certificate\n"),
+    vault=VaultServer("10.10.10.13", 8200, "security.hub.home.arpa", "root certificate\n"),
 )
 UPSTREAM = ("192.0.2.53",)
 INTERFACES = [{"iface": "vmbr0", "type": "bridge", "cidr": "192.168.1.10/24", "bridge_ports": "eno1", "autostart": 1}]
 
 
-def fresh() -> Actual:
+def fresh() -> ActualNode:
     """A node where nothing of ours is."""
     names = Layout(WANTED.hub)
-    return Actual(
+    return ActualNode(
         units={u: Unit("", "inactive", 0) for u in names.units},
         api={
             "network": [dict(entry) for entry in INTERFACES],
@@ -62,7 +62,7 @@ def fresh() -> Actual:
     )
 
 
-def printed(node: Actual) -> str:
+def printed(node: ActualNode) -> str:
     """What the reading script prints on a node where nothing of ours is."""
     lines = [f"unit\t{name}\t{u.enabled}\t{u.active}\t{u.since}" for name, u in node.units.items()]
     lines += [f"api\t{name}\t{json.dumps(rows)}" for name, rows in node.api.items()]
@@ -77,7 +77,7 @@ def _file(text: str, mode: str) -> File:
     return File(f"{mode} root root", hashlib.sha256(text.encode()).hexdigest(), 100)
 
 
-def converged(wanted: Desired = WANTED) -> Actual:
+def converged(wanted: Desired = WANTED) -> ActualNode:
     """A node that is as wanted."""
     names, node = Layout(wanted.hub), fresh()
     for path, template, mode in (
@@ -121,7 +121,7 @@ def converged(wanted: Desired = WANTED) -> Actual:
     return node
 
 
-def changed(change: Callable[[Actual], Any]) -> Actual:
+def changed(change: Callable[[ActualNode], Any]) -> ActualNode:
     """A converged node after one change by hand."""
     node = converged()
     change(node)

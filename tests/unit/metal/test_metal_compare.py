@@ -8,7 +8,7 @@ import pytest
 from aihub.names import Layout
 from metal.actual import Unit
 from metal.compare import steps, strangers
-from metal.refusal import Refused
+from metal.refusal import RefusedByNode
 from metal.rights import ROLES, grants
 from metal.steps import Upload
 
@@ -119,7 +119,7 @@ def test_a_bridge_of_a_zone_that_is_gone_is_removed_once_nobody_is_on_it():
     ],
 )
 def test_what_is_not_ours_is_a_conflict(change, text):
-    with pytest.raises(Refused, match=text) as caught:
+    with pytest.raises(RefusedByNode, match=text) as caught:
         steps(WANTED, changed(change))
     assert caught.value.kind == "conflict"
 
@@ -129,7 +129,7 @@ def test_a_role_that_somebody_else_depends_on_is_not_changed():
         node.api["roles"][1]["privs"] = "VM.Audit"
         node.api["acl"].append({"path": "/vms", "roleid": "HubGuest", "ugid": "bob@pve", "propagate": 1})
 
-    with pytest.raises(Refused, match="bob@pve"):
+    with pytest.raises(RefusedByNode, match="bob@pve"):
         steps(WANTED, changed(change))
 
 
@@ -154,7 +154,7 @@ OURS = [
 def test_pending_network_changes_of_others_are_a_conflict():
     node = fresh()
     node.interfaces = {"old": OLD, "new": [*OLD[:-1], "\taddress 192.168.1.99/24"]}
-    with pytest.raises(Refused, match="vmbr0") as caught:
+    with pytest.raises(RefusedByNode, match="vmbr0") as caught:
         steps(WANTED, node)
     assert caught.value.kind == "conflict"
 
@@ -179,7 +179,7 @@ def test_our_own_pending_bridge_of_a_killed_run_is_taken_up():
 def test_a_missing_storage_is_a_precondition_that_says_what_to_do():
     node = fresh()
     node.api["storage"] = [{"storage": "local"}, {"storage": "tank"}]
-    with pytest.raises(Refused, match="no storage local-zfs") as caught:
+    with pytest.raises(RefusedByNode, match="no storage local-zfs") as caught:
         steps(WANTED, node)
     assert caught.value.kind == "precondition"
     assert "hub.yml" in caught.value.hint
@@ -188,14 +188,14 @@ def test_a_missing_storage_is_a_precondition_that_says_what_to_do():
 def test_a_gpu_without_mapping_is_a_precondition():
     node = fresh()
     node.api["mappings"] = [{"id": "rtx3060"}]
-    with pytest.raises(Refused, match="no PCI mapping rtx5090"):
+    with pytest.raises(RefusedByNode, match="no PCI mapping rtx5090"):
         steps(replace(WANTED, mappings=("rtx3060", "rtx5090")), node)
 
 
 def test_a_node_without_resolver_is_a_precondition():
     node = fresh()
     node.resolvers = ["10.10.10.1", "fe80::1%vmbr0"]
-    with pytest.raises(Refused, match="resolver"):
+    with pytest.raises(RefusedByNode, match="resolver"):
         steps(WANTED, node)
 
 
@@ -217,7 +217,7 @@ def test_removal_of_what_is_not_there_does_nothing():
 def test_removal_leaves_a_foreign_bridge_and_refuses_one_in_use():
     foreign = changed(lambda n: _set(n.api["network"][1], "comments", "mine"))
     assert "bridge hubinfra" not in pending(REMOVED, foreign)
-    with pytest.raises(Refused, match="tap300i0"):
+    with pytest.raises(RefusedByNode, match="tap300i0"):
         steps(REMOVED, changed(lambda n: _set(n.ports, "hubinfra", ["tap300i0"])))
 
 
@@ -227,7 +227,7 @@ def test_a_planned_removal_sees_past_guests_that_leave_first(port):
     assert "bridge hubinfra" in pending(leaving, used)
     for other in ("tap30i0", "tap3000i0", "eno300", "veth300i0x"):
         used.ports["hubinfra"] = [port, other]
-        with pytest.raises(Refused, match=f": {other} is on it"):
+        with pytest.raises(RefusedByNode, match=f": {other} is on it"):
             steps(leaving, used)
 
 

@@ -10,7 +10,7 @@ from aihub.names import Layout
 from metal import actual, texts
 from metal.desired import Flow
 from metal.exchange import Allowed, Answer, Failure, Order, Refusal, Taken
-from metal.refusal import Refused
+from metal.refusal import RefusedByNode
 
 from tests.unit.metal.metal_nodes import UPSTREAM, WANTED
 
@@ -148,5 +148,5 @@ def test_the_nodes_answer_is_read():
 
 
 def test_a_machine_without_pvesh_is_refused_in_words():
-    with pytest.raises(Refused, match="not a Proxmox VE node"):
+    with pytest.raises(RefusedByNode, match="not a Proxmox VE node"):
         actual.parse(["fail\tpvesh\tthere is no pvesh: not a Proxmox VE node"])

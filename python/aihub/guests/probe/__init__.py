@@ -27,7 +27,7 @@ from aihub.state.directory import State
 from . import answers
 from .compare import configuration_changes, list_differences, secret_changes
 
-__all__ = ["Actual", "allowed_changes", "ask", "forget", "place", "plan", "read", "secret_paths", "undelivered"]
+__all__ = ["Inside", "allowed_changes", "ask", "forget", "place", "plan", "read", "secret_paths", "undelivered"]
 
 T = TypeVar("T")
 
@@ -38,7 +38,7 @@ _PROGRAM = Path(__file__).with_name("on_guest.py")
 
 
 @dataclass(frozen=True)
-class Actual:
+class Inside:
     """What a guest answered; `error` says why it did not."""
 
     guest: str
@@ -92,19 +92,19 @@ class _Patience:
             self._latest = time.monotonic()
 
 
-def read(hub: Hub, state: State, guests: Collection[str] | None = None) -> dict[str, Actual]:
+def read(hub: Hub, state: State, guests: Collection[str] | None = None) -> dict[str, Inside]:
     """The actual state of guests (default: all), in parallel."""
     job = partial(_read_one, hub, state, _Patience())
     found = parallel.on_each(hub.guests if guests is None else guests, job)
     return {name: _unknown(name, one) if isinstance(one, HubError) else one for name, one in found.items()}
 
 
-def _unknown(name: str, error: HubError) -> Actual:
-    return Actual(name, error=words.line(error.what), bad=isinstance(error, BadAnswer))
+def _unknown(name: str, error: HubError) -> Inside:
+    return Inside(name, error=words.line(error.what), bad=isinstance(error, BadAnswer))
 
 
 def plan(
-    hub: Hub, state: State, actuals: Mapping[str, Actual], waiting: Collection[str] = ()
+    hub: Hub, state: State, actuals: Mapping[str, Inside], waiting: Collection[str] = ()
 ) -> tuple[tuple[Change, ...], tuple[str, ...]]:
     """What differs on the guests that were looked at, and the names of those that did not answer.
 
@@ -150,7 +150,7 @@ def _names(data: Collection[str]) -> tuple[str, ...]:
     return tuple([one for one in data if re.fullmatch(NAME.strip("^$"), one)][:_MOST])
 
 
-def _read_one(hub: Hub, state: State, patience: _Patience, name: str) -> Actual:
+def _read_one(hub: Hub, state: State, patience: _Patience, name: str) -> Inside:
     asked, allowed = list(secret_paths(hub, name)), allowed_file(hub, name)
     lines = [allowed] if allowed else []
     request = {"action": "probe", "secrets": asked, "lines": lines}
@@ -159,11 +159,11 @@ def _read_one(hub: Hub, state: State, patience: _Patience, name: str) -> Actual:
     except TaskFailed as error:
         # Before the first convergence there may be no Python: nothing is managed there yet.
         if "python3: not found" in error.what or "python3: command not found" in error.what:
-            return Actual(name)
+            return Inside(name)
         raise
     patience.answered()
     answers.require_whole(name, answer, asked, lines)
-    return Actual(
+    return Inside(
         name,
         manifest=answer["manifest"],
         states=answer["actual"],

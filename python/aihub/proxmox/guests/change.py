@@ -8,7 +8,7 @@ from aihub.errors import Conflict, PreconditionFailed, TaskFailed
 from aihub.model.types import format_size
 from aihub.plan import Change
 from aihub.proxmox.client import Landed
-from aihub.proxmox.errors import Changed, Refused
+from aihub.proxmox.errors import Changed, RefusedByProxmox
 from aihub.proxmox.properties import parse, stem
 from aihub.proxmox.state import ActualGuest
 from aihub.state.journal import Entry
@@ -86,7 +86,7 @@ def start(site: Site, want: Wanted) -> None:
 
     try:
         site.task("post", f"{have.path}/status/start", {}, landed)
-    except (Refused, TaskFailed) as error:
+    except (RefusedByProxmox, TaskFailed) as error:
         if "already running" not in error.what:
             raise
     site.progress(want.guest.name, "running")
@@ -191,6 +191,6 @@ def _stop(site: Site, have: ActualGuest) -> None:
 
     try:
         site.task("post", f"{have.path}/status/stop", {}, landed)
-    except (Refused, TaskFailed) as error:
+    except (RefusedByProxmox, TaskFailed) as error:
         if "not running" not in error.what:
             raise

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 from aihub.errors import Conflict, HubError, PreconditionFailed, TaskFailed
 from aihub.proxmox.client import Landed
-from aihub.proxmox.errors import AccessRefused, Refused
+from aihub.proxmox.errors import AccessRefused, RefusedByProxmox
 from aihub.proxmox.state import ActualGuest
 from aihub.state.journal import Entry
 
@@ -56,7 +56,7 @@ def host_keys(site: Site, entry: Entry) -> tuple[str, ...] | None:
         lines = site.px.tasks.log(upid) if upid else []
     except AccessRefused:
         raise
-    except Refused as error:
+    except RefusedByProxmox as error:
         site.progress(entry.guest, f"the log of its create task can't be read: {error.what}")
         lines = []
     return tuple(line for line in lines if "SHA256:" in line)
@@ -74,7 +74,7 @@ def _create_call(site: Site, want: Wanted) -> None:
     place = f"/nodes/{guest.node}/{'lxc' if guest.kind == 'lxc' else 'qemu'}"
     try:
         upid = str(site.write("post", place, want.create(), landed, task=True))
-    except Refused as error:
+    except RefusedByProxmox as error:
         # The call of a run that was killed may still have been on its way.
         have = _after_own_tasks(site, want) if "already exists" in error.what else None
         if have is not None and have.marker == want.marker:

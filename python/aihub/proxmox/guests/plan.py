@@ -11,7 +11,7 @@ from aihub.model.resolved import Guest, Hub
 from aihub.names import pool
 from aihub.plan import Change, Plan
 from aihub.proxmox.properties import addresses
-from aihub.proxmox.state import Actual, ActualGuest
+from aihub.proxmox.state import ActualGuest, ActualGuests
 from aihub.state.journal import Entry
 
 from . import changes, desired
@@ -35,7 +35,7 @@ class _Draft:
 
 def plan(
     hub: Hub,
-    actual: Actual,
+    actual: ActualGuests,
     keys: Sequence[str] = (),
     *,
     journal: Mapping[int, Entry] | None = None,
@@ -58,7 +58,7 @@ def plan(
     return Plan(changes=tuple(draft.changes), warnings=tuple(draft.warnings))
 
 
-def down_plan(hub: Hub, actual: Actual) -> Plan:
+def down_plan(hub: Hub, actual: ActualGuests) -> Plan:
     """The removal of every guest that carries this hub's marker, and of nothing else."""
     ours = [g for g in actual.guests.values() if g.belongs_to(hub.id)]
     ours.sort(key=lambda guest: guest.vmid)
@@ -71,13 +71,13 @@ def called(hub: Hub, have: ActualGuest) -> str:
     return next((g.name for g in hub.guests.values() if (g.vmid, g.id) == (have.vmid, known)), known)
 
 
-def known_names(hub: Hub, actual: Actual) -> set[str]:
+def known_names(hub: Hub, actual: ActualGuests) -> set[str]:
     """What may be named for destruction: the guests of hub.yml, and those of this hub that Proxmox still has."""
     marked = [called(hub, g) for g in actual.guests.values() if g.belongs_to(hub.id)]
     return {*hub.guests, *marked}
 
 
-def leftovers(hub: Hub, actual: Actual) -> list[ActualGuest]:
+def leftovers(hub: Hub, actual: ActualGuests) -> list[ActualGuest]:
     """Guests of this hub on numbers that hub.yml no longer has."""
     declared = {g.vmid for g in hub.guests.values()}
     return [g for v, g in sorted(actual.guests.items()) if v not in declared and g.belongs_to(hub.id)]
@@ -169,7 +169,7 @@ def _leftover(
         )
 
 
-def _namesakes(draft: _Draft, hub: Hub, actual: Actual) -> None:
+def _namesakes(draft: _Draft, hub: Hub, actual: ActualGuests) -> None:
     """Two guests may share a name in Proxmox: worth a word, no obstacle."""
     for have in actual.guests.values():
         guest = hub.guests.get(have.name)

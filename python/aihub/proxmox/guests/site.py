@@ -11,7 +11,7 @@ from typing import Any
 from aihub.errors import Conflict, PreconditionFailed, Unreachable
 from aihub.model.resolved import Hub
 from aihub.proxmox.client import Landed, Proxmox
-from aihub.proxmox.errors import Refused, understood
+from aihub.proxmox.errors import RefusedByProxmox, understood
 from aihub.proxmox.root import Root
 from aihub.proxmox.state import ActualGuest, guest_path, no_such_guest, read_guest
 from aihub.state.journal import Journal
@@ -88,7 +88,7 @@ class Site:
             return found
         try:
             status = str(self.px.get(f"{path}/status/current")["status"])
-        except Refused as error:
+        except RefusedByProxmox as error:
             if no_such_guest(error):  # it went between the two reads, as when a lost answer's change is being done
                 return None
             raise

@@ -9,7 +9,7 @@ from typing import Any
 
 from aihub import words
 from aihub.errors import TaskFailed
-from aihub.guests.probe import Actual, answers, ask
+from aihub.guests.probe import Inside, answers, ask
 from aihub.model.resolved import MACHINE, Hub
 from aihub.plan import Change
 from aihub.state.directory import State
@@ -121,7 +121,7 @@ def renew(state: State, guest: str, place: str, patience: float = _PATIENCE) -> 
 
 
 def changes(
-    hub: Hub, actuals: Mapping[str, Actual], versions: Mapping[str, int], ended: Collection[str] = ()
+    hub: Hub, actuals: Mapping[str, Inside], versions: Mapping[str, int], ended: Collection[str] = ()
 ) -> list[Change]:
     """What is to be done for agents that answer: a new secret-id, or entries that Vault has in a newer version.
 

@@ -46,7 +46,7 @@ class Away(Exception):
     """Vault does not answer, or is sealed."""
 
 
-class Refused(Exception):
+class RequestRefused(Exception):
     """Vault answered with a refusal, or without something that belongs into its answer."""
 
     def __init__(self, status: int, text: str) -> None:
@@ -67,7 +67,7 @@ class Connection(http.client.HTTPSConnection):
         self.sock = self._trust.wrap_socket(plain, server_hostname=self.host)
 
 
-class Vault:
+class VaultSession:
     """One connection; every call is one request. It goes to an address, so that no name server is needed."""
 
     def __init__(self, config: dict[str, Any]) -> None:
@@ -79,7 +79,7 @@ class Vault:
         self.token = ""
 
     def call(self, method: str, path: str, body: dict[str, Any] | None = None, token: str = "") -> dict[str, Any]:
-        """The answer's JSON. Raises Away and Refused."""
+        """The answer's JSON. Raises Away and RequestRefused."""
         headers = {"X-Vault-Request": "true", "Content-Type": "application/json"}
         if token or self.token:
             headers["X-Vault-Token"] = token or self.token
@@ -99,12 +99,14 @@ class Vault:
         if not isinstance(found, dict):
             raise Away("the answer is not Vault's")
         if answer.status >= 300:
-            raise Refused(answer.status, f"{path}: {'; '.join(map(str, found.get('errors') or [])) or answer.status}")
+            raise RequestRefused(
+                answer.status, f"{path}: {'; '.join(map(str, found.get('errors') or [])) or answer.status}"
+            )
         return found
 
     def end(self, token: str) -> None:
         """Ends a token of ours: a copy is worth nothing then. Fine where it has ended, or ends later by its age."""
-        with contextlib.suppress(Refused, Away):
+        with contextlib.suppress(RequestRefused, Away):
             self.call("POST", "auth/token/revoke-self", token=token)
 
     def close(self) -> None:
@@ -116,7 +118,7 @@ class Agent:
 
     def __init__(self, config: dict[str, Any]) -> None:
         self.config = config
-        self.vault = Vault(config)
+        self.vault = VaultSession(config)
         self.login_again = 0.0
         self.status = self._recalled()
 
@@ -143,7 +145,7 @@ class Agent:
                     errors += self._instance(instance)
                 except OSError as error:
                     errors.append(f"{instance['stack']}: {error}")
-        except (Away, Refused) as error:
+        except (Away, RequestRefused) as error:
             errors.append(str(error))
         self.vault.close()
         self.status["errors"] = errors
@@ -157,12 +159,12 @@ class Agent:
         role_id, secret_id = known(ROLE_ID), known(SECRET_ID)
         try:
             if not role_id or not secret_id:
-                raise Refused(400, "there is no secret-id yet: aihub up")
+                raise RequestRefused(400, "there is no secret-id yet: aihub up")
             path = "auth/approle/login"
             answer = self.vault.call("POST", path, {"role_id": role_id, "secret_id": secret_id})
             token = text_in(answer, path, "auth", "client_token")
             seconds = within(answer, path, "auth", "lease_duration")
-        except (Away, Refused) as error:
+        except (Away, RequestRefused) as error:
             self._logged_in(False, str(error))
             raise
         self.vault.token = token
@@ -190,7 +192,7 @@ class Agent:
                 values = {name: filled(text, found, path) for name, text in files.items()}
                 versions[path] = within(found, path, "data", "metadata", "version")
                 wanted.update(values)
-            except Refused as error:
+            except RequestRefused as error:
                 if entry.get("given") and error.status == 404:
                     # Nobody gave it yet, or it was taken back: it is waited for, and its file goes.
                     self.status["entries"][path] = {"version": 0, "applied": 0}
@@ -201,7 +203,7 @@ class Agent:
         for certificate in instance["certificates"]:
             try:
                 wanted.update(self._certificate(certificate, folder))
-            except Refused as error:
+            except RequestRefused as error:
                 self._forget_token(error)
                 errors.append(str(error))
                 wanted.update(kept(folder, [certificate["file"]]))
@@ -209,7 +211,7 @@ class Agent:
         errors += self._apply(instance, versions)
         return errors
 
-    def _forget_token(self, error: Refused) -> None:
+    def _forget_token(self, error: RequestRefused) -> None:
         # A token may have been revoked, or given by policies that have changed since.
         if error.status == 403:
             self.login_again = 0.0
@@ -303,24 +305,24 @@ class Agent:
 
 
 def within(answer: Any, path: str, *keys: str) -> Any:
-    """What an answer has below some keys. Raises Refused when one is not there; `path` is what was asked for."""
+    """What an answer has below some keys. Raises RequestRefused when one is not there; `path` is what was asked for."""
     for key in keys:
         if not isinstance(answer, dict) or answer.get(key) is None:
-            raise Refused(200, f"{path} has no {key}")
+            raise RequestRefused(200, f"{path} has no {key}")
         answer = answer[key]
     return answer
 
 
 def text_in(answer: Any, path: str, *keys: str) -> str:
-    """A text that an answer has below some keys. Raises Refused when there is none."""
+    """A text that an answer has below some keys. Raises RequestRefused when there is none."""
     found = within(answer, path, *keys)
     if not isinstance(found, str):
-        raise Refused(200, f"{path}: {keys[-1]} is no text")
+        raise RequestRefused(200, f"{path}: {keys[-1]} is no text")
     return found
 
 
 def filled(text: str, answer: Any, path: str) -> str:
-    """A file's text with the values of a secret's keys. Raises Refused when one is not there."""
+    """A file's text with the values of a secret's keys. Raises RequestRefused when one is not there."""
     return re.sub(r"\{(\w+)\}", lambda found: text_in(answer, path, "data", "data", found[1]), text)
 
 
@@ -439,7 +441,7 @@ def known(path: str) -> str:
 
 def unwrap(config: dict[str, Any], token: str, role_id: str) -> int:
     """Keeps the secret-id behind a wrapping token, and its role-id; prints its accessor as JSON."""
-    vault = Vault(config)
+    vault = VaultSession(config)
     expected = f"auth/approle/role/{config['role']}/secret-id"
     try:
         made_for = vault.call("POST", "sys/wrapping/lookup", {"token": token})["data"]["creation_path"]
@@ -447,7 +449,7 @@ def unwrap(config: dict[str, Any], token: str, role_id: str) -> int:
             sys.stderr.write(f"alarm: the wrapped answer was made for {made_for}, not for {expected}\n")
             return ALARM
         data = vault.call("POST", "sys/wrapping/unwrap", token=token)["data"]
-    except Refused:
+    except RequestRefused:
         sys.stderr.write("alarm: the wrapped secret-id is gone: somebody else has unwrapped it, or it came too late\n")
         return ALARM
     path, body = "auth/approle/login", {"role_id": role_id, "secret_id": data["secret_id"]}
@@ -469,7 +471,7 @@ def main() -> int:
         try:
             token, role_id = sys.stdin.read().split()
             return unwrap(config, token, role_id)
-        except (Away, Refused) as error:
+        except (Away, RequestRefused) as error:
             sys.stderr.write(f"{error}\n")
             return 1
     os.umask(0o077)

@@ -10,12 +10,12 @@ from aihub.vault import bringup
 from aihub.vault.client import operator
 
 from . import sshkey, token
-from .reach import Reach
+from .systems import Systems
 
 
 @dataclass
 class Rotation:
-    """One login under way (reach.Flight). Each of them makes the new one work before the old one ends."""
+    """One login under way (systems.Replacement). Each of them makes the new one work before the old one ends."""
 
     replace: Callable[[], object]
 
@@ -28,26 +28,26 @@ class Rotation:
         self.replace()
 
 
-def of_guest(reach: Reach, guest: str) -> Rotation:
+def of_guest(systems: Systems, guest: str) -> Rotation:
     """The secret-id of a guest's agent."""
-    return Rotation(lambda: enrol.enrol(reach.hub, reach.state, reach.vault, guest))
+    return Rotation(lambda: enrol.enrol(systems.hub, systems.state, systems.vault, guest))
 
 
-def of_controller(reach: Reach) -> Rotation:
+def of_controller(systems: Systems) -> Rotation:
     """Our own secret-id at the vault."""
 
     def change() -> None:
-        bringup.new_operator(reach.state, reach.vault)
-        reach.vault.login(*operator(reach.state))
+        bringup.new_operator(systems.state, systems.vault)
+        systems.vault.login(*operator(systems.state))
 
     return Rotation(change)
 
 
-def of_token(reach: Reach) -> Rotation:
+def of_token(systems: Systems) -> Rotation:
     """The token of the Proxmox API."""
-    return Rotation(lambda: token.rotate(reach.hub, reach.state))
+    return Rotation(lambda: token.rotate(systems.hub, systems.state))
 
 
-def of_key(reach: Reach) -> Rotation:
+def of_key(systems: Systems) -> Rotation:
     """The controller's ssh key."""
-    return Rotation(lambda: sshkey.rotate(reach.hub, reach.state))
+    return Rotation(lambda: sshkey.rotate(systems.hub, systems.state))

@@ -29,9 +29,9 @@ from aihub.services import service as services
 from aihub.services.secrets import Entry, Secrets
 from aihub.services.service import Half, Service
 
-from . import journal
-from .journal import Page
-from .reach import Reach
+from . import records
+from .records import Record
+from .systems import Systems
 
 Data = Mapping[str, str]
 STAYS = "the password in use stays valid"
@@ -66,31 +66,31 @@ class Known:
 
 @dataclass
 class Rotation:
-    """One pair under way (reach.Flight)."""
+    """One pair under way (systems.Replacement)."""
 
     meanwhile: ClassVar = STAYS  # what holds while somebody else's change stops it
 
-    reach: Reach
+    systems: Systems
     pair: Pair
-    page: Page
+    record: Record
 
     def publish(self) -> dict[str, int]:
         """From wherever it is until the consumer can know; gives what the consumer must have in use."""
-        if self.page.phase == "offer":
+        if self.record.phase == "offer":
             self._expect("before")
             self.offer()
-            self.page.enter("publish")
-        if self.page.phase != "publish":
+            self.record.enter("publish")
+        if self.record.phase != "publish":
             return {}
         return self._put("before", "after")
 
     def finish(self) -> None:
         """The old password ends. Call it when the consumer uses the new one."""
-        if self.page.phase == "publish":
+        if self.record.phase == "publish":
             self._expect("after")
-            self.page.enter("retire")
+            self.record.enter("retire")
         self.retire()
-        self.page.close()
+        self.record.close()
 
     def offer(self) -> None:
         """The half that is not in use has its new password, and gets in with it."""
@@ -104,7 +104,7 @@ class Rotation:
         last, old = self._pair("last"), self._pair("before")[self._old]
         versions = self._put("after", "last")
         if self._delivered:
-            self.reach.wait(self._guest, versions)
+            self.systems.wait(self._guest, versions)
         with self._service("after") as service:
             self._keep(service)
             self._set(service, last, self._old)
@@ -122,8 +122,8 @@ class Rotation:
         if self._provider.can_login(service, self.pair.role, half, password):
             raise TaskFailed(
                 "the old password still opens it",
-                where=self.page.name,
-                hint=f"aihub secrets rotate {self.page.name}",
+                where=self.record.name,
+                hint=f"aihub secrets rotate {self.record.name}",
             )
 
     # -- the provider
@@ -134,9 +134,9 @@ class Rotation:
 
     @contextmanager
     def _service(self, moment: str) -> Iterator[Service]:
-        instance = self.reach.hub.instance(self.pair.provider)
-        with self.reach.service(instance) as service:
-            yield replace(service, secrets=Known(self.reach.vault, self.pair.path, self._pair(moment)))
+        instance = self.systems.hub.instance(self.pair.provider)
+        with self.systems.service(instance) as service:
+            yield replace(service, secrets=Known(self.systems.vault, self.pair.path, self._pair(moment)))
 
     def _set(self, service: Service, data: Data, half: Half) -> None:
         passwords = {key: data[key] for key in self.pair.halves}
@@ -149,14 +149,14 @@ class Rotation:
             raise TaskFailed(
                 f"{self.pair.user(half)} does not get in with its new password; the one in use stays valid",
                 where=self.pair.provider,
-                hint=f"aihub up, then aihub secrets rotate {self.page.name}",
+                hint=f"aihub up, then aihub secrets rotate {self.record.name}",
             )
 
     # -- the vault
 
     @property
     def _new(self) -> Half:
-        return cast(Half, self.page.data["half"])
+        return cast(Half, self.record.data["half"])
 
     @property
     def _old(self) -> Half:
@@ -168,11 +168,11 @@ class Rotation:
 
     @property
     def _guest(self) -> str:
-        return self.reach.hub.instance(self.pair.provider).guest.name
+        return self.systems.hub.instance(self.pair.provider).guest.name
 
     def _pair(self, moment: str) -> Data:
         """The pair before, after, and last of all."""
-        data = self.page.data
+        data = self.record.data
         found = {"a": data["a"], "b": data["b"], "active": self._old}
         if moment != "before":
             found |= {self._new: data["new"], "active": self._new}
@@ -197,22 +197,22 @@ class Rotation:
         return {path: version for path, version in moved.items() if path == read}
 
     def _move(self, path: str, known: str, expected: Data, wanted: Data) -> int:
-        entry = self.reach.vault.read(path)
+        entry = self.systems.vault.read(path)
         if entry is not None and entry.data == wanted:
             return entry.version
         if entry is None or entry.data != expected:
             raise self._changed(path, known, entry, wanted)
-        return self.reach.vault.write(path, wanted, entry.version)
+        return self.systems.vault.write(path, wanted, entry.version)
 
     def _expect(self, moment: str) -> None:
         """Nobody has changed anything since. Raises Conflict."""
         for path, known, expected in self._entries(moment):
-            found = self.reach.vault.read(path)
+            found = self.systems.vault.read(path)
             if found is None or found.data != expected:
                 raise self._changed(path, known, found, expected)
 
     def _changed(self, path: str, known: str, found: Entry | None, wanted: Data) -> Conflict:
-        version = self.page.data[known]
+        version = self.record.data[known]
         return changed(path, found, wanted, f"bao kv rollback -mount=kv -version={version} {path}", self.meanwhile)
 
 
@@ -224,10 +224,10 @@ class Single(Rotation):
 
     def publish(self) -> dict[str, int]:
         """The provider takes the new one, and from here on no other; gives what the consumer must have in use."""
-        if self.page.phase == "offer":
+        if self.record.phase == "offer":
             self._expect("before")
-            self.page.enter("publish")
-        if self.page.phase != "publish":
+            self.record.enter("publish")
+        if self.record.phase != "publish":
             return {}
         if not self._delivered:
             self._require_ours()
@@ -238,7 +238,7 @@ class Single(Rotation):
     def _require_ours(self) -> None:
         """Nobody else has changed what is about to be written. Raises Conflict, before anybody is kept out."""
         for (path, known, before), (_, _, after) in zip(self._entries("before"), self._entries("after"), strict=True):
-            found = self.reach.vault.read(path)
+            found = self.systems.vault.read(path)
             if found is None or found.data not in (before, after):
                 raise self._changed(path, known, found, before)
 
@@ -249,18 +249,18 @@ class Single(Rotation):
             self._require_refused(service, self._new, self._pair("before")["a"])
 
     def _pair(self, moment: str) -> Data:
-        return {"a": self.page.data["a" if moment == "before" else "new"], "active": "a"}
+        return {"a": self.record.data["a" if moment == "before" else "new"], "active": "a"}
 
 
-def taken(reach: Reach, pair: Pair, page: Page) -> Rotation:
+def taken(systems: Systems, pair: Pair, record: Record) -> Rotation:
     """What the journal has under way."""
-    return (Single if pair.strategy == "single" else Rotation)(reach, pair, page)
+    return (Single if pair.strategy == "single" else Rotation)(systems, pair, record)
 
 
-def begin(reach: Reach, pair: Pair, name: str) -> Rotation:
+def begin(systems: Systems, pair: Pair, name: str) -> Rotation:
     """Writes down the new passwords; nothing else has changed then. Raises Conflict where entries disagree."""
-    kept = _read(reach, pair.path)
-    entry = _read(reach, pair.entry.path) if pair.entry else None
+    kept = _read(systems, pair.path)
+    entry = _read(systems, pair.entry.path) if pair.entry else None
     if pair.entry and entry and entry.data != login(pair, kept.data):
         look = f"bao kv get -mount=kv {pair.path}"
         raise changed(pair.entry.path, entry, login(pair, kept.data), f"{look}, and put into it what is in use there")
@@ -276,7 +276,7 @@ def begin(reach: Reach, pair: Pair, name: str) -> Rotation:
     }
     if "b" in pair.halves:
         data["spare"] = fresh["b"]
-    return taken(reach, pair, journal.opened(reach.vault, name, data))
+    return taken(systems, pair, records.opened(systems.vault, name, data))
 
 
 def login(pair: Pair, data: Data) -> dict[str, str]:
@@ -293,8 +293,8 @@ def changed(path: str, found: Entry | None, wanted: Data, hint: str, meanwhile: 
     return Conflict(what, where=path, hint=hint)
 
 
-def _read(reach: Reach, path: str) -> Entry:
-    entry = reach.vault.read(path)
+def _read(systems: Systems, path: str) -> Entry:
+    entry = systems.vault.read(path)
     if entry is None:
         raise PreconditionFailed("there is nothing to replace yet", where=path, hint="aihub up")
     return entry

@@ -13,9 +13,9 @@ from aihub.model.resolved import RECONCILE_ROLE, Certificate, Hub, Instance, Pai
 from aihub.services.secrets import Secrets
 from aihub.state.directory import State
 
-from . import catalog, journal, leaves, logins, pairs, sshkey, values
+from . import catalog, certificates, logins, pairs, plain_secrets, records, sshkey
 from .catalog import Rotatable
-from .reach import Flight, Reach, Say
+from .systems import Replacement, Say, Systems
 
 # In this order, one after the other: each of them is a way on which the others are done.
 LAST = ("login", "operator", "token", "key")
@@ -35,18 +35,18 @@ class Outcome:
 class _Job:
     item: Rotatable
     outcome: Outcome
-    flight: Flight | None = None
+    replacement: Replacement | None = None
     waits: Mapping[str, int] = field(default_factory=dict)
 
     @property
     def alive(self) -> bool:
-        return self.flight is not None and self.outcome.error is None
+        return self.replacement is not None and self.outcome.error is None
 
 
 def pending(hub: Hub, store: Secrets, state: State) -> list[str]:
     """The names of everything that an earlier run began and did not finish."""
     known = {one.kept: one.name for one in catalog.everything(hub)}
-    begun = [known.get(kept, kept) for kept in journal.pending(store)]
+    begun = [known.get(kept, kept) for kept in records.pending(store)]
     return [*begun, *([catalog.KEY] if sshkey.pending(state) else [])]
 
 
@@ -56,30 +56,30 @@ def logins_at(hub: Hub, provider: Instance) -> frozenset[str]:
     return frozenset(one.name for one in every if isinstance(one.of, Pair) and one.of.provider == provider.name)
 
 
-def resume(reach: Reach, say: Say = lambda name, text: None, names: Collection[str] | None = None) -> list[Outcome]:
+def resume(systems: Systems, say: Say = lambda name, text: None, names: Collection[str] | None = None) -> list[Outcome]:
     """Finishes what an earlier run began: everything, or what is named."""
-    begun = _begun(reach, say)
-    return _replace(reach, (), begun if names is None else begun & set(names), say)
+    begun = _begun(systems, say)
+    return _replace(systems, (), begun if names is None else begun & set(names), say)
 
 
-def rotate(reach: Reach, chosen: Sequence[Rotatable], say: Say = lambda name, text: None) -> list[Outcome]:
+def rotate(systems: Systems, chosen: Sequence[Rotatable], say: Say = lambda name, text: None) -> list[Outcome]:
     """Replaces what was chosen and finishes what was begun; what an earlier run began is not replaced twice.
 
     Everything is tried; the outcomes say what failed.
     """
-    return _replace(reach, chosen, _begun(reach, say), say)
+    return _replace(systems, chosen, _begun(systems, say), say)
 
 
-def _replace(reach: Reach, chosen: Sequence[Rotatable], begun: set[str], say: Say) -> list[Outcome]:
+def _replace(systems: Systems, chosen: Sequence[Rotatable], begun: set[str], say: Say) -> list[Outcome]:
     wanted = {one.name for one in chosen} | begun
-    jobs = [_Job(one, Outcome(one.name, one.name in begun)) for one in catalog.everything(reach.hub)]
+    jobs = [_Job(one, Outcome(one.name, one.name in begun)) for one in catalog.everything(systems.hub)]
     jobs = [job for job in jobs if job.item.name in wanted]
-    _on_guests(reach, [job for job in jobs if _closes(job.item)], say)
-    _on_guests(reach, [job for job in jobs if job.item.kind not in LAST and not _closes(job.item)], say)
+    _on_guests(systems, [job for job in jobs if _closes(job.item)], say)
+    _on_guests(systems, [job for job in jobs if job.item.kind not in LAST and not _closes(job.item)], say)
     by_name = {job.item.name: job for job in jobs}
     for kind in LAST:
         names = [name for name, job in by_name.items() if job.item.kind == kind]
-        parallel.for_all(names, lambda name: _alone(reach, by_name[name], say))
+        parallel.for_all(names, lambda name: _alone(systems, by_name[name], say))
     return [job.outcome for job in jobs]
 
 
@@ -100,61 +100,61 @@ def _interrupts(job: _Job) -> bool:
     return isinstance(job.item.of, Pair) and bool(job.item.of.interrupts)
 
 
-def _begun(reach: Reach, say: Say) -> set[str]:
-    known = {one.name for one in catalog.everything(reach.hub)}
-    begun = set(pending(reach.hub, reach.vault, reach.state))
+def _begun(systems: Systems, say: Say) -> set[str]:
+    known = {one.name for one in catalog.everything(systems.hub)}
+    begun = set(pending(systems.hub, systems.vault, systems.state))
     for name in begun - known:
         say(name, "is not in the hub any more: its rotation ends here")
-        reach.vault.destroy(journal.path(name))
+        systems.vault.destroy(records.path(name))
     return begun & known
 
 
-def _on_guests(reach: Reach, jobs: Iterable[_Job], say: Say) -> None:
+def _on_guests(systems: Systems, jobs: Iterable[_Job], say: Say) -> None:
     groups: dict[str, list[_Job]] = {}
     for job in jobs:
         groups.setdefault(job.item.guest, []).append(job)
-    parallel.for_all(groups, lambda guest: _on_guest(reach, guest, groups[guest], say))
+    parallel.for_all(groups, lambda guest: _on_guest(systems, guest, groups[guest], say))
 
 
-def _on_guest(reach: Reach, guest: str, jobs: Sequence[_Job], say: Say) -> None:
+def _on_guest(systems: Systems, guest: str, jobs: Sequence[_Job], say: Say) -> None:
     """All that one guest's agent takes up: published together, waited for once, then the old ones end."""
     started = time.monotonic()
     fresh = [job for job in jobs if not job.outcome.resumed]
     with _collected(fresh):
-        _wait(reach, guest, _now(reach, fresh))
+        _wait(systems, guest, _now(systems, fresh))
     for job in sorted([job for job in jobs if job.outcome.error is None], key=_interrupts):
         with _collected([job]):
             say(job.item.name, "is finished" if job.outcome.resumed else "gets a new one")
-            job.flight = _flight(reach, job)
-            job.waits = job.flight.publish()
+            job.replacement = _replacement(systems, job)
+            job.waits = job.replacement.publish()
     flying = [job for job in jobs if job.alive]
     with _collected(flying):
-        _wait(reach, guest, {path: version for job in flying for path, version in job.waits.items()})
+        _wait(systems, guest, {path: version for job in flying for path, version in job.waits.items()})
         if any(isinstance(job.item.of, Pair) for job in flying):
-            time.sleep(reach.grace)
+            time.sleep(systems.grace)
     for job in flying:
         with _collected([job]):
-            if job.flight is not None and job.alive:
-                job.flight.finish()
+            if job.replacement is not None and job.alive:
+                job.replacement.finish()
                 say(job.item.name, "done")
     for job in jobs:
         job.outcome.seconds = time.monotonic() - started
 
 
-def _alone(reach: Reach, job: _Job, say: Say) -> None:
+def _alone(systems: Systems, job: _Job, say: Say) -> None:
     started = time.monotonic()
     with _collected([job]):
         say(job.item.name, "gets a new one")
-        _flight(reach, job).finish()
+        _replacement(systems, job).finish()
         say(job.item.name, "done")
     job.outcome.seconds = time.monotonic() - started
 
 
-def _now(reach: Reach, jobs: Sequence[_Job]) -> dict[str, int]:
+def _now(systems: Systems, jobs: Sequence[_Job]) -> dict[str, int]:
     """What the guest reads of all that is about to begin: a guest that does not follow is left alone."""
     found = {}
     for job in jobs:
-        if (path := _read_by_guest(job.item)) and (entry := reach.vault.read(path)):
+        if (path := _read_by_guest(job.item)) and (entry := systems.vault.read(path)):
             found[path] = entry.version
     return found
 
@@ -165,37 +165,37 @@ def _read_by_guest(item: Rotatable) -> str:
     return item.of.path if isinstance(item.of, SecretRef) else ""
 
 
-def _wait(reach: Reach, guest: str, versions: Mapping[str, int]) -> None:
+def _wait(systems: Systems, guest: str, versions: Mapping[str, int]) -> None:
     if guest and versions:
-        reach.wait(guest, versions)
+        systems.wait(guest, versions)
 
 
-def _flight(reach: Reach, job: _Job) -> Flight:
+def _replacement(systems: Systems, job: _Job) -> Replacement:
     item = job.item
     if job.outcome.resumed and item.kind not in LAST:
-        return _taken(reach, item)
+        return _taken(systems, item)
     match item.of:
         case Pair():
-            return pairs.begin(reach, item.of, item.kept)
+            return pairs.begin(systems, item.of, item.kept)
         case SecretRef():
-            return values.Rotation(reach, item.of)
+            return plain_secrets.Rotation(systems, item.of)
         case Certificate():
-            return leaves.begin(reach, item.of, item.kept)
+            return certificates.begin(systems, item.of, item.kept)
     if item.kind == "login":
-        return logins.of_guest(reach, item.guest)
+        return logins.of_guest(systems, item.guest)
     own = {"operator": logins.of_controller, "token": logins.of_token, "key": logins.of_key}
-    return own[item.kind](reach)
+    return own[item.kind](systems)
 
 
-def _taken(reach: Reach, item: Rotatable) -> Flight:
-    page = journal.taken(reach.vault, item.kept)
-    if page is None:
+def _taken(systems: Systems, item: Rotatable) -> Replacement:
+    record = records.taken(systems.vault, item.kept)
+    if record is None:
         return logins.Rotation(lambda: None)  # somebody else has finished it since it was listed
     if isinstance(item.of, Pair):
-        return pairs.taken(reach, item.of, page)
+        return pairs.taken(systems, item.of, record)
     if isinstance(item.of, Certificate):
-        return leaves.Rotation(reach, item.of, page)
-    raise Conflict("the journal has an entry of something that needs none", where=journal.path(item.kept))
+        return certificates.Rotation(systems, item.of, record)
+    raise Conflict("the journal has an entry of something that needs none", where=records.path(item.kept))
 
 
 @contextmanager

@@ -29,7 +29,7 @@ def pending(state: State) -> bool:
 def rotate(hub: Hub, state: State, say: Say = lambda _subject, _text: None) -> None:
     """Node and guests take a new key and refuse the old one. Raises HubError when one of them can't be reached.
 
-    Every guest must answer: one that is away would be out of reach afterwards.
+    Every guest must answer: one that is away would be out of systems afterwards.
     """
     ssh.ensure_key(state)
     aliases = [ssh.NODE, *hub.guests]

@@ -13,7 +13,7 @@ import pytest
 from aihub import paths, render, report, ssh, targets
 from aihub.errors import HubError, TaskFailed
 from aihub.guests import ansible
-from aihub.guests.probe import Actual
+from aihub.guests.probe import Inside
 from aihub.model.resolved import Hub, Instance
 from aihub.options import Options
 from aihub.owners import hub as owners
@@ -130,17 +130,17 @@ class World:
 
     # -- what stands in for guests
 
-    def _read(self, hub: Hub, state: State, names: Sequence[str]) -> dict[str, Actual]:
+    def _read(self, hub: Hub, state: State, names: Sequence[str]) -> dict[str, Inside]:
         return {name: self._looked(hub, name) for name in names}
 
-    def _looked(self, hub: Hub, name: str) -> Actual:
+    def _looked(self, hub: Hub, name: str) -> Inside:
         """A guest as it was left, with the secrets of what started."""
         known = self.recorded.get(name, {})
         here = insides.probe.secret_paths(hub, name)
         there = {path: uid for path, (of, uid) in here.items() if f"stack/{of.partition('@')[0]}" in known}
         secret = {path: {"mode": "0400", "owner": f"{uid}:{uid}"} for path, uid in there.items()}
         error = "no ssh" if name in self.silent else ""
-        return Actual(name, error, manifest={"desired": dict(known), "entries": {}}, secrets=secret)
+        return Inside(name, error, manifest={"desired": dict(known), "entries": {}}, secrets=secret)
 
     def _attempt(
         self,

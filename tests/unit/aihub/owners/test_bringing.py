@@ -6,7 +6,7 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
-from aihub.guests.probe import Actual as Inside
+from aihub.guests.probe import Inside
 from aihub.model.resolved import Hub
 from aihub.owners import secrets
 from aihub.secrets import given

@@ -85,7 +85,7 @@ def test_what_nobody_can_open_is_one_change_with_its_loss_named(
 
 
 def test_giving_up_forgets_what_this_machine_knew(run: Any) -> None:
-    vault.give_up(run)
+    vault.empty_store(run)
     assert pending.read(run.state) is None
     assert not run.state.ca.exists()
 

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from aihub import paths, report, targets
 from aihub.errors import PreconditionFailed
-from aihub.guests.probe import Actual
+from aihub.guests.probe import Inside
 from aihub.options import Options
 from aihub.owners import entries, kept, moves
 from aihub.owners.run import Run
@@ -37,7 +37,7 @@ def allowing(run: Run, *names: str, move: tuple[str, ...] = ()) -> Run:
 
 
 def test_the_volumes_of_a_stack_that_left_its_guest_are_kept(run: Run) -> None:
-    run.insides = {"db": Actual("db", data=("postgres", "chroma")), "cache": Actual("cache", data=("redis",))}
+    run.insides = {"db": Inside("db", data=("postgres", "chroma")), "cache": Inside("cache", data=("redis",))}
     (found,) = kept.volumes(run)
     assert (found.holder, found.where) == ("chroma@db", "/var/lib/hub/chroma on guest db")
     change = kept.removal(found)

@@ -9,7 +9,7 @@ import pytest
 from aihub.errors import Conflict
 from aihub.owners import guests, insides
 from aihub.plan import Change, Plan, require_agreed
-from aihub.proxmox.state import Actual
+from aihub.proxmox.state import ActualGuests
 
 AFTER = Change(
     "app", "configure", "insides", "guest", "unit docker.service is activating, not active", parts=("docker",)
@@ -19,7 +19,7 @@ AFTER = Change(
 def looked(monkeypatch: pytest.MonkeyPatch, change: Change) -> Plan:
     """The plan over guests and their insides, which look as they should."""
     run: Any = SimpleNamespace(hub=None, state=None, running=lambda: ["app"])
-    monkeypatch.setattr(guests, "read", lambda run: Actual({}))
+    monkeypatch.setattr(guests, "read", lambda run: ActualGuests({}))
     monkeypatch.setattr(guests, "_plan", lambda run: Plan((change,)))
     monkeypatch.setattr(insides.probe, "read", lambda hub, state, names: {})
     monkeypatch.setattr(insides.probe, "undelivered", lambda hub, names, waiting: [])

@@ -10,14 +10,14 @@ from typing import Any
 import pytest
 from aihub.errors import TaskFailed, Unreachable
 from aihub.guests import probe
-from aihub.guests.probe import Actual as Inside
+from aihub.guests.probe import Inside
 from aihub.model.resolved import Hub
 from aihub.options import Options
 from aihub.owners import hub as owners
 from aihub.owners import insides, services
 from aihub.owners.waiting import waiting
 from aihub.plan import Plan
-from aihub.proxmox.state import Actual
+from aihub.proxmox.state import ActualGuests
 from aihub.secrets import given, store
 from aihub.state.directory import State
 from aihub.verbs import plan as plan_verb
@@ -50,7 +50,7 @@ def run(hub: Hub, tmp_path: Path) -> Any:
         started=(),
         insides={},
         waiting={},
-        guests=Actual({}),
+        guests=ActualGuests({}),
         options=SimpleNamespace(full=False, allow_destroy=frozenset()),
         running=lambda: list(hub.guests),
         vault=lambda: memory,
@@ -81,7 +81,7 @@ def test_a_store_that_cannot_be_asked_keeps_nobody_waiting(run: Any) -> None:
 
     run.vault = silent
     assert waiting(run) == {}
-    run.guests, run.running, run.vault = Actual({112: None}), list, None  # type: ignore[dict-item]
+    run.guests, run.running, run.vault = ActualGuests({112: None}), list, None  # type: ignore[dict-item]
     assert waiting(run) == {}, "its guest does not run, so that it is not even asked"
 
 

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from aihub.model.resolved import Hub
 from aihub.proxmox.guests import desired as provision_desired
-from aihub.proxmox.state import Actual, ActualGuest
+from aihub.proxmox.state import ActualGuest, ActualGuests
 from aihub.reading import load
 
 HUB_ID = "00112233445566ff"
@@ -94,11 +94,11 @@ def have(hub: Hub) -> Callable[..., ActualGuest]:
 
 
 @pytest.fixture
-def world(hub: Hub) -> Callable[..., Actual]:
+def world(hub: Hub) -> Callable[..., ActualGuests]:
     """Everything as wanted, with guests replaced or (None) taken away by name."""
 
-    def make(**guests: ActualGuest | None) -> Actual:
+    def make(**guests: ActualGuest | None) -> ActualGuests:
         found = {name: as_proxmox_has_it(hub, name) for name in hub.guests} | guests
-        return Actual({g.vmid: g for g in found.values() if g})
+        return ActualGuests({g.vmid: g for g in found.values() if g})
 
     return make

@@ -15,7 +15,7 @@ import pytest
 from aihub.errors import HubError, PreconditionFailed, TaskFailed, Unreachable
 from aihub.proxmox import client as proxmox
 from aihub.proxmox.client import Landed, Proxmox
-from aihub.proxmox.errors import AccessRefused, Changed, Lost, Refused, Untrusted
+from aihub.proxmox.errors import AccessRefused, Changed, Lost, RefusedByProxmox, Untrusted
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
@@ -183,14 +183,20 @@ def test_parameters_of_a_delete_are_in_the_query(px, server):
 @pytest.mark.parametrize(
     ("status", "reason", "body", "kind", "text"),
     [
-        (500, "short", b'{"data":null,"message":"long\\nand more\\n"}', Refused, "long\nand more"),
-        (500, "only a reason", b'{"data":null}', Refused, "only a reason"),
-        (400, "Parameter verification failed.", b'{"errors":{"cores":"bad"},"data":null}', Refused, "cores: bad"),
+        (500, "short", b'{"data":null,"message":"long\\nand more\\n"}', RefusedByProxmox, "long\nand more"),
+        (500, "only a reason", b'{"data":null}', RefusedByProxmox, "only a reason"),
+        (
+            400,
+            "Parameter verification failed.",
+            b'{"errors":{"cores":"bad"},"data":null}',
+            RefusedByProxmox,
+            "cores: bad",
+        ),
         (401, "No ticket", b"", AccessRefused, "No ticket"),
         (403, "Permission check failed (/vms/1, VM.Allocate)", b"{}", AccessRefused, "VM.Allocate"),
         (500, "detected modified configuration - file changed by other user? Try again.", b"{}", Changed, "modified"),
         (500, "checksum mismatch (file change by other user?)", b"{}", Changed, "checksum"),
-        (501, "Method 'GET /nope' not implemented", b"[1]", Refused, "not implemented"),
+        (501, "Method 'GET /nope' not implemented", b"[1]", RefusedByProxmox, "not implemented"),
     ],
 )
 def test_an_error_carries_what_proxmox_said(px, server, status, reason, body, kind, text):
@@ -210,7 +216,7 @@ def test_the_fields_in_error_can_be_told_apart(px, server):
         raise Answer(400, "Parameter verification failed.", b'{"errors":{"vmid":"VM 110 already exists"}}')
 
     server.reply = reply
-    with pytest.raises(Refused) as caught:
+    with pytest.raises(RefusedByProxmox) as caught:
         px.get("/cluster/nextid", vmid=110)
     assert caught.value.fields == {"vmid": "VM 110 already exists"}
 

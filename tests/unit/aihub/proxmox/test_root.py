@@ -9,7 +9,7 @@ import subprocess
 import pytest
 from aihub import process
 from aihub.errors import TaskFailed, Unreachable
-from aihub.proxmox.errors import Changed, Refused
+from aihub.proxmox.errors import Changed, RefusedByProxmox
 from aihub.proxmox.root import Root
 from aihub.proxmox.state import read_guest, seen
 from aihub.ssh import config
@@ -47,7 +47,7 @@ def node(tmp_path, monkeypatch):
 
 def test_a_guest_that_is_gone_is_not_a_node_that_does_not_answer(node):
     assert read_guest(node.root.get, GUEST) is None
-    with pytest.raises(Refused, match="does not exist"):
+    with pytest.raises(RefusedByProxmox, match="does not exist"):
         node.root.get(f"{GUEST.path}/config")
 
 

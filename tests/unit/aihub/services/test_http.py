@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 from aihub.errors import HubError, PreconditionFailed, TaskFailed, Unreachable
 from aihub.services import http
-from aihub.services.http import Http, Refused
+from aihub.services.http import Http, RefusedByService
 from aihub.services.wire import Identity
 
 from . import peers
@@ -74,14 +74,14 @@ def test_a_request_carries_json_headers_and_login_and_nothing_of_the_environment
 def test_what_is_not_there_is_none_where_that_is_asked_for(tmp_path: Path) -> None:
     with peers.serving(tmp_path, peers.http(b"", "404 Not Found")) as path, client(path) as service:
         assert service.find("/thing", Thing) is None
-        with pytest.raises(Refused) as raised:
+        with pytest.raises(RefusedByService) as raised:
             service.get("/thing", Thing)
     assert (raised.value.status, raised.value.where) == (404, WHERE)
 
 
 @pytest.mark.parametrize("status", ["302 Found", "401 Unauthorized", "500 Internal Server Error"])
 def test_anything_but_success_is_a_refusal_with_its_status(tmp_path: Path, status: str) -> None:
-    with pytest.raises(Refused, match=f"answered {status[:3]} to GET /thing: so it") as raised:
+    with pytest.raises(RefusedByService, match=f"answered {status[:3]} to GET /thing: so it") as raised:
         asked(tmp_path, peers.http(b"so\nit\x1b[31m is", status, headers="Location: http://elsewhere/\r\n"))
     assert raised.value.status == int(status[:3])
     assert "\x1b" not in str(raised.value)
@@ -93,7 +93,7 @@ def test_a_refusal_does_not_repeat_what_was_sent(tmp_path: Path) -> None:
     with (
         peers.serving(tmp_path, peers.http(echo, "400 Bad Request")) as path,
         client(path, headers={"X-Key": "stapled-key"}, login=("me", "word-of-mine")) as service,
-        pytest.raises(Refused) as raised,
+        pytest.raises(RefusedByService) as raised,
     ):
         service.send("POST", "/users", body)
     assert str(raised.value).endswith('no: ***, ***, ***, "***"')

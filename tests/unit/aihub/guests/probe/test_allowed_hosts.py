@@ -32,7 +32,7 @@ def planned(hub: Hub, state: State, before: Hub) -> tuple[Difference, ...]:
     assert before.egress
     guest = before.egress.guest.name
     manifest = {"desired": render.desired(before, state)[guest], "entries": {}}
-    actual = probe.Actual(guest, manifest=manifest, allowed=before.allowed_hosts)
+    actual = probe.Inside(guest, manifest=manifest, allowed=before.allowed_hosts)
     changes, _ = probe.plan(hub, state, {guest: actual})
     return tuple(one for change in changes if change.owner == "insides" for one in change.differences)
 

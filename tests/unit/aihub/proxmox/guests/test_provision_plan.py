@@ -10,7 +10,7 @@ from aihub.names import Marker
 from aihub.plan import Difference
 from aihub.proxmox.guests import desired
 from aihub.proxmox.guests.plan import down_plan, known_names, plan
-from aihub.proxmox.state import Actual, ActualGuest
+from aihub.proxmox.state import ActualGuest, ActualGuests
 from aihub.state.journal import Entry
 
 NEW_DB = [("db", "create"), ("db", "start")]
@@ -27,7 +27,7 @@ def test_a_hub_that_is_as_wanted_has_an_empty_plan(hub, world):
 
 
 def test_an_empty_node_gets_every_guest(hub):
-    found = plan(hub, Actual({}))
+    found = plan(hub, ActualGuests({}))
     assert actions(found) == [(name, action) for name in ("db", "cache", "ai") for action in ("create", "start")]
     assert {c.identity for c in found.changes} == {"token"}
 
@@ -79,7 +79,7 @@ def test_every_conflict_is_named_at_once(hub, world, have):
 
 def test_a_guest_with_one_of_our_names_is_only_worth_a_word(hub, world):
     namesake = ActualGuest(399, "lxc", "pve", "db", "running")
-    found = plan(hub, Actual({**world().guests, 399: namesake}))
+    found = plan(hub, ActualGuests({**world().guests, 399: namesake}))
     assert not found.changes
     assert found.warnings == ("guest db: VMID 399 has the same name and is not ours",)
 
@@ -91,7 +91,7 @@ def old_guest(have, name="old", address="10.10.10.99"):
 
 
 def test_a_guest_that_left_hub_yml_stays_until_its_data_may_go(hub, world, have):
-    actual = Actual({**world().guests, 150: old_guest(have)})
+    actual = ActualGuests({**world().guests, 150: old_guest(have)})
     found = plan(hub, actual)
     assert not found.changes
     assert "--allow-destroy old" in found.warnings[0]
@@ -101,7 +101,7 @@ def test_a_guest_that_left_hub_yml_stays_until_its_data_may_go(hub, world, have)
 
 
 def test_a_guest_that_left_hub_yml_and_holds_a_wanted_address_must_go_first(hub, world, have):
-    actual = Actual({**world(db=None).guests, 150: old_guest(have, address="10.10.10.11")})
+    actual = ActualGuests({**world(db=None).guests, 150: old_guest(have, address="10.10.10.11")})
     with pytest.raises(PreconditionFailed, match=r"address 10\.10\.10\.11 is held by old") as caught:
         plan(hub, actual)
     assert "--allow-destroy old" in caught.value.hint
@@ -162,7 +162,7 @@ def test_a_locked_guest_with_something_to_do_is_named(hub, world, have):
 def test_down_takes_what_carries_our_marker_and_nothing_else(hub, world, have):
     stranger = have("cache", {"description": "x"})
     forged = replace(have("db"), vmid=500)
-    actual = Actual({**world(cache=stranger).guests, 150: old_guest(have), 500: forged})
+    actual = ActualGuests({**world(cache=stranger).guests, 150: old_guest(have), 500: forged})
     found = down_plan(hub, actual)
     assert [(c.subject, c.details["vmid"]) for c in found.changes] == [("db", 110), ("old", 150), ("ai", 201)]
     assert all(c.data_at_risk for c in found.changes)
@@ -193,7 +193,7 @@ def test_a_volume_that_is_attached_to_nothing_is_kept_unless_its_guest_is_named(
 def test_a_new_guest_gets_what_only_root_may_set_before_it_starts(hub, monkeypatch):
     make = desired.wanted
     monkeypatch.setattr(desired, "wanted", lambda *given: replace(make(*given), root_only={"dev0": "/dev/kfd"}))
-    found = [c for c in plan(hub, Actual({})).changes if c.subject == "db"]
+    found = [c for c in plan(hub, ActualGuests({})).changes if c.subject == "db"]
     assert [(c.action, c.identity) for c in found] == [("create", "token"), ("update", "root@node"), ("start", "token")]
     assert found[1].differences == (Difference("dev0", None, "/dev/kfd"),)
 
@@ -201,5 +201,5 @@ def test_a_new_guest_gets_what_only_root_may_set_before_it_starts(hub, monkeypat
 def test_every_name_that_may_be_named_for_destruction_is_known(hub, world, have):
     stranger = have("cache", {"description": "x", "hostname": "stranger"}, name="stranger")
     renamed = have("db", {"description": str(Marker("00112233445566ff", 110, "former"))})
-    actual = Actual({**world(cache=stranger, db=renamed).guests, 150: old_guest(have)})
+    actual = ActualGuests({**world(cache=stranger, db=renamed).guests, 150: old_guest(have)})
     assert known_names(hub, actual) == {"db", "cache", "ai", "former", "old"}

@@ -9,7 +9,7 @@ from aihub.errors import Conflict, PreconditionFailed
 from aihub.proxmox.facts import Facts, Neighbour, Storage
 from aihub.proxmox.guests.plan import plan
 from aihub.proxmox.guests.preflight import GUEST_PRIVILEGES, VM_PRIVILEGES, Coming, check
-from aihub.proxmox.state import Actual
+from aihub.proxmox.state import ActualGuests
 
 IMAGES = frozenset({
     "pve:local:vztmpl/debian-13-standard_13.1-2_amd64.tar.zst",
@@ -40,7 +40,7 @@ def facts():
 
 @pytest.fixture
 def changes(hub):
-    return plan(hub, Actual({})).changes
+    return plan(hub, ActualGuests({})).changes
 
 
 def test_a_ready_node_has_nothing_to_say(hub, changes, facts):

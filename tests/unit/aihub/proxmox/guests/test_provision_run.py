@@ -9,11 +9,11 @@ from types import SimpleNamespace
 import pytest
 from aihub.errors import PreconditionFailed, Unreachable
 from aihub.proxmox.client import Landed
-from aihub.proxmox.errors import Refused
+from aihub.proxmox.errors import RefusedByProxmox
 from aihub.proxmox.guests import change, create, desired, provision
 from aihub.proxmox.guests.plan import plan
 from aihub.proxmox.guests.site import PER_STORAGE, Site, Stopped
-from aihub.proxmox.state import Actual
+from aihub.proxmox.state import ActualGuests
 from aihub.state.journal import Entry, Journal
 
 
@@ -80,7 +80,7 @@ def test_a_guest_whose_contact_a_killed_run_missed_is_handed_out_again(hub, worl
 
 
 def test_the_plan_of_an_empty_node_can_be_printed_without_it(hub):
-    assert plan(hub, Actual({})).as_json()["changes"][0]["action"] == "create"
+    assert plan(hub, ActualGuests({})).as_json()["changes"][0]["action"] == "create"
 
 
 def looked(hub, tmp_path, refusal):
@@ -96,17 +96,17 @@ def looked(hub, tmp_path, refusal):
 
 
 def test_a_guest_that_goes_between_two_reads_is_gone(hub, tmp_path):
-    gone = Refused("Configuration file 'nodes/pve/lxc/110.conf' does not exist", status=500)
+    gone = RefusedByProxmox("Configuration file 'nodes/pve/lxc/110.conf' does not exist", status=500)
     assert looked(hub, tmp_path, gone) is None
 
 
 def test_a_guest_whose_state_is_not_told_is_not_taken_for_gone(hub, tmp_path):
-    with pytest.raises(Refused, match="got timeout"):
-        looked(hub, tmp_path, Refused("got timeout", status=500))
+    with pytest.raises(RefusedByProxmox, match="got timeout"):
+        looked(hub, tmp_path, RefusedByProxmox("got timeout", status=500))
 
 
 def gone(_):
-    raise Refused("no such task")
+    raise RefusedByProxmox("no such task")
 
 
 @pytest.mark.parametrize(

@@ -7,7 +7,7 @@ import time
 
 import pytest
 from aihub.names import Marker
-from aihub.proxmox.errors import Lost, Refused, understood
+from aihub.proxmox.errors import Lost, RefusedByProxmox, understood
 from aihub.proxmox.facts import read_facts
 from aihub.proxmox.state import many, read
 
@@ -83,14 +83,14 @@ def test_pending_values_are_what_will_be_and_the_present_ones_are_kept_beside(hu
 
 
 def test_a_guest_that_vanishes_between_two_calls_is_not_there(hub):
-    gone = Refused("Configuration file 'nodes/pve/lxc/110.conf' does not exist", status=500)
+    gone = RefusedByProxmox("Configuration file 'nodes/pve/lxc/110.conf' does not exist", status=500)
     found = read(Api({"/cluster/resources": [resource(110, "db")], "/nodes/pve/lxc/110/pending": gone}), hub)
     assert not found.guests
 
 
 def test_other_refusals_are_not_taken_for_absence(hub):
-    broken = Refused("unable to read", status=500)
-    with pytest.raises(Refused):
+    broken = RefusedByProxmox("unable to read", status=500)
+    with pytest.raises(RefusedByProxmox):
         read(Api({"/cluster/resources": [resource(110, "db")], "/nodes/pve/lxc/110/pending": broken}), hub)
 
 
@@ -116,9 +116,9 @@ def test_facts_are_gathered_for_the_guests_in_question(hub):
         "/nodes/pve/network": [{"iface": "vmbr0"}],
         "/pools": [{"poolid": "hub-small"}],
         "/access/permissions": {"/": {"VM.Audit": 1}},
-        "/cluster/nextid": Refused("bad", status=400, fields={"vmid": "VM 110 already exists"}),
+        "/cluster/nextid": RefusedByProxmox("bad", status=400, fields={"vmid": "VM 110 already exists"}),
         "/nodes/pve/lxc/300/config": {"net0": "name=eth0,hwaddr=bc:24:11:00:00:01,ip=10.0.0.7/24", "tags": "x"},
-        "/nodes/pve/lxc/301/config": Refused("no", status=403),
+        "/nodes/pve/lxc/301/config": RefusedByProxmox("no", status=403),
     })  # fmt: skip
     found = read_facts(api, hub, frozenset({110}))
     assert found.taken == {110: "VM 110 already exists"}
@@ -132,12 +132,12 @@ def test_an_error_among_many_reads_waits_for_no_other():
 
     def look(number):
         if number == 0:
-            raise Refused("no", status=403)
+            raise RefusedByProxmox("no", status=403)
         assert release.wait(10)
 
     started = time.monotonic()
     try:
-        with pytest.raises(Refused):
+        with pytest.raises(RefusedByProxmox):
             many(look, list(range(9)))
         assert time.monotonic() - started < 2
     finally:

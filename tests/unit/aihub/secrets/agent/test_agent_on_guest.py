@@ -78,7 +78,7 @@ def agent(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> on_guest.Agent:
     monkeypatch.setattr(on_guest, "SECRET_ID", str(tmp_path / "secret-id"))
     monkeypatch.setattr(on_guest, "ROLE_ID", str(tmp_path / "role-id"))
     monkeypatch.setattr(on_guest, "RUN", str(tmp_path / "run"))
-    monkeypatch.setattr(on_guest, "Vault", Store)
+    monkeypatch.setattr(on_guest, "VaultSession", Store)
     monkeypatch.setattr(on_guest.Agent, "_order", lambda *_: [])
     other = {"path": "infra/app/other", "files": {"other": "{value}"}, "on_change": "none", "later": False}
     tls = {"id": "app.tls.pem", "file": "tls.pem", "role": "app", "name": "app.hub", "on_change": "none"}
@@ -122,8 +122,8 @@ def files(agent: on_guest.Agent) -> dict[str, str]:
         ({"data": {"data": {"user": "new", "password": "new", "url": "new"}}}, "infra/app/login has no metadata"),
         ({"data": None}, "infra/app/login has no data"),
         ({}, "infra/app/login has no data"),
-        (on_guest.Refused(404, "not found"), "not found"),
-        (on_guest.Refused(403, "permission denied"), "permission denied"),
+        (on_guest.RequestRefused(404, "not found"), "not found"),
+        (on_guest.RequestRefused(403, "permission denied"), "permission denied"),
         (on_guest.Away("no answer"), "no answer"),
     ],
     ids=str,
@@ -152,7 +152,7 @@ def test_an_entry_with_a_mistake_holds_no_other_up(agent: on_guest.Agent) -> Non
         ({"data": {"private_key": "new"}}, "pki/issue/app has no certificate"),
         ({"data": {**ISSUED, "expiration": None}}, "pki/issue/app has no expiration"),
         ({}, "pki/issue/app has no data"),
-        (on_guest.Refused(403, "permission denied"), "permission denied"),
+        (on_guest.RequestRefused(403, "permission denied"), "permission denied"),
     ],
     ids=str,
 )
@@ -179,7 +179,7 @@ def test_an_answer_to_the_login_without_a_token_changes_nothing(agent: on_guest.
 
 
 def test_a_file_that_cannot_be_read_stays_and_is_reported(agent: on_guest.Agent) -> None:
-    agent.vault.answers["kv/data/infra/app/login"] = on_guest.Refused(404, "not found")
+    agent.vault.answers["kv/data/infra/app/login"] = on_guest.RequestRefused(404, "not found")
     folder = Path(on_guest.RUN) / "app"
     (folder / "url").unlink()
     (folder / "url").mkdir()  # as unreadable for root as a file on a broken disk
@@ -189,9 +189,13 @@ def test_a_file_that_cannot_be_read_stays_and_is_reported(agent: on_guest.Agent)
 
 
 def test_an_answer_that_is_not_the_stores_is_no_answer(monkeypatch: pytest.MonkeyPatch) -> None:
-    vault = object.__new__(on_guest.Vault)
+    vault = object.__new__(on_guest.VaultSession)
     vault.token = ""
-    for status, text, kind in ((200, b"[]", on_guest.Away), (307, b"", on_guest.Refused), (503, b"", on_guest.Away)):
+    for status, text, kind in (
+        (200, b"[]", on_guest.Away),
+        (307, b"", on_guest.RequestRefused),
+        (503, b"", on_guest.Away),
+    ):
         vault._connection = Answered(status, text)  # type: ignore[assignment]
         with pytest.raises(kind):
             vault.call("GET", "kv/data/x")

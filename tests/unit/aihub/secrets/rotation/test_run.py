@@ -38,7 +38,7 @@ def log(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     pairs = {"short": SHORT, "other": OTHER, "key": KEY}
     items = tuple(Rotatable(name, "pair", "desk" if name != "key" else "a", 90, of=of) for name, of in pairs.items())
     monkeypatch.setattr(catalog, "everything", lambda hub: items)
-    monkeypatch.setattr(run, "_flight", lambda reach, job: Flight(job.item.name, found))
+    monkeypatch.setattr(run, "_replacement", lambda reach, job: Flight(job.item.name, found))
     monkeypatch.setattr(run, "pending", lambda *_: [])
     reach: Any = SimpleNamespace(
         hub=None,

@@ -21,7 +21,7 @@ GRACE = 1.0
 Say = Callable[[str, str], None]  # name, what happens to it
 
 
-class Flight(Protocol):
+class Replacement(Protocol):
     """One replacement under way: first `publish`, then what it gives is waited for, then `finish`."""
 
     def publish(self) -> Mapping[str, int]:
@@ -32,7 +32,7 @@ class Flight(Protocol):
 
 
 @dataclass(frozen=True)
-class Reach:
+class Systems:
     """Everything outside of this program that a rotation touches."""
 
     hub: Hub
@@ -46,7 +46,7 @@ class Reach:
 
 
 @contextmanager
-def of(hub: Hub, state: State, vault: Vault) -> Iterator[Reach]:
+def of(hub: Hub, state: State, vault: Vault) -> Iterator[Systems]:
     """The running hub. Each provider is reached once, when it is first needed, by all threads together."""
     with ExitStack() as stack:
         known: dict[str, Service] = {}
@@ -58,7 +58,7 @@ def of(hub: Hub, state: State, vault: Vault) -> Iterator[Reach]:
                     known[instance.name] = stack.enter_context(services.opened(hub, state, vault, instance))
             return nullcontext(known[instance.name])
 
-        yield Reach(
+        yield Systems(
             hub=hub,
             state=state,
             vault=vault,

@@ -16,7 +16,7 @@ PREFIX = "operator/rotation"
 
 
 @dataclass
-class Page:
+class Record:
     """One replacement as the journal has it. The values are never printed."""
 
     store: Secrets
@@ -49,19 +49,19 @@ def pending(store: Secrets) -> list[str]:
     return [found.removeprefix(f"{PREFIX}/") for found in store.list(PREFIX)]
 
 
-def opened(store: Secrets, name: str, data: Mapping[str, str]) -> Page:
+def opened(store: Secrets, name: str, data: Mapping[str, str]) -> Record:
     """Begins. Raises Locked when somebody else has begun the same."""
-    return Page(store, name, dict(data), _write(store, name, data, 0))
+    return Record(store, name, dict(data), _write(store, name, data, 0))
 
 
-def taken(store: Secrets, name: str) -> Page | None:
+def taken(store: Secrets, name: str) -> Record | None:
     """Takes over what an earlier run began; None where there is nothing."""
     entry = store.read(path(name))
     if entry is None:
         return None
-    page = Page(store, name, dict(entry.data), entry.version)
-    page.enter(page.phase)
-    return page
+    record = Record(store, name, dict(entry.data), entry.version)
+    record.enter(record.phase)
+    return record
 
 
 def _write(store: Secrets, name: str, data: Mapping[str, str], version: int) -> int:
