@@ -35,6 +35,8 @@ class Options:
     identity: Path | None = None
     out: Path | None = None
     needs: tuple[str, ...] = ()
+    lines: int = 100
+    follow: bool = False
 
     def lab_name(self, hub: str) -> str:
         """The lab's name: the option, else $AIHUB_LAB, else the hub's own name."""

@@ -35,8 +35,12 @@ def line(text: str, width: int = WIDTH) -> str:
 
 def last(text: str, most: int = LINES, width: int = WIDTH) -> str:
     """The last lines of a text."""
-    lines = text[-_TAKEN:].splitlines()[-most:]
-    return "\n".join("".join(" " if steers(c) else c for c in one[:width]) for one in lines)
+    return "\n".join(harmlessly(one, width) for one in text[-_TAKEN:].splitlines()[-most:])
+
+
+def harmlessly(text: str, width: int = WIDTH) -> str:
+    """A text as one line, with a blank for each character that does more than to be seen."""
+    return "".join(" " if steers(c) else c for c in text[:width])
 
 
 def name(text: str) -> str:

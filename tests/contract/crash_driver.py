@@ -36,7 +36,7 @@ from aihub.proxmox.guests import create as provision_create
 from aihub.proxmox.guests import desired, provision
 from aihub.proxmox.guests import site as provision_site
 from aihub.reading import load
-from aihub.verbs import down, plan, status, trust, up  # noqa: F401
+from aihub.verbs import down, plan, power, restart, start, status, stop, trust, up  # noqa: F401
 
 from tests.contract import weakened
 from tests.contract.rooted import Root
@@ -55,6 +55,7 @@ def perform(job: dict[str, Any]) -> int:
         no_verify=True,
         as_json=job.get("as_json", False),
         allow_destroy=frozenset(job["allow"]),
+        only=tuple(job.get("only", ())),
     )
     for verb in job["verbs"]:
         try:

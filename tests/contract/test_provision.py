@@ -349,3 +349,38 @@ def test_root_sees_the_guests_and_facts_that_the_token_sees(lab, hub, monkeypatc
     assert found == replace(seen, permissions=None, bridges=found.bridges)
     assert found.bridges["pve"] == seen.bridges["pve"] | {"vmbr0"}, "the token does not see the LAN's"
     assert [n.vmid for n in found.neighbours] == [300]
+
+
+@pytest.mark.parametrize(("name", "kind", "vmid"), [("db", "lxc", 110), ("ai", "qemu", 201)])
+def test_a_guest_is_stopped_and_started_by_its_name(lab, hub, name, kind, vmid):
+    hub.ok("stop", only=(name,))
+    hub.ok("stop", only=(name,))
+    states = {v: g["status"] for v, g in lab.root.guests().items()}
+    assert states == {110: "running", 201: "running", vmid: "stopped"}
+    assert hub("plan") == 3
+    hub.ok("start", only=(name,))
+    hub.ok("start", only=(name,))
+    assert hub("plan") == 0
+    before = len(writes(lab))
+    hub.ok("restart", only=(name,))
+    path = f"/api2/json/nodes/pve/{kind}/{vmid}/status"
+    assert [request["path"] for request in writes(lab)[before:]] == [f"{path}/shutdown", f"{path}/start"]
+
+
+def test_a_guest_of_somebody_else_is_never_stopped(lab, hub):
+    lab.root("PUT", "/nodes/pve/qemu/201/config", description="somebody else's")
+    assert hub("stop", only=("ai",)) == 6
+    assert lab.root.guests()[201]["status"] == "running"
+    assert "ai" in hub.said
+
+
+def test_a_locked_guest_is_not_stopped_and_the_lock_is_named(lab, hub):
+    lab.root("PUT", "/nodes/pve/qemu/201/config", lock="backup")
+    assert hub("restart", only=("ai",)) == 4
+    assert "backup" in hub.said
+    assert lab.root.guests()[201]["status"] == "running"
+
+
+def test_a_name_that_is_not_in_the_file_stops_nothing(lab, hub):
+    assert hub("stop", only=("a",)) == 2
+    assert {g["status"] for g in lab.root.guests().values()} == {"running"}

@@ -45,7 +45,7 @@ def update(site: Site, want: Wanted, planned: Change | None = None) -> None:
         site.journal.begin(Entry(have.vmid, want.guest.name, have.node, have.kind, "contact"))
     if found.cold and edit.keys:
         # Killed from here on, it is off: the next run writes what is missing and starts it.
-        _shut_down(site, want, have)
+        _shut_down(site, want, have, "restarting")
     if edit.keys:
         _write(site, want, have, writer, edit.put, edit.delete)
     if found.volumes and writer == "token":
@@ -59,7 +59,7 @@ def settle(site: Site, want: Wanted, planned: Sequence[Change] = ()) -> None:
     have = site.ours(want)
     if waits_for_restart(want, have):
         _refuse_locked(have)
-        _shut_down(site, want, have)
+        _shut_down(site, want, have, "restarting")
         start(site, want)
         have = site.ours(want)
     elif any(change.restart for change in planned):
@@ -90,6 +90,14 @@ def start(site: Site, want: Wanted) -> None:
         if "already running" not in error.what:
             raise
     site.progress(want.guest.name, "running")
+
+
+def stop(site: Site, want: Wanted) -> None:
+    """Shuts the guest down unless it stands still; after a minute its power goes."""
+    have = site.ours(want)
+    if have.running:
+        _refuse_locked(have)
+        _shut_down(site, want, have, "being shut down")
 
 
 def remove(site: Site, name: str, kind: str, node: str, vmid: int) -> None:
@@ -175,8 +183,8 @@ def _grow(site: Site, want: Wanted, size: int) -> None:
         site.task("put", f"{have.path}/resize", {"disk": want.disk, "size": text, "digest": have.digest}, landed)
 
 
-def _shut_down(site: Site, want: Wanted, have: ActualGuest) -> None:
-    site.progress(want.guest.name, "restarting")
+def _shut_down(site: Site, want: Wanted, have: ActualGuest, words: str) -> None:
+    site.progress(want.guest.name, words)
 
     def landed() -> Landed | None:
         return None if site.ours(want).running else Landed()

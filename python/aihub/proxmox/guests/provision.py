@@ -10,6 +10,7 @@ import time
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from functools import partial
+from typing import Literal
 
 from aihub.errors import PreconditionFailed, TaskFailed, too_late
 from aihub.model.resolved import Hub
@@ -27,8 +28,11 @@ from .preflight import Coming
 from .site import TASK_TIME, Progress, Site
 
 __all__ = [
-    "Coming", "CreatedGuest", "apply", "contacted", "down", "down_plan", "known_names", "plan", "preflight", "recover",
+    "Coming", "CreatedGuest", "apply", "contacted", "down", "down_plan", "known_names", "plan", "power", "preflight",
+    "recover",
 ]  # fmt: skip
+
+Power = Literal["stop", "start", "restart"]
 
 
 @dataclass(frozen=True)
@@ -122,6 +126,17 @@ def down(px: Proxmox, hub: Hub, changes: Plan, journal: Journal, progress: Progr
         for entry in journal.entries().values():
             if site.look(entry.kind, entry.node, entry.vmid) is None:
                 journal.done(entry.vmid)
+
+
+def power(px: Proxmox, hub: Hub, journal: Journal, progress: Progress, name: str, action: Power) -> None:
+    """A guest of ours is shut down, started, or both. Raises PreconditionFailed when it is not there or locked."""
+    site = Site(px, hub, journal, progress)
+    want = desired.wanted(hub, hub.guests[name], ())
+    with too_late(lambda: site.writes > 0):
+        if action != "start":
+            provision_guest.stop(site, want)
+        if action != "stop":
+            provision_guest.start(site, want)
 
 
 def contacted(journal: Journal, hub: Hub, name: str) -> None:

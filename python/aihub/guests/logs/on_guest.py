@@ -1,0 +1,112 @@
+"""Runs on a guest, sent over stdin: what its journal, or an instance's unit and containers say, line by line.
+
+Standard library and ASCII only. The request follows the program on stdin, as JSON: {"stack": NAME or "", "lines": N,
+"follow": BOOL}. The answer is one line for each that was said, after "=", and "." at the end; it ends, too, when nobody
+listens any more. The values of secret files are taken out before they leave the guest.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import select
+import subprocess
+import sys
+from collections.abc import Iterator
+from typing import Any
+
+SECRETS = "/run/hub"
+MOST = 64 * 1024  # bytes of a secret file
+WIDTH = 2000  # bytes of a line
+SHORTEST = 6  # characters: a shorter text in a secret file is no secret
+LOOK = 2000  # milliseconds: how often it is asked whether anybody listens
+JOURNAL = ["journalctl", "--no-pager", "--quiet", "--output=short-iso"]
+
+
+def commands(stack: str, lines: int, *, follow: bool) -> list[list[str]]:
+    """The programs that tell it."""
+    more = ["--follow"] if follow else []
+    journal = [*JOURNAL, f"--lines={lines}", *more]
+    if not stack:
+        return [journal]
+    compose = ["docker", "compose", "--project-name", stack, "logs", "--no-color", "--timestamps", f"--tail={lines}"]
+    return [[*journal, f"--unit=hub-{stack}.service"], [*compose, *more]]
+
+
+def secrets(stacks: list[str]) -> dict[bytes, bytes]:
+    """The lines of the secret files of instances, with the file's name; the certificates are none."""
+    found: dict[bytes, bytes] = {}
+    for folder in (os.path.join(SECRETS, stack) for stack in stacks):
+        for name in os.listdir(folder) if os.path.isdir(folder) else ():
+            if name == "ca.pem":
+                continue
+            try:
+                with open(os.path.join(folder, name), "rb", opener=no_link) as handle:
+                    lines = handle.read(MOST).split(b"\n")
+            except OSError:
+                continue  # a link or a pipe: no secret of the hub's
+            found.update({line: name.encode() for line in lines if len(line) >= SHORTEST})
+    return dict(sorted(found.items(), key=lambda one: -len(one[0])))
+
+
+def no_link(path: str, flags: int) -> int:
+    """Opens a file of a folder that is its service's: no link is followed, and no pipe is waited for."""
+    return os.open(path, flags | os.O_NOFOLLOW | os.O_NONBLOCK)
+
+
+def started(command: list[str]) -> subprocess.Popen[bytes]:
+    """A program with both its streams in one pipe."""
+    return subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
+
+
+def said(children: list[subprocess.Popen[bytes]]) -> Iterator[bytes]:
+    """The lines of programs that run, as they come; ends with them, or when nobody listens."""
+    poll, open_, rest = select.poll(), {}, {}
+    for child in children:
+        assert child.stdout is not None
+        open_[child.stdout.fileno()], rest[child.stdout.fileno()] = child, b""
+        poll.register(child.stdout, select.POLLIN)
+    poll.register(sys.stdout, 0)  # tells by itself when its reader has gone
+    while open_:
+        for number, event in poll.poll(LOOK):
+            if number not in open_:
+                if event & (select.POLLERR | select.POLLHUP):
+                    return
+                continue
+            part = os.read(number, MOST)
+            *lines, text = (rest[number] + part).split(b"\n")
+            rest[number] = text[-MOST:]  # of a line without an end the last of it is kept
+            yield from lines
+            if not part:
+                poll.unregister(number)
+                del open_[number]
+                if text:
+                    yield text
+
+
+def main() -> None:
+    request: dict[str, Any] = json.loads(sys.stdin.buffer.read())
+    stack, follow = request["stack"], request["follow"]
+    here = os.listdir(SECRETS) if os.path.isdir(SECRETS) else []
+    hidden = secrets([stack] if stack else here)
+    todo = commands(stack, request["lines"], follow=follow)
+    for turn in [todo] if follow else [[one] for one in todo]:
+        pipe = subprocess.PIPE
+        children = [
+            subprocess.Popen(one, stdin=subprocess.DEVNULL, stdout=pipe, stderr=subprocess.STDOUT) for one in turn
+        ]
+        try:
+            for line in said(children):
+                for value, name in hidden.items():
+                    line = line.replace(value, b"(" + name + b")")  # noqa: PLW2901
+                sys.stdout.buffer.write(b"=" + line[:WIDTH] + b"\n")
+                sys.stdout.buffer.flush()
+        finally:
+            for child in children:
+                child.kill()
+                child.wait()
+    sys.stdout.buffer.write(b".\n")
+
+
+if __name__ == "__main__":
+    main()
