@@ -89,7 +89,7 @@ GIVEN = {
     "follow": _flag("Go on with what is said next, for a day at most.", "--follow", "-f"),
     "machine": _argument(str, ..., "A guest's name, or node.", metavar="guest"),
     "command": _argument(NAMES, None, "A command to run there."),
-    "only": _argument(NAMES, None, "Guests or instances; default all."),
+    "only": _argument(NAMES, None, "Guests or instances (STACK@GUEST); default all.", metavar="NAME"),
     "old": _argument(str, ..., "The guest's name so far."),
     "new": _argument(str, ..., "Its new name."),
     "instance": _argument(str, ..., "The instance that moves.", metavar="STACK@GUEST"),
@@ -105,11 +105,11 @@ VERBS = {
     "validate": ("hub target as_json debug", "Check the hub file and its stacks; nothing is contacted."),
     "trust": ("hub yes debug", "Meet the node once with your own ssh: pin its keys, install the hub's key."),
     "plan": (
-        "hub target lab scope allow_destroy as_json debug",
+        "only hub target lab scope allow_destroy as_json debug",
         "Show what `up` would change. Exit code 3 when changes are pending.",
     ),
     "up": (
-        "hub target lab scope yes full no_verify stock allow_destroy allow_move kit_proof as_json debug",
+        "only hub target lab scope yes full no_verify stock allow_destroy allow_move kit_proof as_json debug",
         "Build the hub, or bring it back to what the file says, and verify it.",
     ),
     "verify": ("hub target lab only as_json debug", "Run every check. Exit code 7 when one fails."),

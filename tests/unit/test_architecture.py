@@ -64,6 +64,7 @@ DOORS = {
         "process.py",
         "capture.py",
         "guests/last_words/on_guest.py",
+        "guests/logs/on_guest.py",
         "guests/probe/on_guest.py",
         "secrets/agent/on_guest.py",
         "checks/leaks/on_guest.py",

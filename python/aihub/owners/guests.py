@@ -12,6 +12,7 @@ from aihub.proxmox.guests import provision
 from aihub.proxmox.root import Root
 from aihub.proxmox.state import ActualGuests
 
+from . import choice
 from .run import Run
 
 UNAUTHORIZED = 401
@@ -64,7 +65,7 @@ def apply(run: Run, agreed: Plan) -> None:
     with run.screen.progress("guests") as progress:
         provision.recover(px, run.hub, run.journal, progress)
         run.guests = px.read(run.hub)
-        now = _plan(run)
+        now = choice.narrowed(_plan(run), run.choice)
         require_agreed(agreed, now.changes)
         created = provision.apply(
             px, run.hub, now, run.journal, progress, keys=run.keys, allow_destroy=allowed, root=Root(run.state)
@@ -116,6 +117,6 @@ def _plan(run: Run) -> Plan:
 
 
 def require_running(run: Run) -> None:
-    """Raises PreconditionFailed when a guest of the hub does not run."""
-    if missing := sorted(set(run.hub.guests) - set(run.running())):
+    """Raises PreconditionFailed when a guest of the hub that was not left out does not run."""
+    if missing := sorted(name for name in set(run.hub.guests) - set(run.running()) if name in run.choice):
         raise PreconditionFailed(f"not running: {', '.join(missing)}", hint="aihub up")

@@ -15,7 +15,7 @@ from aihub.screen import Progress
 from aihub.secrets import given
 from aihub.secrets.given import WAITS
 
-from . import guests, insides, node, secrets, services, vault
+from . import choice, guests, insides, node, secrets, services, vault
 from .kept import NAMED
 from .order import Order
 from .run import Run, close_connections
@@ -38,7 +38,8 @@ def look(run: Run) -> None:
         (first,) = parallel.results([on_node]) if on_node else (Plan(),)
     if run.token_refused or (not on_node and not run.state.token.exists()):
         first = node.look(run)  # whatever the scope: nobody else can reach Proxmox before the token is renewed
-    run.plan = joined([first, *parts], run.hub.warnings)
+    run.plan = choice.narrowed(joined([first, *parts], run.hub.warnings), run.choice)
+    _require_removals(run)
     guests.require(run, run.plan)
     if run.plan.of("insides", "services", "secrets", "vault"):
         run.target.require(run.hub)
@@ -141,9 +142,9 @@ def _outcomes(todo: Sequence[Job], results: Mapping[str, Result]) -> tuple[Outco
 
 def refuse_waiting(run: Run) -> None:
     """Raises TaskFailed when instances wait for a person; everything else was done."""
-    if run.waiting:
-        text = "\n".join(f"{name} {why}" for name, why in run.waiting.items())
-        commands = "; ".join(given.asked_for(run.waiting))
+    if left := {name: why for name, why in run.waiting.items() if run.choice.names(name)}:
+        text = "\n".join(f"{name} {why}" for name, why in left.items())
+        commands = "; ".join(given.asked_for(left))
         raise TaskFailed(f"not started, everything else is done:\n{text}", hint=f"{commands}, then aihub up")
 
 
@@ -165,6 +166,15 @@ def clear(run: Run, agreed: Plan) -> None:
     node.remove(run, agreed)
     vault.remove(run)
     close_connections(run)
+
+
+def _require_removals(run: Run) -> None:
+    """Raises PreconditionFailed for an instance that goes and was not named: its logins would end while it runs."""
+    gone = [f"{stack}@{guest}" for guest, stacks in insides.undeclared(run).items() for stack in stacks]
+    if left := [name for name in gone if not run.choice.names(name)]:
+        guests_of = " ".join(dict.fromkeys(name.partition("@")[2] for name in left))
+        text = f"{', '.join(left)}: nobody declares it any more, and what was named does not include its removal"
+        raise PreconditionFailed(text, hint=f"aihub up, or name its guest, too: {guests_of}")
 
 
 def _require_known(run: Run) -> None:

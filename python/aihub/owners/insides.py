@@ -16,7 +16,7 @@ from aihub.model.types import NAME
 from aihub.plan import Change, Plan, require_agreed
 from aihub.screen import Progress
 
-from . import kept
+from . import choice, kept
 from .run import Run
 from .waiting import waiting
 
@@ -79,7 +79,8 @@ def _compared(run: Run) -> Plan:
     changes, unknown = probe.plan(run.hub, run.state, run.insides, run.waiting)
     if run.options.full:
         rest = [change for change in changes if change.owner != "insides"]
-        asked = [_whole(run, name, "everything, as asked for") for name in run.insides if name not in unknown]
+        names = [name for name in run.insides if name not in unknown and name in run.choice]
+        asked = [_whole(run, name, "everything, as asked for") for name in names]
         return Plan((*asked, *rest), unknown)
     return Plan(changes, unknown)
 
@@ -104,7 +105,9 @@ class Work:
         self._run = run
         self._progress = progress
         self._stop = stop
-        found, self._silent = _settled(run)
+        found, silent = _settled(run)
+        found = tuple(choice.only(found, run.choice))
+        self._silent = {name: error for name, error in silent.items() if name in run.choice}
         require_agreed(run.plan, found)
         self._wanted = _roles(run, found)
         run.changed = run.changed or bool(self._wanted)
@@ -226,7 +229,7 @@ def _may_answer(before: probe.Inside | None, now: probe.Inside) -> bool:
 def _roles(run: Run, changes: Sequence[Change]) -> dict[str, list[str] | None]:
     """The roles that each guest needs; None is all of them."""
     if run.options.full:
-        return dict.fromkeys(run.hub.guests)
+        return dict.fromkeys(name for name in run.hub.guests if name in run.choice)
     found: dict[str, list[str] | None] = {
         c.subject: list(c.parts) for c in changes if c.owner == "insides" and not c.data_at_risk
     }

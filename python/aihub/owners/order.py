@@ -82,11 +82,11 @@ class Order:
         yield Job("listener", store.name, _each(lambda _: vault.place_listener(self._run)), placed)
         yield Job("store", store.name, _each(lambda _: self._bring_up()), frozenset({_start(store.name)}))
         crew = _each(self._agents.serve)
-        for guest in self._hub.agents:
+        for guest in (name for name in self._hub.agents if name in self._run.choice):
             yield Job(_agent(guest), guest, crew, frozenset({_machine(guest), "store"}), place=guest)
         crew = _each(self._agents.require)
         for instance in self._instances:
-            if instance.stack.delivered:
+            if instance.stack.delivered and instance.guest.name in self._run.choice:
                 yield Job(_secrets(instance.name), instance.name, crew, frozenset({_agent(instance.guest.name)}))
 
     def _bring_up(self) -> None:
@@ -120,7 +120,8 @@ class Order:
     def _before_logins(self) -> frozenset[str]:
         """An unfinished rotation is finished before logins are compared, and needs the agents for that."""
         unfinished = any(f": {vault.ROTATION}" in change.subject for change in self._agreed.of("vault"))
-        return frozenset(_agent(guest) for guest in self._hub.agents) if unfinished else frozenset()
+        agents = (guest for guest in self._hub.agents if guest in self._run.choice)
+        return frozenset(map(_agent, agents)) if unfinished else frozenset()
 
     def _reconciles(self, instances: Sequence[Instance], after: frozenset[str]) -> Iterator[Job]:
         """What removed consumers had is retired when these have stopped."""

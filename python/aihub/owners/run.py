@@ -27,6 +27,8 @@ from aihub.state.journal import Journal
 from aihub.vault.client import Vault
 from aihub.vault.client import opened as vault_opened
 
+from .choice import Choice, Everything
+
 Standing = Literal["new", "there", "silent"]
 
 
@@ -71,6 +73,7 @@ class Run:
     token_refused: bool = False
     made: tuple[str, ...] = ()  # guests that the plan makes
     started: tuple[str, ...] = ()  # guests that are there, and that the plan starts or restarts
+    choice: Choice = field(default_factory=Everything)  # what was named, where something was
     outcome: tuple[Outcome, ...] = ()  # how it ended inside guests, for each of them and each instance
     changed: bool = False  # something outside of this machine is no longer as it was
     images: targets.Images | None = None

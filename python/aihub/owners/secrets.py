@@ -11,6 +11,7 @@ from aihub.plan import Change, Plan, require_agreed
 from aihub.screen import Progress
 from aihub.secrets import agent, enrol, rotation, store
 
+from . import choice
 from . import vault as vaults
 from .run import Run
 
@@ -56,7 +57,7 @@ class Agents:
         its login disturbs nobody when it gets a new one, and while the store itself restarts every agent says so.
         """
         run = self._run
-        require_agreed(self._agreed, _newer(run, guest, self._versions))
+        require_agreed(self._agreed, choice.only(_newer(run, guest, self._versions), run.choice))
         self._progress(guest, "its agent fetches secrets")
         if guest in self._ended or not _logged_in(run, guest):
             run.changed = True

@@ -7,7 +7,7 @@ from typing import Any
 from .. import report
 from ..errors import DONE, HubError
 from ..options import Options
-from ..owners import hub, moves, vault
+from ..owners import choice, hub, moves, vault
 from ..owners.run import Run, Step, end_lease, make_target, opened, perform, take_lease
 from . import proving
 
@@ -20,6 +20,7 @@ INSIDE: tuple[Step, ...] = (hub.apply_inside,)
 def run(options: Options) -> int:
     """Look, agree, change, and verify unless told not to; 7 when a check fails."""
     with opened(options, "up", report, locked=True) as found:
+        found.choice = choice.of(found.hub, options.only)
         perform(found, (make_target, *LOOK))
         if hub.empties_store(found):
             # A new store has a new authority, which node and guests are told of: that is planned once it is known.

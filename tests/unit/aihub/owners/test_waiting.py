@@ -15,6 +15,7 @@ from aihub.model.resolved import Hub
 from aihub.options import Options
 from aihub.owners import hub as owners
 from aihub.owners import insides, services
+from aihub.owners.choice import Everything
 from aihub.owners.waiting import waiting
 from aihub.plan import Plan
 from aihub.proxmox.state import ActualGuests
@@ -50,6 +51,7 @@ def run(hub: Hub, tmp_path: Path) -> Any:
         started=(),
         insides={},
         waiting={},
+        choice=Everything(),
         guests=ActualGuests({}),
         options=SimpleNamespace(full=False, allow_destroy=frozenset()),
         running=lambda: list(hub.guests),
@@ -138,7 +140,7 @@ def test_the_end_names_what_waits_and_the_commands(run: Any) -> None:
 def test_plan_is_not_done_while_something_waits(
     waits: dict[str, str], code: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    found = SimpleNamespace(plan=Plan(waiting=waits))
+    found = SimpleNamespace(plan=Plan(waiting=waits), hub=None)
     monkeypatch.setattr(plan_verb, "opened", lambda *_, **__: nullcontext(found))
     monkeypatch.setattr(plan_verb, "perform", lambda *_: None)
     assert plan_verb.run(Options()) == code
@@ -149,7 +151,11 @@ def test_up_ends_with_1_after_all_else_and_with_7_when_a_check_failed(
     failed: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     found = SimpleNamespace(
-        plan=Plan(waiting=BOTH), journal=SimpleNamespace(entries=list), waiting=BOTH, hub=with_kept(small_hub())
+        plan=Plan(waiting=BOTH),
+        journal=SimpleNamespace(entries=list),
+        waiting=BOTH,
+        hub=with_kept(small_hub()),
+        choice=Everything(),
     )
     proven: list[str] = []
 
