@@ -22,7 +22,7 @@ def files(hub: Cli) -> Iterator[Files]:
 def test_one_instance_is_changed_and_the_rest_is_left_for_later(hub: Cli, api: Api, files: Files):
     before = inside(hub)
     files.add("stacks/notes/config/words", "second\n")
-    files.edit("stacks/client/compose.yml", "restart: on-failure", "restart: on-failure\n    stop_grace_period: 2s")
+    files.edit("stacks/client/compose.yml", "mem_limit: 128m", "mem_limit: 130m")
     files.edit("hub.yml", *memory("2GiB", "3GiB"))
     since = hub.on("app", "docker inspect --format '{{.State.StartedAt}}' client-client-1")
     told = hub("plan", "notes@app")

@@ -34,7 +34,9 @@ def test_an_instance_stands_still_until_it_is_started(hub: Cli):
 
 
 def test_who_uses_what_is_stopped_is_named(hub: Cli):
-    assert "client@app" in hub.ok("restart", "redis@security")
+    done = hub("restart", "redis@security")
+    assert done.returncode == 0, done.stderr
+    assert "redis@security is used by client@app" in " ".join((done.stdout + done.stderr).split())
     hub.settles()
 
 

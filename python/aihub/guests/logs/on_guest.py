@@ -20,7 +20,7 @@ MOST = 64 * 1024  # bytes of a secret file
 WIDTH = 2000  # bytes of a line
 SHORTEST = 6  # characters: a shorter text in a secret file is no secret
 LOOK = 2000  # milliseconds: how often it is asked whether anybody listens
-JOURNAL = ["journalctl", "--no-pager", "--quiet", "--output=short-iso"]
+JOURNAL = ["journalctl", "--no-pager", "--quiet", "--all", "--output=short-iso"]
 
 
 def commands(stack: str, lines: int, *, follow: bool) -> list[list[str]]:
