@@ -39,7 +39,7 @@ PACKAGES = {
     "zstd": "guest archives",
 }
 
-# What others' clients of tests/contract are built with: a tool that is there and new enough is taken as it is, wherever
+# What others' clients in pvelab's tests are built with: a tool that is there and new enough is taken as it is, wherever
 # it came from. Else the first package that the distribution has: Debian 12 carries a newer Rust beside its own.
 TEST_TOOLS: dict[str, tuple[tuple[int, int], tuple[str, ...]]] = {
     "curl": ((7, 0), ("curl",)),

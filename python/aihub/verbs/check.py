@@ -15,15 +15,16 @@ from ..options import Options
 from ..paths import ROOT
 
 BIN = Path(sys.executable).parent
-LINTERS: dict[str, Sequence[str]] = {  # "mypy" goes through the stacks as well, see `types`
+LINTERS: dict[str, Sequence[str]] = {  # "mypy" goes through more than its packages, see `types`
     "ruff": ("ruff", "check", "--config", "python/pyproject.toml", "python", "tests", "stacks"),
     "ruff format": ("ruff", "format", "--check", "--config", "python/pyproject.toml", "python", "tests", "stacks"),
     "mypy": ("mypy", "--config-file", "python/pyproject.toml"),
     "yamllint": ("yamllint", "--strict", "."),
     "ansible-lint": ("ansible-lint", "--offline", "-q", "playbooks/site.yml"),  # with all that it imports: every role
 }
-STACKS = ("stacks", "tests/cases/stacks", "tests/vault/stacks")
-TESTS = ("tests/unit", "tests/contract", "tests/vault", "tests/attacks")  # those of them that take no lab
+BY_THEMSELVES = ("stacks/*", "tests/cases/stacks/*", "tests/vault/stacks/*", "python/pvelab/tests")
+# Those of them that take no lab:
+TESTS = ("tests/unit", "tests/contract", "tests/vault", "tests/attacks", "python/pvelab/tests")
 
 
 def environment() -> dict[str, str]:
@@ -67,8 +68,8 @@ class Linters:
 
 
 def types(argv: Sequence[str]) -> process.Result:
-    """mypy over the packages, then over each stack by itself: every one has a module called reconcile."""
-    files = sorted(path.relative_to(ROOT) for where in STACKS for path in ROOT.glob(f"{where}/*/*.py"))
+    """mypy over the packages, then over each folder outside of them: every stack has a module called reconcile."""
+    files = sorted(path.relative_to(ROOT) for where in BY_THEMSELVES for path in ROOT.glob(f"{where}/*.py"))
     ended = [lint(argv)]
     for _, own in groupby(files, key=lambda path: path.parent):
         ended.append(lint([*argv, *map(str, own)]))

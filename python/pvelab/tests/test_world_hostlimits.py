@@ -1,0 +1,32 @@
+"""Only limits that are too low are touched."""
+
+from pathlib import Path
+
+import pytest
+from pvelab.world import hostlimits
+
+
+def test_only_what_is_too_low_is_named_with_its_present_value(tmp_path: Path) -> None:
+    for name, value in {"fs/a": 128, "fs/b": 9000}.items():
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).write_text(f"{value}\n")
+    assert hostlimits.lower({"fs/a": 8192, "fs/b": 8192, "fs/not-in-this-kernel": 1}, tmp_path) == {"fs/a": 128}
+
+
+def test_limits_are_put_back_by_the_last_lab_only(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    limit, runtime = tmp_path / "fs/a", tmp_path / "run"
+    limit.parent.mkdir()
+    limit.write_text("128\n")
+    monkeypatch.setattr(hostlimits, "_KERNEL", tmp_path)
+    monkeypatch.setattr(hostlimits, "RUNTIME", runtime)
+    monkeypatch.setattr(hostlimits, "NEEDED", {"fs/a": 8192})
+    (runtime / "one").mkdir(parents=True)
+    hostlimits.raise_limits()
+    hostlimits.raise_limits()
+    assert limit.read_text() == "8192\n"
+    hostlimits.restore_limits()
+    assert limit.read_text() == "8192\n"
+    (runtime / "one").rmdir()
+    hostlimits.restore_limits()
+    assert limit.read_text() == "128\n"
+    assert not (runtime / "limits.json").exists()
