@@ -1,6 +1,7 @@
 """What is always answered the same: directories, what a fresh node has nothing of, what it refuses (answers.json).
 
-`{name}` in a text is a parameter of the call, `{node}` the node. A path may end with the parameter that it is for.
+`{name}` in a text is a parameter of the call, `{node}` the node, `{address}` its address. A path may end with the
+parameter that it is for.
 """
 
 from __future__ import annotations
@@ -80,7 +81,7 @@ def _refusal(said: Any) -> Callable[[Call], Any]:
 
 def _filled(value: Any, call: Call) -> Any:
     if isinstance(value, str):
-        return template(value, {**call.params, "node": call.pve.node.name})
+        return template(value, {**call.params, "node": call.pve.node.name, "address": call.pve.node.address})
     if isinstance(value, list):
         return [_filled(item, call) for item in value]
     return {key: _filled(item, call) for key, item in value.items()} if isinstance(value, dict) else value

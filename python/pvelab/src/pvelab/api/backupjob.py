@@ -14,9 +14,8 @@ from .errors import FAILURES, ApiError, existing, failure, refuse_if
 from .guestconf import GuestConf
 from .pruning import check_protected, prune
 from .registry import Call
-from .schema import split_property_string
+from .schema import named_fields
 from .storage_paths import activated, files
-from .surface import named_format
 from .tasks import Log
 from .words import split_list, truth
 
@@ -67,7 +66,7 @@ class Job:
             takes = "backup" in volumes.contents(config)
             refuse_if(not takes, f"can't use storage '{self.sid}' for backups - wrong content type")
             text = str(self.params.get("prune-backups") or config.get("prune-backups") or "keep-all=1")
-            self.keep = split_property_string(named_format("prune-backups") or {}, text)
+            self.keep = named_fields("prune-backups", text)
         except ApiError as error:
             problems.append(f"could not get storage information for '{self.sid}': {error}")
         refuse_if(problems, "\n".join(problems))

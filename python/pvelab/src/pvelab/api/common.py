@@ -14,7 +14,6 @@ from .registry import Call
 from .tasks import Log
 from .words import parse_size, split_list, truth
 
-FOLDER = {"lxc": "lxc", "qemu": "qemu-server"}
 WORD = {"lxc": "CT", "qemu": "VM"}
 KEY = re.compile(r"(ssh-rsa|ssh-dss|ssh-ed25519|ecdsa-sha2-nistp\d+|sk-[\w@.-]+) ([A-Za-z0-9+/=]+)(?=\s|$)")
 NO_TAGS = " "  # what is read again of the line that PVE writes for tags that were sent without a value

@@ -11,14 +11,12 @@ from .fw_formats import ICMP, ICMPV6, WITH_PORTS, addresses, ports
 from .fw_macros import MACROS, packets
 from .pve import Pve
 from .registry import Call
+from .surface import parameters
 
 ALIAS = re.compile(r"(guest/|dc/)?([A-Za-z][A-Za-z0-9\-_]+)")
 SET = re.compile(r"\+(guest/|dc/|sdn/)?([A-Za-z][A-Za-z0-9\-_]+)")
 IS_ICMP = {"icmp", "icmpv6", "ipv6-icmp"}
-FIELDS = (
-    "action", "type", "comment", "dest", "dport", "enable", "icmp-type", "iface", "log", "macro", "pos", "proto",
-    "source", "sport",
-)  # fmt: skip
+FIELDS = [name for name in parameters("POST", "/cluster/firewall/rules") if name != "digest"]
 DIRECTIONS = {"cluster": ("in", "out", "forward", "group"), "host": ("in", "out", "forward", "group")}
 Item = dict[str, Any]
 

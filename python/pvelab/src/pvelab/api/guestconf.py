@@ -49,6 +49,11 @@ class GuestConf:
         found = {**self.values, **self.pending}
         return {k: v for k, v in found.items() if k not in self.deleted or not truth(v)}  # PVE keeps what is off
 
+    def drop_settled(self) -> None:
+        """Forgets what waits though nothing would change by it."""
+        self.pending = {k: v for k, v in self.pending.items() if self.values.get(k) != v}
+        self.deleted = {k: forced for k, forced in self.deleted.items() if k in self.values}
+
     @property
     def name(self) -> str:
         """The guest's display name."""

@@ -148,18 +148,13 @@ class Server:
                 data = await request.read() if request.can_read_body else b""
                 kind = body.content_type(request.headers.get("Content-Type"))
                 sent = body.parameters(call.method, request.rel_url.raw_query_string, kind, data)
-            found, extra = self._prepare(call, sent)
-            if extra is not None:
-                return extra
-            data = await self._run(found, call)
+            data = await self._run(self._prepare(call, sent), call)
             return Answer(200, data, attributes=call.attributes)
         except PlainError as error:
             return Answer(error.status, registry.Download(error.message.encode(), ""), error.message)
         except ApiError as error:
             self._forget_upload(call)
             return Answer(error.status, None, error.message, error.errors)
-        except asyncio.CancelledError:
-            raise
         except Exception as error:
             LOG.exception("%s %s failed", call.method, call.path)
             return Answer(500, None, f"pvelab: {type(error).__name__}: {error}\n")
@@ -170,7 +165,7 @@ class Server:
         if name.startswith("pveupload-") and call.path.endswith("/upload"):
             (self.pve.state / "upload" / name).unlink(missing_ok=True)
 
-    def _prepare(self, call: Call, sent: dict[str, Any]) -> tuple[registry.Route, Answer | None]:
+    def _prepare(self, call: Call, sent: dict[str, Any]) -> registry.Route:
         matched = registry.find(call.method, call.path)
         if matched is None:
             LOG.warning("not implemented: %s %s", call.method, call.path)
@@ -189,7 +184,7 @@ class Server:
             validate(call.params, schema, bool(known.get("open")))
         call.emptied = frozenset(name for name, value in call.params.items() if value is None)
         call.params = body.settle(call.params)
-        return route, None
+        return route
 
     def _check_node(self, node: Any) -> None:
         if node is None or node in (self.pve.node.name, "localhost"):

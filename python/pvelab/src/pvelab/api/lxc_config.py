@@ -38,11 +38,11 @@ def parse_net(text: str) -> Fields:
     return parse_property_string(options()["net0"]["format"], text)
 
 
-def print_net(pve: Pve, text: str) -> str:
-    """netN as PVE stores it: with an address of its own and its type."""
+def print_net(pve: Pve, text: str, fresh: bool = False) -> str:
+    """netN as PVE stores it: with its type and an address of its own, a new one for a copy."""
     fields = parse_net(text)
     fields.setdefault("type", "veth")
-    if not fields.get("hwaddr"):
+    if fresh or not fields.get("hwaddr"):
         fields["hwaddr"] = common.new_mac(pve)
     return print_property_string(options()["net0"]["format"], fields)
 
@@ -122,10 +122,8 @@ def check_modify(
     """Raises a 403 unless the caller may set and delete these options."""
     if call.is_root:
         return
-    for key in new:
-        _check_option(call, vmid, pool, old, key, new[key], unprivileged)
-    for key in delete:
-        _check_option(call, vmid, pool, old, key, None, unprivileged)
+    for key, value in (*new.items(), *((key, None) for key in delete)):
+        _check_option(call, vmid, pool, old, key, value, unprivileged)
 
 
 def _check_option(
@@ -183,7 +181,5 @@ def _check_features(
 
 def check_hookscript(pve: Pve, volid: str) -> None:
     """Raises unless a hook script is a snippet that exists."""
-    sid, name = volumes.split(volid)
-    if volumes.parse_name(volumes.storage(pve, sid), name).kind != "snippets":
-        raise failure(f"'{volid}' is not in the snippets directory")
+    refuse_if(volumes.named(pve, volid).kind != "snippets", f"'{volid}' is not in the snippets directory")
     refuse_if(not volumes.exists(pve, volid), f"script '{volid}' does not exist")

@@ -40,7 +40,7 @@ def update(
         conf.pending[key] = _checked_value(call.pve, conf, key, new[key])
         conf.deleted.pop(key, None)
         touched.add(key)
-    _cleanup(conf)
+    conf.drop_settled()
     errors: dict[str, str] = {}
     if running:
         _hotplug(call, conf, touched, errors)
@@ -131,13 +131,6 @@ def check_volumes(pve: Pve, conf: GuestConf) -> None:
     volumes.activate(pve, *(volid for _, fields, volid in mounts if fields["type"] == "volume"))
 
 
-def _cleanup(conf: GuestConf) -> None:
-    for key in [k for k, v in conf.pending.items() if conf.values.get(k) == v]:
-        del conf.pending[key]
-    for key in [k for k in conf.deleted if k not in conf.values]:
-        del conf.deleted[key]
-
-
 def apply_pending(
     call: Call, conf: GuestConf, touched: set[str] | None, errors: dict[str, str], running: bool = False
 ) -> None:
@@ -145,7 +138,7 @@ def apply_pending(
     for key in sorted(conf.deleted):
         if touched is None or key in touched:
             _drop(call, conf, key)
-    _cleanup(conf)
+    conf.drop_settled()
     for key in sorted(conf.pending):
         if touched is not None and key not in touched:
             continue

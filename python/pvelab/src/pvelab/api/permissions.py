@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from .errors import ApiError, denied, failure, refuse_if
+from .errors import denied, failure, refuse_if
 from .formats import user_id
 from .registry import Call
 from .usercfg import normalize_path
@@ -59,11 +59,13 @@ def _perm(call: Call, rule: list[Any], quiet: bool) -> bool:
     if wanted and not call.has(wanted):
         return _no(quiet)
     path = normalize_path(template(rule[1], call.params)) or ""
-    any_of = truth(options.get("any"))
-    if quiet:
-        return call.allowed(path, *rule[2], any_of=any_of)
-    call.check(path, *rule[2], any_of=any_of)
-    return True
+    return _holds(call, path, rule[2], truth(options.get("any")), quiet)
+
+
+def _holds(call: Call, path: str, privs: list[str], any_of: bool, quiet: bool) -> bool:
+    if not quiet:
+        call.check(path, *privs, any_of=any_of)
+    return not quiet or call.allowed(path, *privs, any_of=any_of)
 
 
 def may_modify(call: Call, path: str, quiet: bool = False) -> bool:
@@ -74,10 +76,7 @@ def may_modify(call: Call, path: str, quiet: bool = False) -> bool:
     for prefix, priv in (("/storage/", "Datastore.Allocate"), ("/vms/", "VM.Allocate"), ("/pool/", "Pool.Allocate")):
         if normal.startswith(prefix):
             wanted.append(priv)
-    if quiet:
-        return call.allowed(normal, *wanted, any_of=True)
-    call.check(normal, *wanted, any_of=True)
-    return True
+    return _holds(call, normal, wanted, True, quiet)
 
 
 def _user_rule(call: Call, rule: list[Any], quiet: bool) -> bool:
@@ -91,20 +90,14 @@ def _user_rule(call: Call, rule: list[Any], quiet: bool) -> bool:
             if not _exists(call, user, quiet):
                 return False
             return call.user == user or _no(quiet)
-        path = f"/access/realm/{user.partition('@')[2]}"
-        if quiet:
-            return call.allowed(path, "Realm.AllocateUser")
-        call.check(path, "Realm.AllocateUser")
-        return True
+        return _holds(call, f"/access/realm/{user.partition('@')[2]}", ["Realm.AllocateUser"], False, quiet)
     return _group_rule(call, user, rule[1], _options(rule, 2).get("groups_param"), quiet)
 
 
 def _exists(call: Call, user: str, quiet: bool) -> bool:
-    if user in call.pve.users.data["users"]:
-        return True
-    if quiet:
-        return False
-    raise ApiError(500, f"no such user ('{user}')\n")
+    found = user in call.pve.users.data["users"]
+    refuse_if(not found and not quiet, f"no such user ('{user}')")
+    return found
 
 
 def _group_rule(call: Call, user: str, privs: list[str], param: str | None, quiet: bool) -> bool:

@@ -122,10 +122,10 @@ def parse_net(text: str) -> Fields:
     return parse_property_string(option_format("net0"), text)
 
 
-def print_net(call: Call, text: str) -> str:
-    """netN as PVE stores it, with an address of its own."""
+def print_net(call: Call, text: str, fresh: bool = False) -> str:
+    """netN as PVE stores it, with an address of its own, a new one for a copy."""
     fields = parse_net(text)
-    if not fields.get("macaddr"):
+    if fresh or not fields.get("macaddr"):
         fields["macaddr"] = common.new_mac(call.pve)
     return print_property_string(option_format("net0"), fields)
 
@@ -180,9 +180,8 @@ def _clean_drive(call: Call, key: str, text: str) -> str:
         fields.setdefault("media", "cdrom")
     found = volumes.VOLUME_ID.fullmatch(file)
     if found and not NEW_DISK.fullmatch(file) and found[2] != "cloudinit":
-        kind = volumes.parse_name(volumes.storage(call.pve, found[1]), found[2]).kind
-        if kind == "iso" and fields.get("media") != "cdrom":
-            raise bad_field(key, "explicit 'media=cdrom' is required for iso images")
+        wrong = volumes.named(call.pve, file).kind == "iso" and fields.get("media") != "cdrom"
+        refuse_if(wrong, bad_field(key, "explicit 'media=cdrom' is required for iso images"))
     return print_drive(fields)
 
 
@@ -213,16 +212,13 @@ def check_storage(call: Call, vmid: int, new: dict[str, str], default: str | Non
 
 def _check_volume(call: Call, vmid: int, key: str, volid: str) -> None:
     volumes.check_access(call, vmid, volid)
-    if not volid.startswith("/"):
-        sid, name = volumes.split(volid)
-        if volumes.parse_name(volumes.storage(call.pve, sid), name).kind not in ("images", "iso"):
-            raise bad_field(key, "content type needs to be 'images' or 'iso'")
+    if not volid.startswith("/") and volumes.named(call.pve, volid).kind not in ("images", "iso"):
+        raise bad_field(key, "content type needs to be 'images' or 'iso'")
 
 
 def _check_source(call: Call, vmid: int, key: str, source: str) -> None:
     if not source.startswith("/"):
-        sid, name = volumes.split(source)
-        parsed = volumes.parse_name(volumes.storage(call.pve, sid), name)
+        parsed = volumes.named(call.pve, source)
         if parsed.kind not in ("images", "import"):
             raise bad_field(key, f"{source} has wrong type '{parsed.kind}' - needs to be 'images' or 'import'")
         if parsed.owner:

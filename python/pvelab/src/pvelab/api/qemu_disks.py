@@ -121,8 +121,8 @@ def _source(call: Call, text: str) -> tuple[Path | None, int]:
     path = Path(text) if text.startswith("/") else volumes.file_path(pve, text)
     if not path.is_file():
         refuse_if(text.startswith("/"), f"can't find file '{text}'")
-        if volumes.parse_name(volumes.storage(pve, volumes.split(text)[0]), volumes.split(text)[1]).kind == "images":
-            raise failure(f"cannot import from '{text}' - could not get size of {text}")
+        image = volumes.named(pve, text).kind == "images"
+        refuse_if(image, f"cannot import from '{text}' - could not get size of {text}")
         raise failure(f"failed to stat '{shown_path(call.pve, text)}'")
     return path, volumes.image_size(path)
 

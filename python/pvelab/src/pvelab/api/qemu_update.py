@@ -100,7 +100,7 @@ class Update:
                 self._set(conf, key, new, log)
                 conf.deleted.pop(key, None)
             touched.add(key)
-        _cleanup(conf)
+        conf.drop_settled()
         errors: dict[str, str] = {}
         apply_pending(self.call, conf, touched, self.call.pve.running(self.vmid), errors)
         self.call.pve.guests.save(conf)
@@ -203,13 +203,6 @@ def hashed(password: str) -> str:
         return password
     salt = hashlib.sha256(password.encode()).hexdigest()[:8]
     return f"$5${salt}${hashlib.sha256((salt + password).encode()).hexdigest()[:43]}"
-
-
-def _cleanup(conf: GuestConf) -> None:
-    for key in [k for k, v in conf.pending.items() if conf.values.get(k) == v]:
-        del conf.pending[key]
-    for key in [k for k in conf.deleted if k not in conf.values]:
-        del conf.deleted[key]
 
 
 def _check_tpm(key: str, old: str, new: str) -> None:

@@ -253,6 +253,11 @@ def split_property_string(properties: dict[str, Schema], text: str) -> dict[str,
     return result
 
 
+def named_fields(name: str, text: str) -> dict[str, Any]:
+    """The fields of a property string of a named format, unchecked."""
+    return split_property_string(named_format(name) or {}, text)
+
+
 def _take(properties: dict[str, Schema], result: dict[str, Any], name: str, value: str) -> None:
     refuse_if(name in result, ValueError(f"duplicate key in comma-separated list property: {name}"))
     schema = properties.get(name)

@@ -76,7 +76,7 @@ def shown_path(pve: Pve, volid: str) -> str:
     """The path a volume would have on the node."""
     sid, name = volumes.split(volid)
     config = volumes.storage(pve, sid)
-    kind = volumes.parse_name(config, name).kind
+    kind = volumes.named(pve, volid).kind
     if config["type"] == "zfspool":
         return f"/{config['pool']}/{name}" if name.startswith("subvol") else f"/dev/zvol/{config['pool']}/{name}"
     if config["type"] in ("lvm", "lvmthin"):

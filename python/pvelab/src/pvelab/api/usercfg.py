@@ -8,8 +8,7 @@ import hmac
 import re
 import secrets
 import time
-from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -56,30 +55,18 @@ def hash_password(password: str, salt: bytes | None = None) -> str:
     return f"{salt.hex()}${digest.hex()}"
 
 
-class UserConfig:
-    """All of user.cfg. Every write goes through `save`, which drops the cache of computed privileges."""
+class UserConfig(Document):
+    """All of user.cfg in tables. Every write goes through `save`, which drops the cache of computed privileges."""
+
+    data: dict[str, Any]
 
     def __init__(self, path: Path) -> None:
-        self.document = Document(path, copy.deepcopy(EMPTY))
-        self.lock = self.document.lock
+        super().__init__(path, copy.deepcopy(EMPTY))
         self._cache: dict[tuple[str, str], Perms] = {}
-
-    @property
-    def data(self) -> dict[str, Any]:
-        """The tables: users, groups, roles, pools, acl, secrets, passwords, realms."""
-        found: dict[str, Any] = self.document.data
-        return found
-
-    @contextmanager
-    def changed(self) -> Iterator[dict[str, Any]]:
-        """The tables to change under the lock; kept when that is over without an error."""
-        with self.lock:
-            yield self.data
-            self.save()
 
     def save(self) -> None:
         """Keeps all changes."""
-        self.document.save()
+        super().save()
         self._cache = {}
 
     def enabled(self, user: str) -> bool:

@@ -68,9 +68,8 @@ def printed(kind: str, key: str, fields: lxc_config.Fields, volid: str) -> str:
 
 def format_of(pve: Pve, volid: str) -> str:
     """The format of a volume, as its name says."""
-    sid, name = volumes.split(volid)
     known = pve.volumes.data.get(volid)
-    return str(known["format"]) if known else volumes.parse_name(volumes.storage(pve, sid), name).format
+    return str(known["format"]) if known else volumes.named(pve, volid).format
 
 
 def picked_format(pve: Pve, sid: str, hint: str | None) -> str:
@@ -84,9 +83,7 @@ def has(pve: Pve, feature: str, volid: str, snapshot: str | None = None, contain
     """Whether a volume (or a snapshot of it) can be snapshotted, cloned, copied, renamed or made a base image."""
     if volid.startswith("/"):
         return False
-    sid, name = volumes.split(volid)
-    config = volumes.storage(pve, sid)
-    found = volumes.parse_name(config, name)
+    config, found = volumes.storage(pve, volumes.split(volid)[0]), volumes.named(pve, volid)
     file_based = config["type"] in volumes.FILE_BASED
     if feature == "clone" and container and file_based:
         return False  # a linked clone would be qcow2, which no container can use
@@ -122,8 +119,7 @@ def in_snapshot(conf: GuestConf, volid: str) -> bool:
 
 def owner(pve: Pve, volid: str) -> int | None:
     """The guest that a volume's name belongs to."""
-    sid, name = volumes.split(volid)
-    return volumes.parse_name(volumes.storage(pve, sid), name).owner
+    return volumes.named(pve, volid).owner
 
 
 def base_in_use(pve: Pve, volid: str) -> bool:

@@ -13,7 +13,7 @@ from typing import Any
 from .errors import existing, failure, refuse_if
 from .pve import Pve
 from .registry import Call
-from .words import split_list
+from .words import split_list, truth
 
 FOLDERS = {
     "vztmpl": "template/cache", "iso": "template/iso", "backup": "dump", "snippets": "snippets", "import": "import",
@@ -49,13 +49,21 @@ def storage(pve: Pve, sid: str) -> Storage:
     return found
 
 
+def is_on(config: Storage, node: str) -> bool:
+    """Whether a storage is for a node."""
+    return not config.get("nodes") or node in split_list(str(config["nodes"]))
+
+
+def is_enabled(config: Storage, node: str) -> bool:
+    """Whether a storage may be used on a node."""
+    return is_on(config, node) and not truth(config.get("disable"))
+
+
 def enabled_storage(pve: Pve, sid: str) -> Storage:
     """A storage that may be used on this node."""
     found = storage(pve, sid)
-    refuse_if(int(found.get("disable", 0)), f"storage '{sid}' is disabled")
-    nodes = found.get("nodes")
-    if nodes and pve.node.name not in nodes.split(","):
-        raise failure(f"storage '{sid}' is not available on node '{pve.node.name}'")
+    refuse_if(truth(found.get("disable")), f"storage '{sid}' is disabled")
+    refuse_if(not is_on(found, pve.node.name), f"storage '{sid}' is not available on node '{pve.node.name}'")
     return found
 
 
@@ -85,6 +93,12 @@ def parse_name(config: Storage, name: str) -> VolumeName:
         raise failure(f"unable to parse {kind} volume name '{name}'")
     container = found[2] in ("subvol", "basevol")
     return VolumeName("images", int(found[3]), "subvol" if container else "raw", found[2].startswith("base"))
+
+
+def named(pve: Pve, volid: str) -> VolumeName:
+    """What the name of a volume says."""
+    sid, name = split(volid)
+    return parse_name(storage(pve, sid), name)
 
 
 def _parse_file_name(name: str) -> VolumeName:

@@ -59,11 +59,6 @@ def number(text: str) -> int | float:
     return int(text) if INTEGER.fullmatch(text) else float(text)
 
 
-def cast(value: str) -> int | float | str:
-    """A number for a numeric text, else the text."""
-    return number(value) if NUMBER.fullmatch(value) else value
-
-
 def template(text: str, values: dict[str, object]) -> str:
     """Replaces {name} by its value, or by a dash."""
     return re.sub(r"\{(\w+)\}", lambda found: str(values[found[1]]) if truth(values.get(found[1])) else "-", text)

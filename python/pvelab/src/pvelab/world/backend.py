@@ -40,7 +40,7 @@ def _translated(function: _Function) -> _Function:
 
 
 class LxcBackend:
-    """The guests of one lab. Runs inside the lab's namespaces."""
+    """The guests of one lab; what is promised of each method says `Backend`. Runs inside the lab's namespaces."""
 
     name = "lxc"
 
@@ -55,7 +55,6 @@ class LxcBackend:
 
     @_translated
     def create(self, guest: GuestSpec, archive: Path | None, log: Log) -> None:
-        """Makes the guest's root file system from a template, image or backup archive. Not started."""
         target = self._path(guest)
         if target.parent.exists():
             # No guest has this VMID, so this is what a creation left behind whose daemon was killed.
@@ -98,7 +97,6 @@ class LxcBackend:
 
     @_translated
     def destroy(self, guest: GuestSpec, log: Log) -> None:
-        """Removes all that `create` made; fine if part of it is missing already."""
         if self.lxc.pid(str(guest.vmid)):
             self.lxc.stop(str(guest.vmid))
         rootfs.remove(self.lab.snapshots / str(guest.vmid))
@@ -107,7 +105,6 @@ class LxcBackend:
 
     @_translated
     def clone(self, source: GuestSpec, target: GuestSpec, log: Log) -> None:
-        """Copies the root file system of a stopped or running guest."""
         log(f"copying the root file system of {source.vmid}")
         folder = self._path(target).parent
         folder.mkdir(parents=True, exist_ok=True)
@@ -125,7 +122,6 @@ class LxcBackend:
 
     @_translated
     def snapshot(self, guest: GuestSpec, name: str, log: Log) -> None:
-        """Keeps the guest's disks as they are now."""
         target = self._snapshot(guest, name)
         target.parent.mkdir(parents=True, exist_ok=True)
         with self._frozen(guest):
@@ -134,7 +130,6 @@ class LxcBackend:
 
     @_translated
     def rollback(self, guest: GuestSpec, name: str, log: Log) -> None:
-        """Puts the guest's disks back as `snapshot` kept them."""
         kept, current = self._snapshot(guest, name), self._path(guest)
         if not kept.is_dir():
             raise BackendError(f"snapshot '{name}' does not exist")
@@ -148,13 +143,11 @@ class LxcBackend:
 
     @_translated
     def delete_snapshot(self, guest: GuestSpec, name: str, log: Log) -> None:
-        """Forgets what `snapshot` kept."""
         rootfs.remove(self._snapshot(guest, name))
         log(f"snapshot '{name}' removed")
 
     @_translated
     def export(self, guest: GuestSpec, archive: Path, log: Log) -> None:
-        """Writes the root file system as a tar.zst archive (vzdump)."""
         archive.parent.mkdir(parents=True, exist_ok=True)
         log(f"creating archive '{archive}'")
         rootfs.pack_guest(self._mapped(guest), archive)
@@ -163,7 +156,6 @@ class LxcBackend:
 
     @_translated
     def start(self, guest: GuestSpec, log: Log) -> None:
-        """Starts the guest with its current config and returns when its init runs."""
         init = self._mapped(guest) / "sbin/init"
         if not init.is_symlink() and not init.exists():
             raise BackendError(f"guest {guest.vmid} has no root file system that could boot")
@@ -177,21 +169,18 @@ class LxcBackend:
 
     @_translated
     def stop(self, guest: GuestSpec, log: Log) -> None:
-        """Stops the guest at once."""
         if not self.lxc.stop(str(guest.vmid)):
             raise BackendError(f"guest {guest.vmid} does not stop")
         log(f"container {guest.vmid} stopped")
 
     @_translated
     def shutdown(self, guest: GuestSpec, timeout: float, log: Log) -> bool:
-        """Asks the guest to shut down; False when it still runs after `timeout` seconds."""
         done = self.lxc.stop(str(guest.vmid), kill=False, timeout=timeout)
         log(f"container {guest.vmid} {'is down' if done else 'still runs'}")
         return done
 
     @_translated
     def running(self) -> dict[int, RunState]:
-        """All guests of this lab that run now, by VMID."""
         found = {int(name): pid for name, pid in self.lxc.running().items() if name.isdigit()}
         return {vmid: self._state(vmid, pid) for vmid, pid in sorted(found.items())}
 
@@ -208,7 +197,6 @@ class LxcBackend:
 
     @_translated
     def apply(self, guest: GuestSpec, changed: set[str]) -> set[str]:
-        """Applies changed config keys to a running guest; returns the keys that wait for a restart."""
         name, waiting = str(guest.vmid), set(changed)
         if guest.kind == "lxc":
             if changed & {"memory", "swap", "cores", "cpulimit"}:
@@ -253,13 +241,11 @@ class LxcBackend:
 
     @_translated
     def execute(self, guest: GuestSpec, argv: list[str], stdin: bytes, timeout: float) -> ExecResult:
-        """Runs a command in a running guest (the QEMU guest agent's exec)."""
         result = self.lxc.execute(str(guest.vmid), argv, stdin, timeout)
         return ExecResult(result.returncode, result.stdout, result.stderr)
 
     @_translated
     def addresses(self, guest: GuestSpec) -> list[dict[str, object]]:
-        """The guest agent's network-get-interfaces result."""
         pid = self.lxc.pid(str(guest.vmid))
         if pid is None:
             raise BackendError(f"guest {guest.vmid} is not running")
@@ -273,7 +259,6 @@ class LxcBackend:
 
     @_translated
     def reload_network(self, interfaces: list[Interface], log: Log) -> None:
-        """Makes the node's bridges and their addresses what `interfaces` says."""
         bridges.reload(interfaces, log)
 
     # -- how a guest's config becomes a container

@@ -9,10 +9,11 @@ import signal
 import socket
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
+from ..api.pve import described
 from ..api.store import Document
-from ..backend import BackendError, Interface
+from ..backend import BackendError
 from . import interfaces, namespace, node
 from .backend import LxcBackend
 from .lab import Lab
@@ -111,14 +112,7 @@ class NetworkFiles(Document):
             if self.data[part] is None:
                 self._root.remove(f"etc/network/{name}")
             else:
-                self._root.write(f"etc/network/{name}", interfaces.render(_interfaces(self.data[part])))
-
-
-def _interfaces(part: dict[str, dict[str, Any]]) -> list[Interface]:
-    return [
-        Interface(name, str(values["type"]), {k: str(v) for k, v in values.items() if k != "type"})
-        for name, values in part.items()
-    ]
+                self._root.write(f"etc/network/{name}", interfaces.render(described(self.data[part])))
 
 
 if __name__ == "__main__":

@@ -20,11 +20,6 @@ CAPS = {
 }  # fmt: skip
 
 
-@route("GET", "/access/ticket")
-def dummy(call: Call) -> None:
-    """Nothing: for pages that want to log in."""
-
-
 @route("POST", "/access/ticket")
 def ticket(call: Call) -> dict[str, Any]:
     """A ticket for who proves a password, or a check of privileges."""

@@ -116,9 +116,9 @@ def _container_copy(call: Call, values: Values, newid: int, full: bool) -> tuple
             fields = lxc_config.parse_volume(key, value)
             _check_mount(call, key, fields, full, running)
         elif re.fullmatch(r"net\d+", key):
-            net = {k: v for k, v in lxc_config.parse_net(value).items() if k != "hwaddr"}
+            net = lxc_config.parse_net(value)
             common.check_bridge(call, net.get("bridge"), net.get("tag"), net.get("trunks"))
-            new.values[key] = lxc_config.print_net(call.pve, ",".join(f"{k}={v}" for k, v in net.items()))
+            new.values[key] = lxc_config.print_net(call.pve, value, fresh=True)
         elif not SKIPPED.fullmatch(key):
             new.values[key] = value
     for key in ("hostname", "description"):
@@ -237,8 +237,7 @@ def _machine_copy(call: Call, values: Values, newid: int) -> GuestConf:
     new = GuestConf(newid, "qemu", {"lock": "clone"})
     for key, value in values.items():
         if re.fullmatch(r"net\d+", key):
-            net = {k: v for k, v in qemu_config.parse_net(value).items() if k != "macaddr"}
-            new.values[key] = qemu_config.print_net(call, ",".join(f"{k}={v}" for k, v in net.items()))
+            new.values[key] = qemu_config.print_net(call, value, fresh=True)
         elif not SKIPPED.fullmatch(key):
             new.values[key] = value
     known = named_format("pve-qm-smbios1") or {}

@@ -7,7 +7,7 @@ from functools import partial
 from typing import Any
 
 from ...backend import RunState
-from .. import volumes
+from .. import ha, volumes
 from ..errors import bad, failure, refuse_if
 from ..guestconf import GuestConf
 from ..registry import Call, route
@@ -81,8 +81,8 @@ def resources(call: Call) -> JsonText:
     if kind in (None, "node"):
         found.append(dumps(node_entry(call)))
     if kind in (None, "storage"):
-        for sid in sorted(call.pve.storages.data):
-            if call.allowed(f"/storage/{sid}", "Datastore.Audit") and _available(call, sid):
+        for sid, config in sorted(call.pve.storages.data.items()):
+            if call.allowed(f"/storage/{sid}", "Datastore.Audit") and volumes.is_enabled(config, call.pve.node.name):
                 known = sid in call.pve.broadcasted().storages
                 found.append(dumps(storage_entry(call, sid) if known else _unknown(call, sid)))
     if kind in (None, "network") and call.allowed("/sdn/zones/localnetwork", "SDN.Audit"):
@@ -92,12 +92,6 @@ def resources(call: Call) -> JsonText:
         }  # fmt: skip
         found.append(dumps(entry))
     return JsonText(f"[{','.join(found)}]")
-
-
-def _available(call: Call, sid: str) -> bool:
-    config = call.pve.storages.data[sid]
-    nodes = config.get("nodes")
-    return not int(config.get("disable", 0)) and (not nodes or call.pve.node.name in nodes.split(","))
 
 
 def _guests(call: Call, pools: dict[str, Entry], *, adding: bool) -> list[str]:
@@ -123,7 +117,7 @@ def _guests(call: Call, pools: dict[str, Entry], *, adding: bool) -> list[str]:
 
 def _ha_state(managed: Entry, conf: GuestConf) -> str | None:
     """The state that the HA stack wants a guest to have; None when it does not manage it."""
-    found = managed.get(f"{'ct' if conf.kind == 'lxc' else 'vm'}:{conf.vmid}")
+    found = managed.get(ha.resource_id(conf))
     return found.get("state", "started") if found is not None else None
 
 
@@ -157,21 +151,3 @@ def nextid(call: Call) -> str:
         if not call.pve.guests.get(vmid_number):
             return str(vmid_number)
     raise failure(f"unable to get any free VMID in range [{lower}, {upper}]")
-
-
-@route("GET", "/cluster/status")
-def status(call: Call) -> list[dict[str, Any]]:
-    """The one node: no cluster was formed."""
-    node = call.pve.node
-    return [
-        {
-            "type": "node",
-            "id": f"node/{node.name}",
-            "name": node.name,
-            "nodeid": 0,
-            "local": 1,
-            "online": 1,
-            "ip": node.address,
-            "level": "",
-        }
-    ]

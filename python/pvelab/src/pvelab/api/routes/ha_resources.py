@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from typing import Any
 
+from .. import ha
 from ..digests import digest
 from ..errors import existing, failure, refuse_if
 from ..registry import Call, route
@@ -20,7 +21,7 @@ def _sid(call: Call) -> str:
     if not text.isdigit():
         return text
     conf = existing(call.pve.guests.get(int(text)), f"unable to detect SID from VMID - VM/CT {text} does not exist")
-    return f"{'ct' if conf.kind == 'lxc' else 'vm'}:{text}"
+    return ha.resource_id(conf)
 
 
 def _shown(call: Call, sid: str) -> dict[str, Any]:

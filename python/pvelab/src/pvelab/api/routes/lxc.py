@@ -165,12 +165,11 @@ def template(call: Call) -> None:
         refuse_if(pve.running(vmid), "you can't convert a CT to template if the CT is running")
 
     def work(log: Log) -> None:
-        with pve.lock(vmid, "lxc", log):
-            fresh = call.conf.copy()
-            make_template(pve, fresh)
-            pve.guests.save(fresh)
+        fresh = call.conf.copy()
+        make_template(pve, fresh)
+        pve.guests.save(fresh)
 
-    call.start("vztemplate", vmid, work)
+    call.start_locked("vztemplate", work)
 
 
 def make_template(pve: Pve, conf: GuestConf) -> None:

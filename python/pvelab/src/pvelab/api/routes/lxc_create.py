@@ -18,11 +18,6 @@ from ..words import parse_size, truth
 from .after_create import after_create
 from .lxc import make_template
 
-NOT_CONFIG = {
-    "node", "vmid", "ignore-unpack-errors", "bwlimit", "start", "ha-managed", "unprivileged", "restore", "unique",
-    "force", "password", "ssh-public-keys", "pool", "ostemplate", "storage",
-}  # fmt: skip
-
 
 class Creation:
     """What a create call asks for, checked in PVE's order."""
@@ -43,7 +38,7 @@ class Creation:
         self.pool = call.get("pool")
         common.check_pool(self.pve, self.pool)
         check_allocate(call, self.vmid, self.pool)
-        self.options = {k: str(v) for k, v in call.params.items() if k not in NOT_CONFIG}
+        self.options = {k: str(v) for k, v in call.params.items() if lxc_config.is_option(k) and k != "unprivileged"}
         lxc_config.check_modify(call, self.vmid, self.pool, None, self.options, [], self.unprivileged)
         self.archive = str(call["ostemplate"])
         refuse_if(self.archive == "-", "pipe requires cli environment")
@@ -239,10 +234,7 @@ def _take_backup(asked: Creation, archive: Path) -> Values:
             conf.values.setdefault(key, value)
     if asked.call.flag("unique"):
         for key in [k for k in conf.values if re.fullmatch(r"net\d+", k)]:
-            net = lxc_config.parse_net(conf.values[key])
-            net.pop("hwaddr", None)
-            text = ",".join(f"{k}={v}" for k, v in net.items())
-            conf.values[key] = lxc_config.print_net(asked.pve, text)
+            conf.values[key] = lxc_config.print_net(asked.pve, conf.values[key], fresh=True)
     if not asked.call.has("unprivileged") and truth(saved.get("unprivileged")):
         conf.values["unprivileged"] = "1"
     was = asked.old.values.get("unprivileged") if asked.old else "1"

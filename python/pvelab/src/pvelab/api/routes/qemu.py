@@ -142,13 +142,12 @@ def template(call: Call) -> str:
         return conf
 
     def work(log: Log) -> None:
-        with pve.lock(vmid, "qemu", log):
-            conf = check().copy()
-            make_template(pve, conf, call.get("disk"))
-            pve.guests.save(conf)
+        conf = check().copy()
+        make_template(pve, conf, call.get("disk"))
+        pve.guests.save(conf)
 
     check()
-    return call.start("qmtemplate", vmid, work)
+    return call.start_locked("qmtemplate", work)
 
 
 def make_template(pve: Pve, conf: GuestConf, disk: str | None = None) -> None:

@@ -21,10 +21,6 @@ from .after_create import after_create
 from .lxc_create import check_allocate, reserve
 from .qemu import BASE, make_template
 
-NOT_CONFIG = {
-    "node", "vmid", "archive", "bwlimit", "force", "pool", "start", "ha-managed", "storage", "unique", "live-restore",
-    "import-working-storage",
-}  # fmt: skip
 QEMU_VERSION = "10.1.2"
 
 
@@ -33,7 +29,7 @@ class Creation:
 
     def __init__(self, call: Call) -> None:
         self.call, self.pve, self.vmid = call, call.pve, call.vmid
-        self.new = {k: str(v) for k, v in call.params.items() if k not in NOT_CONFIG}
+        self.new = {k: str(v) for k, v in call.params.items() if qemu_config.is_option(k)}
         self.pool, self.storage = call.get("pool"), call.get("storage")
         self.archive = call.get("archive")
         self.old = self.pve.guests.get(self.vmid)
@@ -139,7 +135,7 @@ def _roll_back(asked: Creation, fresh: list[str], log: Log) -> None:
 
 
 def _create(asked: Creation, fresh: list[str], log: Log) -> None:
-    check_values(key for key in asked.call.emptied if key not in NOT_CONFIG and qemu_config.is_option(key))
+    check_values(key for key in asked.call.emptied if qemu_config.is_option(key))
     call, conf = asked.call, GuestConf(asked.vmid, "qemu", dict(asked.new))
     made, volids, source = qemu_disks.make(call, conf, asked.new, asked.storage, log)
     fresh += volids
@@ -184,9 +180,7 @@ def _restore(asked: Creation, fresh: list[str], log: Log) -> None:
     if call.flag("unique") and "smbios1" in conf.values:
         conf.values["smbios1"] = re.sub(r"uuid=[^,]*", f"uuid={uuid.uuid4()}", conf.values["smbios1"])
     for key in [k for k in conf.values if re.fullmatch(r"net\d+", k)] if call.flag("unique") else ():
-        net = qemu_config.parse_net(conf.values[key])
-        text = ",".join(f"{k}={v}" for k, v in net.items() if k != "macaddr")
-        conf.values[key] = qemu_config.print_net(call, text)
+        conf.values[key] = qemu_config.print_net(call, conf.values[key], fresh=True)
     conf.values |= asked.new
     if truth(conf.values.get("template")):
         log("Convert to template.")

@@ -9,26 +9,17 @@ from .. import volumes
 from ..errors import ApiError, bad, refuse_if
 from ..registry import Call, route
 from ..storage_paths import activated, files, unmounted
+from ..volume_features import FORMATS
 from ..words import split_list, truth
 
 BASE = "/nodes/{node}/storage"
 ONE = BASE + "/{storage}"
 CONTENT = ONE + "/content"
-FORMATS = {
-    "dir": ("qcow2", "raw", "subvol", "vmdk"), "btrfs": ("raw", "subvol"), "nfs": ("qcow2", "raw", "vmdk"),
-    "cifs": ("qcow2", "raw", "vmdk"), "zfspool": ("raw", "subvol"),
-}  # fmt: skip
 READABLE = ("Datastore.Audit", "Datastore.AllocateSpace")
 
 
-def _enabled(call: Call, config: dict[str, Any], node: str | None = None) -> bool:
-    nodes = config.get("nodes")
-    here = not nodes or (node or call.pve.node.name) in split_list(str(nodes))
-    return here and not truth(config.get("disable"))
-
-
 def _status(call: Call, sid: str, config: dict[str, Any]) -> dict[str, Any]:
-    enabled = _enabled(call, config)
+    enabled = volumes.is_enabled(config, call.pve.node.name)
     active = enabled and not unmounted(config)
     total, used = (volumes.total(call.pve, sid), volumes.used(call.pve, sid)) if active else (0, 0)
     return {
@@ -44,7 +35,7 @@ def listing(call: Call) -> list[dict[str, Any]]:
     wanted = set(split_list(str(call.get("content", ""))))
     found = {}
     for sid, config in sorted(call.pve.storages.data.items()):
-        if not wanted or (wanted & volumes.contents(config) and _enabled(call, config)):
+        if not wanted or (wanted & volumes.contents(config) and volumes.is_enabled(config, call.pve.node.name)):
             found[sid] = config
     refuse_if(call.has("storage") and call["storage"] not in found, bad(storage="No such storage."))
     return [_entry(call, sid, config) for sid, config in found.items() if _listed(call, sid, config)]
@@ -58,7 +49,11 @@ def _listed(call: Call, sid: str, config: dict[str, Any]) -> bool:
     target = call.get("target")
     if target in (None, call.pve.node.name, "localhost"):
         return True
-    return truth(config.get("shared")) and _enabled(call, config) and _enabled(call, config, str(target))
+    return (
+        truth(config.get("shared"))
+        and volumes.is_enabled(config, call.pve.node.name)
+        and volumes.is_enabled(config, str(target))
+    )
 
 
 def _entry(call: Call, sid: str, config: dict[str, Any]) -> dict[str, Any]:
@@ -66,9 +61,9 @@ def _entry(call: Call, sid: str, config: dict[str, Any]) -> dict[str, Any]:
     if entry["total"]:
         entry["used_fraction"] = entry["used"] / entry["total"]
     if call.flag("format") and entry["enabled"]:
-        supported = FORMATS.get(config["type"], ("raw",))
+        supported = sorted(FORMATS.get(config["type"], ("raw",)))
         default = str(config.get("format") or "raw")
-        entry["formats"] = {"supported": list(supported), "default": default}
+        entry["formats"] = {"supported": supported, "default": default}
         entry["format"] = [dict.fromkeys(supported, 1), default]
         if config["type"] in ("iscsi", "iscsidirect", "esxi"):
             entry["select_existing"] = 1

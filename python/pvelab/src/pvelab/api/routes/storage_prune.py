@@ -8,18 +8,12 @@ from .. import volumes
 from ..errors import failure, refuse_if
 from ..pruning import marked, prune
 from ..registry import Call, route
-from ..schema import split_property_string
+from ..schema import named_fields
 from ..storage_paths import activated
-from ..surface import named_format
 from ..tasks import Log
 from .storage_content import ONE
 
 PATH = ONE + "/prunebackups"
-
-
-def options(text: str) -> dict[str, Any]:
-    """The fields of a retention setting."""
-    return split_property_string(named_format("prune-backups") or {}, text)
 
 
 def _keep(call: Call, sid: str) -> dict[str, Any]:
@@ -29,7 +23,7 @@ def _keep(call: Call, sid: str) -> dict[str, Any]:
     if text is None:
         raise failure(f"no prune-backups options configured for storage '{sid}'")
     activated(call, sid)
-    return text if isinstance(text, dict) else options(str(text))
+    return text if isinstance(text, dict) else named_fields("prune-backups", str(text))
 
 
 def _scope(call: Call) -> tuple[str, str | None, str | None]:

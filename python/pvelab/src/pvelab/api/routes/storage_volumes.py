@@ -68,14 +68,13 @@ def info(call: Call) -> dict[str, Any]:
     """Where a volume is and how large."""
     volid = volume_of(call, str(call["volume"]))
     volumes.check_access(call, None, volid)
-    sid, name = volumes.split(volid)
-    parsed = volumes.parse_name(volumes.storage(call.pve, sid), name)
+    parsed = volumes.named(call.pve, volid)
     known = call.pve.volumes.data.get(volid)
     if known is None and not volumes.exists(call.pve, volid):
         raise failure(f"volume_size_info on '{volid}' failed - no format")
     kind = str(known["format"]) if known else parsed.format
     kind = kind if kind in ("raw", "qcow2", "vmdk", "subvol") else "raw"
-    size = 0 if kind == "subvol" and parsed.kind == "images" and "/" in name else volumes.size_of(call.pve, volid)
+    size = 0 if kind == "subvol" and parsed.kind == "images" and "/" in volid else volumes.size_of(call.pve, volid)
     refuse_if(not size and kind != "subvol", f"volume '{volid}' has size zero")
     found: dict[str, Any] = {"path": shown_path(call.pve, volid), "size": size, "used": size, "format": kind}
     if parsed.kind == "backup":
@@ -89,8 +88,7 @@ def update(call: Call) -> None:
     """Sets the notes of a backup and whether it is protected."""
     volid = volume_of(call, str(call["volume"]))
     volumes.check_access(call, None, volid)
-    sid, name = volumes.split(volid)
-    parsed = volumes.parse_name(volumes.storage(call.pve, sid), name)
+    parsed = volumes.named(call.pve, volid)
     if call.has("notes") or "notes" in call.emptied:
         refuse_if(parsed.kind != "backup", "only backups can have notes")
         backups.note(call.pve, volid, notes=str(call.get("notes", "")))
@@ -105,8 +103,7 @@ def update(call: Call) -> None:
 def delete(call: Call) -> str | None:
     """Removes a volume in a task; with `delay` the answer waits for it."""
     volid = volume_of(call, str(call["volume"]))
-    sid, name = volumes.split(volid)
-    parsed = volumes.parse_name(volumes.storage(call.pve, sid), name)
+    sid, parsed = volumes.split(volid)[0], volumes.named(call.pve, volid)
     if parsed.kind == "backup" and parsed.owner:
         call.check(f"/storage/{sid}", "Datastore.AllocateSpace")
         call.check(f"/vms/{parsed.owner}", "VM.Backup")

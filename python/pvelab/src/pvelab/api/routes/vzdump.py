@@ -8,10 +8,9 @@ from typing import Any
 
 from .. import backups, volumes
 from ..backupjob import Job
-from ..errors import ApiError, bad_field, existing, failure, refuse_if
+from ..errors import bad_field, existing, failure, refuse_if
 from ..registry import Call, route
-from ..schema import split_property_string
-from ..surface import named_format
+from ..schema import named_fields
 from ..tables import table
 from ..tasks import Log
 from ..words import split_list, truth
@@ -74,7 +73,7 @@ def vzdump(call: Call) -> str:
     refuse_if(truth(params.get("stdout")), bad_field("stdout", "option is only allowed on the command line interface."))
     check_options(call, {*params})
     if not call.is_root:
-        fleecing = split_property_string(named_format("backup-fleecing") or {}, str(params.get("fleecing", "")))
+        fleecing = named_fields("backup-fleecing", str(params.get("fleecing", "")))
         if fleecing.get("storage"):
             call.check(f"/storage/{fleecing['storage']}", "Datastore.AllocateSpace")
         if "prune-backups" in params and not params.get("dumpdir"):
@@ -133,15 +132,11 @@ def extract_config(call: Call) -> str:
     """The configuration of the guest in a backup."""
     volid = str(call["volume"])
     volumes.check_access(call, None, volid, "backup")
-    sid, name = volumes.split(volid)
-    parsed = volumes.parse_name(volumes.storage(call.pve, sid), name)
-    call.check(f"/vms/{parsed.owner or ''}", "VM.Backup")
+    call.check(f"/vms/{volumes.named(call.pve, volid).owner or ''}", "VM.Backup")
     file = volumes.file_path(call.pve, volid)
     refuse_if(not file.is_file(), f"volume '{volid}' does not exist")
     known = existing(backups.archive_info(file.name), f"ERROR: couldn't determine archive info from '{file.name}'")
     try:
         return backups.config_text(file, known.type)
-    except ApiError:
-        raise
     except OSError as error:
         raise failure("ERROR: archive contains no configuration file") from error
