@@ -25,7 +25,7 @@ def ids(pve: Server) -> dict[str, int]:
     """A stopped container `c`, a stopped machine `m` (one raw and one qcow2 disk), and running ones `C` and `M`."""
     raw_and_qcow2 = {"scsi0": "local:1", "scsi1": "local:1,format=qcow2", "ide2": "none,media=cdrom"}
     found = {"c": pve.container(mp0="local:1,mp=/data"), "m": pve.machine(**raw_and_qcow2)}
-    found |= {"C": pve.container(), "M": pve.machine(agent="1", boot="order=scsi0;net0")}
+    found |= {"C": pve.container(), "M": pve.machine(agent="0", boot="order=scsi0;net0")}
     for base, name in ((LXC, "C"), (QEMU, "M")):
         assert pve.done(pve.call("POST", f"{base}/{found[name]}/status/start", {})) == "OK"
     return found

@@ -18,7 +18,7 @@ BLOCKERS = ("amd-sev", "intel-tdx")
 def paused(pve: Pve) -> set[int]:
     """The machines that are paused now (only a backend without processes can pause one)."""
     found: set[int] = getattr(pve.backend, "paused", set())
-    return found & pve.runtime.all().keys()
+    return found & pve.runtime.all().keys() if found else found
 
 
 def check_savable(conf: GuestConf, with_memory: bool) -> None:

@@ -5,24 +5,23 @@ from __future__ import annotations
 import base64
 import itertools
 import threading
+import time
 from functools import partial
 from typing import Any
 
 from ...backend import BackendError, ExecResult
+from .. import machine_state
 from ..errors import ApiError, failure, refuse_if
 from ..guestconf import GuestConf
 from ..qemu_config import agent_enabled
 from ..registry import Call, route
+from ..surface import facts
 
 BASE = "/nodes/{node}/qemu/{vmid}/agent"
-GET_COMMANDS = (
-    "get-fsinfo", "get-host-name", "get-memory-block-info", "get-memory-blocks", "get-osinfo", "get-time",
-    "get-timezone", "get-users", "get-vcpus", "info", "network-get-interfaces",
-)  # fmt: skip
-POST_COMMANDS = (
-    "fsfreeze-freeze", "fsfreeze-status", "fsfreeze-thaw", "fstrim", "ping", "shutdown", "suspend-disk",
-    "suspend-hybrid", "suspend-ram",
-)  # fmt: skip
+OWN = ("exec", "exec-status", "file-read", "file-write", "set-user-password")  # commands that take parameters
+ALWAYS: dict[str, Any] = {
+    "ping": {}, "fstrim": {}, "fsfreeze-status": "thawed", "info": {"version": "10.0.2", "supported_commands": []},
+}  # fmt: skip
 LIMIT = 600.0
 PIDS = itertools.count(1000)
 RUNS: dict[tuple[int, int], ExecResult | None] = {}  # by VMID and process: a machine sees its own alone
@@ -34,7 +33,8 @@ def _machine(call: Call) -> GuestConf:
     if conf.values.get("agent") is None:
         raise failure("No QEMU guest agent configured")
     refuse_if(not call.pve.running(call.vmid), f"VM {call.vmid} is not running")
-    refuse_if(call.pve.backend.name == "none" or not agent_enabled(conf), "QEMU guest agent is not running")
+    asleep = not agent_enabled(conf) or call.vmid in machine_state.paused(call.pve)
+    refuse_if(asleep, "QEMU guest agent is not running")
     return conf
 
 
@@ -53,22 +53,19 @@ def legacy(call: Call) -> dict[str, Any]:
 
 def _command(call: Call, name: str) -> dict[str, Any]:
     conf = _machine(call)
+    if name in ALWAYS:
+        return {"result": ALWAYS[name]}
     if name == "network-get-interfaces":
         return {"result": call.pve.backend.addresses(call.pve.spec(conf))}
-    if name == "ping" or name == "fstrim":
-        return {"result": {}}
     if name == "get-host-name":
         return {"result": {"host-name": _run(call, conf, ["hostname"]).stdout.decode().strip()}}
     if name == "get-osinfo":
         return {"result": _os_info(_run(call, conf, ["cat", "/etc/os-release"]).stdout.decode())}
     if name == "get-time":
-        return {"result": int(_run(call, conf, ["date", "+%s%N"]).stdout)}
-    if name == "fsfreeze-status":
-        return {"result": "thawed"}
-    if name == "info":
-        return {"result": {"version": "10.0.2", "supported_commands": []}}
+        return {"result": time.time_ns()}  # a guest's clock is the machine's
     if name == "shutdown":
-        _run(call, conf, ["systemctl", "--no-block", "poweroff"])
+        done = _run(call, conf, ["systemctl", "--no-block", "poweroff"])
+        refuse_if(done.exit_code, f"Agent error: {done.stderr.decode('utf-8', 'replace').strip()}")
         return {"result": None}
     raise ApiError(500, f"pvelab: the agent command '{name}' is not supported\n")
 
@@ -145,14 +142,13 @@ def set_password(call: Call) -> dict[str, Any]:
     return {"result": {}}
 
 
-def _named(command: str, call: Call) -> dict[str, Any]:
-    return _command(call, command)
-
-
 def _register() -> None:
-    for method, names in (("GET", GET_COMMANDS), ("POST", POST_COMMANDS)):
-        for name in names:
-            route(method, f"{BASE}/{name}", slow=True)(partial(_named, name))
+    """Every command of the schema that has no function of its own."""
+    for endpoint in facts()["methods"]:
+        method, _, path = endpoint.partition(" ")
+        name = path.removeprefix(f"{BASE}/")
+        if name not in (path, *OWN):
+            route(method, path, slow=True)(partial(_command, name=name))
 
 
 _register()

@@ -188,26 +188,7 @@ def interfaces(call: Call) -> list[dict[str, Any]] | None:
     conf = call.conf
     if not call.pve.running(call.vmid):
         return None
-    found = call.pve.backend.addresses(call.pve.spec(conf)) or _configured_interfaces(conf)
-    return [_lxc_interface(item) for item in found]
-
-
-def _configured_interfaces(conf: GuestConf) -> list[dict[str, Any]]:
-    """What a container without processes would have: the loopback, and each card with its fixed addresses."""
-    local = [_address("127.0.0.1/8"), _address("::1/128")]
-    found = [{"name": "lo", "hardware-address": "00:00:00:00:00:00", "ip-addresses": local}]
-    for key in sorted(k for k in conf.values if re.fullmatch(r"net\d+", k)):
-        net = lxc_config.parse_net(conf.values[key])
-        fixed = [_address(str(net[name])) for name in ("ip", "ip6") if "/" in str(net.get(name, ""))]
-        hardware = str(net["hwaddr"]).lower()
-        found.append({"name": net["name"], "hardware-address": hardware, "ip-addresses": fixed})
-    return found
-
-
-def _address(text: str) -> dict[str, Any]:
-    address, _, length = text.partition("/")
-    kind = "inet6" if ":" in address else "inet"
-    return {"ip-address": address, "ip-address-type": kind, "prefix": int(length)}
+    return [_lxc_interface(item) for item in call.pve.backend.addresses(call.pve.spec(conf))]
 
 
 def _lxc_interface(item: dict[str, Any]) -> dict[str, Any]:
@@ -215,7 +196,7 @@ def _lxc_interface(item: dict[str, Any]) -> dict[str, Any]:
     hardware = item.get("hardware-address")
     result = {"name": item.get("name"), "hwaddr": hardware, "hardware-address": hardware, "ip-addresses": addresses}
     for address in addresses:
-        key = "inet" if address.get("ip-address-type") in ("inet", "ipv4") else "inet6"
+        key = "inet" if address.get("ip-address-type") == "ipv4" else "inet6"
         address["ip-address-type"] = key
         result[key] = f"{address.get('ip-address')}/{address.get('prefix')}"
     return result
