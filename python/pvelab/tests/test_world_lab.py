@@ -1,10 +1,11 @@
 """A lab's name and settings."""
 
+import os
 from pathlib import Path
 
 import pytest
-from pvelab.backend import Interface
-from pvelab.world import interfaces, lab, rootfs, teardown
+from pvelab.api.store import Document
+from pvelab.world import lab, rootfs, server, teardown
 from pvelab.world.errors import LabError
 from pvelab.world.lab import Config, Lab
 from pvelab.world.rootfs import Recipe
@@ -35,12 +36,22 @@ def test_a_root_file_system_is_named_by_what_it_is_made_from() -> None:
     assert one.digest([], [], ["a certificate"]) != one.digest([], [], [])
 
 
-def test_the_nodes_interfaces_file_is_in_pves_form() -> None:
-    text = interfaces.render(
-        [Interface("hubinfra", "bridge", {"cidr": "10.0.0.1/24", "autostart": "1", "comments": "x"})]
-    )
+@pytest.mark.skipif(os.geteuid() != 0, reason="writes as the node's root")
+def test_the_nodes_interfaces_file_is_in_pves_form(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(lab, "STATES", tmp_path)
+    made = Lab("small")
+    made.rootfs("node").mkdir(parents=True)
+    ifaces = {"hubinfra": {"type": "bridge", "cidr": "10.0.0.1/24", "autostart": 1, "comments": "x"}}
+    document = Document(tmp_path / "network.json", {"active": {}, "pending": ifaces})
+    files = server.NetworkFiles(made, document)
+    folder = made.rootfs("node") / "etc/network"
+    text = (folder / "interfaces.new").read_text()
     assert "auto hubinfra\niface hubinfra inet static\n\taddress 10.0.0.1/24\n\tbridge-ports none\n" in text
     assert text.endswith("#x\n\nsource /etc/network/interfaces.d/*\n")
+    files.data = {"active": ifaces, "pending": None}
+    files.save()
+    assert (folder / "interfaces").read_text() == text
+    assert not (folder / "interfaces.new").exists()
 
 
 def test_a_removal_killed_half_way_leaves_no_lab_without_roots(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -23,7 +23,9 @@ from .tables import table
 from .words import parse_size, split_list
 
 Check = Callable[[str], None]
-DRIVES = re.compile(r"(ide[0-3]|sata[0-5]|scsi([0-9]|[12][0-9]|30)|virtio([0-9]|1[0-5])|efidisk0|tpmstate0)")
+DISKS = "ide[0-3]|sata[0-5]|scsi([0-9]|[12][0-9]|30)|virtio([0-9]|1[0-5])"
+DRIVES = re.compile(rf"({DISKS}|efidisk0|tpmstate0)")
+BOOTABLE = re.compile(rf"{DISKS}|net([0-9]|[12][0-9]|3[01])|usb([0-9]|1[0-3])|hostpci([0-9]|1[0-5])")
 CONTENT_TYPES = {"images", "rootdir", "vztmpl", "iso", "backup", "snippets", "none", "import"}
 OCTET = "(?:25[0-5]|(?:2[0-4]|1[0-9]|[1-9])?[0-9])"
 IPV4 = re.compile(rf"(?:{OCTET}\.){{3}}{OCTET}")
@@ -105,24 +107,11 @@ def user_id(value: str) -> None:
         raise ValueError(f"value '{value}' does not look like a valid user name")
 
 
-def lxc_path(value: str) -> None:
-    """A mount point path or volume without dot segments."""
-    refuse_if(re.search(r"/\.\.?/|/\.\.?$|^\.\./", value), ValueError(f"{value} contains illegal character sequences"))
-
-
 def startup_order(value: str) -> None:
     """order=N,up=N,down=N."""
     parts = [part for part in bare(value).split(",") if part.strip()]
     if value in ("", "0") or not all(re.fullmatch(r"(order=)?\d+|up=\d+|down=\d+", part) for part in parts):
         raise ValueError("unable to parse startup options")
-
-
-def boot_device(value: str) -> None:
-    """A device that a VM can boot from."""
-    if DRIVES.fullmatch(value) and not value.startswith(("efidisk", "tpmstate")):
-        return
-    if not re.fullmatch(r"net([0-9]|[12][0-9]|3[01])|usb([0-9]|1[0-3])|hostpci([0-9]|1[0-5])", value):
-        raise ValueError(f"invalid boot device '{value}'")
 
 
 def hotplug(value: str) -> None:
@@ -154,11 +143,6 @@ def vlan(value: str) -> None:
         refuse_if(tag and not 2 <= int(tag) <= 4094, ValueError(f"invalid VLAN tag '{tag}'"))
     if found[2] and int(found[1]) >= int(found[2]):
         raise ValueError(f"VLAN range must go from lower to higher tag '{value}'")
-
-
-def privilege(value: str) -> None:
-    """A privilege that exists."""
-    refuse_if(value not in PRIVILEGES, ValueError(f"invalid privilege '{value}'"))
 
 
 def dir_override(value: str) -> None:
@@ -323,7 +307,9 @@ FORMATS: dict[str, Check] = {
     "address": address,
     "disk-size": demand(lambda v: parse_size(v) is not None, "value does not look like a valid disk size: {}"),
     "pve-startup-order": startup_order,
-    "pve-lxc-mp-string": lxc_path,
+    "pve-lxc-mp-string": demand(
+        lambda v: not re.search(r"/\.\.?/|/\.\.?$|^\.\./", v), "{} contains illegal character sequences", exact=True
+    ),
     "pve-storage-path-in-property-string": demand(
         lambda v: bool(re.match("/[^;,=()]", v)),  # only the beginning matters to PVE
         "Value does not look like a valid absolute path. These symbols are currently not allowed in path: ;,=()",
@@ -339,9 +325,9 @@ FORMATS: dict[str, Check] = {
     "pve-cpuset": cpu_set,
     "pve-hotplug-features": hotplug,
     "pve-qm-bootdisk": demand(lambda v: bool(DRIVES.fullmatch(v)), "invalid boot disk '{}'", exact=True),
-    "pve-qm-bootdev": boot_device,
+    "pve-qm-bootdev": demand(lambda v: bool(BOOTABLE.fullmatch(v)), "invalid boot device '{}'", exact=True),
     "pve-poolid": pool_id,
-    "pve-priv": privilege,
+    "pve-priv": demand(PRIVILEGES.__contains__, "invalid privilege '{}'", exact=True),
     "pve-userid": user_id,
     "pve-tokenid": demand(
         lambda v: bool(TOKEN.fullmatch(v)), "value '{}' does not look like a valid token ID", exact=True

@@ -213,12 +213,7 @@ class Pve:
 
     def interfaces(self) -> list[Interface]:
         """The active network configuration."""
-        return described(self.network.data["active"])
-
-
-def described(ifaces: dict[str, dict[str, Any]]) -> list[Interface]:
-    """Network settings as the backend wants to know them."""
-    return [
-        Interface(name, str(values["type"]), {k: str(v) for k, v in values.items() if k != "type"})
-        for name, values in ifaces.items()
-    ]
+        return [
+            Interface(name, str(values["type"]), {k: str(v) for k, v in values.items() if k != "type"})
+            for name, values in self.network.data["active"].items()
+        ]

@@ -10,36 +10,10 @@ from .errors import existing, failure
 from .formats import DRIVES
 from .guestconf import GuestConf, Values
 from .pve import Pve
+from .tables import table
 
-IMAGES = frozenset({"raw", "qcow2", "vmdk"})
-QCOW2 = frozenset({"qcow2"})
-EVERY = frozenset({"raw", "qcow2", "vmdk", "subvol"})
-Table = dict[str, dict[str, frozenset[str]]]
-FILES: Table = {
-    "snapshot": {"current": QCOW2, "snap": QCOW2}, "clone": {"base": IMAGES}, "template": {"current": EVERY},
-    "copy": {"base": IMAGES, "current": IMAGES, "snap": QCOW2}, "rename": {"current": IMAGES},
-}  # fmt: skip
-FEATURES: dict[str, Table] = {
-    "zfspool": {
-        "snapshot": {"current": EVERY, "snap": EVERY},
-        "clone": {"base": EVERY},
-        "template": {"current": EVERY},
-        "copy": {"base": EVERY, "current": EVERY},
-        "rename": {"current": EVERY},
-    },
-    "lvmthin": {
-        "snapshot": {"current": EVERY},
-        "clone": {"base": EVERY, "snap": EVERY},
-        "template": {"current": EVERY},
-        "copy": {"base": EVERY, "current": EVERY, "snap": EVERY},
-        "rename": {"current": EVERY},
-    },
-    "lvm": {"copy": {"base": EVERY, "current": EVERY}, "rename": {"current": EVERY}},
-}
-FORMATS: dict[str, tuple[str, ...]] = {
-    "dir": ("raw", "qcow2", "vmdk", "subvol"), "nfs": ("raw", "qcow2", "vmdk"), "cifs": ("raw", "qcow2", "vmdk"),
-    "btrfs": ("raw", "subvol"), "zfspool": ("raw", "subvol"),
-}  # fmt: skip
+FEATURES: dict[str, dict[str, dict[str, str]]] = table("volume features")  # by storage type, `files` for all with files
+FORMATS: dict[str, list[str]] = {kind: words.split() for kind, words in table("volume formats").items()}
 DRIVE_KINDS = (("ide", 4), ("scsi", 31), ("virtio", 16), ("sata", 6))
 DRIVE_NAMES = [*(f"{kind}{n}" for kind, count in DRIVE_KINDS for n in range(count)), "efidisk0", "tpmstate0"]
 
@@ -76,7 +50,7 @@ def picked_format(pve: Pve, sid: str, hint: str | None) -> str:
     """The hinted format where the storage has it, else the storage's own."""
     config = volumes.storage(pve, sid)
     valid = FORMATS.get(config["type"], ("raw",))
-    return hint if hint in valid else str(config.get("format") or "raw")
+    return str(hint) if hint in valid else str(config.get("format") or "raw")
 
 
 def has(pve: Pve, feature: str, volid: str, snapshot: str | None = None, container: bool = False) -> bool:
@@ -87,9 +61,9 @@ def has(pve: Pve, feature: str, volid: str, snapshot: str | None = None, contain
     file_based = config["type"] in volumes.FILE_BASED
     if feature == "clone" and container and file_based:
         return False  # a linked clone would be qcow2, which no container can use
-    table = FILES if file_based else FEATURES.get(config["type"], {})
+    known = FEATURES.get("files" if file_based else config["type"], {})
     where = "snap" if snapshot else "base" if found.base else "current"
-    return format_of(pve, volid) in table.get(feature, {}).get(where, frozenset())
+    return format_of(pve, volid) in known.get(feature, {}).get(where, "").split()
 
 
 def all_have(pve: Pve, feature: str, kind: str, values: Values, snapshot: str | None = None) -> bool:

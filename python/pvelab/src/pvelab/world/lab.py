@@ -52,6 +52,16 @@ def close_idle() -> None:
 
 
 @dataclass(frozen=True)
+class _InState:
+    """A path in a lab's state."""
+
+    name: str
+
+    def __get__(self, lab: Lab, owner: type[Lab]) -> Path:
+        return lab.state / self.name
+
+
+@dataclass(frozen=True)
 class Lab:
     """One lab: its name decides every path, namespace and process of it."""
 
@@ -60,6 +70,15 @@ class Lab:
     def __post_init__(self) -> None:
         if not _NAME.fullmatch(self.name):
             raise LabError(f"{self.name!r} is no name for a lab: use a-z, 0-9 and -, a letter first, at most 31")
+
+    containers = _InState("lxc")  # lxc's own directory: one folder per container, guests named by VMID
+    snapshots = _InState("snapshots")  # copies of guests' root file systems: VMID/NAME
+    api = _InState("api")  # the API server's own state
+    root_password = _InState("root-password")  # the file that holds the password of root@pam
+    config_file = _InState("config.json")  # the settings given to `pvelab up`
+    port_file = _InState("port")  # the port on the host's loopback that leads to the API
+    package_addresses = _InState("package-addresses.json")  # of the machine's package sources when the lab came up
+    artifacts = _InState("artifacts.jsonl")  # what this lab took of the machine's artifacts, a line of JSON each
 
     @property
     def netns(self) -> str:
@@ -85,46 +104,6 @@ class Lab:
     def run(self) -> Path:
         """What lives as long as the lab is up."""
         return RUNTIME / self.name
-
-    @property
-    def containers(self) -> Path:
-        """lxc's own directory: one folder per container, guests named by VMID."""
-        return self.state / "lxc"
-
-    @property
-    def snapshots(self) -> Path:
-        """Copies of guests' root file systems: VMID/NAME."""
-        return self.state / "snapshots"
-
-    @property
-    def api(self) -> Path:
-        """The API server's own state."""
-        return self.state / "api"
-
-    @property
-    def root_password(self) -> Path:
-        """The file that holds the password of root@pam."""
-        return self.state / "root-password"
-
-    @property
-    def config_file(self) -> Path:
-        """The settings given to `pvelab up`."""
-        return self.state / "config.json"
-
-    @property
-    def port_file(self) -> Path:
-        """The port on the host's loopback that leads to the API."""
-        return self.state / "port"
-
-    @property
-    def package_addresses(self) -> Path:
-        """Where the hosts of the machine's package sources were when the lab came up."""
-        return self.state / "package-addresses.json"
-
-    @property
-    def artifacts(self) -> Path:
-        """What this lab took of the machine's artifacts, a line of JSON each."""
-        return self.state / "artifacts.jsonl"
 
     @property
     def week(self) -> str:

@@ -11,10 +11,10 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ..api.pve import described
+from ..api import netfile
 from ..api.store import Document
 from ..backend import BackendError
-from . import interfaces, namespace, node
+from . import namespace, node
 from .backend import LxcBackend
 from .lab import Lab
 
@@ -112,7 +112,7 @@ class NetworkFiles(Document):
             if self.data[part] is None:
                 self._root.remove(f"etc/network/{name}")
             else:
-                self._root.write(f"etc/network/{name}", interfaces.render(described(self.data[part])))
+                self._root.write(f"etc/network/{name}", netfile.write(self.data[part]))
 
 
 if __name__ == "__main__":

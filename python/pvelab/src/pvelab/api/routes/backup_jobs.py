@@ -12,6 +12,7 @@ from ..errors import bad, existing, prefixed, refuse_if
 from ..guestconf import GuestConf
 from ..registry import Call, route
 from ..schema import split_property_string
+from ..sections import typed
 from ..surface import named_format, parameters
 from ..words import split_list, truth
 from .vzdump import check_options, included, verify
@@ -34,18 +35,12 @@ def _schedule(params: dict[str, Any], required: bool) -> None:
 
 def _typed(params: dict[str, Any]) -> dict[str, Any]:
     """Options as jobs.cfg gives them back: numbers as numbers, property strings taken apart."""
-    schema = parameters("POST", BASE)
-    found: dict[str, Any] = {}
-    for key, value in params.items():
-        kind, form = schema.get(key, {}).get("type"), schema.get(key, {}).get("format")
-        if kind in ("integer", "boolean", "number") and re.fullmatch(r"\d+", str(value)):
-            found[key] = int(value)
-        elif key in PROPERTY_STRINGS and isinstance(value, str):
-            parts = form if isinstance(form, dict) else named_format(str(form)) or {}
-            split = split_property_string(parts, value)
-            found[key] = {k: int(truth(v)) if parts[k].get("type") == "boolean" else v for k, v in split.items()}
-        else:
-            found[key] = value
+    schema, found = parameters("POST", BASE), typed(f"POST {BASE}", params)
+    for key in PROPERTY_STRINGS & found.keys():
+        form = schema[key]["format"]
+        parts = form if isinstance(form, dict) else named_format(form) or {}
+        split = split_property_string(parts, found[key]) if isinstance(found[key], str) else found[key]
+        found[key] = {k: int(truth(v)) if parts[k].get("type") == "boolean" else v for k, v in split.items()}
     return found
 
 

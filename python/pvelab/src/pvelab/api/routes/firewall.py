@@ -15,6 +15,7 @@ from ..firewall import (
 )
 from ..fw_macros import MACROS
 from ..registry import Call, route
+from ..sections import typed
 from ..surface import parameters
 from ..words import commented, split_list
 from .firewall_objects import make_or_rename, register_objects
@@ -148,10 +149,8 @@ def _put_options(call: Call) -> None:
             if key not in schema or key in ("delete", "digest", "node", "vmid"):
                 raise bad(delete=f"no such option '{key}'")
             options.pop(key, None)
-        for key, value in call.params.items():
-            if key not in ("delete", "digest", "node", "vmid"):
-                whole = schema[key].get("type") in ("integer", "boolean")
-                options[key] = int(value) if whole else value
+        new = {k: v for k, v in call.params.items() if k not in ("delete", "digest", "node", "vmid")}
+        options |= typed(f"PUT {template}/options", new)
 
 
 def _refs(call: Call) -> list[Item]:

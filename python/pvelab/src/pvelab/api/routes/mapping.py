@@ -8,7 +8,7 @@ from typing import Any
 from ..digests import CHANGED, digest
 from ..errors import existing, failure, prefixed, refuse_if
 from ..registry import Call, route
-from ..sections import section
+from ..sections import section, typed
 from ..words import split_list
 from .nodes import pci_devices
 
@@ -82,8 +82,7 @@ def get(call: Call, kind: str) -> dict[str, Any]:
 
 def _fields(call: Call) -> dict[str, Any]:
     skipped = ("id", "digest", "delete", "type", "node")
-    numbers = ("mdev", "live-migration-capable")
-    return {k: int(v) if k in numbers else v for k, v in call.params.items() if k not in skipped}
+    return typed(f"POST {BASE}/pci", {k: v for k, v in call.params.items() if k not in skipped})
 
 
 def _check_folders(call: Call, kind: str, failed: str) -> None:
