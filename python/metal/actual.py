@@ -51,7 +51,8 @@ class ActualNode:
     groups: dict[str, str] = field(default_factory=dict)  # of a bridge, as its group_fwd_mask
     values: dict[str, str] = field(default_factory=dict)
     packages: set[str] = field(default_factory=set)
-    resolvers: list[str] = field(default_factory=list)
+    resolvers: list[str] = field(default_factory=list)  # as resolv.conf names them: not all may be addresses
+    routes: list[dict[str, Any]] = field(default_factory=list)
     interfaces: dict[str, list[str]] = field(default_factory=lambda: {"old": [], "new": []})
 
 
@@ -71,6 +72,7 @@ def script(desired: Desired) -> str:
         queries["mappings"] = ["/cluster/mapping/pci"]
     calls = "\n".join(f"ask {name} {shlex.join(path)} &" for name, path in queries.items())
     return _SCRIPT.format(
+        node=shlex.quote(desired.node),
         calls=calls,
         names=" ".join(queries),
         files=shlex.join(layout.files),
@@ -81,10 +83,15 @@ def script(desired: Desired) -> str:
     )
 
 
-# CapBnd's bit 25 is CAP_SYS_TIME. The walls are compared as nft itself prints them: the loaded ones, and
+# Names and comments of others may hold any bytes; nothing that is looked at has others than ASCII ones. CapBnd's bit 25
+# is CAP_SYS_TIME. The walls are compared as nft itself prints them: the loaded ones, and
 # those of the file in a network namespace that lives only for that.
 _SCRIPT = r"""
 command -v pvesh >/dev/null || {{ printf 'fail\tpvesh\tthere is no pvesh: not a Proxmox VE node\n'; exit 0; }}
+n=$(uname -n); n=${{n%%.*}}
+members=$(ls /etc/pve/nodes 2>/dev/null | tr '\n' ' ')
+[ "$n" = {node} ] || {{ printf 'name\t%s\t%s\t%s\n' {node} "$n" "$members"; exit 0; }}
+plain() {{ LC_ALL=C tr -d '\001-\010\013-\037\177-\377'; }}
 d=$(mktemp -d) || exit 1
 trap 'rm -rf "$d"' EXIT
 ask() {{ n=$1; shift; pvesh get "$@" --output-format json >"$d/$n" 2>"$d/$n.err" || : >"$d/$n.bad"; }}
@@ -95,7 +102,8 @@ systemctl show --timestamp=unix -p Id,UnitFileState,ActiveState,ActiveEnterTimes
  function out() {{ if (id) print "unit\t" id "\t" file "\t" active "\t" since; id = "" }}
  $1 == "Id" {{ id = $2 }} $1 == "UnitFileState" {{ file = $2 }} $1 == "ActiveState" {{ active = $2 }}
  $1 == "ActiveEnterTimestamp" {{ since = $2 == "" ? 0 : substr($2, 2) }} /^$/ {{ out() }} END {{ out() }}'
-ip -4 -o addr show | awk '{{print "addr\t" $2 "\t" $4}}'
+printf 'links\t%s\n' "$(ip -j -4 addr show | plain | tr -d '\n')"
+printf 'routes\t%s\n' "$(ip -j -4 route show table all | plain | tr -d '\n')"
 for b in /sys/class/net/*/brif; do
  [ -d "$b" ] && i=${{b%/brif}} && printf 'ports\t%s\t%s\n' "${{i##*/}}" "$(ls "$b" | tr '\n' ' ')" &&
   printf 'groups\t%s\t%s\n' "${{i##*/}}" "$(cat "$i/bridge/group_fwd_mask")"
@@ -107,14 +115,14 @@ dpkg-query -W -f 'package\t${{Package}}\t${{db:Status-Status}}\n' {packages} 2>/
 printf 'value\tloaded\t%s\n' "$({{ {tables}; }} 2>/dev/null | sha256sum | cut -c1-64)"
 [ -f {walls} ] && printf 'value\texpected\t%s\n' "$(unshare --net sh -c \
  'nft -f "$1" && {{ {tables}; }}' - {walls} 2>/dev/null | sha256sum | cut -c1-64)"
-sed -n 's/^nameserver[[:space:]]*\([^[:space:]]*\).*/resolver\t\1/p' /etc/resolv.conf
+sed -n 's/^nameserver[[:blank:]]\{{1,\}}\([^[:space:]]*\).*/resolver\t\1/p' /etc/resolv.conf | plain
 if [ -f /etc/network/interfaces.new ]; then
- sed 's/^/interfaces\told\t/' /etc/network/interfaces 2>/dev/null
- sed 's/^/interfaces\tnew\t/' /etc/network/interfaces.new
+ sed 's/^/interfaces\told\t/' /etc/network/interfaces 2>/dev/null | plain
+ sed 's/^/interfaces\tnew\t/' /etc/network/interfaces.new | plain
 fi
 wait
 for n in {names}; do
- if [ -e "$d/$n.bad" ]; then printf 'fail\t%s\t%s\n' "$n" "$(tr '\n\t' '  ' <"$d/$n.err")"
+ if [ -e "$d/$n.bad" ]; then printf 'fail\t%s\t%s\n' "$n" "$(tr '\n\t' '  ' <"$d/$n.err" | plain)"
  else printf 'api\t%s\t%s\n' "$n" "$(tr -d '\n' <"$d/$n")"; fi
 done
 """
@@ -135,8 +143,10 @@ def parse(lines: list[str]) -> ActualNode:
             found.units[rest[0]] = Unit(rest[1], rest[2], int(rest[3]))
         elif kind == "api":
             found.api[rest[0]] = json.loads("\t".join(rest[1:]))
-        elif kind == "addr":
-            found.addresses.setdefault(rest[0], []).append(rest[1])
+        elif kind == "links":
+            found.addresses |= _addresses(json.loads(rest[0] or "[]"))
+        elif kind == "routes":
+            found.routes = json.loads(rest[0] or "[]")
         elif kind == "ports":
             found.ports[rest[0]] = rest[1].split()
         elif kind == "groups":
@@ -147,8 +157,27 @@ def parse(lines: list[str]) -> ActualNode:
             found.resolvers.append(rest[0])
         elif kind == "interfaces":
             found.interfaces[rest[0]].append("\t".join(rest[1:]))
+        elif kind == "name":
+            raise _called_otherwise(*rest)
         elif kind == "fail":
             raise RefusedByNode(
                 "precondition", f"reading the node: {rest[0]}: {rest[1]}", "run it on the node to see why"
             )
     return found
+
+
+def _addresses(links: list[dict[str, Any]]) -> dict[str, list[str]]:
+    """The addresses of each interface, with their prefix lengths."""
+    return {
+        link["ifname"]: [f"{one['local']}/{one['prefixlen']}" for one in link["addr_info"] if "local" in one]
+        for link in links
+        if link.get("addr_info")
+    }
+
+
+def _called_otherwise(wanted: str, found: str, members: str) -> RefusedByNode:
+    """What to say when the machine at the node's address is another node than the one that hub.yml names."""
+    what = f"the machine at this address is the Proxmox node {found}, and hub.yml calls it {wanted}"
+    if wanted in members.split():
+        return RefusedByNode("precondition", what, f"write the address of {wanted} under nodes: in hub.yml")
+    return RefusedByNode("precondition", what, f"write {found} instead of {wanted} under nodes: in hub.yml")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from . import network, objects, services
+from . import collisions, network, objects, services
 from .actual import ActualNode
 from .desired import Desired
 from .refusal import RefusedByNode
@@ -12,6 +12,7 @@ from .steps import Step
 def steps(desired: Desired, actual: ActualNode) -> list[Step]:
     """Every step, also those with nothing to do; or RefusedByNode, before anything is changed."""
     network.refuse_foreign(desired, actual)
+    collisions.refuse_taken(desired, actual, network.ours(desired, actual))
     objects.refuse_foreign(desired, actual)
     if desired.removed:
         # The walls go after the bridges that they guard.
@@ -30,6 +31,12 @@ def steps(desired: Desired, actual: ActualNode) -> list[Step]:
         services.unseal(desired, actual),
         *objects.pve(desired, actual),
     ]
+
+
+def notes(desired: Desired, actual: ActualNode) -> tuple[str, ...]:
+    """What is not ours to change and worth a word."""
+    shared = collisions.overlaps(desired, actual, network.ours(desired, actual))
+    return (*strangers(desired, actual), *shared, *services.strange_resolvers(desired, actual))
 
 
 def strangers(desired: Desired, actual: ActualNode) -> tuple[str, ...]:

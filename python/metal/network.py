@@ -7,6 +7,7 @@ from typing import Any
 
 from .actual import ActualNode
 from .desired import GROUPS, Desired, Zone
+from .interfaces_file import differing
 from .refusal import RefusedByNode
 from .steps import Step, command
 
@@ -25,12 +26,12 @@ def refuse_foreign(desired: Desired, actual: ActualNode) -> None:
                 f"the node has an interface {name} that is not ours: its comment lacks {desired.marker!r}",
                 "rename the zone, or remove that interface if nothing uses it",
             )
-    ours = wanted | _ours(desired, actual)
+    known = wanted | ours(desired, actual)
     for name in sorted(wanted - configured.keys()):
         if name in actual.addresses or name in actual.ports:
             what = f"the node has an interface {name} that Proxmox does not know"
             raise RefusedByNode("conflict", what, f"look at it on the node: ip addr show {name}")
-    if foreign := _pending(actual) - ours:
+    if foreign := _pending(actual) - known:
         raise RefusedByNode(
             "conflict",
             f"the node has pending network changes that are not ours: {', '.join(sorted(foreign))}",
@@ -42,7 +43,7 @@ def bridges(desired: Desired, actual: ActualNode) -> list[Step]:
     """One step per zone's bridge, and one per bridge of ours that no zone has any more."""
     configured = _configured(actual)
     found = [_bridge(desired, zone, configured.get(zone.bridge)) for zone in desired.zones]
-    for name in sorted(_ours(desired, actual) - {zone.bridge for zone in desired.zones}):
+    for name in sorted(ours(desired, actual) - {zone.bridge for zone in desired.zones}):
         if not actual.ports.get(name):  # one that guests are still on goes with the run after they went
             found.append(_delete(desired, name))
     return found
@@ -54,7 +55,7 @@ def reload(desired: Desired, actual: ActualNode) -> Step:
     wanted = {zone.bridge: zone.cidr for zone in desired.zones}
     missing = [name for name, cidr in wanted.items() if cidr not in actual.addresses.get(name, [])]
     changed = [z.bridge for z in desired.zones if _bridge(desired, z, configured.get(z.bridge)).commands]
-    stale = [n for n in _ours(desired, actual) - wanted.keys() if not actual.ports.get(n)]
+    stale = [n for n in ours(desired, actual) - wanted.keys() if not actual.ports.get(n)]
     unseen = [name for name in wanted if name not in missing and actual.groups.get(name) != GROUPS]
     due = bool(missing or changed or stale or _pending(actual))
     if not (due or unseen):
@@ -70,7 +71,7 @@ def reload(desired: Desired, actual: ActualNode) -> Step:
 
 def removal(desired: Desired, actual: ActualNode) -> list[Step]:
     """The steps that remove our bridges."""
-    names = sorted(_ours(desired, actual))
+    names = sorted(ours(desired, actual))
     for name in names:
         if ports := [port for port in actual.ports.get(name, []) if not _leaves(desired, port)]:
             raise RefusedByNode(
@@ -134,34 +135,11 @@ def _is_ours(desired: Desired, entry: dict[str, Any]) -> bool:
     return desired.marker in str(entry.get("comments", "")).splitlines()
 
 
-def _ours(desired: Desired, actual: ActualNode) -> set[str]:
-    return {name for name, entry in _configured(actual).items() if _is_ours(desired, entry)}
+def ours(desired: Desired, actual: ActualNode) -> frozenset[str]:
+    """The bridges that carry this hub's marker."""
+    return frozenset(name for name, entry in _configured(actual).items() if _is_ours(desired, entry))
 
 
 def _pending(actual: ActualNode) -> set[str]:
     """The interfaces that differ between what is applied and what is pending."""
-    if not actual.interfaces["new"]:
-        return set()
-    old, new = _stanzas(actual.interfaces["old"]), _stanzas(actual.interfaces["new"])
-    # Proxmox writes the whole file anew, with options in an order of its own.
-    return {n for n in old.keys() | new.keys() if sorted(old.get(n, [])) != sorted(new.get(n, []))}
-
-
-def _stanzas(lines: list[str]) -> dict[str, list[str]]:
-    """The lines of an interfaces file by the interface they are about."""
-    found: dict[str, list[str]] = {}
-    current = "(head)"
-    for line in lines:
-        words = line.split()
-        if not words or (words[0].startswith("#") and not line[0].isspace() and current == "(head)"):
-            continue
-        if words[0] in ("auto", "allow-hotplug"):
-            for name in words[1:]:
-                found.setdefault(name, []).append(words[0])
-            continue
-        if words[0] == "iface":
-            current = words[1]
-        elif words[0] in ("source", "source-directory", "mapping"):
-            current = " ".join(words)
-        found.setdefault(current, []).append(" ".join(words))
-    return found
+    return differing(**actual.interfaces) if actual.interfaces["new"] else set()

@@ -206,14 +206,30 @@ def _start(unit: str) -> list[str]:
     return [f"systemctl enable --quiet {unit}", again]
 
 
+def strange_resolvers(desired: Desired, actual: ActualNode) -> tuple[str, ...]:
+    """A sentence for each line of resolv.conf that the node's own resolver library skips, too."""
+    strange = [] if desired.removed else [text for text in actual.resolvers if _address(text) is None]
+    where = f"node {desired.node}: /etc/resolv.conf"
+    return tuple(f'{where} names the resolver "{text}", which is no address: it is skipped' for text in strange)
+
+
 def _upstream(desired: Desired, actual: ActualNode) -> tuple[str, ...]:
     ours = {zone.gateway for zone in desired.zones}
     # An address with a scope (fe80::1%vmbr0) means nothing to unbound.
-    found = tuple(a for a in actual.resolvers if a not in ours and "%" not in a and ip_address(a))
+    found = tuple(a for a in map(_address, actual.resolvers) if a and a not in ours and "%" not in a)
     if not found:
+        strange = f" that can be asked ({', '.join(actual.resolvers)})" if actual.resolvers else ""
         raise RefusedByNode(
             "precondition",
-            f"node {desired.node} names no resolver in /etc/resolv.conf",
+            f"node {desired.node} names no resolver{strange} in /etc/resolv.conf",
             "give the node one (node > System > DNS): the zones' DNS asks it for outside names",
         )
     return found
+
+
+def _address(text: str) -> str | None:
+    """An address as it is written in one way only; None for anything else."""
+    try:
+        return str(ip_address(text))
+    except ValueError:
+        return None

@@ -66,7 +66,14 @@ def printed(node: ActualNode) -> str:
     """What the reading script prints on a node where nothing of ours is."""
     lines = [f"unit\t{name}\t{u.enabled}\t{u.active}\t{u.since}" for name, u in node.units.items()]
     lines += [f"api\t{name}\t{json.dumps(rows)}" for name, rows in node.api.items()]
-    lines += [f"addr\t{name}\t{cidr}" for name, cidrs in node.addresses.items() for cidr in cidrs]
+    links = [
+        {
+            "ifname": name,
+            "addr_info": [dict(zip(("local", "prefixlen"), cidr.split("/"), strict=True)) for cidr in cidrs],
+        }
+        for name, cidrs in node.addresses.items()
+    ]
+    lines += [f"links\t{json.dumps(links)}", f"routes\t{json.dumps(node.routes)}"]
     lines += [f"value\t{name}\t{value}" for name, value in node.values.items()]
     lines += [f"package\t{name}\tinstalled" for name in node.packages]
     lines += [f"resolver\t{address}" for address in node.resolvers]

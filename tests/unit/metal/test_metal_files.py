@@ -127,7 +127,8 @@ package\tunbound\tinstalled
 package\tchrony\tconfig-files
 unit\thub-dns-my-hub.service\tenabled\tactive\t1700000000
 api\tnetwork\t[{"iface": "vmbr0", "comments": "tab\\tin it"}]
-addr\tvmbr0\t192.168.1.10/24
+links\t[{"ifname": "vmbr0", "addr_info": [{"local": "192.168.1.10", "prefixlen": 24}]}, {"ifname": "eno1"}, {}]
+routes\t[{"dst": "default", "dev": "vmbr0"}]
 ports\thubinfra\tveth1 veth2\x20
 groups\thubinfra\t0x4000
 value\tclock\t1
@@ -141,6 +142,7 @@ def test_the_nodes_answer_is_read():
     assert found.units["hub-dns-my-hub.service"].active == "active"
     assert found.api["network"][0]["comments"] == "tab\tin it"
     assert found.addresses == {"vmbr0": ["192.168.1.10/24"]}
+    assert found.routes == [{"dst": "default", "dev": "vmbr0"}]
     assert found.ports == {"hubinfra": ["veth1", "veth2"]}
     assert found.groups == {"hubinfra": "0x4000"}
     assert found.packages == {"unbound"}
