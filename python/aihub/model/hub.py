@@ -16,9 +16,11 @@ from .types import (
     PCI_ID,
     WEIGHTS,
     Address,
+    CardName,
     Key,
     ModelName,
     Name,
+    NodeName,
     NotYet,
     RecoveryKey,
     Service,
@@ -115,8 +117,8 @@ class Node(Strict):
     storage: dict[StorageClass, StorageUse] = Field(
         min_length=1, description="Which storage serves guests that ask for `fast` or `bulk`."
     )
-    gpus: dict[Name, GpuCard] = Field(
-        default_factory=dict, description="Cards that guests may use, by a name of your choice."
+    gpus: dict[CardName, GpuCard] = Field(
+        default_factory=dict, description="Cards that guests may use, by the names of their PCI mappings in Proxmox."
     )
     lab: LabNode | None = Field(
         None, description="The size that the node has in the lab, so that budgets are rehearsed too."
@@ -259,10 +261,10 @@ class GuestSpec(Strict):
         "not TCP.",
         examples=[["192.168.1.20:445"]],
     )
-    node: Name | None = Field(
+    node: NodeName | None = Field(
         None, description="The node it runs on; needed only where there are several.", examples=["pve"]
     )
-    gpu: Name | None = Field(None, description="A card of its node, passed to this VM alone.", examples=["rtx5090"])
+    gpu: CardName | None = Field(None, description="A card of its node, passed to this VM alone.", examples=["rtx5090"])
     stacks: Annotated[
         list[Placement],
         BeforeValidator(as_list, json_schema_input_type=list[Placement] | Placement),
@@ -294,7 +296,7 @@ class HubFile(Strict):
     hub: HubSettings = Field(description="Who the hub is.")
     operator: Operator = Field(default_factory=Operator, description="The people who may log in.")
     network: Network = Field(default=Network(), description="Who routes between the zones.")
-    nodes: dict[Name, Node] = Field(
+    nodes: dict[NodeName, Node] = Field(
         min_length=1, description="The Proxmox VE hosts, by their name in Proxmox. One is enough."
     )
     zones: dict[ZoneName, Zone] = Field(

@@ -19,6 +19,9 @@ NAME = r"^[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?$"
 INSTANCE_ID = r"^[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?@[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?$"
 HUB_NAME = r"^[a-z](?:[a-z0-9-]{0,30}[a-z0-9])?$"
 KEY = r"^[a-z][a-z0-9_]{0,62}$"
+# What others have given names to, follows their rules: nodes, PCI mappings and storages are called so in Proxmox.
+NODE_NAME = r"^[A-Za-z0-9](?:[A-Za-z0-9-]{0,61}[A-Za-z0-9])?$"
+CARD_NAME = r"^[A-Za-z0-9](?:[A-Za-z0-9_-]{0,61}[A-Za-z0-9_])?$"
 STORAGE_ID = r"^[A-Za-z][A-Za-z0-9._-]{0,62}[A-Za-z0-9]$"
 DOMAIN = r"^[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?(?:\.[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?)+$"
 OUTSIDE_HOST = r"^(?:\*\.)?[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?(?:\.[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?)+$"
@@ -30,10 +33,11 @@ SERVICE = r"^[0-9]{1,3}(\.[0-9]{1,3}){3}:[1-9][0-9]{0,4}(/(tcp|udp))?$"
 PCI_ID = r"^[0-9a-f]{4}:[0-9a-f]{4}$"
 HUB_ID = r"^[0-9a-f]{16}$"
 _SEGMENT = r"\.?[A-Za-z0-9_@+](?:[A-Za-z0-9_@+-]|\.[A-Za-z0-9_@+-])*"
+_COMMENT = r"(?:[ \t]+[^\n\r]{1,2000})?[ \t]*"  # whatever a person or a machine calls itself
 KEY_LINE = (
     r"(?:ssh-ed25519|ssh-rsa|ecdsa-sha2-nistp(?:256|384|521)"
     r"|sk-ssh-ed25519@openssh\.com|sk-ecdsa-sha2-nistp256@openssh\.com)"
-    r" [A-Za-z0-9+/]{32,2000}={0,2}(?: [A-Za-z0-9._@+-]{1,100})?"
+    rf"[ \t]+[A-Za-z0-9+/]{{32,2000}}={{0,2}}{_COMMENT}"
 )
 SSH_KEY = rf"^(?:(?:~/|/|\./)?(?:{_SEGMENT}/)*{_SEGMENT}\.pub|{KEY_LINE})$"
 # Written with plain ranges, so that every reader of the JSON Schema understands them.
@@ -52,7 +56,7 @@ FILE_TEXT = rf"^{_FILE_LINE}(?:\n{_FILE_LINE})*$"
 DAYS_OR_NEVER = r"^(?:[1-9][0-9]{0,3}d|never)$"
 ARGUMENT = rf"^/?{_SEGMENT}(?:/{_SEGMENT})*$"
 AGE_KEY = r"age1[02-9ac-hj-np-z]{58}"
-_ED25519_LINE = r"ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAI[A-Za-z0-9+/]{43}(?: [A-Za-z0-9._@+-]{1,100})?"
+_ED25519_LINE = rf"ssh-ed25519[ \t]+AAAAC3NzaC1lZDI1NTE5AAAAI[A-Za-z0-9+/]{{43}}{_COMMENT}"
 RECOVERY = rf"(?:{AGE_KEY}|{_ED25519_LINE})"
 RECOVERY_KEY = rf"^(?:{RECOVERY}|(?:~/|/|\./)?(?:{_SEGMENT}/)*{_SEGMENT}\.pub)$"
 LOG_FILE = r"^[a-z][a-z0-9_]{0,62}/[A-Za-z0-9_-]{1,60}(?:\.[A-Za-z0-9_-]{1,60}){0,3}$"
@@ -63,6 +67,8 @@ MEANING = {
     HUB_NAME: "1 to 32 lower-case letters, digits and hyphens; a letter first, no hyphen at the end",
     INSTANCE_ID: "STACK@GUEST, as the instance was first called",
     KEY: "lower-case letters, digits and _, a letter first, at most 63",
+    NODE_NAME: "1 to 63 letters, digits and hyphens, no hyphen at an end: a node's name as Proxmox has it",
+    CARD_NAME: "1 to 63 letters, digits, _ and hyphens, no hyphen at an end: a card's name as its mapping in Proxmox",
     STORAGE_ID: "a storage id of Proxmox VE: letters, digits, . _ - and a letter first",
     DOMAIN: "a lower-case domain of at least two labels, like hub.home.arpa",
     OUTSIDE_HOST: "a lower-case host name like files.example.org, or *.example.org for all below it",
@@ -88,7 +94,10 @@ MEANING = {
 }
 
 Name = Annotated[str, StringConstraints(pattern=NAME)]
-"""A DNS label: guests, stacks, zones, nodes."""
+"""A DNS label: guests, stacks, zones."""
+
+NodeName = Annotated[str, StringConstraints(pattern=NODE_NAME)]
+CardName = Annotated[str, StringConstraints(pattern=CARD_NAME)]
 
 Key = Annotated[str, StringConstraints(pattern=KEY)]
 """The name of a secret, a database or a volume inside a stack."""

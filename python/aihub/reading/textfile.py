@@ -1,4 +1,7 @@
-"""Reads a text file that a person wrote: regular, of sane size, UTF-8, without characters that nobody sees."""
+"""Reads a text file that a person wrote: regular, of sane size, UTF-8, without characters that nobody sees.
+
+What others wrote, as their key files, need only be regular and of sane size.
+"""
 
 from __future__ import annotations
 
@@ -44,6 +47,14 @@ def read(path: Path, *, name: str = "") -> str:
     if faults:
         raise InvalidInput(sorted(faults))
     return found
+
+
+def read_foreign(path: Path) -> str:
+    """The text of a file that others may have written in their own way: what is no UTF-8 is no letter, and no reason.
+
+    Raises InvalidInput.
+    """
+    return _bytes(path, str(path)).decode("utf-8-sig", "replace")
 
 
 def _bytes(path: Path, shown: str) -> bytes:
