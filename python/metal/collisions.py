@@ -36,11 +36,27 @@ def refuse_taken(desired: Desired, actual: ActualNode, ours: frozenset[str]) -> 
     if desired.removed:
         return
     uses = _uses(desired, actual, ours)
+    _refuse_handed_on(desired, actual, ours)
     lines = [line for zone in desired.zones if not _stands(zone, actual, ours) for line in _lines(zone, uses)]
     if lines:
         free = _free([use.network for use in uses] + [IPv4Network(zone.subnet) for zone in desired.zones])
         hint = f"give the zone another subnet in hub.yml{free}: of two with the same addresses one would be cut off"
         raise RefusedByNode("conflict", "\n".join(lines), hint)
+
+
+def _refuse_handed_on(desired: Desired, actual: ActualNode, ours: frozenset[str]) -> None:
+    """Two bridges would have one network while the guests of a zone that is gone are still on its bridge."""
+    for name in sorted(ours - {zone.bridge for zone in desired.zones}):
+        for cidr in actual.addresses.get(name, []) if actual.ports.get(name) else []:
+            for zone in desired.zones:
+                if IPv4Network(cidr, strict=False).overlaps(IPv4Network(zone.subnet)):
+                    what = (
+                        f"zone {zone.name} has the subnet {zone.subnet}, and on bridge {name} guests still have {cidr}"
+                    )
+                    hint = (
+                        "give the new zone a subnet of its own; or take those guests away with an `aihub up` of its own"
+                    )
+                    raise RefusedByNode("precondition", what, hint)
 
 
 def overlaps(desired: Desired, actual: ActualNode, ours: frozenset[str]) -> tuple[str, ...]:

@@ -36,7 +36,8 @@ def steps(desired: Desired, actual: ActualNode) -> list[Step]:
 def notes(desired: Desired, actual: ActualNode) -> tuple[str, ...]:
     """What is not ours to change and worth a word."""
     shared = collisions.overlaps(desired, actual, network.ours(desired, actual))
-    return (*strangers(desired, actual), *shared, *services.strange_resolvers(desired, actual))
+    closed = (f"node {desired.node}: {network.why_closed(actual, name)}" for name in network.closed(desired, actual))
+    return (*strangers(desired, actual), *closed, *shared, *services.strange_resolvers(desired, actual))
 
 
 def strangers(desired: Desired, actual: ActualNode) -> tuple[str, ...]:

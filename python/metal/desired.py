@@ -97,8 +97,8 @@ class Desired:
     `lan` are flows out of zones into the LAN, `outside` addresses that count as internet although they are not public:
     only a lab has some. `names` are outside names that the node answers itself (the lab's registry). `storages` hold
     guests, `images` holds templates. `mappings` are PCI mappings that must exist. `kept` tells which value of the token
-    the controller holds; empty: none. With `removed` all of ours goes; `leaving` are the VMIDs of guests that are gone
-    by then.
+    the controller holds; empty: none. With `removed` all of ours goes. `leaving` are the VMIDs of guests that will have
+    left a bridge that goes; `staying` are bridges of zones that are gone that guests of ours are configured with.
     """
 
     hub: str
@@ -119,6 +119,7 @@ class Desired:
     vault: VaultServer | None = None
     removed: bool = False
     leaving: tuple[int, ...] = ()
+    staying: tuple[str, ...] = ()
     version: int = field(default=1)
 
     @property
@@ -172,6 +173,7 @@ def from_data(data: Mapping[str, Any]) -> Desired:
         "storages": tuple(data["storages"]),
         "mappings": tuple(data["mappings"]),
         "leaving": tuple(data["leaving"]),
+        "staying": tuple(data["staying"]),
         "vault": VaultServer(**data["vault"]) if data.get("vault") else None,
     }
     return Desired(**{**data, **parts})

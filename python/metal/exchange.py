@@ -81,13 +81,15 @@ class Failure:
 class Answer:
     """Every step that was needed, and why not all was done; a refusal has changed nothing.
 
-    `notes` tell what is not ours to change and worth a word.
+    `notes` tell what is not ours to change and worth a word. On the bridges in `closed` somebody still is: they go once
+    he left.
     """
 
     steps: tuple[Taken, ...] = ()
     refused: Refusal | None = None
     failed: Failure | None = None
     notes: tuple[str, ...] = ()
+    closed: tuple[str, ...] = ()
 
     def as_json(self) -> str:
         """The JSON that `Answer.read` reads."""
@@ -104,6 +106,7 @@ class Answer:
             Refusal(**refused) if refused else None,
             Failure(**{**failed, "lines": tuple(failed["lines"])}) if failed else None,
             tuple(data["notes"]),
+            tuple(data["closed"]),
         )
 
 

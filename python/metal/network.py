@@ -40,13 +40,32 @@ def refuse_foreign(desired: Desired, actual: ActualNode) -> None:
 
 
 def bridges(desired: Desired, actual: ActualNode) -> list[Step]:
-    """One step per zone's bridge, and one per bridge of ours that no zone has any more."""
+    """One step per zone's bridge, and one per bridge of ours that no zone has any more and nobody is on."""
     configured = _configured(actual)
     found = [_bridge(desired, zone, configured.get(zone.bridge)) for zone in desired.zones]
-    for name in sorted(ours(desired, actual) - {zone.bridge for zone in desired.zones}):
-        if not actual.ports.get(name):  # one that guests are still on goes with the run after they went
-            found.append(_delete(desired, name))
-    return found
+    return found + [_delete(desired, name) for name in _stale(desired, actual)]
+
+
+def closed(desired: Desired, actual: ActualNode) -> tuple[str, ...]:
+    """The bridges of ours that no zone has any more and that somebody is still on: closed, they stay until he left."""
+    found = ours(desired, actual) - {zone.bridge for zone in desired.zones} if not desired.removed else ()
+    return tuple(name for name in sorted(found) if name in desired.staying or _remaining(desired, actual, name))
+
+
+def why_closed(actual: ActualNode, name: str) -> str:
+    """What is to be said of a bridge that stays although no zone has it."""
+    who = f"{', '.join(ports)} is on it" if (ports := actual.ports.get(name)) else "a guest is configured with it"
+    return f"no zone has bridge {name} any more, and {who}: nothing passes, and it stays until nobody needs it"
+
+
+def _stale(desired: Desired, actual: ActualNode) -> list[str]:
+    gone = ours(desired, actual) - {zone.bridge for zone in desired.zones}
+    return sorted(gone - set(closed(desired, actual)))
+
+
+def _remaining(desired: Desired, actual: ActualNode, bridge: str) -> list[str]:
+    """The ports of a bridge but for those of guests that will have left."""
+    return [port for port in actual.ports.get(bridge, []) if not _leaves(desired, port)]
 
 
 def reload(desired: Desired, actual: ActualNode) -> Step:
@@ -55,7 +74,7 @@ def reload(desired: Desired, actual: ActualNode) -> Step:
     wanted = {zone.bridge: zone.cidr for zone in desired.zones}
     missing = [name for name, cidr in wanted.items() if cidr not in actual.addresses.get(name, [])]
     changed = [z.bridge for z in desired.zones if _bridge(desired, z, configured.get(z.bridge)).commands]
-    stale = [n for n in ours(desired, actual) - wanted.keys() if not actual.ports.get(n)]
+    stale = _stale(desired, actual)
     unseen = [name for name in wanted if name not in missing and actual.groups.get(name) != GROUPS]
     due = bool(missing or changed or stale or _pending(actual))
     if not (due or unseen):
@@ -73,7 +92,7 @@ def removal(desired: Desired, actual: ActualNode) -> list[Step]:
     """The steps that remove our bridges."""
     names = sorted(ours(desired, actual))
     for name in names:
-        if ports := [port for port in actual.ports.get(name, []) if not _leaves(desired, port)]:
+        if ports := _remaining(desired, actual, name):
             raise RefusedByNode(
                 "conflict",
                 f"bridge {name} cannot be removed: {', '.join(ports)} is on it",

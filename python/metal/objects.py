@@ -8,6 +8,7 @@ from aihub.names import TOKEN_ID, token_path, user_path
 
 from .actual import ActualNode
 from .desired import Desired
+from .network import closed
 from .refusal import RefusedByNode
 from .rights import ROLES, Grant, grants
 from .steps import Step, command
@@ -124,7 +125,9 @@ def token(desired: Desired, actual: ActualNode) -> dict[str, Any] | None:
 
 
 def _rights(desired: Desired, actual: ActualNode) -> Step:
-    wanted = {(who, grant) for who in (desired.user, desired.token) for grant in grants(desired)}
+    wanted = {
+        (who, grant) for who in (desired.user, desired.token) for grant in grants(desired, closed(desired, actual))
+    }
     held = _held(desired, actual)
     places = {(who, grant.path, grant.role) for who, grant in wanted}
     extra = sorted(e for e in held - wanted if (e[0], e[1].path, e[1].role) not in places)

@@ -44,14 +44,18 @@ class Grant:
     propagate: bool = False
 
 
-def grants(desired: Desired) -> tuple[Grant, ...]:
-    """Where the hub's user and token hold which role."""
+def grants(desired: Desired, closed: tuple[str, ...] = ()) -> tuple[Grant, ...]:
+    """Where the hub's user and token hold which role.
+
+    `closed` are bridges of zones that are gone: Proxmox asks for the right to use a bridge also of who leaves it.
+    """
+    bridges = (zone.bridge for zone in desired.zones)
     found = {
         Grant(f"/pool/{desired.pool}", "HubGuest", True),
         Grant("/vms", "HubAudit", True),
         Grant(f"/nodes/{desired.node}", "HubNode"),
         Grant(f"/storage/{desired.images}", "HubImages"),
         *(Grant(f"/storage/{name}", "HubDisk") for name in desired.storages if name != desired.images),
-        *(Grant(f"/sdn/zones/localnetwork/{zone.bridge}", "HubNet") for zone in desired.zones),
+        *(Grant(f"/sdn/zones/localnetwork/{name}", "HubNet") for name in (*bridges, *closed)),
     }
     return tuple(sorted(found))

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Protocol
 
+from . import network
 from .actual import parse, script
 from .compare import notes, steps
 from .exchange import Allowed, Answer, Cause, Failure, Order, Outcome, Refusal, Taken, subject
@@ -36,18 +37,18 @@ class Node(Protocol):
 def carry_out(order: Order, node: Node, *, dry: bool) -> Answer:
     """The answer to an order; with `dry` nothing is changed."""
     try:
-        needed, told = _needed(order, node)
+        needed, told, closed = _needed(order, node)
     except RefusedByNode as refused:
         return Answer(refused=Refusal(refused.kind, refused.what, refused.hint))
     except Failed as failed:
         return Answer(failed=Failure(failed.cause, "", failed.lines))
     where = order.desired.node
     if dry:
-        return Answer(tuple(_taken(step, where, "planned") for step in needed), notes=told)
+        return Answer(tuple(_taken(step, where, "planned") for step in needed), notes=told, closed=closed)
     count, failed_with = node.take(needed)
     done = [_taken(step, where, "done") for step in needed[:count]]
     if failed_with is None:
-        return Answer(tuple(done), notes=told)
+        return Answer(tuple(done), notes=told, closed=closed)
     broken, *rest = needed[count:]
     return Answer(
         (*done, _taken(broken, where, "failed"), *(_taken(step, where, "not reached") for step in rest)),
@@ -55,7 +56,7 @@ def carry_out(order: Order, node: Node, *, dry: bool) -> Answer:
     )
 
 
-def _needed(order: Order, node: Node) -> tuple[list[Step], tuple[str, ...]]:
+def _needed(order: Order, node: Node) -> tuple[list[Step], tuple[str, ...], tuple[str, ...]]:
     lines = node.read(script(order.desired))
     try:
         actual = parse(lines)
@@ -64,7 +65,7 @@ def _needed(order: Order, node: Node) -> tuple[list[Step], tuple[str, ...]]:
         raise Failed("command", [f"what the node answers can't be read: {error}"]) from error
     found = [step for step in every if step.commands and order.only in (None, step.kind)]
     refuse_more(order, found)
-    return found, notes(order.desired, actual)
+    return found, notes(order.desired, actual), network.closed(order.desired, actual)
 
 
 def refuse_more(order: Order, needed: Sequence[Step]) -> None:

@@ -11,6 +11,7 @@ from aihub.names import NODE_FOLDER, NOT_PUBLIC, Layout, unit_file
 
 from .actual import FAMILIES, PACKAGES, ActualNode
 from .desired import Desired
+from .network import closed
 from .refusal import RefusedByNode
 from .steps import Kind, Step, Upload, command
 from .texts import render
@@ -46,9 +47,8 @@ def forwarding(desired: Desired, actual: ActualNode) -> Step:
 def walls(desired: Desired, actual: ActualNode) -> Step:
     """The nft tables of the hub, their unit, and what the kernel has of them."""
     layout = Layout(desired.hub)
-    rules, differences = _file(
-        actual, layout.walls, render("walls.nft.j2", desired, near=_near(desired, actual)), mode="600"
-    )
+    text = render("walls.nft.j2", desired, near=_near(desired, actual), closed=closed(desired, actual))
+    rules, differences = _file(actual, layout.walls, text, mode="600")
     unit, more = _unit_file(actual, layout.walls_unit, render("walls.service.j2", desired))
     names, also = _file(actual, layout.bridge_rules, render("bridges.rules.j2", desired))
     differences += [*more, *also]

@@ -14,8 +14,17 @@ TEMPLATES = Path(__file__).resolve().parents[2] / "templates" / "node"
 _OURS = (".home.arpa", ".internal", ".lan", ".test")  # names that nobody else answers
 
 
-def render(name: str, desired: Desired, upstream: tuple[str, ...] = (), near: tuple[str, ...] = ()) -> str:
-    """The text of a template for a node; `near` are the networks that it stands in itself."""
+def render(
+    name: str,
+    desired: Desired,
+    upstream: tuple[str, ...] = (),
+    near: tuple[str, ...] = (),
+    closed: tuple[str, ...] = (),
+) -> str:
+    """The text of a template for a node.
+
+    `near` are the networks that it stands in itself; on the bridges in `closed` are guests of zones that are gone.
+    """
     from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
     environment = Environment(
@@ -25,17 +34,20 @@ def render(name: str, desired: Desired, upstream: tuple[str, ...] = (), near: tu
         lstrip_blocks=True,
         keep_trailing_newline=True,
     )
-    return environment.get_template(name).render(_values(desired, upstream, near))
+    return environment.get_template(name).render(_values(desired, upstream, near, closed))
 
 
-def _values(desired: Desired, upstream: tuple[str, ...], near: tuple[str, ...]) -> dict[str, Any]:
+def _values(
+    desired: Desired, upstream: tuple[str, ...], near: tuple[str, ...], closed: tuple[str, ...]
+) -> dict[str, Any]:
     layout = Layout(desired.hub)
-    bridges = [zone.bridge for zone in desired.zones]
+    bridges = [*(zone.bridge for zone in desired.zones), *closed]
     return {
         "hub": desired.hub,
         "table": desired.table,
         "zones": desired.zones,
         "bridges": bridges,
+        "closed": closed,
         "quoted": ", ".join(f'"{bridge}"' for bridge in bridges),
         "subnets": ", ".join(zone.subnet for zone in desired.zones),
         "flows": _flows(desired),

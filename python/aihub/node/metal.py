@@ -51,10 +51,23 @@ class Applied:
         return self.token in ("renewed", "made")
 
 
+@dataclass(frozen=True)
+class Look:
+    """What `apply` would do to the node, and the bridges of zones that are gone that somebody is still on."""
+
+    plan: Plan
+    closed: tuple[str, ...]
+
+
+def look(state: State, wanted: Desired) -> Look:
+    """What differs on the node; changes nothing. Raises Conflict for what is not ours."""
+    found = _metal(state, Order(wanted), dry=True)
+    return Look(Plan(_changes(found.steps), warnings=found.notes), found.closed)
+
+
 def plan(state: State, wanted: Desired) -> Plan:
     """What `apply` would do to the node; changes nothing. Raises Conflict for what is not ours."""
-    found = _metal(state, Order(wanted), dry=True)
-    return Plan(_changes(found.steps), warnings=found.notes)
+    return look(state, wanted).plan
 
 
 def apply(hub: Hub, state: State, wanted: Desired, agreed: Plan) -> Applied:

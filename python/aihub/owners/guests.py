@@ -54,6 +54,11 @@ def require(run: Run, agreed: Plan) -> None:
         provision.preflight(Root(run.state), run.hub, agreed, coming)
 
 
+def require_unchanged(run: Run, agreed: Plan) -> None:
+    """Raises Conflict when guests need more than was agreed to, PreconditionFailed for what can't be done any more."""
+    require_agreed(agreed, look(run).changes)
+
+
 def apply(run: Run, agreed: Plan) -> None:
     """The guests exist and run, and their host keys are pinned; what a killed run began is finished."""
     if not agreed.of("guests") and not run.journal.entries():

@@ -7,7 +7,7 @@ from functools import partial
 from threading import Event
 
 from aihub import jobs, parallel
-from aihub.errors import PreconditionFailed, TaskFailed, together
+from aihub.errors import Conflict, HubError, PreconditionFailed, TaskFailed, together
 from aihub.jobs import Job, Result
 from aihub.plan import Outcome, Plan, joined
 from aihub.proxmox.guests import provision
@@ -29,21 +29,32 @@ def look(run: Run) -> None:
     with parallel.threads(1) as pool:
         # The node is looked at by a process of its own, so guests are looked at meanwhile.
         on_node = pool.submit(node.look, run) if run.options.scope == "all" else None
-        here = guests.look(run)
-        parts = [here]
-        if run.options.scope == "all":
-            for owner in (insides, vault, secrets, services):
-                run.plan = joined(parts)
-                parts.append(owner.look(run))
+        try:
+            parts = _above_the_node(run)
+        except HubError:
+            if on_node and isinstance(error := on_node.exception(), PreconditionFailed | Conflict):
+                raise error from None  # what is wrong with the node explains whatever is wrong on it
+            raise
         (first,) = parallel.results([on_node]) if on_node else (Plan(),)
     if run.token_refused or (not on_node and not run.state.token.exists()):
         first = node.look(run)  # whatever the scope: nobody else can reach Proxmox before the token is renewed
+    first = node.settled(run, first, parts[0])
     run.plan = choice.narrowed(joined([first, *parts], run.hub.warnings), run.choice)
     _require_removals(run)
     guests.require(run, run.plan)
     if run.plan.of("insides", "services", "secrets", "vault"):
         run.target.require(run.hub)
     _require_known(run)
+
+
+def _above_the_node(run: Run) -> list[Plan]:
+    """What differs of guests, and in them, in the order in which it would be applied."""
+    parts = [guests.look(run)]
+    if run.options.scope == "all":
+        for owner in (insides, vault, secrets, services):
+            run.plan = joined(parts)
+            parts.append(owner.look(run))
+    return parts
 
 
 def look_at_store(run: Run) -> None:
@@ -88,13 +99,20 @@ def begin_images(run: Run) -> None:
 
 
 def apply_node(run: Run) -> None:
-    """The node is what the hub needs."""
+    """The node has what the guests need. Raises Conflict, before it is changed, when guests are no longer as agreed."""
+    if run.plan.of("node") and run.plan.of("guests"):
+        guests.require_unchanged(run, run.plan)
     node.apply(run, run.plan)
 
 
 def apply_guests(run: Run) -> None:
     """The guests exist and run."""
     guests.apply(run, run.plan)
+
+
+def finish_node(run: Run) -> None:
+    """What guests held until now is gone from the node."""
+    node.finish(run, run.plan)
 
 
 def apply_inside(run: Run) -> None:

@@ -1,24 +1,50 @@
-"""The node: bridges, walls, names and time, Proxmox objects that only root may make, and the API token."""
+"""The node: bridges, walls, names and time, Proxmox objects that only root may make, and the API token.
+
+What guests need is made before they are, and what they held goes after them: one plan, applied in two parts.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Iterator
+from dataclasses import replace
+from ipaddress import ip_address, ip_network
 
 from metal.desired import Desired
 
 from aihub import node
-from aihub.plan import Plan
+from aihub.errors import PreconditionFailed
+from aihub.plan import Change, Plan
+from aihub.proxmox.properties import addresses, cards
+from aihub.proxmox.state import ActualGuest
 
 from .run import Run
 
 
 def look(run: Run) -> Plan:
     """What differs on the node. Raises Conflict for what is not ours, PreconditionFailed for what the node lacks."""
-    return node.plan(run.state, _wanted(run))
+    found = node.look(run.state, _wanted(run))
+    run.closed = found.closed
+    return found.plan
+
+
+def settled(run: Run, first: Plan, guests: Plan) -> Plan:
+    """What differs on the node once the guests are as their own plan makes them.
+
+    Raises PreconditionFailed for a zone whose subnet was changed while guests stand in it.
+    """
+    _refuse_new_subnets(run, first)
+    going = {int(change.details["vmid"]) for change in guests.of("guests") if change.action == "delete"}
+    going |= {guest.vmid for guest in run.hub.guests.values()}  # each goes where hub.yml has it
+    leaving = [guest.vmid for guest in _ours(run) if guest.vmid in going and _bridges(guest) & {*run.closed}]
+    staying = set[str]().union(*(_bridges(guest) for guest in _ours(run) if guest.vmid not in going))
+    run.staying = tuple(sorted(staying))
+    if not leaving and not (staying and _takes_away(first)):
+        return first
+    return node.plan(run.state, replace(_wanted(run), leaving=tuple(sorted(leaving))))
 
 
 def apply(run: Run, agreed: Plan) -> None:
-    """The node is what the hub needs, and the API token lies in the state directory."""
+    """The node has what the guests need, and the API token lies in the state directory."""
     if not (changes := agreed.of("node")):
         return
     with run.screen.progress("node") as progress:
@@ -26,6 +52,12 @@ def apply(run: Run, agreed: Plan) -> None:
         done = node.apply(run.hub, run.state, _wanted(run), agreed)
         run.changed |= bool(done.changes)
         run.token_refused &= not done.renewed
+
+
+def finish(run: Run, agreed: Plan) -> None:
+    """What guests held until now goes off the node."""
+    if _takes_away(agreed):
+        apply(run, agreed)
 
 
 def removal(run: Run, leaving: Collection[int] = ()) -> Plan:
@@ -41,4 +73,40 @@ def remove(run: Run, agreed: Plan) -> None:
 
 
 def _wanted(run: Run) -> Desired:
-    return node.desired(run.hub, run.state, run.target.names, renew=run.token_refused)
+    wanted = node.desired(run.hub, run.state, run.target.names, renew=run.token_refused)
+    return replace(wanted, staying=run.staying)
+
+
+def _takes_away(found: Plan) -> bool:
+    return any(change.action == "delete" for change in found.of("node"))
+
+
+def _bridges(guest: ActualGuest) -> set[str]:
+    """What a guest is configured to be plugged into, whether it runs or not."""
+    return {card["bridge"] for card in cards(guest.config or {}) if "bridge" in card}
+
+
+def _ours(run: Run) -> list[ActualGuest]:
+    return [guest for guest in run.guests.guests.values() if guest.belongs_to(run.hub.id)]
+
+
+def _refuse_new_subnets(run: Run, found: Plan) -> None:
+    """Everything that knows an address of the zone would have to change in one moment: that is not done in place."""
+    lines = [line for change in found.of("node") for line in _new_subnet(run, change)]
+    if lines:
+        hint = (
+            "put the former subnet back; or take these guests out, `aihub up` with --allow-destroy, then add them anew"
+        )
+        raise PreconditionFailed("\n".join(lines), where=run.hub.path, hint=hint)
+
+
+def _new_subnet(run: Run, change: Change) -> Iterator[str]:
+    zone = next((z for z in run.hub.zones if change.subject.endswith(f": bridge {run.hub.bridge(z)}")), None)
+    former = next((d.actual for d in change.differences if d.field == "address" and d.actual), "")
+    if zone is None or "/" not in former:
+        return
+    old, new = ip_network(former, strict=False), run.hub.zones[zone].subnet
+    # A bridge whose address somebody changed by hand is mended: the guests then still have those of hub.yml.
+    inside = [g.name for g in _ours(run) if any(ip_address(a) in old for a in addresses(g.config or {}))]
+    if old != new and inside:
+        yield f"zone {zone}: its subnet is {old} on the node, with {', '.join(inside)} in it, and {new} in hub.yml"

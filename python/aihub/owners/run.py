@@ -75,6 +75,8 @@ class Run:
     started: tuple[str, ...] = ()  # guests that are there, and that the plan starts or restarts
     choice: Choice = field(default_factory=Everything)  # what was named, where something was
     outcome: tuple[Outcome, ...] = ()  # how it ended inside guests, for each of them and each instance
+    closed: tuple[str, ...] = ()  # bridges of zones that are gone that somebody is still on
+    staying: tuple[str, ...] = ()  # bridges of such zones that guests that stay are configured with
     changed: bool = False  # something outside of this machine is no longer as it was
     images: targets.Images | None = None
     opened_vault: Vault | None = None

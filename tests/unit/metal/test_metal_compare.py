@@ -7,7 +7,8 @@ from dataclasses import replace
 import pytest
 from aihub.names import Layout
 from metal.actual import Unit
-from metal.compare import steps, strangers
+from metal.compare import notes, steps, strangers
+from metal.network import closed
 from metal.refusal import RefusedByNode
 from metal.rights import ROLES, grants
 from metal.steps import Upload
@@ -101,11 +102,68 @@ def test_more_rights_than_ours_are_taken_away():
     assert "--delete 1" in command
 
 
+ONE = replace(WANTED, zones=WANTED.zones[:1], ports=WANTED.ports[:1], flows=())
+"""The hub after its second zone was taken out of hub.yml."""
+
+
+def walls_of(found) -> str:
+    (text,) = (c.text for c in found["walls"].commands if isinstance(c, Upload) and c.path == NAMES.walls)
+    return text
+
+
 def test_a_bridge_of_a_zone_that_is_gone_is_removed_once_nobody_is_on_it():
-    one = replace(WANTED, zones=WANTED.zones[:1], flows=())
-    assert pending(one, converged())["bridge hubprivate"].action == "delete"
-    used = changed(lambda n: _set(n.ports, "hubprivate", ["veth201i0"]))
-    assert "bridge hubprivate" not in pending(one, used)
+    found = pending(ONE, converged())
+    assert found["bridge hubprivate"].action == "delete"
+    assert "interfaces" in found
+    assert "--delete 1" in found[RIGHTS].commands[0]
+    assert "hubprivate" not in walls_of(found)
+
+
+def test_a_bridge_that_a_zone_left_behind_is_closed_while_somebody_is_on_it():
+    """Its guest reaches nobody, is reached by nobody but the node, and can still be moved by the token."""
+    used = changed(lambda n: _set(n.ports, "hubprivate", ["tap201i0"]))
+    found = pending(ONE, used)
+    assert closed(ONE, used) == ("hubprivate",)
+    assert not {"bridge hubprivate", RIGHTS} & set(found)
+    text = walls_of(found)
+    assert [line.strip() for line in text.splitlines() if '"hubprivate"' in line] == [
+        'iifname { "hubinfra", "hubprivate" } jump leaving',
+        'oifname { "hubinfra", "hubprivate" } jump entering',
+        'oifname { "hubinfra", "hubprivate" } counter drop',
+        'iifname { "hubinfra", "hubprivate" } jump answering',
+        'ip saddr { 10.10.10.0/24 } oifname != { "hubinfra", "hubprivate", "lo" } oifname != "fwbr*" masquerade',
+    ]
+    (said,) = notes(ONE, used)
+    assert "no zone has bridge hubprivate any more, and tap201i0 is on it" in said
+
+
+def test_the_plan_of_a_removal_has_all_that_its_two_parts_do():
+    used = changed(lambda n: _set(n.ports, "hubprivate", ["tap201i0"]))
+    whole = pending(replace(ONE, leaving=(201,)), used)
+    before = pending(ONE, used)
+    assert {(s.subject, s.action, s.restart) for s in before.values()} <= {
+        (s.subject, s.action, s.restart) for s in whole.values()
+    }
+    assert whole == pending(ONE, converged())
+    assert "bridge hubprivate" not in pending(replace(ONE, leaving=(200,)), used)
+
+
+def test_a_bridge_stays_for_a_guest_that_is_configured_with_it_and_off():
+    staying = replace(ONE, staying=("hubprivate",))
+    assert "bridge hubprivate" not in pending(staying, converged())
+    assert "a guest is configured with it" in notes(staying, converged())[0]
+
+
+def test_the_subnet_of_a_zone_that_is_gone_is_not_given_away_under_its_guests():
+    """Two bridges would have one address."""
+    public = replace(WANTED.zones[1], name="public", bridge="hubpublic")
+    handed_on = replace(ONE, zones=(WANTED.zones[0], public), leaving=(201,))
+    assert "bridge hubpublic" in pending(handed_on, converged())
+    with pytest.raises(
+        RefusedByNode, match=r"zone public has the subnet 10\.10\.20\.0/24.* bridge hubprivate"
+    ) as caught:
+        steps(handed_on, changed(lambda n: _set(n.ports, "hubprivate", ["tap201i0"])))
+    assert caught.value.kind == "precondition"
 
 
 @pytest.mark.parametrize(

@@ -31,7 +31,7 @@ def test_an_answer_survives_json_whatever_its_values_hold():
     for answer in (
         Answer(steps, failed=Failure("command", "node pve: walls", ("a", "b"))),
         Answer(refused=Refusal("conflict", "what", "hint")),
-        Answer(),
+        Answer(closed=("hubprivate",)),
     ):
         assert Answer.read(answer.as_json()) == answer
 

@@ -85,6 +85,15 @@ def test_one_kind_alone_leaves_everything_else_for_another_time():
     assert ([step.subject for step in found.steps], node.taken) == ([RIGHTS], ["rights"])
 
 
+def test_an_answer_names_the_bridges_that_are_left_to_somebody():
+    node = converged()
+    node.ports["hubprivate"] = ["tap201i0"]
+    text = printed(node) + "ports\thubprivate\ttap201i0\n"
+    one = replace(WANTED, zones=WANTED.zones[:1], ports=WANTED.ports[:1], flows=())
+    assert carry_out(Order(one), Node(text), dry=True).closed == ("hubprivate",)
+    assert carry_out(Order(WANTED), Node(text), dry=True).closed == ()
+
+
 def test_a_step_that_fails_stops_the_rest_and_is_named():
     found = carry_out(Order(WANTED), Node(printed(fresh()), breaks_at="dns"), dry=False)
     outcomes = [step.outcome for step in found.steps]
