@@ -177,6 +177,11 @@ class Layout:
         return f"/etc/sysctl.d/80-hub-{self.hub}.conf"
 
     @property
+    def limits(self) -> str:
+        # Before everything that others have there (Proxmox's own is 10-pve-...): the last one that is read wins.
+        return f"/etc/sysctl.d/10-hub-{self.hub}.conf"
+
+    @property
     def files(self) -> tuple[str, ...]:
         """Every file that metal looks at."""
         units = tuple(unit_file(unit) for unit in (self.walls_unit, self.dns_unit, self.unseal_unit))
@@ -188,6 +193,7 @@ class Layout:
             self.chrony,
             self.chrony_override,
             self.sysctl,
+            self.limits,
             *secrets,
             *units,
         )

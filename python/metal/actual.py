@@ -17,6 +17,20 @@ from .desired import Desired
 from .refusal import RefusedByNode
 
 PACKAGES = ("unbound", "chrony", "nftables")
+LEAST = {
+    "kernel/keys/maxkeys": 20_000,
+    "kernel/keys/maxbytes": 2_000_000,
+    "fs/inotify/max_user_instances": 8192,
+    "fs/inotify/max_user_watches": 1 << 20,
+}
+"""What guests need of limits that they share.
+
+All that run under one uid map are one user to the kernel, and each unit of a systemd and each container takes a key:
+six guests use up the 200 that a user has of himself. None is below what a kernel sets by itself.
+"""
+OVERCOMMIT = "vm/overcommit_memory"
+BY_RULE, ALWAYS, NEVER = 0, 1, 2
+"""How the kernel decides whether to promise memory that it may not have; of 0, it refuses forks of large services."""
 FAMILIES = ("inet", "bridge", "arp")
 """The families of nft that have a table of the walls."""
 
@@ -50,6 +64,7 @@ class ActualNode:
     ports: dict[str, list[str]] = field(default_factory=dict)
     groups: dict[str, str] = field(default_factory=dict)  # of a bridge, as its group_fwd_mask
     values: dict[str, str] = field(default_factory=dict)
+    limits: dict[str, int] = field(default_factory=dict)  # of the kernel, by their place below /proc/sys
     packages: set[str] = field(default_factory=set)
     resolvers: list[str] = field(default_factory=list)  # as resolv.conf names them: not all may be addresses
     routes: list[dict[str, Any]] = field(default_factory=list)
@@ -73,6 +88,7 @@ def script(desired: Desired) -> str:
     calls = "\n".join(f"ask {name} {shlex.join(path)} &" for name, path in queries.items())
     return _SCRIPT.format(
         node=shlex.quote(desired.node),
+        limits=" ".join((*LEAST, OVERCOMMIT)),
         calls=calls,
         names=" ".join(queries),
         files=shlex.join(layout.files),
@@ -107,6 +123,9 @@ printf 'routes\t%s\n' "$(ip -j -4 route show table all | plain | tr -d '\n')"
 for b in /sys/class/net/*/brif; do
  [ -d "$b" ] && i=${{b%/brif}} && printf 'ports\t%s\t%s\n' "${{i##*/}}" "$(ls "$b" | tr '\n' ' ')" &&
   printf 'groups\t%s\t%s\n' "${{i##*/}}" "$(cat "$i/bridge/group_fwd_mask")"
+done
+for k in {limits}; do
+ [ -r "/proc/sys/$k" ] && printf 'limit\t%s\t%s\n' "$k" "$(cat "/proc/sys/$k")"
 done
 printf 'value\tip_forward\t%s\n' "$(cat /proc/sys/net/ipv4/ip_forward)"
 c=$(sed -n 's/^CapBnd:[^0-9a-f]*//p' /proc/1/status)
@@ -153,6 +172,8 @@ def parse(lines: list[str]) -> ActualNode:
             found.groups[rest[0]] = rest[1]
         elif kind == "value":
             found.values[rest[0]] = rest[1].strip()
+        elif kind == "limit":
+            found.limits[rest[0]] = int(rest[1])
         elif kind == "resolver":
             found.resolvers.append(rest[0])
         elif kind == "interfaces":

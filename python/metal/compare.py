@@ -21,6 +21,7 @@ def steps(desired: Desired, actual: ActualNode) -> list[Step]:
     _refuse_lacking(desired, actual)
     return [
         services.packages(desired, actual),
+        services.limits(desired, actual),
         services.forwarding(desired, actual),
         # The walls stand before there is anything to wall: no moment is open.
         services.walls(desired, actual),
@@ -37,7 +38,13 @@ def notes(desired: Desired, actual: ActualNode) -> tuple[str, ...]:
     """What is not ours to change and worth a word."""
     shared = collisions.overlaps(desired, actual, network.ours(desired, actual))
     closed = (f"node {desired.node}: {network.why_closed(actual, name)}" for name in network.closed(desired, actual))
-    return (*strangers(desired, actual), *closed, *shared, *services.strange_resolvers(desired, actual))
+    return (
+        *strangers(desired, actual),
+        *closed,
+        *shared,
+        *services.strange_resolvers(desired, actual),
+        *services.strict(desired, actual),
+    )
 
 
 def strangers(desired: Desired, actual: ActualNode) -> tuple[str, ...]:

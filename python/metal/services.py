@@ -9,7 +9,7 @@ from pathlib import Path
 
 from aihub.names import NODE_FOLDER, NOT_PUBLIC, Layout, unit_file
 
-from .actual import FAMILIES, PACKAGES, ActualNode
+from .actual import ALWAYS, BY_RULE, FAMILIES, LEAST, NEVER, OVERCOMMIT, PACKAGES, ActualNode
 from .desired import Desired
 from .network import closed
 from .refusal import RefusedByNode
@@ -33,6 +33,27 @@ def packages(desired: Desired, actual: ActualNode) -> Step:
             " && systemctl disable unbound.service && systemctl unmask --runtime unbound.service"
         )
     return Step("packages", "packages", "create", (("installed", "no", " ".join(missing)),), tuple(commands))
+
+
+def limits(desired: Desired, actual: ActualNode) -> Step:
+    """The kernel limits that all containers share, where they are too low; none is ever lowered."""
+    place = Layout(desired.hub).limits
+    upload, differences = _file(actual, place, render("limits.conf.j2", desired))
+    low = {name: least for name, least in LEAST.items() if actual.limits.get(name, least) < least}
+    if actual.limits.get(OVERCOMMIT) == BY_RULE:
+        low[OVERCOMMIT] = ALWAYS
+    shown = {name: name.replace("/", ".") for name in low}
+    differences += [(shown[name], str(actual.limits[name]), str(wanted)) for name, wanted in low.items()]
+    raised = [command("sysctl", "-q", "-w", f"{shown[name]}={wanted}") for name, wanted in low.items()]
+    return _step("limits", "limits", differences, [*upload, *raised])
+
+
+def strict(desired: Desired, actual: ActualNode) -> tuple[str, ...]:
+    """A sentence where somebody has made the kernel strict: that is meant, and left alone."""
+    if desired.removed or actual.limits.get(OVERCOMMIT) != NEVER:
+        return ()
+    text = f"node {desired.node}: vm.overcommit_memory is {NEVER}: services in containers may fail to save their data"
+    return (f"{text} when memory is short; {ALWAYS} lets them",)
 
 
 def forwarding(desired: Desired, actual: ActualNode) -> Step:
@@ -125,7 +146,7 @@ def _unseal_files(layout: Layout) -> tuple[str, ...]:
 
 
 def removal(desired: Desired, actual: ActualNode) -> list[Step]:
-    """The steps that stop and remove our services; routing stays on, others may need it by now."""
+    """The steps that stop and remove our services; routing and limits stay on, others may need them by now."""
     layout = Layout(desired.hub)
     without = _no_unseal(actual, layout)
     found = [without] if without.commands else []
@@ -145,8 +166,10 @@ def removal(desired: Desired, actual: ActualNode) -> list[Step]:
         again = ("systemctl daemon-reload", "systemctl try-restart chrony.service")
         commands = (command("rm", "-f", *paths), *again)
         found.append(Step("time", "time", "delete", (), commands, restart=_runs(actual, "chrony.service")))
-    if layout.sysctl in actual.files:
-        found.append(Step("routing", "routing", "delete", (), (command("rm", "-f", layout.sysctl),)))
+    kept: tuple[tuple[Kind, str], ...] = (("limits", layout.limits), ("routing", layout.sysctl))
+    for kind, path in kept:
+        if path in actual.files:
+            found.append(Step(kind, kind, "delete", (), (command("rm", "-f", path),)))
     return found
 
 

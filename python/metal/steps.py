@@ -8,7 +8,7 @@ from typing import Literal
 
 Action = Literal["create", "update", "delete", "configure"]
 Kind = Literal[
-    "packages", "routing", "walls", "bridge", "interfaces", "dns", "time", "unsealing",
+    "packages", "limits", "routing", "walls", "bridge", "interfaces", "dns", "time", "unsealing",
     "pool", "role", "user", "token", "rights",
 ]  # fmt: skip
 

@@ -8,6 +8,7 @@ from typing import Any
 
 from aihub.names import NOT_PUBLIC, Layout
 
+from .actual import ALWAYS, LEAST, OVERCOMMIT
 from .desired import GROUPS, Desired
 
 TEMPLATES = Path(__file__).resolve().parents[2] / "templates" / "node"
@@ -56,6 +57,8 @@ def _values(
         "groups": GROUPS,
         "inland": [*NOT_PUBLIC, *near],
         "ports": desired.ports,
+        "least": {name.replace("/", "."): value for name, value in LEAST.items()},
+        "overcommit": f"{OVERCOMMIT.replace('/', '.')} = {ALWAYS}",
         "firewalls": ", ".join(f'"{port.firewall}"' for port in desired.ports),
         "zone_ports": {
             zone.name: ", ".join(f"{port.mac} . {port.address}" for port in desired.ports if port.zone == zone.name)

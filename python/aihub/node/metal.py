@@ -23,6 +23,7 @@ from . import token
 
 _WHAT: dict[Kind, str] = {
     "packages": "Debian packages",
+    "limits": "kernel limits that all containers of the node share",
     "routing": "the kernel forwards between zones",
     "walls": "nftables rules between zones, and of what each guest's port carries",
     "bridge": "network of a zone, with its gateway's address",

@@ -17,16 +17,22 @@ def test_limits_are_put_back_by_the_last_lab_only(tmp_path: Path, monkeypatch: p
     limit, runtime = tmp_path / "fs/a", tmp_path / "run"
     limit.parent.mkdir()
     limit.write_text("128\n")
+    keys = tmp_path / "keys/b"
+    keys.parent.mkdir()
+    keys.write_text("200\n")
     monkeypatch.setattr(hostlimits, "_KERNEL", tmp_path)
     monkeypatch.setattr(hostlimits, "RUNTIME", runtime)
-    monkeypatch.setattr(hostlimits, "NEEDED", {"fs/a": 8192})
+    monkeypatch.setattr(hostlimits, "GIVEN", {"fs/a": 8192})
+    monkeypatch.setattr(hostlimits, "OPEN", ("keys/b",))
     (runtime / "one").mkdir(parents=True)
     hostlimits.raise_limits()
+    assert keys.read_text() == "200\n", "what a Proxmox VE node does not have of itself, a lab does not give"
+    keys.write_text("20000\n")  # by the node
     hostlimits.raise_limits()
-    assert limit.read_text() == "8192\n"
+    assert (limit.read_text(), keys.read_text()) == ("8192\n", "20000\n")
     hostlimits.restore_limits()
     assert limit.read_text() == "8192\n"
     (runtime / "one").rmdir()
     hostlimits.restore_limits()
-    assert limit.read_text() == "128\n"
+    assert (limit.read_text(), keys.read_text()) == ("128\n", "200\n")
     assert not (runtime / "limits.json").exists()

@@ -10,7 +10,7 @@ from typing import Any
 
 from aihub.names import Layout, unit_file
 from metal import rights, texts
-from metal.actual import PACKAGES, ActualNode, File, Unit
+from metal.actual import LEAST, OVERCOMMIT, PACKAGES, ActualNode, File, Unit
 from metal.desired import Desired, Flow, Port, Record, VaultServer, Zone
 from metal.services import UNSEAL
 
@@ -56,6 +56,7 @@ def fresh() -> ActualNode:
             "storage": [{"storage": s} for s in ("local", "local-zfs", "tank")],
         },
         addresses={"vmbr0": ["192.168.1.10/24"]},
+        limits={**dict.fromkeys(LEAST, 128), OVERCOMMIT: 0},
         values={"ip_forward": "0", "clock": "1", "loaded": "empty"},
         packages=set(PACKAGES),
         resolvers=list(UPSTREAM),
@@ -75,6 +76,7 @@ def printed(node: ActualNode) -> str:
     ]
     lines += [f"links\t{json.dumps(links)}", f"routes\t{json.dumps(node.routes)}"]
     lines += [f"value\t{name}\t{value}" for name, value in node.values.items()]
+    lines += [f"limit\t{name}\t{value}" for name, value in node.limits.items()]
     lines += [f"package\t{name}\tinstalled" for name in node.packages]
     lines += [f"resolver\t{address}" for address in node.resolvers]
     return "\n".join(lines) + "\n"
@@ -95,6 +97,7 @@ def converged(wanted: Desired = WANTED) -> ActualNode:
         (unit_file(names.dns_unit), "dns.service.j2", "644"),
         (names.chrony, "chrony.conf.j2", "644"),
         (names.sysctl, "sysctl.conf.j2", "644"),
+        (names.limits, "limits.conf.j2", "644"),
         (unit_file(names.unseal_unit), "unseal.service.j2", "644"),
     ):
         node.files[path] = _file(texts.render(template, wanted, UPSTREAM), mode)
@@ -103,6 +106,7 @@ def converged(wanted: Desired = WANTED) -> ActualNode:
         node.files[names.authority] = _file(wanted.vault.authority, "644")
         node.files[names.shares] = _file("sealed", "600")
     node.units = {u: Unit("enabled", "active", 100) for u in names.units}
+    node.limits = {**LEAST, OVERCOMMIT: 1}
     node.values |= {"ip_forward": "1", "loaded": "same", "expected": "same"}
     for zone in wanted.zones:
         entry = {

@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import pytest
 from aihub.names import Layout
-from metal.actual import Unit
+from metal.actual import LEAST, OVERCOMMIT, Unit
 from metal.compare import notes, steps, strangers
 from metal.network import closed
 from metal.refusal import RefusedByNode
@@ -54,6 +54,9 @@ def _set(store, key, value):
         (lambda n: _set(n.units, "chrony.service", Unit("enabled", "inactive", 0)), "time"),
         (lambda n: _set(n.values, "clock", "0"), "time"),
         (lambda n: _set(n.values, "ip_forward", "0"), "routing"),
+        (lambda n: n.files.pop(NAMES.limits), "limits"),
+        *((lambda n, name=name: _set(n.limits, name, LEAST[name] - 1), "limits") for name in LEAST),
+        (lambda n: _set(n.limits, OVERCOMMIT, 0), "limits"),
         (lambda n: n.packages.discard("unbound"), "packages"),
         (lambda n: n.resolvers.insert(0, "192.0.2.99"), "DNS"),
         (lambda n: _set(n.addresses, "hubinfra", []), "interfaces"),
@@ -73,6 +76,39 @@ def test_drift_is_seen_and_only_it(change, subject):
     assert subject in found
     assert found[subject].differences
     assert set(found) <= {subject, "interfaces"}
+
+
+def test_a_limit_is_raised_and_never_lowered():
+    """Proxmox gives its node more of some; `sysctl -p` would take that back."""
+    node = fresh()
+    node.limits["fs/inotify/max_user_watches"] = 4_194_304
+    (upload, *raised) = pending(WANTED, node)["limits"].commands
+    assert isinstance(upload, Upload)
+    assert "kernel.keys.maxkeys = 20000" in upload.text
+    assert raised == [
+        "sysctl -q -w kernel.keys.maxkeys=20000",
+        "sysctl -q -w kernel.keys.maxbytes=2000000",
+        "sysctl -q -w fs.inotify.max_user_instances=8192",
+        "sysctl -q -w vm.overcommit_memory=1",
+    ]
+    higher = changed(lambda n: n.limits.update({name: value * 9 for name, value in LEAST.items()}))
+    assert pending(WANTED, higher) == {}
+    assert "/etc/sysctl.d/10-hub-my-hub.conf" < "/etc/sysctl.d/10-pve-ct-inotify-limits.conf", "theirs is read later"
+
+
+def test_limits_stand_before_the_guests_that_need_them():
+    assert [step.kind for step in steps(WANTED, fresh())].index("limits") < 2
+
+
+def test_a_kernel_without_a_limit_needs_none():
+    assert pending(WANTED, changed(lambda n: n.limits.clear())) == {}
+
+
+def test_a_kernel_that_somebody_made_strict_is_told_and_left_alone():
+    strict = changed(lambda n: _set(n.limits, OVERCOMMIT, 2))
+    assert pending(WANTED, strict) == {}
+    (said,) = notes(WANTED, strict)
+    assert "vm.overcommit_memory is 2" in said
 
 
 def test_a_lan_with_public_addresses_is_a_lan_all_the_same():

@@ -82,7 +82,7 @@ def test_a_command_that_fails_is_told_with_its_step_whatever_it_prints(machine, 
 def test_a_file_that_cannot_be_uploaded_fails_its_step(machine, tmp_path):
     machine.takes_files = False
     _, answer = metal(known(machine, tmp_path), Order(WANTED))
-    assert (answer.failed.cause, answer.failed.step) == ("command", "node pve: routing")
+    assert (answer.failed.cause, answer.failed.step) == ("command", "node pve: limits")
     assert "SFTP" in answer.failed.lines[-1]
 
 

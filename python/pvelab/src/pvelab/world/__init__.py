@@ -9,7 +9,8 @@ Where one lab keeps what (`lab.Lab` names every path):
   them (`artifacts`): root file systems and the images of the registries, at most 20 GiB of those that no lab here
   uses. It may be deleted while no lab is up; it is then made again.
 
-While a lab is up, four kernel limits are raised (`hostlimits`); the last `pvelab down` puts them back.
+While a lab is up, inotify's limits are those of a Proxmox VE node, and its node may set those of keys and of memory
+(`hostlimits`); the last `pvelab down` puts them back.
 Nothing of the host's own network is changed: the way out is slirp4netns, a process that opens ordinary sockets.
 Every lxc command runs inside the lab's namespaces (`namespace.inside` says why), and so does the daemon (`server`).
 """
