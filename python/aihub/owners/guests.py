@@ -56,7 +56,7 @@ def require(run: Run, agreed: Plan) -> None:
 
 def require_unchanged(run: Run, agreed: Plan) -> None:
     """Raises Conflict when guests need more than was agreed to, PreconditionFailed for what can't be done any more."""
-    require_agreed(agreed, look(run).changes)
+    require_agreed(agreed, choice.narrowed(look(run), run.choice).changes)
 
 
 def apply(run: Run, agreed: Plan) -> None:

@@ -38,7 +38,7 @@ def look(run: Run) -> None:
         (first,) = parallel.results([on_node]) if on_node else (Plan(),)
     if run.token_refused or (not on_node and not run.state.token.exists()):
         first = node.look(run)  # whatever the scope: nobody else can reach Proxmox before the token is renewed
-    first = node.settled(run, first, parts[0])
+    first = node.settled(run, first, choice.narrowed(parts[0], run.choice))
     run.plan = choice.narrowed(joined([first, *parts], run.hub.warnings), run.choice)
     _require_removals(run)
     guests.require(run, run.plan)

@@ -33,12 +33,13 @@ def settled(run: Run, first: Plan, guests: Plan) -> Plan:
     Raises PreconditionFailed for a zone whose subnet was changed while guests stand in it.
     """
     _refuse_new_subnets(run, first)
-    going = {int(change.details["vmid"]) for change in guests.of("guests") if change.action == "delete"}
-    going |= {guest.vmid for guest in run.hub.guests.values()}  # each goes where hub.yml has it
+    # Who is changed is plugged in where hub.yml has him.
+    going = {int(c.details["vmid"]) for c in guests.of("guests") if c.action in ("delete", "update")}
     leaving = [guest.vmid for guest in _ours(run) if guest.vmid in going and _bridges(guest) & {*run.closed}]
     staying = set[str]().union(*(_bridges(guest) for guest in _ours(run) if guest.vmid not in going))
     run.staying = tuple(sorted(staying))
-    if not leaving and not (staying and _takes_away(first)):
+    taken = {change.subject.rpartition(" ")[2] for change in first.of("node") if change.action == "delete"}
+    if not leaving and not staying & taken:
         return first
     return node.plan(run.state, replace(_wanted(run), leaving=tuple(sorted(leaving))))
 

@@ -97,7 +97,8 @@ def test_a_bridge_goes_in_the_plan_that_takes_its_last_guest(run, metal):
 
 def test_a_bridge_goes_in_the_plan_that_moves_its_last_guest_to_another_zone(run, metal):
     run.guests = ActualGuests({110: guest("db", 110, "hubprivate", "10.10.20.11")})
-    assert GONE in owner.settled(run, owner.look(run), Plan()).changes
+    moves = Plan((Change("db", "update", "guests", "token", "", details={"vmid": 110}),))
+    assert GONE in owner.settled(run, owner.look(run), moves).changes
     assert metal.wanted[1].leaving == (110,)
 
 
@@ -115,9 +116,9 @@ def test_a_bridge_stays_with_a_guest_that_is_off(run, metal):
     run.guests = ActualGuests({110: DB, 320: guest("extra", 320, "hubprivate", "10.10.20.20", running=False)})
     metal.first, metal.then = Look(Plan((DNS, GONE)), ()), Plan((DNS,))
     assert owner.settled(run, owner.look(run), Plan()).changes == (DNS,)
-    assert metal.wanted[1].staying == ("hubprivate",)
+    assert "hubprivate" in metal.wanted[1].staying
     owner.apply(run, Plan((DNS,)))
-    assert metal.applied[0][1].staying == ("hubprivate",)
+    assert "hubprivate" in metal.applied[0][1].staying
 
 
 def test_the_node_is_asked_once_where_no_zone_went(run, metal):
