@@ -123,7 +123,7 @@ printf 'routes\t%s\n' "$(ip -j -4 route show table all | plain | tr -d '\n')"
 for b in /sys/class/net/*/brif; do
  [ -d "$b" ] && i=${{b%/brif}} && printf 'ports\t%s\t%s\n' "${{i##*/}}" "$(ls "$b" | tr '\n' ' ')" &&
   printf 'groups\t%s\t%s\n' "${{i##*/}}" "$(cat "$i/bridge/group_fwd_mask")"
-done
+done | plain
 for k in {limits}; do
  [ -r "/proc/sys/$k" ] && printf 'limit\t%s\t%s\n' "$k" "$(cat "/proc/sys/$k")"
 done
