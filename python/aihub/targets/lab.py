@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from aihub import node, process, render, ssh
-from aihub.errors import InvalidInput, PreconditionFailed, TaskFailed
+from aihub.errors import PreconditionFailed, TaskFailed
 from aihub.model.resolved import Guest, Hub, Instance
 from aihub.names import is_public
 from aihub.plan import Plan
@@ -56,7 +56,7 @@ class World:
 def configuration(hub: Hub, root_key: str) -> dict[str, Any]:
     """What `pvelab up` is asked for: the node that hub.yml describes."""
     if len(hub.nodes) != 1:
-        raise InvalidInput("the lab has one node, the hub file names several", hint="rehearse with one node")
+        raise PreconditionFailed("the lab has one node, the hub file names several", hint="rehearse with one node")
     ((name, node),) = hub.nodes.items()
     cores = node.lab.cores if node.lab else max(g.cores for g in hub.guests.values())
     memory = node.lab.memory if node.lab else sum(g.memory for g in hub.guests.values())
