@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 from aihub.errors import HubError
@@ -12,7 +12,7 @@ from aihub.names import Marker, pool
 
 from .errors import RefusedByProxmox
 from .properties import addresses, macs
-from .state import UNKNOWN, ActualGuest, Getter, many, seen
+from .state import ActualGuest, Getter, many, seen
 
 
 @dataclass(frozen=True)
@@ -68,10 +68,6 @@ def read_facts(get: Getter, hub: Hub, vmids: frozenset[int] | None = None, *, as
     storages = {(s.node, s.id): s for s in (_storage(r) for r in resources if r.get("type") == "storage")}
     unseen = [g.vmid for g in guests if g.vmid not in visible and not as_root]  # from root no guest is hidden
     others = [g for g in visible.values() if g.pool != pool(hub.name) and not g.template]
-    others = [g for g in others if g.node in hub.nodes or g.status != UNKNOWN]  # a node that is off says nothing
-    for wanted in {(g.node, name) for g in guests for name in (g.storage, "local")}:
-        if wanted in storages and not storages[wanted].available:
-            storages[wanted] = _asked_itself(get, storages[wanted])
     return Facts(
         storages=storages,
         volumes=frozenset(_volumes(get, nodes, storages)),
@@ -86,15 +82,6 @@ def read_facts(get: Getter, hub: Hub, vmids: frozenset[int] | None = None, *, as
 def _storage(found: Mapping[str, Any]) -> Storage:
     content = frozenset(str(found.get("content", "")).split(","))
     return Storage(str(found["storage"]), str(found["node"]), content, found.get("status", "available") == "available")
-
-
-def _asked_itself(get: Getter, storage: Storage) -> Storage:
-    """The storage with its node's word on whether it is there: just after a boot the cluster's list does not know."""
-    try:
-        found = get(f"/nodes/{storage.node}/storage/{storage.id}/status")
-    except RefusedByProxmox:
-        return storage
-    return replace(storage, available=bool(int(found.get("active") or 0)))
 
 
 def _volumes(get: Getter, nodes: Iterable[str], storages: Mapping[tuple[str, str], Storage]) -> Iterable[str]:

@@ -22,8 +22,6 @@ T = TypeVar("T")
 R = TypeVar("R")
 READERS = 4  # a Proxmox server answers with three workers: more connections only cost handshakes
 FEW = 4
-UNKNOWN = "unknown"
-"""What the cluster's list says of guests whose node does not answer, and of all of them just after a boot."""
 # Keys of /pending that describe the answer or the lock rather than the guest.
 NOT_CONFIG = frozenset({"digest", "lock"})
 
@@ -73,13 +71,9 @@ class ActualGuest:
 
 @dataclass(frozen=True)
 class ActualGuests:
-    """Every guest that the token sees, by VMID; only those that matter to the hub have their config read.
-
-    `silent` are nodes that are not the hub's and do not say what their guests do: those of a cluster that are off.
-    """
+    """Every guest that the token sees, by VMID; only those that matter to the hub have their config read."""
 
     guests: Mapping[int, ActualGuest]
-    silent: tuple[str, ...] = ()
 
 
 def guest_path(node: str, kind: str, vmid: int) -> str:
@@ -93,11 +87,10 @@ def read(get: Getter, hub: Hub) -> ActualGuests:
     declared = {g.vmid for g in hub.guests.values()}
     ours = pool(hub.name)
     near = [g for g in found if g.vmid in declared or g.pool == ours or TAG in re.split(r"[;, ]+", g.tags)]
-    silent = sorted({g.node for g in found if g.status == UNKNOWN} - hub.nodes.keys())
-    near = _up_to_date(get, [g for g in near if g.node not in silent])
+    near = _up_to_date(get, near)
     configs = {g.vmid: full for g, full in zip(near, many(lambda g: read_guest(get, g), near), strict=True)}
     guests = {g.vmid: configs.get(g.vmid, g) for g in found}
-    return ActualGuests({vmid: guest for vmid, guest in guests.items() if guest is not None}, tuple(silent))
+    return ActualGuests({vmid: guest for vmid, guest in guests.items() if guest is not None})
 
 
 def _up_to_date(get: Getter, guests: list[ActualGuest]) -> list[ActualGuest]:
@@ -152,7 +145,7 @@ def seen(found: Mapping[str, Any]) -> ActualGuest:
         kind="lxc" if found["type"] == "lxc" else "vm",
         node=str(found["node"]),
         name=str(found.get("name") or f"VMID {found['vmid']}"),
-        status=str(found.get("status", UNKNOWN)),
+        status=str(found.get("status", "unknown")),
         template=bool(int(found.get("template") or 0)),
         pool=str(found.get("pool") or ""),
         tags=str(found.get("tags") or ""),

@@ -22,7 +22,6 @@ from .desired import Wanted
 @dataclass
 class _Draft:
     taken: frozenset[int]
-    silent: tuple[str, ...] = ()
     changes: list[Change] = field(default_factory=list)
     warnings: list[str] = field(default_factory=list)
     conflicts: list[str] = field(default_factory=list)
@@ -47,8 +46,7 @@ def plan(
     `journal` holds the entries of an unfinished run. Raises Conflict for foreign guests on our numbers, and
     PreconditionFailed for what Proxmox cannot do; each with every case found.
     """
-    draft = _Draft(frozenset(actual.guests) | {g.vmid for g in hub.guests.values()}, actual.silent)
-    draft.warnings += [f"node {name} does not answer: its guests are not compared with ours" for name in actual.silent]
+    draft = _Draft(frozenset(actual.guests) | {g.vmid for g in hub.guests.values()})
     for guest in hub.guests.values():
         entry = (journal or {}).get(guest.vmid)
         _guest(draft, hub, desired.wanted(hub, guest, keys), actual.guests.get(guest.vmid), entry, allow_destroy)
@@ -94,10 +92,7 @@ def _guest(
     allow_destroy: Collection[str],
 ) -> None:
     guest = want.guest
-    if have is not None and have.node in draft.silent:
-        draft.refused.append(f"guest {guest.name}: VMID {guest.vmid} is on node {have.node}, which does not answer")
-        draft.hints.append(f"switch {have.node} on, or give {guest.name} another vmid in hub.yml")
-    elif have is None:
+    if have is None:
         draft.changes += changes.new(want, f"new {_kind(guest.kind)} with VMID {guest.vmid}")
     elif have.marker == want.marker:
         _known(draft, hub, want, have, allow_destroy)

@@ -6,11 +6,9 @@ import threading
 import time
 
 import pytest
-from aihub.errors import PreconditionFailed
 from aihub.names import Marker
 from aihub.proxmox.errors import Lost, RefusedByProxmox, understood
 from aihub.proxmox.facts import read_facts
-from aihub.proxmox.guests.plan import plan
 from aihub.proxmox.state import many, read
 
 LINE = "aihub:v1 hub=00112233445566ff vmid=110 guest=db"
@@ -114,7 +112,6 @@ def test_facts_are_gathered_for_the_guests_in_question(hub):
             resource(300, "other"),
             resource(301, "hidden"),
         ],
-        "/nodes/pve/storage/tank/status": {"active": 0},
         "/nodes/pve/storage/local/content": [{"volid": "local:vztmpl/x.tar.zst"}],
         "/nodes/pve/network": [{"iface": "vmbr0"}],
         "/pools": [{"poolid": "hub-small"}],
@@ -128,61 +125,6 @@ def test_facts_are_gathered_for_the_guests_in_question(hub):
     assert found.volumes == {"pve:local:vztmpl/x.tar.zst"}
     assert not found.storages["pve", "tank"].available
     assert [(n.vmid, n.macs, n.addresses) for n in found.neighbours] == [(300, {"BC:24:11:00:00:01"}, {"10.0.0.7"})]
-
-
-def storage(status, node="pve"):
-    return {"type": "storage", "storage": "local-zfs", "node": node, "status": status, "content": "rootdir,images"}
-
-
-@pytest.mark.parametrize(
-    ("answer", "available"),
-    [({"active": 1}, True), ({"active": 0}, False), (RefusedByProxmox("no", status=500), False)],
-)
-def test_whether_a_storage_is_there_is_its_node_s_word(hub, answer, available):
-    """Just after a boot the cluster's list knows of none."""
-    api = Api({
-        "/cluster/resources": [storage("unknown"), storage("unknown", "pve2")],
-        "/nodes/pve/storage/local-zfs/status": answer,
-        "/nodes/pve/network": [],
-        "/pools": [],
-        "/access/permissions": {},
-        "/cluster/nextid": 110,
-    })  # fmt: skip
-    assert read_facts(api, hub, frozenset({110})).storages["pve", "local-zfs"].available is available
-
-
-def neighbours(status):
-    """A cluster in which another hub and somebody else have guests on a second node."""
-    return {
-        "/cluster/resources": [
-            resource(400, "theirs", node="pve2", status=status, tags="aihub", pool="hub-theirs"),
-            resource(401, "nas", node="pve2", status=status),
-        ],
-    }
-
-
-def test_a_neighbour_that_is_off_stops_nothing_and_is_told(hub):
-    api = Api(neighbours("unknown"))
-    found = read(api, hub)
-    assert found.silent == ("pve2",)
-    assert not [call for call in api.calls if "pve2" in call]
-    assert plan(hub, found).warnings == ("node pve2 does not answer: its guests are not compared with ours",)
-    others = {"/nodes/pve/network": [], "/pools": [], "/access/permissions": {}, "/cluster/nextid": 110}
-    facts = Api({**neighbours("unknown"), **others})
-    assert read_facts(facts, hub, frozenset({110})).neighbours == ()
-    running = Api({
-        **neighbours("running"),
-        "/nodes/pve2/lxc": [{"vmid": 400, "status": "running"}],
-        "/nodes/pve2/lxc/400/pending": [],
-    })  # fmt: skip
-    assert read(running, hub).silent == ()
-
-
-def test_a_number_of_ours_on_a_node_that_is_off_is_told_in_words(hub):
-    api = Api({"/cluster/resources": [resource(110, "db", node="pve2", status="unknown", pool="hub-small")]})
-    with pytest.raises(PreconditionFailed, match="VMID 110 is on node pve2, which does not answer") as caught:
-        plan(hub, read(api, hub))
-    assert "switch pve2 on" in caught.value.hint
 
 
 def test_an_error_among_many_reads_waits_for_no_other():
