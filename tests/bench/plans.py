@@ -53,9 +53,11 @@ def measure(directory: Path, hubs: list[Hub], rounds: int) -> Measured:
 
 
 def reads_of(hub: Hub) -> list[str]:
-    """What a plan reads: the list of guests, their nodes' word on which of them run, what each will be."""
+    """What a plan reads: the list of guests, what each will be, and by their nodes' word what they do."""
     places = [place(guest) for guest in hub.guests.values()]
-    return [RESOURCES, *sorted({one.rpartition("/")[0] for one in places}), *(f"{one}/pending" for one in places)]
+    lists = sorted({one.rpartition("/")[0] for one in places if "/lxc/" in one})
+    machines = [f"{one}/status/current" for one in places if "/qemu/" in one]
+    return [RESOURCES, *lists, *(f"{one}/pending" for one in places), *machines]
 
 
 def _fleet(directory: Path, server: Emulator, hub: Hub, rounds: int) -> Fleet:

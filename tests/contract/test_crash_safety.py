@@ -71,10 +71,11 @@ def moments() -> list[Kill]:
     return found
 
 
-def attempt(place: Place, kill: Kill, *, slow: bool = False) -> list[str]:
+def attempt(place: Place, kill: Kill, *, slow: bool = False, weakening: str = "") -> list[str]:
     """One kill from a known state, the run after it, and one more; what was not as it must be."""
     lab, hub, decoys = place.lab, place.hub, place.decoys
     begin(place, kill.run)
+    hub.weaken = weakening
     if slow:
         lab.root.fault(kind="task-hang", method="POST", path="/nodes/pve/lxc$", seconds=1)
     code = hub(*VERBS[kill.run], crash=kill.point)
@@ -160,9 +161,8 @@ def trial(place: Place, one: Kill | Weak) -> list[str]:
         begin(place, kill.run)
         place.hub.ok(*VERBS[kill.run])
         kill = Kill(kill.run, f"{place.hub.made.index(one.inside) + 1}:inside", kill.finish)
-    place.hub.weaken = one.weakening
     try:
-        return attempt(place, kill, slow="no intent" in one.weakening)
+        return attempt(place, kill, slow="no intent" in one.weakening, weakening=one.weakening)
     finally:
         place.hub.weaken = ""
 

@@ -117,6 +117,7 @@ def test_a_foreign_guest_on_our_number_is_a_conflict_before_anything_is_written(
 def test_a_foreign_guest_with_our_address_is_a_conflict(lab):
     decoy(lab, 300, "neighbour")
     lab.root("PUT", "/nodes/pve/lxc/300/config", net0="name=eth0,bridge=vmbr0,ip=10.10.10.11/24")
+    lab.root.task("POST", "/nodes/pve/lxc/300/status/start")
     found = lab.hub("hub")
     try:
         assert found("up") == 6
@@ -340,6 +341,7 @@ def test_down_without_a_token_leaves_guests_that_are_still_there(lab, hub):
 def test_root_sees_the_guests_and_facts_that_the_token_sees(lab, hub, monkeypatch):
     """Before there is a token, and while it is refused, the same is read through pvesh on the node."""
     decoy(lab, 300, "neighbour")
+    lab.root.task("POST", "/nodes/pve/lxc/300/status/start")
     node = Node(lab.root, lab.directory / "certificate.pem", hub.lease)
     monkeypatch.setattr(process, "run", node.run)
     token = Proxmox("127.0.0.1", lab.port, lab.token, lab.directory / "certificate.pem")

@@ -7,6 +7,7 @@ from dataclasses import replace
 from aihub import ssh
 from aihub.errors import PreconditionFailed
 from aihub.plan import Plan, require_agreed
+from aihub.proxmox.client import Proxmox
 from aihub.proxmox.errors import AccessRefused
 from aihub.proxmox.guests import provision
 from aihub.proxmox.root import Root
@@ -47,11 +48,11 @@ def require(run: Run, agreed: Plan) -> None:
     """
     coming = provision.Coming(images=run.hub.target.makes_images)
     if run.state.token.exists() and not run.token_refused and not agreed.of("node"):
-        provision.preflight(run.proxmox(), run.hub, agreed, coming)
+        provision.preflight(run.proxmox(), run.hub, agreed, run.guests, coming)
     else:
         bridges = frozenset(run.hub.bridge(zone) for zone in run.hub.zones)
         coming = replace(coming, bridges=bridges, pool=True, rights=True)
-        provision.preflight(Root(run.state), run.hub, agreed, coming)
+        provision.preflight(Root(run.state), run.hub, agreed, run.guests, coming)
 
 
 def require_unchanged(run: Run, agreed: Plan) -> None:
@@ -73,7 +74,15 @@ def apply(run: Run, agreed: Plan) -> None:
         now = choice.narrowed(_plan(run), run.choice)
         require_agreed(agreed, now.changes)
         created = provision.apply(
-            px, run.hub, now, run.journal, progress, keys=run.keys, allow_destroy=allowed, root=Root(run.state)
+            px,
+            run.hub,
+            now,
+            run.journal,
+            progress,
+            actual=run.guests,
+            keys=run.keys,
+            allow_destroy=allowed,
+            root=Root(run.state),
         )
         run.changed = run.changed or bool(now.changes)
         for guest in created:
@@ -90,7 +99,10 @@ def removal(run: Run, patience: float) -> Plan:
     px = run.proxmox()
     with run.screen.progress("what an earlier run left") as progress:
         provision.recover(px, run.hub, run.journal, progress, patience=patience)
-    return provision.down_plan(run.hub, px.read(run.hub))
+    actual = px.read(run.hub)
+    found = provision.down_plan(run.hub, actual)
+    provision.require_possible(px, found, actual)
+    return found
 
 
 def remove(run: Run, agreed: Plan) -> None:
@@ -118,7 +130,12 @@ def left(run: Run) -> list[str]:
 
 def _plan(run: Run) -> Plan:
     journal, allowed = run.journal.entries(), run.options.allow_destroy
-    return provision.plan(run.hub, run.guests, run.keys, journal=journal, allow_destroy=allowed)
+    busy = provision.busy(_reader(run), run.hub, journal) if journal else frozenset[int]()
+    return provision.plan(run.hub, run.guests, run.keys, journal=journal, allow_destroy=allowed, busy=busy)
+
+
+def _reader(run: Run) -> Proxmox | Root:
+    return run.proxmox() if run.state.token.exists() and not run.token_refused else Root(run.state)
 
 
 def require_running(run: Run) -> None:

@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from typing import Any
 
-from aihub.errors import HubError
+from aihub.errors import PreconditionFailed
 from aihub.model.resolved import Hub
-from aihub.names import Marker, pool
+from aihub.names import Marker
 
-from .errors import RefusedByProxmox
+from .errors import Lost, RefusedByProxmox
 from .properties import addresses, macs
-from .state import ActualGuest, Getter, many, seen
+from .state import ONLINE, ActualGuest, Getter, many, seen, up_to_date
 
 
 @dataclass(frozen=True)
@@ -23,11 +23,20 @@ class Storage:
     node: str
     content: frozenset[str]
     available: bool
+    size: int = 0  # bytes; 0: not told
+
+
+@dataclass(frozen=True)
+class Room:
+    """What a node has for its guests."""
+
+    cores: int
+    memory: int  # bytes
 
 
 @dataclass(frozen=True)
 class Neighbour:
-    """A guest that is not ours, with the addresses and MACs of its config."""
+    """A guest that runs and is not ours, with the addresses and MACs of its config."""
 
     vmid: int
     name: str
@@ -46,6 +55,7 @@ class Facts:
     permissions: Mapping[str, Mapping[str, int]] | None  # None: read as root, who cannot tell what the token may
     taken: Mapping[int, str]  # wanted VMIDs that are in use although we cannot see the guest
     neighbours: tuple[Neighbour, ...]
+    rooms: Mapping[str, Room] = field(default_factory=dict)  # by node; one that we may not ask has none
 
     def allows(self, path: str, privilege: str) -> bool:
         """Whether the token is known to have a privilege on an ACL path, inherited ones included."""
@@ -64,10 +74,15 @@ def read_facts(get: Getter, hub: Hub, vmids: frozenset[int] | None = None, *, as
     guests = [g for g in hub.guests.values() if vmids is None or g.vmid in vmids]
     nodes = sorted({g.node for g in guests})
     resources = get("/cluster/resources")
+    online = _online(resources, nodes)
     visible = {g.vmid: g for g in map(seen, (r for r in resources if r.get("type") in ("lxc", "qemu")))}
-    storages = {(s.node, s.id): s for s in (_storage(r) for r in resources if r.get("type") == "storage")}
+    used = {(g.node, g.storage) for g in guests} | {(node, "local") for node in nodes}
+    listed = [_storage(r) for r in resources if r.get("type") == "storage"]
+    storages = {(s.node, s.id): _asked(get, s) if (s.node, s.id) in used else s for s in listed}
     unseen = [g.vmid for g in guests if g.vmid not in visible and not as_root]  # from root no guest is hidden
-    others = [g for g in visible.values() if g.pool != pool(hub.name) and not g.template]
+    declared = {g.vmid for g in hub.guests.values()}
+    others = [g for g in visible.values() if g.vmid not in declared and g.node in online and not g.template]
+    near = up_to_date(get, [g for g in others if g.node in nodes]) + [g for g in others if g.node not in nodes]
     return Facts(
         storages=storages,
         volumes=frozenset(_volumes(get, nodes, storages)),
@@ -75,13 +90,46 @@ def read_facts(get: Getter, hub: Hub, vmids: frozenset[int] | None = None, *, as
         pools=frozenset(str(p["poolid"]) for p in get("/pools")),
         permissions=None if as_root else get("/access/permissions") or {},
         taken={v: why for v, why in zip(unseen, many(lambda v: _taken(get, v), unseen), strict=True) if why},
-        neighbours=tuple(n for n in many(lambda g: _neighbour(get, hub.id, g), others) if n),
+        neighbours=tuple(n for n in many(lambda g: _neighbour(get, hub.id, g, nodes), near) if n),
+        rooms={node: room for node in nodes if (room := _room(get, node))},
     )
+
+
+def _online(resources: Iterable[Mapping[str, Any]], wanted: Iterable[str]) -> frozenset[str]:
+    """The nodes that answer. Raises PreconditionFailed when those of hub.yml are not among them."""
+    states = {str(r["node"]): str(r.get("status", "")) for r in resources if r.get("type") == "node"}
+    if lost := [node for node in wanted if node not in states]:
+        text = f"Proxmox has no node {', '.join(lost)}: it knows {', '.join(sorted(states))}"
+        raise PreconditionFailed(text, hint="call it so under `nodes:` in hub.yml")
+    if off := [node for node in wanted if states[node] != ONLINE]:
+        text = f"node {', '.join(off)} is not online: the cluster says {', '.join(states[node] for node in off)}"
+        raise PreconditionFailed(text, hint="as root on it: systemctl status pve-cluster corosync pvestatd")
+    return frozenset(node for node, state in states.items() if state == ONLINE)
 
 
 def _storage(found: Mapping[str, Any]) -> Storage:
     content = frozenset(str(found.get("content", "")).split(","))
-    return Storage(str(found["storage"]), str(found["node"]), content, found.get("status", "available") == "available")
+    available = found.get("status", "available") == "available"
+    return Storage(str(found["storage"]), str(found["node"]), content, available, int(found.get("maxdisk") or 0))
+
+
+def _asked(get: Getter, storage: Storage) -> Storage:
+    """A storage that the cluster's list does not call available, by its node's word: after a boot it knows nothing."""
+    if storage.available:
+        return storage
+    try:
+        said = get(f"/nodes/{storage.node}/storage/{storage.id}/status")
+    except RefusedByProxmox:
+        return storage
+    return replace(storage, available=bool(int(said.get("active") or 0)), size=int(said.get("total") or 0))
+
+
+def _room(get: Getter, node: str) -> Room | None:
+    try:
+        said = get(f"/nodes/{node}/status")
+    except RefusedByProxmox:
+        return None
+    return Room(int(said["cpuinfo"]["cpus"]), int(said["memory"]["total"]))
 
 
 def _volumes(get: Getter, nodes: Iterable[str], storages: Mapping[tuple[str, str], Storage]) -> Iterable[str]:
@@ -105,12 +153,14 @@ def _taken(get: Getter, vmid: int) -> str:
     return ""
 
 
-def _neighbour(get: Getter, hub: str, guest: ActualGuest) -> Neighbour | None:
-    """What a foreign guest holds of the network; None for our own, and for one that is just being removed."""
+def _neighbour(get: Getter, hub: str, guest: ActualGuest, nodes: Iterable[str]) -> Neighbour | None:
+    """What a foreign guest holds of the network; None for our own, for one that is off or is just being removed."""
+    if guest.status == "stopped":
+        return None
     try:
         config = {k: str(v) for k, v in get(f"{guest.path}/config").items()}
-    except HubError as error:
-        if isinstance(error, RefusedByProxmox) and error.status in (403, 500):
+    except (Lost, RefusedByProxmox) as error:
+        if guest.node not in nodes or (isinstance(error, RefusedByProxmox) and error.status in (403, 500)):
             return None
         raise
     marker = Marker.find(config.get("description", ""))

@@ -13,10 +13,11 @@ from aihub.proxmox.properties import parse, stem
 from aihub.proxmox.state import ActualGuest
 from aihub.state.journal import Entry
 
+from .changes import POOL
 from .compare import Deviation, Edit, deviation, disk_of, waits_for_restart
 from .desired import MIB, Wanted
+from .draft import unlock_hint
 from .owned import Writer
-from .plan import unlock_hint
 from .site import Site
 
 SHUTDOWN_TIME = 60
@@ -72,20 +73,32 @@ def settle(site: Site, want: Wanted, planned: Sequence[Change] = ()) -> None:
         raise TaskFailed(text, where=have.path)
 
 
+def join(site: Site, want: Wanted, planned: Change) -> None:
+    """Puts the guest into the hub's pool, whatever pool it is in."""
+    have, pool = site.ours(want), str(planned.details[POOL])
+
+    def landed() -> Landed | None:
+        listed = site.px.get("/cluster/resources", type="vm")
+        return Landed() if any(g.get("vmid") == have.vmid and g.get("pool") == pool for g in listed) else None
+
+    site.progress(want.guest.name, f"comes into pool {pool}")
+    site.write_as_root(f"/pools/{pool}", {"vms": have.vmid, "allow-move": 1}, landed)
+
+
 def start(site: Site, want: Wanted) -> None:
-    """Starts the guest unless it runs."""
+    """Starts the guest unless it runs; one that sleeps goes on where it was."""
     have = site.ours(want)
     if have.running:
         site.progress(want.guest.name, "running")
         return
     _refuse_locked(have)
-    site.progress(want.guest.name, "being started")
+    site.progress(want.guest.name, "being resumed" if have.asleep else "being started")
 
     def landed() -> Landed | None:
         return Landed() if site.ours(want).running else None
 
     try:
-        site.task("post", f"{have.path}/status/start", {}, landed)
+        site.task("post", f"{have.path}/status/{'resume' if have.asleep else 'start'}", {}, landed)
     except (RefusedByProxmox, TaskFailed) as error:
         if "already running" not in error.what:
             raise
@@ -115,7 +128,7 @@ def remove(site: Site, name: str, kind: str, node: str, vmid: int) -> None:
     _refuse_locked(have)
     site.progress(name, "being removed")
     site.journal.begin(Entry(vmid, name, have.node, have.kind, "delete"))
-    if have.running:
+    if have.alive:
         _stop(site, have)
 
     def gone() -> Landed | None:
@@ -152,7 +165,7 @@ def _remove_detached(site: Site, want: Wanted, lost: Collection[str]) -> None:
 
 
 def _refuse_locked(have: ActualGuest) -> None:
-    if have.lock:
+    if have.held:
         raise PreconditionFailed(f"it is locked ({have.lock})", where=have.path, hint=unlock_hint(have))
 
 
@@ -187,7 +200,7 @@ def _shut_down(site: Site, want: Wanted, have: ActualGuest, words: str) -> None:
     site.progress(want.guest.name, words)
 
     def landed() -> Landed | None:
-        return None if site.ours(want).running else Landed()
+        return None if site.ours(want).alive else Landed()
 
     site.task("post", f"{have.path}/status/shutdown", {"timeout": SHUTDOWN_TIME, "forceStop": True}, landed)
 
@@ -195,7 +208,7 @@ def _shut_down(site: Site, want: Wanted, have: ActualGuest, words: str) -> None:
 def _stop(site: Site, have: ActualGuest) -> None:
     def landed() -> Landed | None:
         now = site.look(have.kind, have.node, have.vmid)
-        return None if now and now.running else Landed()
+        return None if now and now.alive else Landed()
 
     try:
         site.task("post", f"{have.path}/status/stop", {}, landed)

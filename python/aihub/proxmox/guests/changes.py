@@ -15,6 +15,8 @@ from .compare import Deviation, differences_of
 from .desired import Wanted
 from .owned import Writer
 
+POOL = "pool"
+
 
 def new(want: Wanted, summary: str) -> list[Change]:
     """A guest is created, gets what only root may set, and only then starts."""
@@ -55,10 +57,21 @@ def updates(have: ActualGuest, name: str, found: Deviation) -> list[Change]:
 
 
 def start(guest: Guest, have: ActualGuest | None = None) -> Change:
-    """The start of a guest that stands, or of one that is to be made."""
-    summary = f"it is {have.status}" if have else "once it is made"
-    found = [Difference("status", have.status if have else None, "running")]
+    """The start of a guest that stands, or of one that is to be made; one that sleeps goes on where it was."""
+    status = None if have is None else "hibernated" if have.hibernated else have.status
+    summary = f"it is {status}" if status else "once it is made"
+    if have and have.asleep:
+        summary += ": it goes on where it was, with its memory"
+    found = [Difference("status", status, "running")]
     return _change(guest.name, "start", summary, found, {"vmid": guest.vmid})
+
+
+def join(guest: Guest, have: ActualGuest, pool: str) -> Change:
+    """The way back into the hub's pool, outside of which the token has no say."""
+    summary = f"it is {f'in pool {have.pool}' if have.pool else 'in no pool'}, where the token has no say"
+    found = [Difference(POOL, have.pool or None, pool)]
+    details = {"vmid": have.vmid, "digest": have.digest, POOL: pool}
+    return _change(guest.name, "update", summary, found, details, "root@node")
 
 
 def delete(have: ActualGuest, why: str, name: str) -> Change:

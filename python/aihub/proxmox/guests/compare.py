@@ -179,6 +179,8 @@ def _rebuild_reasons(want: Wanted, have: ActualGuest) -> list[str]:
         reasons.append(f"it is in zone {zone}, hub.yml says {guest.zone}")
     if have.kind == "lxc" and _config(have).get("unprivileged", "0") != "1":
         reasons.append("it is a privileged container, hubs have unprivileged ones")
+    if have.template:
+        reasons.append("it was made a template, of which no guest can be made again")
     return reasons
 
 

@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 from aihub.errors import Conflict, HubError, PreconditionFailed, TaskFailed
 from aihub.proxmox.client import Landed
 from aihub.proxmox.errors import AccessRefused, RefusedByProxmox
 from aihub.proxmox.state import ActualGuest
+from aihub.proxmox.tasks import Tasks
 from aihub.state.journal import Entry
 
 from .change import remove, settle, update
 from .desired import Wanted
+from .draft import clear_hint
 from .site import TASK_TIME, Site
 
 CREATES = {"lxc": "vzcreate", "vm": "qmcreate"}
@@ -100,10 +102,10 @@ def _after_failure(site: Site, want: Wanted, error: HubError) -> None:
     have = site.look(guest.kind, guest.node, guest.vmid)
     if have is None:
         site.journal.done(guest.vmid)
-    elif have.marker == want.marker and not have.running:
+    elif have.marker == want.marker and not have.alive:
         remove(site, guest.name, have.kind, have.node, have.vmid)
     elif have.bare and have.lock:
-        error.hint = f"VMID {have.vmid} was left half-made: {_clear_hint(have)}"
+        error.hint = f"VMID {have.vmid} was left half-made: {clear_hint(have)}"
 
 
 def _after_own_tasks(site: Site, want: Wanted) -> ActualGuest | None:
@@ -122,20 +124,13 @@ def clear_bare(site: Site, name: str, have: ActualGuest) -> None:
     if not entry or entry.guest != name or not _newest(site, have.node, have.kind, have.vmid):
         raise Conflict(f"VMID {have.vmid} is an empty config that is not ours", where=have.path, hint="aihub plan")
     if have.lock:
-        raise PreconditionFailed(f"a {have.lock} that died left it locked", where=have.path, hint=_clear_hint(have))
+        raise PreconditionFailed(f"a {have.lock} that died left it locked", where=have.path, hint=clear_hint(have))
     try:
         remove(site, name, have.kind, have.node, have.vmid)
     except AccessRefused as error:
         # It died before the guest came into the pool, and so never into the token's reach.
-        error.hint = _clear_hint(have)
+        error.hint = clear_hint(have)
         raise
-
-
-def _clear_hint(have: ActualGuest) -> str:
-    """What root can do about a half-made guest that is locked or in no pool."""
-    tool = "pct" if have.kind == "lxc" else "qm"
-    commands = f"{tool} unlock {have.vmid}; {tool} destroy {have.vmid}"
-    return f"as root on {have.node}: {commands} (it is empty), then run the same command again"
 
 
 def _created(site: Site, node: str, kind: str, vmid: int) -> list[str]:
@@ -149,9 +144,14 @@ def _newest(site: Site, node: str, kind: str, vmid: int) -> str:
 
 def running_tasks(site: Site, entries: Sequence[Entry]) -> list[tuple[Entry, str]]:
     """Tasks of an earlier run on the entries' guests that are not over."""
+    return tasks_of(site.px.tasks, site.px.user, entries) if entries else []
+
+
+def tasks_of(tasks: Tasks, user: str, entries: Iterable[Entry]) -> list[tuple[Entry, str]]:
+    """As `running_tasks`, for who only looks; `user` is the token's full name."""
     found = []
     for entry in entries:
         types = frozenset({CREATES[entry.kind], DESTROYS[entry.kind]})
-        listed = site.px.tasks.of(entry.node, entry.vmid, site.px.user, types)
+        listed = tasks.of(entry.node, entry.vmid, user, types)
         found += [(entry, upid) for _, upid, runs in listed if runs]
     return found

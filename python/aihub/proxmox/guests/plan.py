@@ -4,33 +4,19 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import replace
 
-from aihub.errors import Conflict, PreconditionFailed
-from aihub.model.resolved import Guest, Hub
+from aihub.model.resolved import Hub
 from aihub.names import pool
-from aihub.plan import Change, Plan
-from aihub.proxmox.properties import addresses
-from aihub.proxmox.state import ActualGuest, ActualGuests
+from aihub.plan import Plan
+from aihub.proxmox.properties import addresses, macs
+from aihub.proxmox.state import UNKNOWN, ActualGuest, ActualGuests
 from aihub.state.journal import Entry
 
 from . import changes, desired
 from .compare import deviation
 from .desired import Wanted
-
-
-@dataclass
-class _Draft:
-    taken: frozenset[int]
-    changes: list[Change] = field(default_factory=list)
-    warnings: list[str] = field(default_factory=list)
-    conflicts: list[str] = field(default_factory=list)
-    refused: list[str] = field(default_factory=list)
-    hints: list[str] = field(default_factory=list)
-
-    def free(self, vmid: int) -> int:
-        """The next number that neither a visible guest nor hub.yml has."""
-        return next(n for n in itertools.count(vmid + 1) if n not in self.taken)
+from .draft import Draft, clear_hint, protection_hint
 
 
 def plan(
@@ -40,28 +26,45 @@ def plan(
     *,
     journal: Mapping[int, Entry] | None = None,
     allow_destroy: Collection[str] = frozenset(),
+    busy: Collection[int] = frozenset(),
 ) -> Plan:
-    """What `up` would do to Proxmox objects.
+    """What `up` would do to Proxmox objects; what goes comes first, since its address may be somebody's.
 
-    `journal` holds the entries of an unfinished run. Raises Conflict for foreign guests on our numbers, and
-    PreconditionFailed for what Proxmox cannot do; each with every case found.
+    `journal` holds the entries of an unfinished run, `busy` the VMIDs on which its tasks are still at work. Raises
+    Conflict for foreign guests on our numbers, and PreconditionFailed for what Proxmox cannot do; each with every case
+    found.
     """
-    draft = _Draft(frozenset(actual.guests) | {g.vmid for g in hub.guests.values()})
+    draft = Draft(frozenset(actual.guests) | {g.vmid for g in hub.guests.values()}, busy)
+    for have in leftovers(hub, actual):
+        _leftover(draft, hub, have, allow_destroy)
     for guest in hub.guests.values():
         entry = (journal or {}).get(guest.vmid)
-        _guest(draft, hub, desired.wanted(hub, guest, keys), actual.guests.get(guest.vmid), entry, allow_destroy)
-    by_address = {str(guest.address): guest for guest in hub.guests.values()}
-    for have in leftovers(hub, actual):
-        _leftover(draft, by_address, have, allow_destroy)
+        want, found = desired.wanted(hub, guest, keys), actual.guests.get(guest.vmid)
+        if guest.vmid in actual.unread:
+            draft.refused.append(
+                f"guest {guest.name}: whose VMID {guest.vmid} is, nobody can say: {actual.unread[guest.vmid]}"
+            )
+        else:
+            _guest(draft, hub, want, found, entry, allow_destroy)
     _namesakes(draft, hub, actual)
-    _raise(draft)
+    _copies(draft, hub, actual)
+    for vmid in sorted(actual.unread.keys() - {g.vmid for g in hub.guests.values()}):
+        draft.warnings.append(f"{actual.guests[vmid].name} (VMID {vmid}) could not be looked at: {actual.unread[vmid]}")
+    draft.refuse()
     return Plan(changes=tuple(draft.changes), warnings=tuple(draft.warnings))
 
 
 def down_plan(hub: Hub, actual: ActualGuests) -> Plan:
-    """The removal of every guest that carries this hub's marker, and of nothing else."""
+    """The removal of every guest that carries this hub's marker, and of nothing else.
+
+    Raises PreconditionFailed when Proxmox would refuse one of them, before any other went.
+    """
     ours = [g for g in actual.guests.values() if g.belongs_to(hub.id)]
     ours.sort(key=lambda guest: guest.vmid)
+    draft = Draft()
+    for have in ours:
+        draft.require_removable(have, called(hub, have))
+    draft.refuse()
     return Plan(changes=tuple(changes.delete(g, "hub.yml goes down", called(hub, g)) for g in ours))
 
 
@@ -84,7 +87,7 @@ def leftovers(hub: Hub, actual: ActualGuests) -> list[ActualGuest]:
 
 
 def _guest(
-    draft: _Draft,
+    draft: Draft,
     hub: Hub,
     want: Wanted,
     have: ActualGuest | None,
@@ -94,19 +97,25 @@ def _guest(
     guest = want.guest
     if have is None:
         draft.changes += changes.new(want, f"new {_kind(guest.kind)} with VMID {guest.vmid}")
+    elif entry and guest.vmid in draft.busy and (have.marker == want.marker or have.bare):
+        draft.changes += changes.new(want, f"an earlier run's task is still at work on VMID {guest.vmid}")
     elif have.marker == want.marker:
         _known(draft, hub, want, have, allow_destroy)
     elif have.bare and entry and entry.action in ("create", "delete"):
+        if have.lock:
+            draft.refused.append(f"guest {guest.name}: a {have.lock} that died left VMID {guest.vmid} locked")
+            draft.hints.append(clear_hint(have))
         draft.changes += changes.new(want, f"VMID {guest.vmid} was left half-made by a killed run")
     elif have.belongs_to(want.marker.hub) and have.marker and have.marker.guest in allow_destroy:
         why = f"hub.yml gives VMID {guest.vmid} to {guest.name}"
+        draft.require_removable(have, have.marker.guest)
         draft.changes.append(changes.delete(have, why, have.marker.guest))
         draft.changes += changes.new(want, "new")
     else:
         _foreign(draft, want, have)
 
 
-def _foreign(draft: _Draft, want: Wanted, have: ActualGuest) -> None:
+def _foreign(draft: Draft, want: Wanted, have: ActualGuest) -> None:
     guest, marker = want.guest, have.marker
     if have.belongs_to(want.marker.hub) and marker:
         draft.refused.append(f"guest {guest.name}: VMID {guest.vmid} still holds this hub's guest {marker.guest}")
@@ -117,31 +126,39 @@ def _foreign(draft: _Draft, want: Wanted, have: ActualGuest) -> None:
         return
     draft.conflicts.append(f"guest {guest.name}: VMID {guest.vmid} belongs to {have.name}, which is not ours")
     draft.hints.append(f"give {guest.name} another vmid in hub.yml: {draft.free(guest.vmid)} is free")
-    if have.name == guest.name and marker is None:
+    if have.name == guest.name and (marker is None or marker.hub == want.marker.hub):
         draft.hints.append(f"if it is ours and its description was edited, put this line back: {want.marker}")
 
 
-def _known(draft: _Draft, hub: Hub, want: Wanted, have: ActualGuest, allow_destroy: Collection[str]) -> None:
+def _known(draft: Draft, hub: Hub, want: Wanted, have: ActualGuest, allow_destroy: Collection[str]) -> None:
     name = want.guest.name
-    found = deviation(want, have, lose=name in allow_destroy)
+    # What sleeps is resumed first: what it will take then only at a restart is planned as one.
+    found = deviation(want, replace(have, status="running") if have.asleep else have, lose=name in allow_destroy)
     draft.refused += [f"guest {name}: {why}" for why in found.refused]
     if have.node != want.guest.node:
         draft.refused.append(f"guest {name}: it is on node {have.node}, hub.yml says {want.guest.node}: migrate it")
         return
-    if have.pool != pool(hub.name):
-        draft.refused.append(f"guest {name}: it is not in pool {pool(hub.name)}, outside of which the token has no say")
-        draft.hints.append(f"as root on {have.node}: pvesh set /pools/{pool(hub.name)} --vms {have.vmid}")
+    if have.status == UNKNOWN:
+        draft.refused.append(f"guest {name}: Proxmox cannot say whether it runs")
+        draft.hints.append(f"as root on {have.node}: pvesh get {have.path}/status/current")
         return
     if found.rebuild:
         why = ", ".join(found.rebuild)
+        draft.require_removable(have, name)
         draft.changes += [changes.delete(have, why, name), *changes.new(want, f"made anew: {why}")]
         return
-    todo = changes.updates(have, name, found)
-    if not have.running:
+    todo = [changes.join(want.guest, have, pool(hub.name))] if have.pool != pool(hub.name) else []
+    if have.asleep:
+        todo.append(changes.start(want.guest, have))
+    todo += changes.updates(have, name, found)
+    if not have.alive and not have.asleep:
         todo.append(changes.start(want.guest, have))
     draft.changes += todo
-    if have.lock and todo:
-        draft.warnings.append(f"guest {name} is locked ({have.lock}): {unlock_hint(have)}")
+    if todo:
+        draft.require_unlocked(have, name)
+    if have.protected and (kept := ", ".join(found.volumes)):
+        draft.refused.append(f"guest {name}: it is protected, and Proxmox takes no disk ({kept}) of such a guest")
+        draft.hints.append(protection_hint(have))
     if unused := [f"{key} ({value})" for key, value in found.unused.items() if key not in found.volumes]:
         draft.warnings.append(
             f"guest {name}: attached to nothing, and kept: {', '.join(unused)}. To remove it: "
@@ -149,14 +166,22 @@ def _known(draft: _Draft, hub: Hub, want: Wanted, have: ActualGuest, allow_destr
         )
 
 
-def _leftover(
-    draft: _Draft, by_address: Mapping[str, Guest], have: ActualGuest, allow_destroy: Collection[str]
-) -> None:
-    marker = have.marker
-    name = marker.guest if marker else have.name
-    rival = next((by_address[a] for a in sorted(addresses(have.config or {})) if a in by_address), None)
+def _leftover(draft: Draft, hub: Hub, have: ActualGuest, allow_destroy: Collection[str]) -> None:
+    name = have.marker.guest if have.marker else have.name
+    taken = {str(guest.address): guest for guest in hub.guests.values()}
+    rival = next((taken[a] for a in sorted(addresses(have.config or {})) if a in taken), None)
+    renumbered = next((guest for guest in hub.guests.values() if guest.id == name), None)
     if name in allow_destroy:
+        draft.require_removable(have, name)
         draft.changes.append(changes.delete(have, "hub.yml no longer has it", name))
+    elif renumbered:
+        draft.refused.append(
+            f"guest {renumbered.name}: it has VMID {have.vmid}, hub.yml says {renumbered.vmid}: "
+            "Proxmox gives no guest another number"
+        )
+        draft.hints.append(
+            f"put `vmid: {have.vmid}` back; to begin anew, without its data: aihub up --allow-destroy {name}"
+        )
     elif rival:
         draft.refused.append(
             f"guest {rival.name}: address {rival.address} is held by {name} (VMID {have.vmid}) of this hub"
@@ -169,7 +194,7 @@ def _leftover(
         )
 
 
-def _namesakes(draft: _Draft, hub: Hub, actual: ActualGuests) -> None:
+def _namesakes(draft: Draft, hub: Hub, actual: ActualGuests) -> None:
     """Two guests may share a name in Proxmox: worth a word, no obstacle."""
     for have in actual.guests.values():
         guest = hub.guests.get(have.name)
@@ -177,17 +202,15 @@ def _namesakes(draft: _Draft, hub: Hub, actual: ActualGuests) -> None:
             draft.warnings.append(f"guest {guest.name}: VMID {have.vmid} has the same name and is not ours")
 
 
-def _raise(draft: _Draft) -> None:
-    if not draft.conflicts and not draft.refused:
-        return
-    kind = Conflict if draft.conflicts else PreconditionFailed
-    raise kind("\n".join(draft.conflicts + draft.refused), hint="; ".join(dict.fromkeys(draft.hints)) or "aihub plan")
-
-
-def unlock_hint(have: ActualGuest) -> str:
-    """What to do about a lock, which no token may clear."""
-    tool = "pct" if have.kind == "lxc" else "qm"
-    return f"wait for its task to end; if there is none, as root on {have.node}: {tool} unlock {have.vmid}"
+def _copies(draft: Draft, hub: Hub, actual: ActualGuests) -> None:
+    """A copy that runs has the addresses of its original, and one of them loses its packets."""
+    others = [g for g in actual.guests.values() if g.alive and g.config and not g.belongs_to(hub.id)]
+    for have, guest in itertools.product(others, hub.guests.values()):
+        held = {str(guest.address), guest.mac.upper()} & (addresses(have.config or {}) | macs(have.config or {}))
+        if held and guest.vmid != have.vmid:
+            what = f"{have.name} (VMID {have.vmid}), which is not ours, runs with its {' and '.join(sorted(held))}"
+            draft.conflicts.append(f"guest {guest.name}: {what}")
+            draft.hints.append(f"stop VMID {have.vmid}, or give it addresses of its own")
 
 
 def _kind(kind: str) -> str:

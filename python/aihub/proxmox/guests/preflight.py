@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from aihub.errors import Conflict, PreconditionFailed
 from aihub.model.resolved import Guest, Hub
+from aihub.model.types import format_size
 from aihub.names import pool
 from aihub.plan import Change
 from aihub.proxmox.facts import Facts
@@ -36,11 +37,11 @@ def check(hub: Hub, changes: Iterable[Change], facts: Facts, coming: Coming | No
     coming = coming or Coming()
     changes = [c for c in changes if c.owner == "guests" and c.subject in hub.guests]
     created = {c.subject for c in changes if c.action == "create"}
-    touched = dict.fromkeys(c.subject for c in changes if c.action in ("create", "update"))
+    touched = dict.fromkeys(c.subject for c in changes if c.action in ("create", "update", "start"))
     guests = [hub.guests[name] for name in touched]
     new = [g for g in guests if g.name in created]
     conflicts = list(_conflicts(guests, new, facts))
-    missing = list(_missing(hub, guests, new, facts, coming))
+    missing = [*_missing(hub, guests, new, facts, coming), *_too_big(guests, facts)]
     if facts.permissions is not None and not coming.rights:
         missing += _privileges(hub, guests, new, facts)
     text = "\n".join(dict.fromkeys(conflicts + missing))
@@ -63,6 +64,21 @@ def _conflicts(guests: list[Guest], new: list[Guest], facts: Facts) -> Iterator[
                 yield f"guest {guest.name}: address {guest.address} is used by {who}"
             if guest.mac.upper() in other.macs:
                 yield f"guest {guest.name}: MAC {guest.mac} is used by {who}"
+
+
+def _too_big(guests: list[Guest], facts: Facts) -> Iterator[str]:
+    """More than there is, Proxmox takes into the config; the guest does not start then, or not as big."""
+    for guest in guests:
+        room, storage = facts.rooms.get(guest.node), facts.storages.get((guest.node, guest.storage))
+        if room and guest.cores > room.cores:
+            yield f"guest {guest.name}: hub.yml says {guest.cores} cores, node {guest.node} has {room.cores}"
+        if room and guest.memory > room.memory:
+            has = format_size(room.memory)
+            yield f"guest {guest.name}: hub.yml says {format_size(guest.memory)} of memory, node {guest.node} has {has}"
+        if storage and storage.size and guest.disk > storage.size:
+            has = format_size(storage.size)
+            wanted = f"a disk of {format_size(guest.disk)}"
+            yield f"guest {guest.name}: hub.yml says {wanted}, storage {storage.id} has {has}"
 
 
 def _missing(hub: Hub, guests: list[Guest], new: list[Guest], facts: Facts, coming: Coming) -> Iterator[str]:
@@ -88,7 +104,7 @@ def _storage(guest: Guest, facts: Facts, hidden: bool) -> Iterator[str]:
         if not hidden:
             yield f"node {guest.node}: storage {guest.storage} is not there, or the token may not see it"
     elif not storage.available:
-        yield f"node {guest.node}: storage {guest.storage} is not available"
+        yield f"node {guest.node}: storage {guest.storage} is not active: as root on it, `pvesm status` says why"
     elif content not in storage.content:
         yield f"node {guest.node}: storage {guest.storage} takes no {content}"
 

@@ -7,29 +7,33 @@ key was pinned. `apply` with an empty plan writes nothing and returns the guests
 from __future__ import annotations
 
 import time
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import Literal
 
 from aihub.errors import PreconditionFailed, TaskFailed, too_late
 from aihub.model.resolved import Hub
+from aihub.names import token
 from aihub.plan import Change, Plan
 from aihub.proxmox.client import Proxmox
 from aihub.proxmox.root import Root
+from aihub.proxmox.state import ActualGuests
+from aihub.proxmox.tasks import Tasks
 from aihub.state.journal import Entry, Journal
 
 from . import change as provision_guest
 from . import create as provision_create
-from . import crew, desired
+from . import crew, desired, obstacles
 from . import preflight as provision_preflight
+from .changes import POOL
 from .plan import down_plan, known_names, plan
 from .preflight import Coming
 from .site import TASK_TIME, Progress, Site
 
 __all__ = [
-    "Coming", "CreatedGuest", "apply", "contacted", "down", "down_plan", "known_names", "plan", "power", "preflight",
-    "recover",
+    "Coming", "CreatedGuest", "apply", "busy", "contacted", "down", "down_plan", "known_names", "plan", "power",
+    "preflight", "recover", "require_possible",
 ]  # fmt: skip
 
 Power = Literal["stop", "start", "restart"]
@@ -47,15 +51,28 @@ class CreatedGuest:
     fingerprints: tuple[str, ...] | None
 
 
-def preflight(px: Proxmox | Root, hub: Hub, changes: Plan, coming: Coming | None = None) -> None:
+def preflight(px: Proxmox | Root, hub: Hub, changes: Plan, actual: ActualGuests, coming: Coming | None = None) -> None:
     """Raises Conflict or PreconditionFailed for what Proxmox would accept now and fail on later.
 
-    `coming` is what the node's own part of an agreed plan makes first. While rights are coming, `Root` sees what the
-    token does not see yet.
+    `actual` is what the plan was made from, `coming` what the node's own part of an agreed plan makes first. While
+    rights are coming, `Root` sees what the token does not see yet.
     """
-    if touched := [c for c in changes.changes if c.owner == "guests" and c.action in ("create", "update")]:
+    if touched := [c for c in changes.of("guests") if c.action in ("create", "update", "start")]:
         vmids = frozenset(int(c.details["vmid"]) for c in touched)
         provision_preflight.check(hub, touched, px.facts(hub, vmids), coming)
+    require_possible(px, changes, actual)
+
+
+def require_possible(px: Proxmox | Root, changes: Plan, actual: ActualGuests) -> None:
+    """Raises PreconditionFailed for what Proxmox would refuse to do with guests that stand."""
+    if ours := changes.of("guests"):
+        obstacles.check(px.get, ours, actual)
+
+
+def busy(px: Proxmox | Root, hub: Hub, entries: Mapping[int, Entry]) -> frozenset[int]:
+    """The VMIDs on which tasks of an earlier run are still at work; asks nothing where none is in flight."""
+    begun = [entry for entry in entries.values() if entry.action != "contact"]
+    return frozenset(entry.vmid for entry, _ in provision_create.tasks_of(Tasks(px.get), token(hub.name), begun))
 
 
 def recover(px: Proxmox, hub: Hub, journal: Journal, progress: Progress, *, patience: float = 0.0) -> None:
@@ -86,11 +103,14 @@ def apply(
     journal: Journal,
     progress: Progress,
     *,
+    actual: ActualGuests | None = None,
     keys: Sequence[str] = (),
     allow_destroy: Collection[str] = frozenset(),
     root: Root | None = None,
 ) -> list[CreatedGuest]:
     """Makes the plan's API changes true and returns the guests that wait for their first contact.
+
+    `actual` is what the plan was made from.
 
     Raises PreconditionFailed before the first change when data would be lost that `allow_destroy` does not
     name, or when only root may make a change and there is no `root`. The error of one guest does not stop the others.
@@ -103,10 +123,11 @@ def apply(
     site = Site(px, hub, journal, progress, root)
     with too_late(lambda: site.writes > 0):
         _finish_removals(site, {g.vmid for g in hub.guests.values()})
-        preflight(px, hub, changes)
-        # Guests that hub.yml no longer has go first: their addresses may be given to others.
-        gone = [c for c in ours if c.action == "delete" and c.subject not in hub.guests]
-        _run(site, {c.subject: [c] for c in gone}, keys)
+        preflight(px, hub, changes, actual or ActualGuests({}))
+        # What is not made anew in its place goes first: its number and its addresses may be given to others.
+        places = {(guest.name, guest.vmid) for guest in hub.guests.values()}
+        gone = [c for c in ours if c.action == "delete" and (c.subject, c.details["vmid"]) not in places]
+        _run(site, {f"{c.subject} {c.details['vmid']}": [c] for c in gone}, keys)
         jobs: dict[str, list[Change]] = {}
         for change in ours:
             if change not in gone:
@@ -195,7 +216,7 @@ def _run(site: Site, jobs: dict[str, list[Change]], keys: Sequence[str]) -> None
 
 def _work(site: Site, todo: Sequence[Change], keys: Sequence[str]) -> None:
     """The changes of one guest."""
-    updates = [c for c in todo if c.action == "update"]
+    updates = [c for c in todo if c.action == "update" and POOL not in c.details]
     for change in todo:
         if change.action == "delete":
             at = change.details
@@ -204,6 +225,8 @@ def _work(site: Site, todo: Sequence[Change], keys: Sequence[str]) -> None:
         want = desired.wanted(site.hub, site.hub.guests[change.subject], keys)
         if change.action == "create":
             provision_create.create(site, want)
+        elif POOL in change.details:
+            provision_guest.join(site, want, change)
         elif change.action == "update":
             provision_guest.update(site, want, change)
         else:

@@ -5,15 +5,14 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import replace
 from typing import Any
 
 from aihub.errors import Conflict, PreconditionFailed, Unreachable
 from aihub.model.resolved import Hub
 from aihub.proxmox.client import Landed, Proxmox
-from aihub.proxmox.errors import RefusedByProxmox, understood
+from aihub.proxmox.errors import understood
 from aihub.proxmox.root import Root
-from aihub.proxmox.state import ActualGuest, guest_path, no_such_guest, read_guest
+from aihub.proxmox.state import UNKNOWN, ActualGuest, read_guest, with_state
 from aihub.state.journal import Journal
 
 from .desired import Wanted
@@ -81,18 +80,9 @@ class Site:
     @understood
     def look(self, kind: str, node: str, vmid: int) -> ActualGuest | None:
         """A guest as it is at this moment."""
-        path = guest_path(node, kind, vmid)
-        stub = ActualGuest(vmid, "lxc" if kind == "lxc" else "vm", node, f"VMID {vmid}", "unknown")
+        stub = ActualGuest(vmid, "lxc" if kind == "lxc" else "vm", node, f"VMID {vmid}", UNKNOWN)
         found = read_guest(self.px.get, stub)
-        if found is None or found.bare:
-            return found
-        try:
-            status = str(self.px.get(f"{path}/status/current")["status"])
-        except RefusedByProxmox as error:
-            if no_such_guest(error):  # it went between the two reads, as when a lost answer's change is being done
-                return None
-            raise
-        return replace(found, status=status)
+        return found and with_state(self.px.get, found)
 
     def ours(self, want: Wanted) -> ActualGuest:
         """The guest as it is at this moment. Raises Conflict unless it carries its marker."""

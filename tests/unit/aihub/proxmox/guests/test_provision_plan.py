@@ -105,7 +105,7 @@ def test_a_guest_that_left_hub_yml_and_holds_a_wanted_address_must_go_first(hub,
     with pytest.raises(PreconditionFailed, match=r"address 10\.10\.10\.11 is held by old") as caught:
         plan(hub, actual)
     assert "--allow-destroy old" in caught.value.hint
-    assert actions(plan(hub, actual, allow_destroy={"old"})) == [*NEW_DB, ("old", "delete")]
+    assert actions(plan(hub, actual, allow_destroy={"old"})) == [("old", "delete"), *NEW_DB]
 
 
 def test_a_renamed_guest_keeps_its_number_only_when_the_old_one_may_go(make_hub, world):
@@ -138,25 +138,130 @@ def test_a_smaller_disk_is_refused(make_hub, world):
         plan(make_hub({"disk: 64GiB": "disk: 32GiB"}), world())
 
 
-def test_a_guest_outside_the_pool_is_out_of_the_tokens_reach_and_the_repair_is_printed(hub, world, have):
-    with pytest.raises(PreconditionFailed, match="not in pool hub-small") as caught:
-        plan(hub, world(db=have("db", pool="")))
-    assert "pvesh set /pools/hub-small --vms 110" in caught.value.hint
+@pytest.mark.parametrize("other", ["", "theirs"])
+def test_a_guest_outside_the_pool_is_brought_back_by_root_before_anything_else(hub, world, have, other):
+    found = plan(hub, world(db=have("db", {"memory": "1024"}, pool=other)))
+    assert [(c.action, c.identity) for c in found.changes] == [("update", "root@node"), ("update", "token")]
+    assert found.changes[0].differences == (Difference("pool", other or None, "hub-small"),)
 
 
 def test_what_a_dead_create_left_is_ours_only_if_the_journal_names_it(hub, world, have):
-    bare = have("db", dict.fromkeys(have("db").config), lock="create", status="stopped")
-    assert bare.bare
+    left = bare(have)
+    assert left.bare
     with pytest.raises(Conflict):
-        plan(hub, world(db=bare))
-    found = plan(hub, world(db=bare), journal={110: Entry(110, "db", "pve", "lxc", "create")})
+        plan(hub, world(db=left))
+    found = plan(hub, world(db=left), journal={110: Entry(110, "db", "pve", "lxc", "create")})
     assert actions(found) == NEW_DB
 
 
-def test_a_locked_guest_with_something_to_do_is_named(hub, world, have):
-    assert not plan(hub, world(db=have("db", lock="backup"))).warnings
-    found = plan(hub, world(db=have("db", {"memory": "1024"}, lock="backup")))
-    assert "pct unlock 110" in found.warnings[0]
+def bare(have, **fields):
+    return have("db", dict.fromkeys(have("db").config), status="stopped", **fields)
+
+
+def test_a_dead_create_that_nobody_can_clear_is_refused_before_others_are_made(hub, world, have):
+    journal = {110: Entry(110, "db", "pve", "lxc", "create")}
+    with pytest.raises(PreconditionFailed, match="create that died left VMID 110 locked") as caught:
+        plan(hub, world(db=bare(have, lock="create")), journal=journal)
+    assert "pct unlock 110; pct destroy 110" in caught.value.hint
+
+
+@pytest.mark.parametrize("marked", [True, False])
+def test_a_create_whose_task_is_still_at_work_is_waited_for(hub, world, have, marked):
+    """Its marker is written before it is in the pool and unlocked, and all of that comes by itself."""
+    half = have("db", pool="", lock="create", status="stopped") if marked else bare(have, lock="create")
+    journal = {110: Entry(110, "db", "pve", "lxc", "create")}
+    found = plan(hub, world(db=half), journal=journal, busy={110})
+    assert actions(found) == NEW_DB
+    assert "still at work" in found.changes[0].summary
+
+
+def test_a_locked_guest_with_something_to_do_is_refused_before_its_siblings_are_touched(hub, world, have):
+    assert plan(hub, world(db=have("db", lock="backup"))).is_empty
+    with pytest.raises(PreconditionFailed, match=r"guest db: it is locked \(backup\)") as caught:
+        plan(hub, world(db=have("db", {"memory": "1024"}, lock="backup")))
+    assert "pct unlock 110" in caught.value.hint
+
+
+PROTECTED = {"protection": "1"}
+
+
+def test_a_protected_guest_is_no_difference_until_it_is_to_go(make_hub, hub, world, have):
+    guarded = world(db=have("db", PROTECTED))
+    assert plan(hub, guarded).is_empty
+    for refused in (
+        lambda: plan(make_hub({"disk: 64GiB}": "disk: 64GiB, storage: bulk}"}), guarded, allow_destroy={"db"}),
+        lambda: plan(make_hub({"  db: {": "  store: {"}), guarded, allow_destroy={"db"}),
+        lambda: plan(make_hub({"vmid: 110": "vmid: 119"}), guarded, allow_destroy={"db"}),
+        lambda: down_plan(hub, guarded),
+    ):
+        with pytest.raises(PreconditionFailed, match="guest db: it is protected") as caught:
+            refused()
+        assert "pct set 110 --protection 0" in caught.value.hint
+
+
+def test_a_disk_of_a_protected_guest_stays_too(hub, world, have):
+    extra = {"scsi1": "tank:vm-201-disk-1,size=8G", **PROTECTED}
+    with pytest.raises(PreconditionFailed, match=r"takes no disk \(scsi1\)"):
+        plan(hub, world(ai=have("ai", extra)), allow_destroy={"ai"})
+
+
+def test_a_guest_that_became_a_template_is_made_anew_only_when_its_data_may_go(hub, world, have):
+    found = plan(hub, world(db=have("db", status="stopped", template=True)))
+    assert actions(found) == [("db", "delete"), *NEW_DB]
+    assert "it was made a template" in found.changes[0].summary
+
+
+@pytest.mark.parametrize(
+    ("state", "said"), [({"status": "paused"}, "paused"), ({"status": "stopped", "lock": "suspended"}, "hibernated")]
+)
+def test_what_sleeps_is_resumed_and_only_then_changed_and_restarted(hub, world, have, state, said):
+    found = plan(hub, world(ai=have("ai", {"memory": "1024"}, **state)))
+    assert [(c.action, c.restart) for c in found.changes] == [("start", False), ("update", True)]
+    assert found.changes[0].summary == f"it is {said}: it goes on where it was, with its memory"
+
+
+def test_what_nobody_can_say_is_not_taken_for_stopped(hub, world, have):
+    with pytest.raises(PreconditionFailed, match="Proxmox cannot say whether it runs"):
+        plan(hub, world(db=have("db", status="unknown")))
+
+
+def test_a_guest_whose_node_is_off_is_no_reason_to_make_another_one(hub, world):
+    silent = ActualGuest(110, "lxc", "other", "db", "unknown")
+    actual = ActualGuests({**world().guests, 110: silent}, {110: "its node other is offline"})
+    with pytest.raises(PreconditionFailed, match="whose VMID 110 is, nobody can say: its node other is offline"):
+        plan(hub, actual)
+
+
+def test_a_stranger_who_cannot_be_looked_at_is_a_warning(hub, world):
+    silent = ActualGuest(300, "lxc", "other", "theirs", "unknown")
+    found = plan(hub, ActualGuests({**world().guests, 300: silent}, {300: "its node other is offline"}))
+    assert not found.changes
+    assert found.warnings == ("theirs (VMID 300) could not be looked at: its node other is offline",)
+
+
+@pytest.mark.parametrize(("allowed", "address"), [((), "10.10.10.11"), ((), "10.10.10.77"), (("db",), "10.10.10.11")])
+def test_a_new_vmid_never_runs_beside_the_old_one(make_hub, world, allowed, address):
+    renumbered = make_hub({"vmid: 110": "vmid: 119", "10.10.10.11": address})
+    if allowed:
+        assert actions(plan(renumbered, world(), allow_destroy=set(allowed))) == [("db", "delete"), *NEW_DB]
+        return
+    with pytest.raises(PreconditionFailed, match=r"it has VMID 110, hub\.yml says 119") as caught:
+        plan(renumbered, world())
+    assert "put `vmid: 110` back" in caught.value.hint
+    assert "aihub up --allow-destroy db" in caught.value.hint
+
+
+@pytest.mark.parametrize("status", ["running", "paused", "stopped"])
+@pytest.mark.parametrize("card", [{}, {"net0": "name=eth0,bridge=hubinfra,hwaddr=BC:24:11:FF:FF:FF,ip=10.10.10.11/24"}])
+def test_a_copy_that_runs_is_a_conflict_and_a_stopped_one_is_none(hub, world, have, status, card):
+    """Its marker names another VMID than its own: it is not ours, in our pool or not."""
+    copy = replace(have("db", card), vmid=300, name="restored", status=status)
+    actual = ActualGuests({**world().guests, 300: copy})
+    if status == "stopped":
+        assert plan(hub, actual).is_empty
+        return
+    with pytest.raises(Conflict, match=r"restored \(VMID 300\), which is not ours, runs with its 10\.10\.10\.11"):
+        plan(hub, actual)
 
 
 def test_down_takes_what_carries_our_marker_and_nothing_else(hub, world, have):

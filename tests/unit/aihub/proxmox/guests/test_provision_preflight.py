@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import pytest
 from aihub.errors import Conflict, PreconditionFailed
-from aihub.proxmox.facts import Facts, Neighbour, Storage
+from aihub.proxmox.facts import Facts, Neighbour, Room, Storage
 from aihub.proxmox.guests.plan import plan
 from aihub.proxmox.guests.preflight import GUEST_PRIVILEGES, VM_PRIVILEGES, Coming, check
 from aihub.proxmox.state import ActualGuests
@@ -78,7 +78,7 @@ def test_everything_that_is_missing_is_named_at_once(hub, changes, facts):
     ("storage", "text"),
     [
         (Storage("tank", "pve", frozenset({"iso"}), True), "storage tank takes no rootdir"),
-        (Storage("tank", "pve", frozenset({"rootdir"}), False), "storage tank is not available"),
+        (Storage("tank", "pve", frozenset({"rootdir"}), False), "storage tank is not active"),
     ],
 )
 def test_a_storage_that_cannot_take_the_guest(hub, changes, facts, storage, text):
@@ -103,6 +103,26 @@ def test_a_neighbour_with_our_address_or_mac_is_a_conflict(hub, changes, facts, 
     with pytest.raises(Conflict) as caught:
         check(hub, changes, replace(facts, neighbours=(other,)))
     assert text in caught.value.what
+
+
+@pytest.mark.parametrize(
+    ("guest", "field", "value", "said"),
+    [
+        ("db", "cores", 17, "guest db: hub.yml says 17 cores, node pve has 16"),
+        ("ai", "cores", 17, "guest ai: hub.yml says 17 cores, node pve has 16"),
+        ("cache", "memory", 65 << 30, "guest cache: hub.yml says 65GiB of memory, node pve has 64GiB"),
+        ("db", "disk", 600 << 30, "guest db: hub.yml says a disk of 600GiB, storage local-zfs has 512GiB"),
+    ],
+)
+def test_more_than_the_node_has_is_refused_for_containers_and_machines(hub, world, facts, guest, field, value, said):
+    storages = {place: replace(one, size=512 << 30) for place, one in facts.storages.items()}
+    facts = replace(facts, storages=storages, rooms={"pve": Room(16, 64 << 30)})
+    bigger = replace(hub, guests={**hub.guests, guest: replace(hub.guests[guest], **{field: value})})
+    check(hub, plan(hub, ActualGuests({})).changes, facts)
+    for actual in (ActualGuests({}), world()):
+        with pytest.raises(PreconditionFailed) as caught:
+            check(bigger, plan(bigger, actual).changes, facts)
+        assert caught.value.what == said
 
 
 def test_an_update_needs_no_image_and_no_pool(hub, world, have, facts):

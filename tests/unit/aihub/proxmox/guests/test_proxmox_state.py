@@ -6,11 +6,13 @@ import threading
 import time
 
 import pytest
+from aihub.errors import PreconditionFailed
 from aihub.names import Marker
 from aihub.proxmox.errors import Lost, RefusedByProxmox, understood
-from aihub.proxmox.facts import read_facts
+from aihub.proxmox.facts import Room, read_facts
 from aihub.proxmox.state import many, read
 
+KINDS = {"vm": ("lxc", "qemu")}
 LINE = "aihub:v1 hub=00112233445566ff vmid=110 guest=db"
 
 
@@ -18,7 +20,11 @@ class Api:
     """Answers from a table and remembers what was asked."""
 
     def __init__(self, answers):
-        listed = [one for one in answers.get("/cluster/resources", ()) if "vmid" in one]
+        listed = [
+            one
+            for one in answers.get("/cluster/resources", ())
+            if "vmid" in one and one["node"] == "pve" and one["type"] == "lxc"
+        ]
         self.answers, self.calls = {"/nodes/pve/lxc": listed, "/nodes/pve/qemu": [], **answers}, []
 
     def __call__(self, path, **params):
@@ -26,6 +32,12 @@ class Api:
         answer = self.answers[path]
         if isinstance(answer, Exception):
             raise answer
+        if kind := params.get("type") if path == "/cluster/resources" and isinstance(answer, list) else None:
+            return [
+                one
+                for one in answer
+                if not isinstance(one, dict) or one.get("type") in (None, *KINDS.get(kind, (kind,)))
+            ]
         return answer
 
 
@@ -107,24 +119,92 @@ def test_a_create_that_died_leaves_a_bare_config(hub):
 def test_facts_are_gathered_for_the_guests_in_question(hub):
     api = Api({
         "/cluster/resources": [
+            {"type": "node", "node": "pve", "status": "online"},
             {"type": "storage", "storage": "local", "node": "pve", "status": "available", "content": "vztmpl,import"},
             {"type": "storage", "storage": "tank", "node": "pve", "status": "unknown", "content": "rootdir"},
             resource(300, "other"),
             resource(301, "hidden"),
+            resource(302, "off", status="stopped"),
+            resource(150, "ours", pool="hub-small"),
+            {**resource(303, "far"), "node": "dead"},
+            {"type": "node", "node": "dead", "status": "offline"},
         ],
         "/nodes/pve/storage/local/content": [{"volid": "local:vztmpl/x.tar.zst"}],
         "/nodes/pve/network": [{"iface": "vmbr0"}],
+        "/nodes/pve/storage/tank/status": {"active": 1, "total": 8 << 40},
+        "/nodes/pve/status": {"cpuinfo": {"cpus": 16}, "memory": {"total": 64 << 30}},
         "/pools": [{"poolid": "hub-small"}],
         "/access/permissions": {"/": {"VM.Audit": 1}},
         "/cluster/nextid": RefusedByProxmox("bad", status=400, fields={"vmid": "VM 110 already exists"}),
         "/nodes/pve/lxc/300/config": {"net0": "name=eth0,hwaddr=bc:24:11:00:00:01,ip=10.0.0.7/24", "tags": "x"},
         "/nodes/pve/lxc/301/config": RefusedByProxmox("no", status=403),
+        "/nodes/pve/lxc/150/config": {"description": LINE.replace("110", "150"), "net0": "ip=10.0.0.8/24"},
     })  # fmt: skip
-    found = read_facts(api, hub, frozenset({110}))
-    assert found.taken == {110: "VM 110 already exists"}
+    found = read_facts(api, hub, frozenset({110, 111}))
+    assert found.taken == dict.fromkeys((110, 111), "VM 110 already exists")
     assert found.volumes == {"pve:local:vztmpl/x.tar.zst"}
-    assert not found.storages["pve", "tank"].available
+    assert found.storages["pve", "tank"].available, "the list knows nothing yet: the node was asked"
+    assert found.storages["pve", "tank"].size == 8 << 40
+    assert found.rooms == {"pve": Room(16, 64 << 30)}
     assert [(n.vmid, n.macs, n.addresses) for n in found.neighbours] == [(300, {"BC:24:11:00:00:01"}, {"10.0.0.7"})]
+
+
+@pytest.mark.parametrize(
+    ("nodes", "said"),
+    [
+        ([("proxmox", "online"), ("two", "online")], "Proxmox has no node pve: it knows proxmox, two"),
+        ([("pve", "offline")], "node pve is not online"),
+    ],
+)
+def test_a_node_that_is_called_otherwise_or_is_off_is_said_in_words(hub, nodes, said):
+    listed = [{"type": "node", "node": node, "status": state} for node, state in nodes]
+    with pytest.raises(PreconditionFailed, match=said) as caught:
+        read_facts(Api({"/cluster/resources": listed}), hub)
+    assert "run the same command again" not in caught.value.hint
+
+
+def near(vmid, **more):
+    return {
+        "/cluster/resources": [resource(vmid, "x", **more), {"type": "node", "node": "dead", "status": "offline"}],
+        f"/nodes/pve/lxc/{vmid}/pending": Lost("the node does not answer"),
+    }
+
+
+def test_a_guest_on_a_node_that_is_off_is_not_asked_for(hub):
+    found = read(Api(near(110, node="dead")), hub)
+    assert found.unread == {110: "its node dead is offline"}
+    assert found.guests[110].status == "unknown"
+
+
+def test_a_stranger_that_cannot_be_read_stops_nobody_and_one_of_ours_does(hub):
+    found = read(Api(near(300, tags="aihub")), hub)
+    assert found.unread == {300: "the node does not answer"}
+    for ours in (near(110), near(300, pool="hub-small")):
+        with pytest.raises(Lost):
+            read(Api(ours), hub)
+
+
+def machine(**said):
+    place = "/nodes/pve/qemu/201"
+    return {
+        "/cluster/resources": [{**resource(201, "ai", status="unknown"), "type": "qemu"}],
+        f"{place}/pending": [{"key": "name", "value": "ai"}, {"key": "lock", "value": "suspended"}],
+        f"{place}/status/current": said,
+    }
+
+
+@pytest.mark.parametrize(
+    ("said", "status"),
+    [
+        ({"status": "running", "qmpstatus": "running"}, "running"),
+        ({"status": "running", "qmpstatus": "paused"}, "paused"),
+        ({"status": "running", "qmpstatus": "io-error"}, "paused"),
+        ({"status": "stopped", "qmpstatus": "stopped"}, "stopped"),
+    ],
+)
+def test_what_a_machine_does_is_its_monitors_word(hub, said, status):
+    found = read(Api(machine(**said)), hub).guests[201]
+    assert (found.status, found.hibernated, found.held) == (status, True, "")
 
 
 def test_an_error_among_many_reads_waits_for_no_other():
