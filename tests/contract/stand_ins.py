@@ -24,7 +24,10 @@ from pvelab.backend_none import host_key
 
 from tests.contract.rooted import Root, grant
 
-ADDRESSES = {"10.10.10.11": "db", "10.10.20.11": "ai", "192.168.1.10": "node"}
+ADDRESSES = {
+    "10.10.10.11": "db", "10.10.10.21": "db", "10.10.20.31": "db", "192.168.1.10": "node",
+    "10.10.20.11": "ai", "10.10.20.21": "ai", "10.10.10.31": "ai",
+}  # fmt: skip
 GUESTS = ("db", "ai")
 REAL = process.run
 GUARD = " || exit 1"

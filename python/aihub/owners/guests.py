@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import replace
 
-from aihub import ssh
-from aihub.errors import PreconditionFailed
+from aihub import parallel, ssh
+from aihub.errors import HubError, PreconditionFailed, Unreachable, together
 from aihub.plan import Plan, require_agreed
 from aihub.proxmox.client import Proxmox
 from aihub.proxmox.errors import AccessRefused
 from aihub.proxmox.guests import provision
+from aihub.proxmox.properties import addresses
 from aihub.proxmox.root import Root
 from aihub.proxmox.state import ActualGuests
+from aihub.screen import Progress
 
 from . import choice
 from .run import Run
@@ -23,6 +26,7 @@ def look(run: Run) -> Plan:
     """What differs at Proxmox. Raises Conflict for foreign guests, PreconditionFailed for what can't be done."""
     run.guests = read(run)
     found = _plan(run)
+    ssh.relocate(run.state, _present(run))
     run.made = tuple(c.subject for c in found.changes if c.action == "create")
     starts = dict.fromkeys(c.subject for c in found.changes if c.action == "start" or c.restart)
     run.started = tuple(name for name in starts if name not in run.made)
@@ -85,13 +89,39 @@ def apply(run: Run, agreed: Plan) -> None:
             root=Root(run.state),
         )
         run.changed = run.changed or bool(now.changes)
-        for guest in created:
-            progress(guest.name, "first contact")
-            ssh.close(run.state, guest.name)  # a shared connection may still lead to a predecessor
-            ssh.scan_and_pin(run.state, run.hub.guests[guest.name], guest.fingerprints)
-            provision.contacted(run.journal, run.hub, guest.name)
-            progress.done(guest.name, "runs, host key pinned")
         run.guests = px.read(run.hub)
+        for name in ssh.relocate(run.state, _present(run)):
+            ssh.close(run.state, name)  # it leads to where the guest was
+        _meet(run, {guest.name: guest for guest in created}, progress)
+    if run.unreached and run.options.scope == "api":
+        raise together(list(run.unreached.values()))
+
+
+def _meet(run: Run, created: Mapping[str, provision.CreatedGuest], progress: Progress) -> None:
+    """The first contact with guests; who does not answer is no reason to let the others wait."""
+
+    def meet(name: str) -> None:
+        progress(name, "first contact")
+        ssh.close(run.state, name)  # a shared connection may still lead to a predecessor
+        ssh.scan_and_pin(run.state, run.hub.guests[name], created[name].fingerprints)
+        provision.contacted(run.journal, run.hub, name)
+        progress.done(name, "runs, host key pinned")
+
+    met = parallel.on_each(created, meet)
+    failed = {name: error for name, error in met.items() if isinstance(error, HubError)}
+    for name, error in failed.items():
+        progress.failed(name, error.what)
+    run.unreached.update({name: error for name, error in failed.items() if isinstance(error, Unreachable)})
+    if others := [error for name, error in failed.items() if name not in run.unreached]:
+        raise together(others)
+
+
+def _present(run: Run) -> dict[str, str]:
+    """Where guests of ours stand, by what Proxmox has of them: hub.yml may want them elsewhere."""
+    found = {g.name: run.guests.guests.get(g.vmid) for g in run.hub.guests.values()}
+    ours = {name: have for name, have in found.items() if have and have.belongs_to(run.hub.id)}
+    held = {name: sorted(addresses(have.in_force)) for name, have in ours.items()}
+    return {name: one[0] for name, one in held.items() if len(one) == 1}
 
 
 def removal(run: Run, patience: float) -> Plan:

@@ -121,7 +121,8 @@ def apply_inside(run: Run) -> None:
     What fails stops what rests on it, and nothing else; all errors are raised as one at the end.
     """
     agreed = run.plan
-    if not agreed.of("insides", "secrets", "vault", "services", "guests") and not run.options.full:
+    nothing = not agreed.of("insides", "secrets", "vault", "services", "guests")
+    if nothing and not run.options.full and not run.unreached:
         return
     guests.require_running(run)
     stop = Event()

@@ -107,7 +107,7 @@ class Work:
         self._stop = stop
         found, silent = _settled(run)
         found = tuple(choice.only(found, run.choice))
-        self._silent = {name: error for name, error in silent.items() if name in run.choice}
+        self._silent = {name: error for name, error in {**silent, **run.unreached}.items() if name in run.choice}
         require_agreed(run.plan, found)
         self._wanted = _roles(run, found)
         run.changed = run.changed or bool(self._wanted)

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Literal
 
 from aihub import interrupt, ssh, targets
-from aihub.errors import PreconditionFailed, too_late
+from aihub.errors import HubError, PreconditionFailed, too_late
 from aihub.guests.probe import Inside
 from aihub.model.resolved import Hub, Instance
 from aihub.options import Options
@@ -77,6 +77,7 @@ class Run:
     outcome: tuple[Outcome, ...] = ()  # how it ended inside guests, for each of them and each instance
     closed: tuple[str, ...] = ()  # bridges of zones that are gone that somebody is still on
     staying: tuple[str, ...] = ()  # bridges of such zones that guests that stay are configured with
+    unreached: dict[str, HubError] = field(default_factory=dict)  # guests that were not met, and why
     changed: bool = False  # something outside of this machine is no longer as it was
     images: targets.Images | None = None
     opened_vault: Vault | None = None

@@ -12,7 +12,7 @@ from aihub.names import Marker
 
 from .errors import Lost, RefusedByProxmox
 from .properties import addresses, macs
-from .state import ONLINE, ActualGuest, Getter, many, seen, up_to_date
+from .state import OFFLINE, ActualGuest, Getter, many, seen, up_to_date
 
 
 @dataclass(frozen=True)
@@ -74,14 +74,14 @@ def read_facts(get: Getter, hub: Hub, vmids: frozenset[int] | None = None, *, as
     guests = [g for g in hub.guests.values() if vmids is None or g.vmid in vmids]
     nodes = sorted({g.node for g in guests})
     resources = get("/cluster/resources")
-    online = _online(resources, nodes)
+    off = _offline(resources, nodes)
     visible = {g.vmid: g for g in map(seen, (r for r in resources if r.get("type") in ("lxc", "qemu")))}
     used = {(g.node, g.storage) for g in guests} | {(node, "local") for node in nodes}
     listed = [_storage(r) for r in resources if r.get("type") == "storage"]
     storages = {(s.node, s.id): _asked(get, s) if (s.node, s.id) in used else s for s in listed}
     unseen = [g.vmid for g in guests if g.vmid not in visible and not as_root]  # from root no guest is hidden
     declared = {g.vmid for g in hub.guests.values()}
-    others = [g for g in visible.values() if g.vmid not in declared and g.node in online and not g.template]
+    others = [g for g in visible.values() if g.vmid not in declared and g.node not in off and not g.template]
     near = up_to_date(get, [g for g in others if g.node in nodes]) + [g for g in others if g.node not in nodes]
     return Facts(
         storages=storages,
@@ -95,16 +95,17 @@ def read_facts(get: Getter, hub: Hub, vmids: frozenset[int] | None = None, *, as
     )
 
 
-def _online(resources: Iterable[Mapping[str, Any]], wanted: Iterable[str]) -> frozenset[str]:
-    """The nodes that answer. Raises PreconditionFailed when those of hub.yml are not among them."""
+def _offline(resources: Iterable[Mapping[str, Any]], wanted: Iterable[str]) -> frozenset[str]:
+    """The nodes that do not answer. Raises PreconditionFailed when one of hub.yml is among them, or is not there."""
     states = {str(r["node"]): str(r.get("status", "")) for r in resources if r.get("type") == "node"}
     if lost := [node for node in wanted if node not in states]:
         text = f"Proxmox has no node {', '.join(lost)}: it knows {', '.join(sorted(states))}"
         raise PreconditionFailed(text, hint="call it so under `nodes:` in hub.yml")
-    if off := [node for node in wanted if states[node] != ONLINE]:
-        text = f"node {', '.join(off)} is not online: the cluster says {', '.join(states[node] for node in off)}"
-        raise PreconditionFailed(text, hint="as root on it: systemctl status pve-cluster corosync pvestatd")
-    return frozenset(node for node, state in states.items() if state == ONLINE)
+    off = frozenset(node for node, state in states.items() if state == OFFLINE)
+    if silent := [node for node in wanted if node in off]:
+        text = f"node {', '.join(silent)} is offline, says the cluster"
+        raise PreconditionFailed(text, hint="as root on it: systemctl status pve-cluster corosync")
+    return off
 
 
 def _storage(found: Mapping[str, Any]) -> Storage:

@@ -22,7 +22,7 @@ T = TypeVar("T")
 R = TypeVar("R")
 READERS = 4  # a Proxmox server answers with three workers: more connections only cost handshakes
 FEW = 4
-ONLINE = "online"
+OFFLINE = "offline"  # a node; one of which nothing was told yet, as after its boot, is `unknown`
 UNKNOWN = "unknown"
 # What a VM's monitor says of one that has its memory and does not run; the last stands still since a disk is full.
 PAUSED = frozenset({"paused", "suspended", "prelaunch", "io-error"})
@@ -50,6 +50,12 @@ class ActualGuest:
     current: Mapping[str, str | None] = field(default_factory=dict)  # by key that waits for a restart
     digest: str = ""
     lock: str = ""
+
+    @property
+    def in_force(self) -> dict[str, str]:
+        """The config without what waits for a restart."""
+        present = {key: value for key, value in self.current.items() if value is not None}
+        return {key: v for key, v in (self.config or {}).items() if key not in self.current} | present
 
     @property
     def running(self) -> bool:
@@ -149,8 +155,8 @@ def _unreachable(get: Getter, guests: list[ActualGuest], nodes: set[str]) -> dic
     """The guests on other nodes of the cluster that are off: nobody can be asked about them."""
     if not {g.node for g in guests} - nodes:
         return {}
-    online = {str(n["node"]) for n in get("/cluster/resources", type="node") if n.get("status") == ONLINE}
-    return {g.vmid: f"its node {g.node} is offline" for g in guests if g.node not in online}
+    off = {str(n["node"]) for n in get("/cluster/resources", type="node") if n.get("status") == OFFLINE}
+    return {g.vmid: f"its node {g.node} is offline" for g in guests if g.node in off}
 
 
 def up_to_date(get: Getter, guests: list[ActualGuest]) -> list[ActualGuest]:

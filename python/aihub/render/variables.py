@@ -92,7 +92,7 @@ def _machine(hub: Hub, guest: Guest) -> dict[str, Any]:
             *(packages("door") if hub.door(guest.name) else ()),
         ],
         "firewall_address": str(guest.address),
-        "firewall_ssh_from": node,
+        "firewall_ssh_from": _nodes(hub, guest),
         "firewall_flows": _flows(hub, guest),
         "firewall_dns": node,
         "firewall_not_outside": containers.not_outside(hub, pool),
@@ -104,6 +104,13 @@ def _machine(hub: Hub, guest: Guest) -> dict[str, Any]:
         "docker_proxy": through,
         "docker_no_proxy": no_proxy(hub),
     }
+
+
+def _nodes(hub: Hub, guest: Guest) -> list[str]:
+    """The node as guests see it, in every zone: this one may come into another."""
+    if hub.file.network.gateway != "node":
+        return [str(hub.nodes[guest.node].address)]
+    return [str(address) for address in sorted(hub.gateway(zone) for zone in hub.zones)]
 
 
 def _door(hub: Hub, guest: Guest) -> dict[str, Any]:

@@ -14,7 +14,7 @@ import os
 import re
 import stat
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -74,6 +74,22 @@ def write(hub: Hub, state: State, via: Via) -> None:
         )
     statefile.keep(state.ssh_config, "".join(_host(a, h, pinned_as[a], via) for a, h in hosts.items()) + _common(state))
     statefile.keep(_via_file(state), json.dumps({"netns": via.netns if isinstance(via, Lab) else None}) + "\n")
+
+
+def relocate(state: State, addresses: Mapping[str, str]) -> tuple[str, ...]:
+    """Has the written ssh_config look for aliases at these addresses; returns those that were elsewhere before.
+
+    A guest is where it stands, and not where hub.yml wants it, until the change of its address was made.
+    """
+    found = aliases(state)
+    moved = tuple(alias for alias, address in addresses.items() if found.get(alias, address) != address)
+    text = state.ssh_config.read_text() if moved else ""
+    for alias in moved:
+        before = f"Host {alias}\n  HostName {found[alias]}\n"
+        text = text.replace(before, f"Host {alias}\n  HostName {addresses[alias]}\n")
+    if moved:
+        statefile.keep(state.ssh_config, text)
+    return moved
 
 
 def node_address(hub: Hub) -> str:

@@ -108,7 +108,7 @@ def start(site: Site, want: Wanted) -> None:
 def stop(site: Site, want: Wanted) -> None:
     """Shuts the guest down unless it stands still; after a minute its power goes."""
     have = site.ours(want)
-    if have.running:
+    if have.alive:
         _refuse_locked(have)
         _shut_down(site, want, have, "being shut down")
 

@@ -5,16 +5,14 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 
-from aihub.model.resolved import bridge_of
 from aihub.model.types import format_size
-from aihub.names import TAG
 from aihub.plan import Difference
 from aihub.proxmox.properties import join, parse, stem
 from aihub.proxmox.state import ActualGuest
 
 from . import owned
 from .desired import Wanted, disk_key
-from .normal import DEFAULTS, WORDS, normal, parse_disk_size, shown
+from .normal import DEFAULTS, normal, parse_disk_size, shown
 
 
 @dataclass
@@ -174,21 +172,11 @@ def _rebuild_reasons(want: Wanted, have: ActualGuest) -> list[str]:
     storage, _ = disk_of(have)
     if storage and storage != guest.storage:
         reasons.append(f"its disk is on {storage}, hub.yml says {guest.storage}")
-    zone = _zone(want, have)
-    if zone and zone != guest.zone:
-        reasons.append(f"it is in zone {zone}, hub.yml says {guest.zone}")
     if have.kind == "lxc" and _config(have).get("unprivileged", "0") != "1":
         reasons.append("it is a privileged container, hubs have unprivileged ones")
     if have.template:
         reasons.append("it was made a template, of which no guest can be made again")
     return reasons
-
-
-def _zone(want: Wanted, have: ActualGuest) -> str:
-    """The zone it was made for: its tag and its bridge agree on it, unlike after an edit of one of them."""
-    bridge = parse("net0", _config(have).get("net0", "")).get("bridge", "")
-    tags = set(WORDS.split(_config(have).get("tags", ""))) - {TAG, ""}
-    return next((zone for zone in tags if bridge == bridge_of(zone) != want.guest.bridge), "")
 
 
 def disk_of(have: ActualGuest) -> tuple[str, int | None]:

@@ -64,5 +64,14 @@ def protection_hint(have: ActualGuest) -> str:
     return f"if it is to go, as root on {have.node}: {_tool(have)} set {have.vmid} --protection 0"
 
 
+def move_hint(have: ActualGuest, disk: str, storage: str) -> str:
+    """How a guest comes to another storage with its data."""
+    move = f"pct move-volume {have.vmid}" if have.kind == "lxc" else f"qm disk move {have.vmid}"
+    stop = f"pct shutdown {have.vmid}; " if have.kind == "lxc" else ""
+    return (
+        f"its data comes along only when root on {have.node} moves its disk: {stop}{move} {disk} {storage} --delete 1"
+    )
+
+
 def _tool(have: ActualGuest) -> str:
     return "pct" if have.kind == "lxc" else "qm"

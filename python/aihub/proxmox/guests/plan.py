@@ -14,9 +14,9 @@ from aihub.proxmox.state import UNKNOWN, ActualGuest, ActualGuests
 from aihub.state.journal import Entry
 
 from . import changes, desired
-from .compare import deviation
+from .compare import deviation, disk_of
 from .desired import Wanted
-from .draft import Draft, clear_hint, protection_hint
+from .draft import Draft, clear_hint, move_hint, protection_hint
 
 
 def plan(
@@ -146,6 +146,8 @@ def _known(draft: Draft, hub: Hub, want: Wanted, have: ActualGuest, allow_destro
         why = ", ".join(found.rebuild)
         draft.require_removable(have, name)
         draft.changes += [changes.delete(have, why, name), *changes.new(want, f"made anew: {why}")]
+        if disk_of(have)[0] != want.guest.storage and len(found.rebuild) == 1:
+            draft.warnings.append(f"guest {name}: {move_hint(have, want.disk, want.guest.storage)}")
         return
     todo = [changes.join(want.guest, have, pool(hub.name))] if have.pool != pool(hub.name) else []
     if have.asleep:

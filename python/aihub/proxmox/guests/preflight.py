@@ -40,13 +40,19 @@ def check(hub: Hub, changes: Iterable[Change], facts: Facts, coming: Coming | No
     touched = dict.fromkeys(c.subject for c in changes if c.action in ("create", "update", "start"))
     guests = [hub.guests[name] for name in touched]
     new = [g for g in guests if g.name in created]
+    moved = {c.subject for c in changes if any(d.field == "net0.bridge" for d in c.differences)} - created
     conflicts = list(_conflicts(guests, new, facts))
     missing = [*_missing(hub, guests, new, facts, coming), *_too_big(guests, facts)]
     if facts.permissions is not None and not coming.rights:
         missing += _privileges(hub, guests, new, facts)
-    text = "\n".join(dict.fromkeys(conflicts + missing))
+    lost = list(_unreachable([hub.guests[name] for name in sorted(moved)], facts))
+    text = "\n".join(dict.fromkeys(conflicts + missing + lost))
     if conflicts:
         raise Conflict(text, hint="give the guest another vmid or address in hub.yml, or free this one")
+    if lost:
+        raise PreconditionFailed(
+            text, hint="first an `aihub up` with the new zone alone, then one with the guest in it"
+        )
     if missing:
         raise PreconditionFailed(text, hint="aihub plan shows what the node lacks; `aihub up` makes what is its own")
 
@@ -64,6 +70,13 @@ def _conflicts(guests: list[Guest], new: list[Guest], facts: Facts) -> Iterator[
                 yield f"guest {guest.name}: address {guest.address} is used by {who}"
             if guest.mac.upper() in other.macs:
                 yield f"guest {guest.name}: MAC {guest.mac} is used by {who}"
+
+
+def _unreachable(guests: list[Guest], facts: Facts) -> Iterator[str]:
+    """Who comes into a zone is reached from there, once its firewall knows the zone: that of a new one it does not."""
+    for guest in guests:
+        if guest.bridge not in facts.bridges.get(guest.node, frozenset()):
+            yield f"guest {guest.name}: its firewall does not know zone {guest.zone} yet, and would lock us out there"
 
 
 def _too_big(guests: list[Guest], facts: Facts) -> Iterator[str]:

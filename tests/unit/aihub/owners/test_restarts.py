@@ -21,6 +21,8 @@ def looked(monkeypatch: pytest.MonkeyPatch, change: Change) -> Plan:
     run: Any = SimpleNamespace(hub=None, state=None, running=lambda: ["app"])
     monkeypatch.setattr(guests, "read", lambda run: ActualGuests({}))
     monkeypatch.setattr(guests, "_plan", lambda run: Plan((change,)))
+    monkeypatch.setattr(guests, "_present", lambda run: {})
+    monkeypatch.setattr(guests.ssh, "relocate", lambda state, addresses: ())
     monkeypatch.setattr(insides.probe, "read", lambda hub, state, names: {})
     monkeypatch.setattr(insides.probe, "undelivered", lambda hub, names, waiting: [])
     monkeypatch.setattr(insides, "waiting", lambda run: {})

@@ -105,8 +105,8 @@ def test_a_guest_hears_of_its_own_flows_only(hub: Hub, state: State) -> None:
 def test_behind_an_external_router_ssh_comes_from_the_nodes_own_address(hub: Hub, state: State) -> None:
     network = hub.file.network.model_copy(update={"gateway": "external"})
     routed = replace(hub, file=hub.file.model_copy(update={"network": network}))
-    assert render.hostvars(hub, state)["db"]["firewall_ssh_from"] == "10.10.10.1"
-    assert render.hostvars(routed, state)["db"]["firewall_ssh_from"] == "192.168.1.10"
+    assert render.hostvars(hub, state)["db"]["firewall_ssh_from"] == ["10.10.10.1", "10.10.20.1", "10.10.30.1"]
+    assert render.hostvars(routed, state)["db"]["firewall_ssh_from"] == ["192.168.1.10"]
 
 
 def test_operator_keys_come_after_the_controllers(hub: Hub, state: State) -> None:

@@ -54,6 +54,18 @@ def test_openssh_reads_the_lab_config_as_meant(state):
     assert asked(state, "node")["proxycommand"] == found["proxycommand"]
 
 
+def test_a_guest_is_looked_for_where_it_stands_until_it_moved(state):
+    ssh_config.write(small(), state, ssh_config.Lab("pvelab-x"))
+    before = state.ssh_config.read_text()
+    assert ssh_config.relocate(state, {"db": "10.10.10.11", "private-ai": "10.10.20.11", "unknown": "10.0.0.1"}) == ()
+    assert ssh_config.relocate(state, {"db": "10.10.10.99", "private-ai": "10.10.20.11"}) == ("db",)
+    assert asked(state, "db")["hostname"] == "10.10.10.99"
+    assert asked(state, "db")["hostkeyalias"] == "db"
+    assert asked(state, "private-ai")["hostname"] == "10.10.20.11"
+    assert ssh_config.relocate(state, {"db": "10.10.10.11"}) == ("db",)
+    assert state.ssh_config.read_text() == before
+
+
 def test_on_pve_guests_are_reached_through_the_node_and_the_node_directly(state):
     ssh_config.write(small(), state, ssh_config.Pve())
     assert asked(state, "db")["proxyjump"] == "node"

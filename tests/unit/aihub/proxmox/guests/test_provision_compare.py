@@ -128,13 +128,6 @@ def test_a_disk_does_not_shrink(hub, have):
     [
         ({"rootfs": "tank:subvol-110-disk-0,size=64G"}, "its disk is on tank, hub.yml says local-zfs"),
         ({"unprivileged": None}, "it is a privileged container, hubs have unprivileged ones"),
-        (
-            {
-                "net0": "name=eth0,bridge=hubprivate,gw=10.10.20.1,hwaddr=BC:24:11:00:00:6E,ip=10.10.20.9/24",
-                "tags": "aihub;private",
-            },
-            "it is in zone private, hub.yml says infra",
-        ),
     ],
 )
 def test_what_only_a_new_guest_can_be(hub, have, changes, why):
@@ -146,6 +139,19 @@ def test_a_bridge_changed_by_hand_is_repaired_in_place(hub, have):
     found = look(hub, have("db", {"net0": net}))
     assert not found.rebuild
     assert found.differences == (Difference("net0.bridge", "hubprivate", "hubinfra"),)
+
+
+@pytest.mark.parametrize(("name", "address"), [("db", "net0.ip"), ("ai", "ipconfig0.ip")])
+def test_another_zone_is_a_change_in_place_by_the_token(make_hub, have, name, address):
+    """Both bridges are the hub's own. The guest keeps its disk."""
+    zones = {"zone: infra, address: 10.10.10.11": "zone: private, address: 10.10.20.31"}
+    zones |= {"zone: private, address: 10.10.20.11": "zone: infra, address: 10.10.10.31"}
+    hub = make_hub(zones)
+    found = deviation(wanted(hub, hub.guests[name], KEYS), have(name))
+    assert not found.rebuild
+    assert not found.edits["root@node"]
+    assert {"net0.bridge", address, "nameserver", "tags"} <= {d.field for d in found.differences}
+    assert found.restart
 
 
 def test_another_kind_needs_a_new_guest(make_hub, have):

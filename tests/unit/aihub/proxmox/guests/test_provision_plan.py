@@ -131,6 +131,7 @@ def test_another_storage_means_a_new_guest_and_says_what_is_lost(make_hub, world
     found = plan(moved, world())
     assert actions(found) == [("db", "delete"), *NEW_DB]
     assert found.changes[0].data_at_risk == "everything on the disk of db (VMID 110)"
+    assert "pct shutdown 110; pct move-volume 110 rootfs tank --delete 1" in found.warnings[0]
 
 
 def test_a_smaller_disk_is_refused(make_hub, world):

@@ -125,6 +125,17 @@ def test_more_than_the_node_has_is_refused_for_containers_and_machines(hub, worl
         assert caught.value.what == said
 
 
+def test_a_guest_does_not_come_into_a_zone_that_its_firewall_does_not_know(make_hub, world, facts):
+    """The zone's bridge is made by the same run: nobody's firewall has heard of its gateway."""
+    moved = make_hub({"zone: infra, address: 10.10.10.11": "zone: private, address: 10.10.20.31"})
+    changes = plan(moved, world()).changes
+    check(moved, changes, facts)
+    bare = replace(facts, bridges={"pve": frozenset({"hubinfra"})})
+    with pytest.raises(PreconditionFailed, match="guest db: its firewall does not know zone private yet") as caught:
+        check(moved, changes, bare, Coming(bridges={"hubprivate"}))
+    assert caught.value.hint == "first an `aihub up` with the new zone alone, then one with the guest in it"
+
+
 def test_an_update_needs_no_image_and_no_pool(hub, world, have, facts):
     update = plan(hub, world(db=have("db", {"memory": "1024"}))).changes
     check(hub, update, replace(facts, volumes=frozenset(), pools=frozenset()))

@@ -94,6 +94,13 @@ def test_pending_values_are_what_will_be_and_the_present_ones_are_kept_beside(hu
     assert found.marker == Marker("00112233445566ff", 110, "db")
 
 
+def test_what_waits_for_a_restart_is_not_in_force(hub):
+    waiting = [{"key": "net0", "value": "ip=1.2.3.4/24", "pending": "ip=1.2.3.5/24"}, {"key": "cores", "value": 2}]
+    waiting += [{"key": "mp0", "value": "x", "delete": 1}, {"key": "features", "pending": "nesting=1"}]
+    api = Api({"/cluster/resources": [resource(110, "db")], "/nodes/pve/lxc/110/pending": waiting})
+    assert read(api, hub).guests[110].in_force == {"net0": "ip=1.2.3.4/24", "cores": "2", "mp0": "x"}
+
+
 def test_a_guest_that_vanishes_between_two_calls_is_not_there(hub):
     gone = RefusedByProxmox("Configuration file 'nodes/pve/lxc/110.conf' does not exist", status=500)
     found = read(Api({"/cluster/resources": [resource(110, "db")], "/nodes/pve/lxc/110/pending": gone}), hub)
@@ -119,7 +126,7 @@ def test_a_create_that_died_leaves_a_bare_config(hub):
 def test_facts_are_gathered_for_the_guests_in_question(hub):
     api = Api({
         "/cluster/resources": [
-            {"type": "node", "node": "pve", "status": "online"},
+            {"type": "node", "node": "pve", "status": "unknown"},
             {"type": "storage", "storage": "local", "node": "pve", "status": "available", "content": "vztmpl,import"},
             {"type": "storage", "storage": "tank", "node": "pve", "status": "unknown", "content": "rootdir"},
             resource(300, "other"),
@@ -153,7 +160,7 @@ def test_facts_are_gathered_for_the_guests_in_question(hub):
     ("nodes", "said"),
     [
         ([("proxmox", "online"), ("two", "online")], "Proxmox has no node pve: it knows proxmox, two"),
-        ([("pve", "offline")], "node pve is not online"),
+        ([("pve", "offline")], "node pve is offline"),
     ],
 )
 def test_a_node_that_is_called_otherwise_or_is_off_is_said_in_words(hub, nodes, said):
