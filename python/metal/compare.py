@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from . import collisions, network, objects, services
 from .actual import ActualNode
 from .desired import Desired
@@ -58,14 +60,24 @@ def strangers(desired: Desired, actual: ActualNode) -> tuple[str, ...]:
     )
 
 
+def _storage_trouble(node: str, entry: dict[str, Any]) -> str:
+    """Why a node cannot use a storage that its cluster has; empty when it can."""
+    nodes = [name.strip() for name in str(entry.get("nodes") or "").split(",") if name.strip()]
+    if nodes and node not in nodes:
+        return f"only {' and '.join(nodes)} may use it"
+    return "it is disabled" if int(entry.get("disable") or 0) else ""
+
+
 def _refuse_lacking(desired: Desired, actual: ActualNode) -> None:
-    storages = {entry["storage"] for entry in actual.api["storage"]}
-    lacking = [name for name in (*desired.storages, desired.images) if name not in storages]
+    storages = {entry["storage"]: _storage_trouble(desired.node, entry) for entry in actual.api["storage"]}
+    ready = ", ".join(sorted(name for name, trouble in storages.items() if not trouble))
+    wanted = dict.fromkeys((*desired.storages, desired.images))
+    lacking = [f"{name} ({trouble})" for name in wanted if (trouble := storages.get(name, "there is none"))]
     if lacking:
         raise RefusedByNode(
             "precondition",
-            f"node {desired.node} has no storage {', '.join(lacking)} (it has {', '.join(sorted(storages))})",
-            "create it on the node (Datacenter > Storage), or name another under nodes.*.storage in hub.yml",
+            f"node {desired.node} has no storage {', '.join(lacking)}; it has {ready or 'none at all'}",
+            "see to it on the node (Datacenter > Storage), or name another under nodes.*.storage in hub.yml",
         )
     mappings = {entry["id"] for entry in actual.api.get("mappings", [])}
     unmapped = [name for name in desired.mappings if name not in mappings]

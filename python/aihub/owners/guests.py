@@ -92,6 +92,7 @@ def apply(run: Run, agreed: Plan) -> None:
         run.guests = px.read(run.hub)
         for name in ssh.relocate(run.state, _present(run)):
             ssh.close(run.state, name)  # it leads to where the guest was
+            run.opened_vault = None  # so may this
         _meet(run, {guest.name: guest for guest in created}, progress)
     if run.unreached and run.options.scope == "api":
         raise together(list(run.unreached.values()))

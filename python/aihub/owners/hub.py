@@ -42,6 +42,7 @@ def look(run: Run) -> None:
     run.plan = choice.narrowed(joined([first, *parts], run.hub.warnings), run.choice)
     _require_removals(run)
     guests.require(run, run.plan)
+    vault.require_login_there(run)
     if run.plan.of("insides", "services", "secrets", "vault"):
         run.target.require(run.hub)
     _require_known(run)

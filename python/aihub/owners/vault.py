@@ -20,7 +20,7 @@ from aihub.secrets.kept import left as undeclared
 from aihub.vault import bringup, pending, setup
 from aihub.vault import client as vaults
 from aihub.vault.client import Vault
-from aihub.vault.desired import vault_of
+from aihub.vault.desired import OPERATOR, vault_of
 from aihub.vault.errors import Denied, NotReady
 from aihub.vault.kv import KV
 
@@ -106,6 +106,36 @@ def reachable(run: Run) -> str:
     except Unreachable as error:
         return f"does not answer: {error.what}"
     return ""
+
+
+def require_login_there(run: Run) -> None:
+    """Raises PreconditionFailed when the store's guest goes where our login would not be accepted any more."""
+    if (store := _moving(run)) and (why := reachable(run)):
+        raise PreconditionFailed(
+            f"our login works from the old address of {store.guest.name} alone, and while the store {why}, that can't "
+            "be changed",
+            where=store.name,
+            hint="put the old address back, aihub up, and only then give it another one",
+        )
+
+
+def follow(run: Run) -> None:
+    """Our login works from where the store's guest will be, too, before the guest goes there."""
+    if store := _moving(run):
+        both = [f"{ssh.aliases(run.state)[store.guest.name]}/32", f"{store.guest.address}/32"]
+        settings = {"secret_id_bound_cidrs": both, "token_bound_cidrs": both}
+        run.vault().put(f"{setup.APPROLES}role/{OPERATOR}", settings)
+        run.changed = True
+
+
+def _moving(run: Run) -> Instance | None:
+    """The store, when its guest is to have another address than it has."""
+    store = run.hub.vault
+    if store is None or not run.state.vault_login.exists():
+        return None
+    here = ssh.aliases(run.state).get(store.guest.name)
+    changed = any(c.subject == store.guest.name and c.action == "update" for c in run.plan.of("guests"))
+    return store if changed and here not in (None, str(store.guest.address)) else None
 
 
 def authority(run: Run) -> None:

@@ -210,9 +210,10 @@ class Vault(KeyValue, Access, Engines):
 
 @contextmanager
 def connected(hub: Hub, state: State) -> Iterator[Vault]:
-    """The hub's vault through its guest, without a login."""
+    """The hub's vault through its guest, without a login; it answers where the guest stands now."""
     guest = vault_of(hub).guest
-    with ssh.forward(state, guest.name, f"{guest.address}:{PORT}") as socket:
+    address = ssh.aliases(state).get(guest.name, str(guest.address))
+    with ssh.forward(state, guest.name, f"{address}:{PORT}") as socket:
         vault = Vault(socket, guest.fqdn, state.ca)
         try:
             yield vault

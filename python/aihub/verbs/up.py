@@ -13,7 +13,7 @@ from . import proving
 
 LOOK: tuple[Step, ...] = (vault.authority, hub.look, hub.show_plan)
 AGREE: tuple[Step, ...] = (hub.refuse_losses, moves.refuse, hub.confirm, take_lease)
-API: tuple[Step, ...] = (hub.begin_images, hub.apply_node, hub.apply_guests, hub.finish_node)
+API: tuple[Step, ...] = (hub.begin_images, vault.follow, hub.apply_node, hub.apply_guests, hub.finish_node)
 INSIDE: tuple[Step, ...] = (hub.apply_inside,)
 
 

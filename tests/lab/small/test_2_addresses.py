@@ -62,7 +62,7 @@ def test_a_guest_is_reached_at_its_new_place(
     assert str(now["addresses"][guest]).startswith(f"{new.split()[-1]}/")  # type: ignore[index]
     assert (now["secrets"], now["data"]) == (before["secrets"], before["data"])
     assert hub.on("app", COUNT).split()[1] == "0", "its client was refused"
-    hub.ok("verify")
+    hub.ok("verify", guest)
 
     files.put_back(hub)
     come_true(hub, guest)

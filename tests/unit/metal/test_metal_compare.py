@@ -279,6 +279,19 @@ def test_a_missing_storage_is_a_precondition_that_says_what_to_do():
     assert "hub.yml" in caught.value.hint
 
 
+@pytest.mark.parametrize(
+    ("setting", "why"),
+    [({"disable": 1}, "it is disabled"), ({"nodes": "pve2,pve3"}, "only pve2 and pve3 may use it")],
+)
+def test_a_storage_that_the_node_may_not_use_is_none(setting, why):
+    node = fresh()
+    node.api["storage"][1] |= setting
+    with pytest.raises(RefusedByNode, match=rf"no storage local-zfs \({why}\); it has local, tank"):
+        steps(WANTED, node)
+    node.api["storage"][1] |= {"disable": 0, "nodes": "pve2,pve"}
+    assert pending(WANTED, node)
+
+
 def test_a_gpu_without_mapping_is_a_precondition():
     node = fresh()
     node.api["mappings"] = [{"id": "rtx3060"}]
