@@ -100,12 +100,13 @@ def apply(run: Run, agreed: Plan) -> None:
 
 def _meet(run: Run, created: Mapping[str, provision.CreatedGuest], progress: Progress) -> None:
     """The first contact with guests; who does not answer is no reason to let the others wait."""
+    journal = run.journal  # one for all threads: each has a lock of its own
 
     def meet(name: str) -> None:
         progress(name, "first contact")
         ssh.close(run.state, name)  # a shared connection may still lead to a predecessor
         ssh.scan_and_pin(run.state, run.hub.guests[name], created[name].fingerprints)
-        provision.contacted(run.journal, run.hub, name)
+        provision.contacted(journal, run.hub, name)
         progress.done(name, "runs, host key pinned")
 
     met = parallel.on_each(created, meet)

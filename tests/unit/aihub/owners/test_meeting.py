@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from contextlib import nullcontext
 from pathlib import Path
 from types import SimpleNamespace
@@ -37,6 +38,15 @@ class Said:
         self.failures[name] = text
 
 
+class Made(SimpleNamespace):
+    """A run whose journal is read anew whenever it is asked for, as that of the real one."""
+
+    @property
+    def journal(self) -> Journal:
+        assert threading.current_thread() is threading.main_thread(), "two journals of one file lose entries"
+        return Journal(self.state.journal)
+
+
 @pytest.fixture
 def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
     """A run that has just made both guests of a small hub; `run.answers` says what comes of a contact."""
@@ -56,8 +66,8 @@ def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
     }  # fmt: skip
     for name, guest in hub.guests.items():
         journal.begin(Entry(guest.vmid, name, "pve", guest.kind, "contact"))
-    found = SimpleNamespace(
-        hub=hub, state=state, journal=journal, answers={}, said=said, keys=(), images=None, changed=False,
+    found = Made(
+        hub=hub, state=state, answers={}, said=said, keys=(), images=None, changed=False,
         unreached={}, options=SimpleNamespace(allow_destroy=frozenset(), scope="all"), choice=guests.choice.of(hub, ()),
         screen=SimpleNamespace(progress=lambda _: nullcontext(said)), may_write=lambda: None,
         proxmox=lambda: SimpleNamespace(read=lambda _: ActualGuests(actual)), token_refused=False, actual=actual,
