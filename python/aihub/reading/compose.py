@@ -29,6 +29,10 @@ ASKED = (
 SOCKET = "docker_socket"
 SAFE = ("no-new-privileges:true", "no-new-privileges")
 OURS = "names and settings of networks are aihub's, which tells the firewall: leave `{}`, or `internal: true`"
+NETWORKS = ("host", "none")
+STRANGE = (
+    "the guest's firewall lets nothing through for such a network: leave it out, or `host`, `none`, `service:NAME`"
+)
 ELSEWHERE = "what stands in another file is not checked: write it here"
 
 Found = tuple[Path_, str]
@@ -64,6 +68,9 @@ def _of_service(stack: Stack, service: Mapping[str, Any]) -> Iterator[Found]:
         harmless = service.get(key) in (None, False, [], "none", "private")
         if not harmless and key not in stack.waivers:
             yield (key,), _reason(key)
+    mode = str(service.get("network_mode") or "none")
+    if mode not in NETWORKS and not mode.startswith("service:"):
+        yield ("network_mode",), STRANGE
     for index, option in enumerate(service.get("security_opt") or ()):
         if option not in SAFE and "security_opt" not in stack.waivers:
             yield ("security_opt", index), _reason("security_opt")

@@ -65,6 +65,20 @@ def test_what_the_firewall_could_not_know_is_refused(tmp_path: Path, text: str) 
         load.stack("app", written(tmp_path, text))
 
 
+@pytest.mark.parametrize("mode", ["bridge", "container:other", "hub-other"])
+def test_a_network_that_would_lose_all_its_traffic_is_refused_whatever_is_waived(tmp_path: Path, mode: str) -> None:
+    """The guest's firewall lets through what the networks of its stacks need, and no other network has rules."""
+    waivers = "waivers:\n  network_mode: it says why\n"
+    with pytest.raises(InvalidInput, match="lets nothing through for such a network"):
+        load.stack("app", written(tmp_path, f"{SERVICE}    network_mode: '{mode}'\n", waivers))
+
+
+def test_the_network_of_another_service_or_of_the_guest_is_none_of_its_own(tmp_path: Path) -> None:
+    waivers = "waivers:\n  network_mode: it says why\n"
+    text = f"{SERVICE}    network_mode: host\n  beside:\n    image: example/app:1.0\n    network_mode: 'service:app'\n"
+    assert load.stack("app", written(tmp_path, text, waivers)).name == "app"
+
+
 def test_networks_of_its_own_without_settings_are_fine(tmp_path: Path) -> None:
     text = f"{SERVICE}    networks: [back]\nnetworks:\n  back: {{internal: true}}\n  front: {{}}\n"
     assert load.stack("app", written(tmp_path, text)).name == "app"
