@@ -36,6 +36,7 @@ class Change:
     restart: bool = False
     data_at_risk: str = ""
     parts: tuple[str, ...] = ()
+    restarting: tuple[str, ...] = ()  # the instances that stop or restart with it
     later: bool = False
     details: dict[str, Any] = field(default_factory=dict, compare=False)  # for the applying adapter; not printed
 
@@ -66,11 +67,27 @@ class Kept:
 
 
 @dataclass(frozen=True)
+class Undeclared:
+    """What is on a guest and stands nowhere in hub.yml: `up` takes it away where it is `ours`, else leaves it alone."""
+
+    guest: str
+    what: str
+    ours: bool = False
+    rests: bool = False  # it lies there and does nothing
+    way: str = ""  # what a person can do about it
+
+    def as_json(self) -> dict[str, Any]:
+        """It as `--json` prints it."""
+        return asdict(self)
+
+
+@dataclass(frozen=True)
 class Plan:
     """What `up` would do, in order; `unknown` names guests that could not be looked into.
 
     `waiting` are instances that `up` does not start, each with what it waits for: nothing of theirs is in `changes`.
-    `kept` is what lies there for nobody, and stays.
+    `kept` is what lies there for nobody, and stays. `undeclared` is what is on guests and stands nowhere in hub.yml: of
+    what is ours the removal is one of the changes.
     """
 
     changes: tuple[Change, ...] = ()
@@ -78,6 +95,7 @@ class Plan:
     warnings: tuple[str, ...] = ()
     waiting: Mapping[str, str] = field(default_factory=dict)
     kept: tuple[Kept, ...] = ()
+    undeclared: tuple[Undeclared, ...] = ()
 
     @property
     def is_empty(self) -> bool:
@@ -95,6 +113,7 @@ class Plan:
             "warnings": list(self.warnings),
             "waiting": dict(self.waiting),
             "kept": [one.as_json() for one in self.kept],
+            "undeclared": [one.as_json() for one in self.undeclared],
         }
 
 
@@ -124,6 +143,7 @@ def joined(parts: Iterable[Plan], warnings: Collection[str] = ()) -> Plan:
         tuple(dict.fromkeys([*warnings, *(text for part in every for text in part.warnings)])),
         {name: why for part in every for name, why in part.waiting.items()},
         tuple(one for part in every for one in part.kept),
+        tuple(one for part in every for one in part.undeclared),
     )
 
 

@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from aihub import process, ssh
+from aihub.guests import probe
 from aihub.model.resolved import Guest, Hub
 from aihub.state.directory import State
 
@@ -137,6 +138,14 @@ def test_units(host: Any) -> None:
     """no unit has failed"""
     failed = host.check_output("systemctl list-units --state=failed --no-legend --plain").split("\n")
     assert [line.split()[0] for line in failed if line.strip()] == []
+
+
+def test_undeclared(context: Context, guest: Guest, hub: Hub, state: State) -> None:
+    """nothing runs on it that hub.yml does not name"""
+    inside = probe.read(hub, state, [guest.name])[guest.name]
+    assert not inside.error
+    found = probe.undeclared(hub, state, {guest.name: inside}, context.waiting)
+    assert [one.what for one in found if not one.rests] == []
 
 
 def test_disk(host: Any) -> None:

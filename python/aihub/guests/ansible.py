@@ -72,7 +72,8 @@ def attempt(
     with _folder(hub, state) as folder:
         for tags, guests in runs.items():
             run = _Run(folder, progress or _silent, through, stop)
-            run.play(_PLAYBOOKS[phase], guests, tags, {"stack_only": only} if only else None)
+            # What is undeclared goes in `remove`, before anything is begun: by itself the playbook would look for it.
+            run.play(_PLAYBOOKS[phase], guests, tags, {"stack_only": only, "stack_gone": {}} if only else None)
             failed.update(run.failed)
     return failed
 

@@ -6,6 +6,7 @@ import re
 import threading
 import time
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 
 from aihub import render, ssh
 from aihub.errors import BadAnswer, HubError, TaskFailed, Unreachable
@@ -13,7 +14,7 @@ from aihub.guests import ansible, last_words, probe
 from aihub.jobs import Ended
 from aihub.model.resolved import Instance
 from aihub.model.types import NAME
-from aihub.plan import Change, Plan, require_agreed
+from aihub.plan import Change, Plan, Undeclared, require_agreed
 from aihub.screen import Progress
 
 from . import choice, kept
@@ -21,7 +22,7 @@ from .run import Run
 from .waiting import waiting
 
 FIRST_ANSWER = 60.0  # seconds
-STACK = "stack/"
+STACK = probe.STACK
 
 
 def look(run: Run) -> Plan:
@@ -36,7 +37,12 @@ def look(run: Run) -> Plan:
     warnings, left = (*_unheard(run), *_left_behind(run)), tuple(kept.volumes(run))
     named = [kept.removal(one) for one in left if one.holder in run.options.allow_destroy]
     changes = (*new, *stopped, *found.changes, *secrets, *named)
-    return Plan(changes, found.unknown, warnings, run.waiting, left)
+    return Plan(changes, found.unknown, warnings, run.waiting, left, _strange(run))
+
+
+def _strange(run: Run) -> tuple[Undeclared, ...]:
+    """What is on guests and stands nowhere in hub.yml."""
+    return probe.undeclared(run.hub, run.state, run.insides, run.waiting)
 
 
 def _unheard(run: Run) -> Iterator[str]:
@@ -60,7 +66,7 @@ def _left_behind(run: Run) -> Iterator[str]:
 
 
 def undeclared(run: Run) -> dict[str, list[str]]:
-    """The stacks that are on guests and that nobody declares there any more.
+    """The stacks that are on guests, recorded or not, and that nobody declares there any more.
 
     Of what a guest says only what can be the name of a stack: it is handed on, to Ansible too.
     """
@@ -68,7 +74,7 @@ def undeclared(run: Run) -> dict[str, list[str]]:
     for name, inside in run.insides.items():
         declared = {instance.stack.name for instance in run.hub.on(name)}
         parts = inside.manifest.get("desired", {})
-        there = [key.removeprefix(STACK) for key in parts if key.startswith(STACK)]
+        there = sorted({key.removeprefix(STACK) for key in parts if key.startswith(STACK)} | inside.stacks.keys())
         if left := [stack for stack in there if stack not in declared and re.fullmatch(NAME, stack)]:
             found[name] = left
     return found
@@ -80,9 +86,17 @@ def _compared(run: Run) -> Plan:
     if run.options.full:
         rest = [change for change in changes if change.owner != "insides"]
         names = [name for name in run.insides if name not in unknown and name in run.choice]
-        asked = [_whole(run, name, "everything, as asked for") for name in names]
+        asked = [_asked(run, name) for name in names]
         return Plan((*asked, *rest), unknown)
     return Plan(changes, unknown)
+
+
+def _asked(run: Run, guest: str) -> Change:
+    """Everything of a guest, and with it what nobody needs there any more."""
+    going = probe.going(run.hub, run.state, run.insides[guest], run.waiting)
+    made = _whole(run, guest, "; ".join(["everything, as asked for", *going.values()]))
+    stops = tuple(f"{key.removeprefix(STACK)}@{guest}" for key in going if key.startswith(STACK))
+    return replace(made, parts=(*made.parts, *going), restart=bool(stops), restarting=stops)
 
 
 def _whole(run: Run, guest: str, summary: str) -> Change:

@@ -134,7 +134,7 @@ class Run:
         if guest in self.made:
             return True
         inside = self.insides.get(guest)
-        return bool(inside and not inside.error and part not in inside.manifest.get("desired", {}))
+        return bool(inside and not inside.error and not inside.has(part))
 
     def differs(self, instance: Instance) -> bool:
         """Whether the plan so far changes an instance, its guest, or the store that keeps its logins."""

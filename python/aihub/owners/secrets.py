@@ -24,13 +24,19 @@ def look(run: Run) -> Plan:
     instance = run.hub.vault
     if instance is None:
         return Plan()
-    fresh = [name for name in run.hub.agents if run.begins(name, AGENT)]
+    fresh = [name for name in run.hub.agents if run.begins(name, AGENT) and not _has_agent(run, name)]
     first = [agent.first(run.hub, name) for name in fresh]
     if run.standing(instance) != "there" or run.opened_vault is None:
         return Plan(tuple(first))
     known = run.vault()
     coming = store.coming(run.hub, known)
     return Plan((*first, *agent.changes(run.hub, run.insides, coming, enrol.ended(run.hub, known))))
+
+
+def _has_agent(run: Run, guest: str) -> bool:
+    """Whether an agent told of itself there, though no manifest lists it."""
+    inside = run.insides.get(guest)
+    return bool(inside and inside.agent)
 
 
 class Agents:

@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+from .parts import RESTARTING
 from .sources import flavour_of, masked, packages
 from .stacks import allowed_file, secret_files, stack_files
-from .variables import LAB_CA, desired, hostvars, inventory
+from .variables import LAB_CA, desired, hostvars, inventory, made_from
 
 __all__ = [
     "LAB_CA",
+    "RESTARTING",
     "allowed_file",
     "desired",
     "flavour_of",
     "hostvars",
     "inventory",
+    "made_from",
     "masked",
     "packages",
     "secret_files",

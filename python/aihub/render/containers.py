@@ -36,7 +36,7 @@ class Reach:
 def networks(instance: Instance) -> dict[str, str]:
     """The Compose networks that an instance's containers are in, with the names that Docker and the firewall use."""
     file = STACKS / instance.stack.name / "compose.yml"
-    services = [merged for merged in _merged(instance).values() if "network_mode" not in merged]
+    services = [merged for merged in merged(instance).values() if "network_mode" not in merged]
     used = {key for service in services for key in service.get("networks") or (DEFAULT,)}
     stack = instance.stack.name
     return {key: stack if key == DEFAULT else f"{stack}_{key}" for key in sorted({*used, *_own(file)} if used else ())}
@@ -73,7 +73,7 @@ def override(instance: Instance, revision: str) -> bytes:
     own = networks(instance)
     chosen = flavour_of(instance).get("services", {})
     services = {}
-    for name, service in _merged(instance).items():
+    for name, service in merged(instance).items():
         labels = {"hub.revision": revision} if revision else {}
         if "network_mode" not in service:
             labels["hub.networks"] = " ".join(own.values())
@@ -102,7 +102,15 @@ def _providers(hub: Hub, instance: Instance) -> list[tuple[str, Instance]]:
     return [(kind, hub.instance(name)) for kind, name in instance.providers.items()]
 
 
-def _merged(instance: Instance) -> dict[str, dict[str, Any]]:
+def rest(instance: Instance) -> dict[str, Any]:
+    """What stands in an instance's compose.yml beside its services."""
+    return {
+        key: value for key, value in _read(STACKS / instance.stack.name / "compose.yml").items() if key != "services"
+    }
+
+
+def merged(instance: Instance) -> dict[str, dict[str, Any]]:
+    """The services of an instance, with what its flavour says of them."""
     chosen = flavour_of(instance).get("services", {})
     own = _services(STACKS / instance.stack.name / "compose.yml")
     return {name: {**service, **chosen.get(name, {})} for name, service in own.items()}

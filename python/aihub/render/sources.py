@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Mapping
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -43,6 +44,14 @@ def role_hash(role: str) -> str:
         _add(digest, str(path.relative_to(base)).encode())
         _add(digest, path.read_bytes())
     return digest.hexdigest()
+
+
+@cache
+def role_parts(role: str, digits: int) -> Mapping[str, str]:
+    """Each such file, with the first digits of its hash."""
+    base = ROLES / role
+    files = (p for p in sorted(base.rglob("*")) if p.is_file() and p.suffix != ".md")
+    return {f"roles/{role}/{p.relative_to(base)}": hashlib.sha256(p.read_bytes()).hexdigest()[:digits] for p in files}
 
 
 def flavour_of(instance: Instance) -> dict[str, Any]:

@@ -16,7 +16,7 @@ from aihub.errors import PreconditionFailed
 from aihub.model.resolved import Guest, Hub, Instance
 from aihub.state.directory import State
 
-from . import agent, containers
+from . import agent, containers, parts
 from .sources import packages, role_hash
 from .stacks import logrotate, no_proxy, proxy, stack_files, unit_file
 
@@ -37,7 +37,8 @@ def inventory(hub: Hub, state: State) -> dict[str, Any]:
         groups.setdefault(f"zone_{guest.zone}", []).append(guest.name)
         if hub.on(guest.name):
             groups["containers"].append(guest.name)
-    found = {name: _as_data(values) for name, values in hostvars(hub, state).items()}
+    every = made_from(hub, state)
+    found = {n: _as_data({**values, "manifest_made_from": every[n]}) for n, values in hostvars(hub, state).items()}
     return {"_meta": {"hostvars": found}, **{name: {"hosts": hosts} for name, hosts in groups.items()}}
 
 
@@ -73,6 +74,11 @@ def hostvars(hub: Hub, state: State) -> dict[str, dict[str, Any]]:
 def desired(hub: Hub, state: State) -> dict[str, dict[str, str]]:
     """For each guest, by role (`ssh`) and instance (`stack/NAME`), the hash of what it is made from."""
     return {name: values["manifest_desired"] for name, values in hostvars(hub, state).items()}
+
+
+def made_from(hub: Hub, state: State) -> dict[str, dict[str, dict[str, str]]]:
+    """As `desired`, for each role and instance the parts that it is made from: what a plan tells of a change."""
+    return {name: _made_from(hub, name, values) for name, values in hostvars(hub, state).items()}
 
 
 def _machine(hub: Hub, guest: Guest) -> dict[str, Any]:
@@ -166,17 +172,37 @@ def _instance(hub: Hub, instance: Instance) -> dict[str, Any]:
             *({"path": path, "content": content} for path, content in files.items()),
         ],
         "networks": [names.network(name) for name in containers.networks(instance).values()],
-        "manages": {"files": list(files), "units": [unit], "stacks": [stack.name]},
+        "manages": {
+            "files": [*files, *(f"{data}/{one.volume}" for one in stack.data)],
+            "units": [unit],
+            "stacks": [stack.name],
+        },
     }
 
 
-def _desired(values: Mapping[str, Any]) -> dict[str, str]:
+def _made_from(hub: Hub, guest: str, values: Mapping[str, Any]) -> dict[str, dict[str, str]]:
+    given = {one["name"]: one for one in values["stack_instances"]}
+    return {
+        **{role: parts.of_role(role, _inputs(role, values)) for role in _roles(values)},
+        **{f"stack/{i.stack.name}": parts.of_instance(i, given[i.stack.name]) for i in hub.on(guest)},
+    }
+
+
+def _roles(values: Mapping[str, Any]) -> list[str]:
     roles = [*_MACHINE, "docker"] if values["stack_instances"] else list(_MACHINE)
     if "vault_agent_config" in values:
         roles.append("vault_agent")
     if "door_openings" in values:
         roles.append("door")
-    found = {role: _hash(role, {k: v for k, v in values.items() if k.startswith(f"{role}_")}) for role in roles}
+    return roles
+
+
+def _inputs(role: str, values: Mapping[str, Any]) -> dict[str, Any]:
+    return {key: value for key, value in values.items() if key.startswith(f"{role}_")}
+
+
+def _desired(values: Mapping[str, Any]) -> dict[str, str]:
+    found = {role: _hash(role, _inputs(role, values)) for role in _roles(values)}
     for one in values["stack_instances"]:
         found[f"stack/{one['name']}"] = _hash("stack", one)
     return found

@@ -5,7 +5,7 @@ from collections.abc import Callable
 from .console import as_json, ask, ask_secret, confirm, say
 from .hubs import StatusRow, addresses, status, valid
 from .live import Progress, progress
-from .plans import kept, outcome, plan
+from .plans import kept, outcome, plan, undeclared
 from .problems import error, unexpected
 from .secrets import SecretRow, replaced, secrets, to_replace
 from .verification import checks
@@ -33,6 +33,7 @@ __all__ = [
     "secrets",
     "status",
     "to_replace",
+    "undeclared",
     "unexpected",
     "valid",
 ]

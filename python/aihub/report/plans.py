@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Sequence
 from typing import Literal
 
-from ..plan import Change, Kept, Outcome, Plan
+from ..plan import Change, Kept, Outcome, Plan, Undeclared
 from .console import BAD, CHANGED, FAINT, GOOD, NAME, line, out, table
 
 Action = Literal["create", "update", "delete", "start", "stop", "configure", "deliver", "reconcile"]
@@ -32,7 +32,7 @@ def plan(found: Plan) -> None:
         console.print(line(("warning: ", CHANGED), warning))
     if found.is_empty and not found.waiting:
         console.print(line(("nothing to change", GOOD)))
-        kept(found.kept)
+        _rest(found)
         return
     width = max((len(_place(c)) for c in found.changes), default=0)
     for change in found.changes:
@@ -42,7 +42,20 @@ def plan(found: Plan) -> None:
     for name in found.unknown:
         console.print(line(("? ", BAD), (name, NAME), ("  unknown: it runs but could not be looked into", BAD)))
     console.print(line((summary(found), NAME)))
+    _rest(found)
+
+
+def _rest(found: Plan) -> None:
+    """What `up` leaves as it is."""
+    undeclared([one for one in found.undeclared if not one.ours])
     kept(found.kept)
+
+
+def undeclared(found: Sequence[Undeclared]) -> None:
+    """Prints what is on guests and stands nowhere in hub.yml, and what to do about it."""
+    for one in found:
+        way = (f"  {one.way}", FAINT) if one.way else ""
+        out().print(line(("! ", CHANGED), (one.guest, NAME), f"  undeclared: {one.what}", way))
 
 
 def kept(found: Sequence[Kept]) -> None:
@@ -97,7 +110,7 @@ def _change(change: Change, width: int) -> None:
     )
     shown.append_text(line((f"  as {change.identity}", FAINT)))
     if change.restart:
-        shown.append_text(line(("  restarts", CHANGED)))
+        shown.append_text(line((" ".join(["  restarts", *change.restarting]), CHANGED)))
     console.print(shown)
     indent = " " * (width + 6)
     for difference in change.differences:

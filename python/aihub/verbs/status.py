@@ -5,10 +5,10 @@ from __future__ import annotations
 from aihub import report, ssh
 from aihub.proxmox.state import ActualGuests
 
-from ..errors import DONE, HubError
+from ..errors import DONE
 from ..options import Options
-from ..owners import hub
 from ..owners.run import Run, find_target, opened, perform
+from . import leftovers
 
 
 def run(options: Options) -> int:
@@ -16,24 +16,14 @@ def run(options: Options) -> int:
     with opened(options, "status", report, reads=True) as found:
         perform(found, (find_target,))
         rows = _rows(found, found.proxmox().read(found.hub))
-        notes = [*found.target.notes, *_unseen(found)]
+        notes = [*found.target.notes, *leftovers.look(found)]
         if options.as_json:
-            kept = [one.as_json() for one in found.plan.kept]
-            report.as_json({"machines": [r.as_json() for r in rows], "notes": notes, "kept": kept})
+            report.as_json({"machines": [r.as_json() for r in rows], "notes": notes, **leftovers.as_json(found)})
         else:
             report.status(rows, notes)
             report.addresses(found.hub, found.target.labels(found.hub))
-            report.kept(found.plan.kept)
+            leftovers.show(found)
     return DONE
-
-
-def _unseen(run: Run) -> list[str]:
-    """Looks for data that is kept for nobody; why that can't be said, where a guest or the hub does not answer."""
-    try:
-        hub.look(run)
-    except HubError as error:
-        return [f"whether data is kept for nobody is not known: {error.what}"]
-    return [f"whether data is kept on {name} is not known: it does not answer" for name in run.plan.unknown]
 
 
 def _rows(run: Run, actual: ActualGuests) -> list[report.StatusRow]:

@@ -6,7 +6,7 @@ from .. import report
 from ..options import Options
 from ..owners.run import find_target, opened
 from ..owners.waiting import waiting
-from . import proving
+from . import leftovers, proving
 
 
 def run(options: Options) -> int:
@@ -15,8 +15,12 @@ def run(options: Options) -> int:
         find_target(found)
         found.waiting = waiting(found)
         checks = proving.verify(found)
+        notes = leftovers.look(found)
         if options.as_json:
-            report.as_json({"checks": [c.as_json() for c in checks]})
+            report.as_json({"checks": [c.as_json() for c in checks], "notes": notes, **leftovers.as_json(found)})
         else:
             report.checks(checks)
+            leftovers.show(found)
+            for note in notes:
+                report.say(note)
         return proving.verdict(checks)

@@ -94,6 +94,13 @@ SHAPES = {
     "lines that nobody asked for": "honest['lines']['/opt/hub/egress/allowed-hosts'] = ['evil.example']; say(honest)",
     "data is a text": _set("['data']", "'postgres'"),
     "data holds numbers": _set("['data']", "[1, 2]"),
+    "what is there is a list": _set("['there']", "[]"),
+    "a stack there with two words": _set("['there']['stacks']", "{'a b': []}"),
+    "a stack there on two lines": _set("['there']['stacks']", "{'x': ['unit a\\nunit b']}"),
+    "a thing there of no kind": _set("['there']['others']", "[{'name': 'x'}]"),
+    "a thing there on two lines": _set("['there']['others']", "[{'kind': 'container', 'name': 'x\\n- db'}]"),
+    "10,000 things there": _set("['there']['others']", "[{'kind': 'container', 'name': 'x'}] * 10000"),
+    "what it was made from is a list": "manifest['made_from'] = []; say(honest)",
     "the agent is a list": _set("['agent']", "[]"),
     "the agent without entries": _set(
         "['agent']", "{'login': {'ok': True, 'error': '', 'since': ''}, 'tls': {}, 'errors': []}"
@@ -182,6 +189,14 @@ BAD = {**SHAPES, **NUMBERS, **SIZES, **TEXTS, **TIMES, **ENDS}
 
 LIES = {
     "it has a stack of another guest": "manifest['desired']['stack/postgres'] = 'x'; say(honest)",
+    "it runs a stack of another guest": _set("['there']['stacks']", "{'postgres': ['container db delete: VM-110']}"),
+    "somebody runs a container on it that is another guest's line": _set(
+        "['there']['others']", "[{'kind': 'container', 'name': '- db  delete: VM 110 with its disk'}]"
+    ),
+    "it was made from another guest's line": (
+        "manifest['desired']['base'] = 'x'; "
+        "manifest['made_from'] = {'base': {'- db  delete: VM 110': 'x'}}; say(honest)"
+    ),
     "its file is another guest's line": _key("files", "'/etc/x;db:delete:VM-110'", "None"),
     "its file pretends to be the next line": (
         "name = '/etc/x' + ' ' * 160 + '- db  delete: VM 110 with its disk'\n"

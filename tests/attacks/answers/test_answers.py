@@ -107,6 +107,7 @@ def test_what_a_guest_says_of_itself_is_said_of_nobody_else(world: World, name: 
     assert {change["subject"] for change in plan["changes"]} <= {OTHER, GUEST}
     assert not [change for change in plan["changes"] if change["data_at_risk"] or change["action"] != "configure"]
     assert not [one for one in plan["kept"] if not one["holder"].endswith(f"@{GUEST}")]
+    assert {one["guest"] for one in plan["undeclared"]} <= {GUEST}
     for verb, ended in (("plan --json", planned), ("plan", shown)):
         harmless(ended.output)
         bounded(name, verb, ended)

@@ -62,6 +62,7 @@ class World:
             answer = {
                 "manifest": {"format": 1, "desired": desired, "entries": {"base": base}},
                 "actual": {"base": now},
+                "there": {"stacks": {}, "others": []},
                 "secrets": {},
                 "agent": None,
                 "data": [],

@@ -20,14 +20,28 @@ from aihub.errors import BadAnswer, HubError, TaskFailed
 from aihub.model.resolved import MACHINE, Hub
 from aihub.model.types import NAME
 from aihub.names import secret_folder
-from aihub.plan import Change, Difference
-from aihub.render import allowed_file, desired, secret_files
+from aihub.plan import Change, Difference, Undeclared
+from aihub.render import RESTARTING, allowed_file, desired, made_from, secret_files
 from aihub.state.directory import State
 
 from . import answers
-from .compare import configuration_changes, list_differences, secret_changes
+from .compare import STACK, Found, Wanted, configuration_changes, leaving, list_differences, secret_changes
+from .compare import undeclared as strange
 
-__all__ = ["Inside", "allowed_changes", "ask", "forget", "place", "plan", "read", "secret_paths", "undelivered"]
+__all__ = [
+    "STACK",
+    "Inside",
+    "allowed_changes",
+    "ask",
+    "forget",
+    "going",
+    "place",
+    "plan",
+    "read",
+    "secret_paths",
+    "undeclared",
+    "undelivered",
+]
 
 T = TypeVar("T")
 
@@ -46,10 +60,22 @@ class Inside:
     bad: bool = False  # it answers, and asking again does not help
     manifest: Mapping[str, Any] = field(default_factory=dict)
     states: Mapping[str, Any] = field(default_factory=dict)
+    stacks: Mapping[str, tuple[str, ...]] = field(default_factory=dict)  # what is seen of each, managed or not
+    others: tuple[tuple[str, str], ...] = ()  # the kind and the name of what is neither managed nor a stack's
     secrets: Mapping[str, Any] = field(default_factory=dict)
     agent: Mapping[str, Any] | None = None  # its status.json
     data: tuple[str, ...] = ()  # the stacks whose volumes lie there
     allowed: tuple[str, ...] = ()  # the hosts that it lets others reach, where it is the way out
+
+    @property
+    def found(self) -> Found:
+        """What it says of itself, to be compared."""
+        return Found(self.manifest, self.states, self.stacks, self.others)
+
+    def has(self, part: str) -> bool:
+        """Whether a role or a stack is there: it was recorded, or has containers though no record says so."""
+        seen = self.stacks.get(part.removeprefix(STACK), ())
+        return part in self.manifest.get("desired", {}) or any(one.startswith("container ") for one in seen)
 
 
 def ask(state: State, guest: str, request: Mapping[str, Any], shape: type[T], **more: Any) -> T:
@@ -110,15 +136,43 @@ def plan(
 
     Instances that are `waiting` are left as they are, there or not.
     """
-    wanted = desired(hub, state)
     changes: list[Change] = []
-    for name, actual in actuals.items():
-        if not actual.error:
-            left = [f"stack/{i.stack.name}" for i in hub.on(name) if i.name in waiting]
+    for name, wanted in _wanted(hub, state, waiting, made_from(hub, state)).items():
+        actual = actuals.get(name)
+        if actual and not actual.error:
             hosts = allowed_changes(hub, name, actual.allowed)
-            changes += configuration_changes(name, wanted[name], actual.manifest, actual.states, left, hosts)
+            changes += configuration_changes(name, wanted, actual.found, hosts)
             changes += secret_changes(secret_paths(hub, name, waiting), actual.secrets)
     return tuple(changes), tuple(name for name, actual in actuals.items() if actual.error)
+
+
+def going(hub: Hub, state: State, actual: Inside, waiting: Collection[str] = ()) -> Mapping[str, str]:
+    """The roles and stacks of a guest that nobody needs any more, each with what becomes of it."""
+    return leaving(_wanted(hub, state, waiting)[actual.guest], actual.found)
+
+
+def undeclared(
+    hub: Hub, state: State, actuals: Mapping[str, Inside], waiting: Collection[str] = ()
+) -> tuple[Undeclared, ...]:
+    """What is on the guests that were looked at and stands nowhere in hub.yml."""
+    wanted = _wanted(hub, state, waiting) if actuals else {}
+    seen = [one for one in actuals.values() if not one.error]
+    return tuple(one for actual in seen for one in strange(actual.guest, wanted[actual.guest], actual.found))
+
+
+def _wanted(
+    hub: Hub, state: State, waiting: Collection[str], parts: Mapping[str, Mapping[str, Mapping[str, str]]] | None = None
+) -> dict[str, Wanted]:
+    """What each guest is to be made of."""
+    return {
+        name: Wanted(
+            hashes,
+            (parts or {}).get(name, {}),
+            [STACK + i.stack.name for i in hub.on(name) if i.name in waiting],
+            RESTARTING,
+        )
+        for name, hashes in desired(hub, state).items()
+    }
 
 
 def allowed_changes(hub: Hub, guest: str, there: Collection[str] = ()) -> tuple[Difference, ...]:
@@ -167,6 +221,8 @@ def _read_one(hub: Hub, state: State, patience: _Patience, name: str) -> Inside:
         name,
         manifest=answer["manifest"],
         states=answer["actual"],
+        stacks={name: tuple(seen) for name, seen in answer["there"]["stacks"].items()},
+        others=tuple((one["kind"], one["name"]) for one in answer["there"]["others"]),
         secrets=answer["secrets"],
         agent=answer["agent"],
         data=_names(answer["data"]),

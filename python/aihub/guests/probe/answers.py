@@ -6,12 +6,15 @@ A name is one line without control characters, a mode is a mode. What has anothe
 from __future__ import annotations
 
 from collections.abc import Collection
-from typing import Annotated, Any
+from typing import Annotated, Any, NotRequired
 
 from pydantic import ConfigDict, Field
 from typing_extensions import TypedDict
 
 from aihub.errors import BadAnswer
+from aihub.model.types import NAME
+
+from .on_guest import MOST
 
 _ROLE = r"^(stack/)?[a-z][a-z0-9_-]{0,63}$"
 _LINE = r"^[^\p{C}\p{Zl}\p{Zp}]*$"
@@ -25,6 +28,7 @@ Table = Annotated[str, Field(pattern=r"^[\w-]+( [\w-]+)?$", max_length=64)]
 Word = Annotated[str, Field(pattern=r"^[a-z-]+$", max_length=32)]
 Mode = Annotated[str, Field(pattern=r"^[0-7]{4}$")]
 Owner = Annotated[str, Field(pattern=r"^[0-9]{1,10}:[0-9]{1,10}$")]
+Stack = Annotated[str, Field(pattern=NAME)]
 Count = Annotated[int, Field(ge=0, le=1 << 53)]
 Seconds = Annotated[float, Field(ge=0, le=1 << 40)]
 Text = Annotated[str, Field(max_length=16_384)]
@@ -73,6 +77,19 @@ class Manifest(_Strict):
     format: Annotated[int, Field(ge=1, le=1)]
     desired: dict[Role, Hash]
     entries: dict[Role, Managed]
+    made_from: NotRequired[dict[Role, dict[Line, Line]]]
+
+
+class Other(_Strict):
+    kind: Word
+    name: Line
+
+
+class There(_Strict):
+    """What is on a guest whether it is managed or not."""
+
+    stacks: Annotated[dict[Stack, Annotated[list[Line], Field(max_length=MOST)]], Field(max_length=MOST)]
+    others: Annotated[list[Other], Field(max_length=MOST)]
 
 
 class Login(_Strict):
@@ -108,6 +125,7 @@ class Status(_Strict):
 class Probed(_Strict):
     manifest: Manifest
     actual: dict[Role, Managed]
+    there: There
     secrets: dict[Path, Rights | None]
     agent: Status | None
     data: list[Annotated[str, Field(max_length=512)]]

@@ -3,52 +3,181 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterator, Mapping
+from dataclasses import dataclass, field
 from typing import Any
 
 from aihub import words
-from aihub.plan import Change, Difference
+from aihub.plan import Change, Difference, Undeclared
 
-from .on_guest import UNFINISHED, ours_alone
+from .on_guest import UNFINISHED, is_used, ours_alone
 
-_SHOWN = 4  # differences named in a summary; the rest is counted
+STACK = "stack/"
+_SHOWN = 30  # differences named in a summary; the rest is counted
+_PARTS = 8  # of what a role or an instance is made from, named in one of them
 _LISTED = 50  # entries of a list that a guest has too many, shown one by one
+_QUIET = ("roles/", "unit ", "logs ", "volume ", "allowed-hosts")
+"""How parts of a stack begin that its containers run on without."""
+_WAYS = {
+    "container": "docker rm --force --volumes",
+    "network": "docker network rm",
+    "volume": "docker volume rm",
+    "table": "nft delete table",
+    "unit": "systemctl disable --now",
+}
+"""What a person does with what is not ours."""
+
+
+@dataclass(frozen=True)
+class Wanted:
+    """What a guest is to be made of: by role and instance the hash, the parts by which it is told, who waits."""
+
+    desired: Mapping[str, str]
+    made_from: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
+    left: Collection[str] = ()  # instances that are left as they are, there or not
+    restarting: Mapping[str, frozenset[str]] = field(default_factory=dict)
+    """By role, the parts that restart every stack of the guest when they change."""
+
+
+@dataclass(frozen=True)
+class Found:
+    """What a guest says of itself: what it was left with, what became of that, and what else is there."""
+
+    manifest: Mapping[str, Any]
+    states: Mapping[str, Any]
+    stacks: Mapping[str, Collection[str]] = field(default_factory=dict)
+    others: Collection[tuple[str, str]] = ()
+
+    @property
+    def done(self) -> Mapping[str, str]:
+        found: Mapping[str, str] = self.manifest.get("desired", {})
+        return found
+
+    @property
+    def entries(self) -> Mapping[str, Any]:
+        found: Mapping[str, Any] = self.manifest.get("entries", {})
+        return found
+
+    @property
+    def containers(self) -> bool:
+        """Whether there are containers that are no stack's."""
+        return any(kind == "container" for kind, _ in self.others)
 
 
 def configuration_changes(
-    guest: str,
-    desired: Mapping[str, str],
-    manifest: Mapping[str, Any],
-    states: Mapping[str, Any],
-    left: Collection[str] = (),
-    differences: tuple[Difference, ...] = (),
+    guest: str, wanted: Wanted, found: Found, differences: tuple[Difference, ...] = ()
 ) -> list[Change]:
-    """At most one change: which roles and instances of a guest differ, and how; `left` are left as they are.
+    """At most one change: which roles and instances of a guest differ, and how.
 
     `differences` are shown one by one with it.
     """
-    done: Mapping[str, str] = manifest.get("desired", {})
-    entries: Mapping[str, Any] = manifest.get("entries", {})
-    if not done:
-        return [_change(guest, "not configured yet", [key for key in desired if key not in left], differences)]
-    found: dict[str, list[str]] = {}
-    for key, wanted in desired.items():
-        if key in left:
+    going = leaving(wanted, found)
+    stops = {key for key in going if key.startswith(STACK)}
+    if not found.done:
+        every = [key for key in wanted.desired if key not in wanted.left]
+        first = "its manifest is missing: all roles, what is right goes on" if found.stacks else "not configured yet"
+        summary = "; ".join([first, *going.values()])
+        return [_change(guest, summary, [*every, *going], differences, restarting=_names(guest, stops))]
+    texts: dict[str, list[str]] = {}
+    for key, hashed in wanted.desired.items():
+        if key in wanted.left:
             continue
-        if key not in done:
-            found[key] = [f"{key} is new"]
-        elif done[key] == UNFINISHED:
-            found[key] = [f"{key} was left unfinished"]
-        elif done[key] != wanted:
-            found[key] = [f"{key} is to be made anew: its definition changed"]
-        if drift := list(_differences(entries.get(key, {}), states.get(key, {}))):
-            found.setdefault(key, []).extend(drift)
-    for key in done:
-        if key.startswith("stack/") and key not in desired:
-            found[key] = [f"{key} is no longer declared: it stops, its data stays"]
-        elif key not in desired and ours_alone(key, entries.get(key, {})):
-            found[key] = [f"{key} is no longer needed: it goes"]
-    replaced = any(key.startswith("stack/") and key in done and done[key] != desired.get(key) for key in found)
-    return [_change(guest, _summary(found), list(found), differences, restart=replaced)] if found else []
+        if key not in found.done:
+            texts[key] = [f"{key} is new"]
+        elif found.done[key] == UNFINISHED:
+            texts[key] = [f"{key} was left unfinished"]
+            stops |= _stopped(key, {}, wanted)
+        elif found.done[key] != hashed:
+            parts = _changed(found.manifest.get("made_from", {}).get(key, {}), wanted.made_from.get(key, {}))
+            texts[key] = [f"{key} is to be made anew: {_named(parts)}"]
+            stops |= _stopped(key, parts, wanted)
+        before, now = found.entries.get(key, {}), found.states.get(key, {})
+        if drift := list(_differences(before, now)):
+            texts.setdefault(key, []).extend(drift)
+            stops |= _stopped(key, _drifted(before, now), wanted) if key in wanted.restarting else set()
+            stops |= {key} if _made_anew(before, now) else set()
+    texts |= {key: [text] for key, text in going.items()}
+    if not texts:
+        return []
+    return [_change(guest, _summary(texts), list(texts), differences, restarting=_names(guest, stops))]
+
+
+def _names(guest: str, stacks: Collection[str]) -> tuple[str, ...]:
+    return tuple(sorted(f"{key.removeprefix(STACK)}@{guest}" for key in stacks))
+
+
+def leaving(wanted: Wanted, found: Found) -> dict[str, str]:
+    """The roles and stacks that are there and that nobody needs any more, each with what becomes of it."""
+    texts: dict[str, str] = {}
+    stacks = {key for key in found.done if key.startswith(STACK)} | {STACK + name for name in found.stacks}
+    for key in sorted(stacks - wanted.desired.keys() - {*wanted.left}):
+        seen = ", ".join(map(words.line, sorted(found.stacks.get(key.removeprefix(STACK), ()))[:_PARTS]))
+        texts[key] = f"{key} is no longer declared: it stops, its data stays" + (f" ({seen})" if seen else "")
+    for key in found.done:
+        entry = found.entries.get(key, {})
+        if key in stacks or key in wanted.desired or is_used(entry, found.containers):
+            continue
+        units = ", ".join(map(words.name, entry.get("units", ())))
+        stays = "" if ours_alone(entry) else f": {units} stop, its files go, its packages and what they keep stay"
+        texts[key] = f"{key} is no longer needed" + (stays or ": it goes")
+    return texts
+
+
+def undeclared(guest: str, wanted: Wanted, found: Found) -> Iterator[Undeclared]:
+    """Everything on a guest that hub.yml does not name: what `up` takes away, and what it leaves alone."""
+    for text in leaving(wanted, found).values():
+        yield Undeclared(guest, text, ours=True, way="aihub up")
+    for key in found.done:
+        entry = found.entries.get(key, {})
+        if key not in wanted.desired and not key.startswith(STACK) and is_used(entry, found.containers):
+            yield Undeclared(guest, f"{key} is needed by no instance, and stays for the containers that are not ours")
+    for kind, name in found.others:
+        shown = " ".join(map(words.name, name.split(" ")))
+        what, way = f"{kind} {shown} is not ours and is left alone", f"{_WAYS[kind]} {shown}" if kind in _WAYS else ""
+        yield Undeclared(guest, what, rests=kind == "volume", way=way)
+
+
+def _changed(before: Mapping[str, str], now: Mapping[str, str]) -> dict[str, str]:
+    """The parts that differ, each as it is told; nothing where nobody knows what it was made from."""
+    texts: dict[str, str] = {}
+    for part in sorted({*before, *now}) if before else ():
+        old, new = before.get(part), now.get(part)
+        if old != new:
+            told = f"{old or 'none'} -> {new or 'none'}" if part.startswith("image ") else ""
+            texts[part] = f"{part} {told or ('is new' if old is None else 'goes' if new is None else 'changed')}"
+    return texts
+
+
+def _named(parts: Mapping[str, str]) -> str:
+    if not parts:
+        return "its definition changed"
+    texts = [words.line(text) for text in parts.values()]
+    return ", ".join(texts[:_PARTS]) + (f" and {len(texts) - _PARTS} more" if len(texts) > _PARTS else "")
+
+
+def _drifted(before: Mapping[str, Any], now: Mapping[str, Any]) -> dict[str, str]:
+    """The files that are no longer as they were left; as `parts`, where nothing else matters."""
+    paths = [path for path, state in before.get("files", {}).items() if now["files"][path] != state]
+    return dict.fromkeys(paths or ["/"], "")
+
+
+def _made_anew(before: Mapping[str, Any], now: Mapping[str, Any]) -> bool:
+    """Whether a container of a stack runs otherwise than it was left, so that it is made anew."""
+    return any(
+        state["state"] == "running"
+        and name in kept
+        and any(state[k] != kept[name][k] for k in ("image", "configuration"))
+        for stack, kept in before.get("stacks", {}).items()
+        for name, state in now["stacks"][stack].items()
+    )
+
+
+def _stopped(key: str, parts: Mapping[str, str], wanted: Wanted) -> set[str]:
+    """The stacks that restart when these parts of a role or a stack change; of an unknown change it is assumed."""
+    if key.startswith(STACK):
+        return set() if parts and all(part.startswith(_QUIET) for part in parts) else {key}
+    every = {one for one in wanted.desired if one.startswith(STACK) and one not in wanted.left}
+    touchy = wanted.restarting.get(key)
+    return every if touchy is not None and (not parts or touchy & parts.keys()) else set()
 
 
 def secret_changes(wanted: Mapping[str, tuple[str, int]], actual: Mapping[str, Any]) -> list[Change]:
@@ -76,9 +205,25 @@ def list_differences(what: str, there: Collection[str], wanted: Collection[str])
 
 
 def _change(
-    guest: str, summary: str, roles: list[str], differences: tuple[Difference, ...], *, restart: bool = False
+    guest: str,
+    summary: str,
+    roles: list[str],
+    differences: tuple[Difference, ...],
+    *,
+    restarting: tuple[str, ...] = (),
 ) -> Change:
-    return Change(guest, "configure", "insides", "guest", summary, differences, restart=restart, parts=tuple(roles))
+    stops = bool(restarting)
+    return Change(
+        guest,
+        "configure",
+        "insides",
+        "guest",
+        summary,
+        differences,
+        restart=stops,
+        parts=tuple(roles),
+        restarting=restarting,
+    )
 
 
 def _summary(found: Mapping[str, list[str]]) -> str:

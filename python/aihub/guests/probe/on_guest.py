@@ -4,8 +4,10 @@ Standard library and ASCII only. The request follows the program on stdin, as JS
 on a command line or in a traceback:
 {"action": "probe", "secrets": [PATH], "lines": [PATH]}
 {"action": "forget", "stack": NAME}
-{"action": "record", "desired": {KEY: HASH}, "entries": {KEY: MANAGED}, "stacks_gone": [STACK]}
+{"action": "record", "desired": {KEY: HASH}, "made_from": {KEY: {PART: TEXT}}, "entries": {KEY: MANAGED},
+    "stacks_gone": [STACK]}
     with MANAGED = {"files": [], "units": [], "boot_units": [], "tables": [], "stacks": []}
+{"action": "leave", "stacks": [STACK]} or with "declared": [STACK] instead: every other one that the manifest lists
 {"action": "agent", "wake": false, "renew": [STACK]}
 {"action": "place", "wanted": [FILE], "role": KEY, "check": false} or with "lists": {KEY: [PATH]} instead of "role"
     with FILE = {"path": PATH, "content": TEXT, "mode": "0644", "owner": "0:0", "validate": ARGV}
@@ -29,7 +31,18 @@ MANIFEST = "/etc/hub/manifest.json"
 CONFIGURATION = "/etc/hub"
 AGENT = "/run/hub/agent"
 DATA = "/var/lib/hub"
+HOME = "/opt/hub"
+SECRETS = "/run/hub"
+LOGROTATE = "/etc/logrotate.d/hub-"
+TRUST = "/usr/local/share/ca-certificates/"
 UNITS = "/etc/systemd/system/"
+OUR_UNIT = re.compile(r"hub-(.+)\.(?:service|timer|path|socket)")
+STACK_NAME = re.compile(r"[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?")
+PROJECT = "com.docker.compose.project"
+DOCKER_UNIT = "docker.service"
+DOCKER_LINK = "docker0"
+BY_IPTABLES = ("filter", "mangle", "nat", "raw", "security")  # nft tables that Docker fills, by their names
+MOST = 200  # things that nobody declares, named in one answer
 LINES = 1 << 18  # characters of a file whose lines are asked for
 DOCKER_SOCKET = "/var/run/docker.sock"
 
@@ -83,23 +96,48 @@ def table_state(name: str) -> str | None:
     return hashlib.sha256(found.stdout).hexdigest() if found.returncode == 0 else None
 
 
-def containers() -> dict[str, dict[str, dict[str, str]]]:
-    """Every container of every Compose project, by project and service. Raises OSError."""
+def ask_docker(*paths: str) -> list[Any]:
+    """What Docker answers, each as JSON. Raises OSError where none runs."""
     import http.client
     import socket
 
     connection = http.client.HTTPConnection("docker", timeout=10)
     connection.sock = socket.socket(socket.AF_UNIX)
     connection.sock.settimeout(10)
-    connection.sock.connect(DOCKER_SOCKET)
-    connection.request("GET", '/containers/json?all=1&filters={"label":["com.docker.compose.project"]}')
-    found = json.loads(connection.getresponse().read())
+    with contextlib.closing(connection):
+        connection.sock.connect(DOCKER_SOCKET)
+        answers = []
+        for path in paths:
+            connection.request("GET", path)
+            answers.append(json.loads(connection.getresponse().read()))
+    return answers
+
+
+def every_container() -> list[dict[str, Any]]:
+    """Every container, running or not; none where no Docker runs."""
+    try:
+        (found,) = ask_docker("/containers/json?all=1")
+        return list(found)
+    except OSError:
+        return []
+
+
+def project_of(one: dict[str, Any]) -> str:
+    """The Compose project that a container is of; what `docker compose run` leaves is of none."""
+    labels = one["Labels"] or {}
+    return "" if labels.get("com.docker.compose.oneoff") == "True" else labels.get(PROJECT, "")
+
+
+def containers(every: list[dict[str, Any]]) -> dict[str, dict[str, dict[str, str]]]:
+    """Every container of every Compose project, by project and service."""
     projects: dict[str, dict[str, dict[str, str]]] = {}
-    for one in found:
-        labels = one["Labels"]
+    for one in every:
+        labels, project = one["Labels"] or {}, project_of(one)
+        if not project:
+            continue
         service, number = (labels.get(f"com.docker.compose.{key}", "?") for key in ("service", "container-number"))
         health = re.search(r"\((?:health: )?(healthy|unhealthy|starting)\)", one["Status"])
-        projects.setdefault(labels["com.docker.compose.project"], {})[f"{service}-{number}"] = {
+        projects.setdefault(project, {})[f"{service}-{number}"] = {
             "image": one["ImageID"],
             "configuration": labels.get("com.docker.compose.config-hash", ""),
             "state": one["State"],
@@ -108,15 +146,12 @@ def containers() -> dict[str, dict[str, dict[str, str]]]:
     return projects
 
 
-def states(entries: dict[str, dict[str, Any]]) -> dict[str, dict[str, Any]]:
-    """The state of everything managed, in the shape of the entries; with Docker away, no containers."""
+def states(entries: dict[str, dict[str, Any]], every: list[dict[str, Any]]) -> dict[str, dict[str, Any]]:
+    """The state of everything managed, in the shape of the entries; `every` are the containers that are there."""
     kinds = ("units", "boot_units")
     names = sorted({name for entry in entries.values() for kind in kinds for name in entry.get(kind, ())})
     units = unit_states(names) if names else {}
-    try:
-        projects = containers() if any(entry.get("stacks") for entry in entries.values()) else {}
-    except OSError:
-        projects = {}
+    projects = containers(every)
     return {
         key: {
             "files": {path: file_state(path) for path in entry.get("files", ())},
@@ -143,10 +178,11 @@ def read_manifest() -> dict[str, Any]:
 
 def probe(request: dict[str, Any]) -> dict[str, Any]:
     """The manifest, what it lists as it is now, the asked secret files, and the lines of other asked files."""
-    manifest = read_manifest()
+    manifest, every = read_manifest(), every_container()
     return {
         "manifest": manifest,
-        "actual": states(manifest["entries"]),
+        "actual": states(manifest["entries"], every),
+        "there": there(manifest, every),
         "secrets": {path: secret_state(path) for path in request.get("secrets", ())},
         "agent": agent_status(),
         "data": volumes(),
@@ -161,6 +197,118 @@ def lines(path: str) -> list[str] | None:
             return handle.read(LINES).splitlines()
     except OSError:
         return None
+
+
+def there(manifest: dict[str, Any], every: list[dict[str, Any]]) -> dict[str, Any]:
+    """What is here whether it is listed or not: what each stack of ours has, and what is neither listed nor a stack's.
+
+    Ours is what says so itself: a unit by its first line, a container by the folder that Compose was called in.
+    """
+    stacks: dict[str, set[str]] = {}
+    others: set[tuple[str, str]] = set()
+
+    def seen(stack: str, what: str) -> None:
+        stacks.setdefault(stack, set()).add(what)
+
+    files = {path for entry in manifest["entries"].values() for path in entry.get("files", ())}
+    for name in sorted(os.listdir(UNITS) if os.path.isdir(UNITS) else ()):
+        if OUR_UNIT.fullmatch(name):
+            stack, role = whose_unit(name)
+            if stack:
+                seen(stack, f"unit {name}")
+            elif UNITS + name not in files and (manifest["desired"] or not role):
+                others.add(("unit", name))
+    for place in (HOME, SECRETS):
+        for name in folders(place):
+            if place == HOME or (name not in OWN_SECRETS and os.listdir(f"{place}/{name}")):
+                seen(name, f"folder {place}/{name}")
+    listed = {name for entry in manifest["entries"].values() for name in entry.get("stacks", ())}
+    for one in every:
+        name, project = (one["Names"] or ["/" + one["Id"][:12]])[0].lstrip("/"), project_of(one)
+        if is_ours(one):
+            seen(project, f"container {name}")
+        elif project not in listed:
+            others.add(("container", name))
+    for kind, name, project in in_docker() if every or os.path.exists(DOCKER_SOCKET) else ():
+        if kind == "network" and name.startswith("hub-") and STACK_NAME.fullmatch(project):
+            seen(project, f"network {name}")
+        else:
+            others.add((kind, name))
+    tables = {name for entry in manifest["entries"].values() for name in entry.get("tables", ())}
+    others.update(("table", name) for name in strange_tables(tables, docker=runs_docker(manifest)))
+    return {
+        "stacks": {name: sorted(map(plain, what))[:MOST] for name, what in sorted(stacks.items())[:MOST]},
+        "others": [{"kind": kind, "name": plain(name)} for kind, name in sorted(others)[:MOST]],
+    }
+
+
+OWN_SECRETS = ("agent", "machine")  # of the folder with secrets: no stack's
+
+
+def plain(text: str) -> str:
+    """A name on one line."""
+    return "".join(c if c.isprintable() else "?" for c in text)[:200]
+
+
+def whose_unit(name: str) -> tuple[str, bool]:
+    """The stack that a unit says it is of; and whether it says that it is a role's."""
+    try:
+        with open(UNITS + name, errors="replace", opener=_no_link) as handle:
+            first = handle.readline(256)
+    except OSError:
+        return "", False
+    said = re.match(r"# (\S+): written by aihub", first)
+    stack = said.group(1) if said and f"hub-{said.group(1)}.service" == name else ""
+    return (stack if STACK_NAME.fullmatch(stack) else ""), first.startswith("# Ansible managed")
+
+
+def folders(place: str) -> list[str]:
+    """The folders in a place that bear the name of a stack."""
+    try:
+        return [n for n in os.listdir(place) if STACK_NAME.fullmatch(n) and os.path.isdir(f"{place}/{n}")]
+    except (FileNotFoundError, NotADirectoryError):
+        return []
+
+
+def is_ours(one: dict[str, Any]) -> bool:
+    """Whether Compose made a container out of a folder of ours."""
+    project = project_of(one)
+    folder = (one["Labels"] or {}).get(PROJECT + ".working_dir", "")
+    return bool(STACK_NAME.fullmatch(project)) and folder == f"{HOME}/{project}"
+
+
+def in_docker() -> list[tuple[str, str, str]]:
+    """Networks, and volumes that no container uses: what kind, its name, its Compose project."""
+    try:
+        networks, unused = ask_docker("/networks", '/volumes?filters={"dangling":["true"]}')
+    except OSError:
+        return []
+    found = [("network", one) for one in networks if one["Name"] not in ("bridge", "host", "none")]
+    found += [("volume", one) for one in unused["Volumes"] or ()]
+    return [(kind, one["Name"], (one["Labels"] or {}).get(PROJECT, "")) for kind, one in found]
+
+
+def runs_docker(manifest: dict[str, Any]) -> bool:
+    """Whether a role that the manifest lists runs Docker here."""
+    return any(DOCKER_UNIT in entry.get("units", ()) for entry in manifest["entries"].values())
+
+
+def strange_tables(listed: set[str], docker: bool) -> list[str]:
+    """The nft tables that are neither listed nor, where Docker runs, its own."""
+    try:
+        shown = subprocess.run(["nft", "list", "tables"], capture_output=True, check=False).stdout.decode()
+    except FileNotFoundError:
+        return []
+    found = [line.removeprefix("table ").strip() for line in shown.splitlines() if line.startswith("table ")]
+    if docker:
+        found = [name for name in found if not is_dockers(name)]
+    return [name for name in found if name not in listed]
+
+
+def is_dockers(table: str) -> bool:
+    """Whether a table is one of those in which Docker puts its rules."""
+    family, _, name = table.partition(" ")
+    return family in ("ip", "ip6") and (name in BY_IPTABLES or name.startswith("docker"))
 
 
 def volumes() -> list[str]:
@@ -205,39 +353,133 @@ def agent(request: dict[str, Any]) -> dict[str, Any]:
 def record(request: dict[str, Any]) -> dict[str, Any]:
     """Writes the manifest anew for the given entries; forgets those that nobody wants any more.
 
-    A stack is forgotten only by the run that has just taken it away: until then it is still here. A role that is all
-    our own goes now, its units and its files; of one that is not, what a package brought stays.
+    A stack is forgotten only by the run that has just taken it away: until then it is still here. A role goes now, its
+    units and its files; what its packages brought stays, but does not run.
     """
     gone = {"stack/" + name for name in request.get("stacks_gone", ())}
-    old = read_manifest()
-    wanted = request["desired"]
-    now = states(request["entries"])
-    for key, value in old["entries"].items():
-        if key not in wanted and ours_alone(key, value):
-            retire(value)
+    old, every = read_manifest(), every_container()
+    wanted, made_from = request["desired"], request.get("made_from", {})
+    now = states(request["entries"], every)
     left = {key for key in old["entries"] if key.startswith("stack/") and key not in gone}
+    for key, value in old["entries"].items():
+        if key not in wanted and not key.startswith("stack/"):
+            if is_used(value, bool(every)):
+                left.add(key)
+            else:
+                retire(value)
     entries = {key: value for key, value in old["entries"].items() if key in wanted or key in left} | now
-    desired = {key: wanted[key] if key in now else old["desired"].get(key, "") for key in entries}
-    new = {"format": FORMAT, "desired": desired, "entries": entries}
+    desired = {key: wanted[key] if key in now and key in wanted else old["desired"].get(key, "") for key in entries}
+    before = old.get("made_from", {})
+    parts = {key: made_from.get(key, {}) if key in now else before.get(key, {}) for key in entries}
+    new = {"format": FORMAT, "desired": desired, "entries": entries, "made_from": parts}
     if new != old:
         write_manifest(new)
     return {"changed": new != old}
 
 
-def ours_alone(key: str, entry: dict[str, Any]) -> bool:
-    """Whether a role consists of units that we wrote: then nothing else needs what it made."""
+def is_used(entry: dict[str, Any], containers: bool) -> bool:
+    """Whether something still rests on a role that no instance needs."""
+    return containers and DOCKER_UNIT in entry.get("units", ())
+
+
+def ours_alone(entry: dict[str, Any]) -> bool:
+    """Whether a role consists of units that we wrote: then nothing of it stays."""
     units = [name for kind in ("units", "boot_units") for name in entry.get(kind, ())]
-    return not key.startswith("stack/") and bool(units) and all(UNITS + name in entry["files"] for name in units)
+    return all(UNITS + name in entry.get("files", ()) for name in units)
 
 
 def retire(entry: dict[str, Any]) -> None:
     """Stops the units of a role and removes its files, and its folder when that is empty then."""
-    subprocess.run(["systemctl", "disable", "--now", *entry["units"]], stdout=sys.stderr, stderr=sys.stderr, check=True)
-    for path in entry["files"]:
+    units, files = list(entry.get("units", ())), list(entry.get("files", ()))
+    stop(units)
+    for path in files:
         remove(path)
         folder = os.path.dirname(path)
         if os.path.dirname(folder) == CONFIGURATION and not os.listdir(folder):
             os.rmdir(folder)
+    if units:
+        subprocess.run(["systemctl", "daemon-reload"], stdout=sys.stderr, check=True)
+    if any(path.startswith(TRUST) for path in files):
+        subprocess.run(["update-ca-certificates"], stdout=sys.stderr, check=True)
+    if DOCKER_UNIT in units:
+        clear_after_docker()
+
+
+def stop(units: list[str]) -> None:
+    """These units neither run nor start at boot; one that is not there any more does neither."""
+    quiet: dict[str, Any] = {"stdout": sys.stderr, "stderr": sys.stderr}
+    if not units:
+        return
+    for unit in units:
+        subprocess.run(["systemctl", "disable", "--now", unit], check=False, **quiet)
+    for unit, state in unit_states(units).items():
+        if state["active"] not in ("inactive", "failed"):
+            sys.exit(f"{unit} does not stop: it is {state['active']}")
+    subprocess.run(["systemctl", "reset-failed", *units], check=False, **quiet)
+
+
+def clear_after_docker() -> None:
+    """Docker leaves its bridge and its rules behind when it stops; a table that holds anybody else's rule stays."""
+    quiet: dict[str, Any] = {"stdout": sys.stderr, "stderr": sys.stderr}
+    if os.path.exists(f"/sys/class/net/{DOCKER_LINK}"):
+        subprocess.run(["ip", "link", "delete", DOCKER_LINK], check=False, **quiet)
+    for table in filter(is_dockers, strange_tables(set(), docker=False)):
+        shown = subprocess.run(["nft", "--json", "list", "table", *table.split()], capture_output=True, check=False)
+        if shown.returncode == 0 and dockers_alone(json.loads(shown.stdout)["nftables"]):
+            subprocess.run(["nft", "delete", "table", *table.split()], check=False, **quiet)
+
+
+def dockers_alone(listed: list[dict[str, Any]]) -> bool:
+    """Whether a table holds nothing but Docker's chains, ours beside them, and what leads there."""
+    own = ("DOCKER", "HUB-LOCAL")
+    rules = [one["rule"] for one in listed if "rule" in one]
+    chains = [one["chain"] for one in listed if "chain" in one]
+    strange = [one for one in chains if "hook" not in one and not one["name"].startswith(own)]
+    words = ("DOCKER", "HUB-LOCAL", '"docker0"', '"br-')
+    return not strange and all(
+        rule["chain"].startswith(own) or any(word in json.dumps(rule) for word in words) for rule in rules
+    )
+
+
+def leave(request: dict[str, Any]) -> dict[str, Any]:
+    """Takes stacks away, with everything of theirs but their data; fine for one of which nothing is left."""
+    names = request.get("stacks")
+    if names is None:
+        listed = [key.partition("/")[2] for key in read_manifest()["desired"] if key.startswith("stack/")]
+        names = [name for name in listed if name not in request["declared"]]
+    if not request.get("check"):
+        for name in names:
+            leave_one(name)
+    return {"left": names}
+
+
+def leave_one(stack: str) -> None:
+    """The unit of a stack, its containers, networks, files and secrets go."""
+    import shutil
+
+    if not STACK_NAME.fullmatch(stack):
+        sys.exit(f"no stack is called {stack}")
+    unit, installed = f"hub-{stack}.service", shutil.which("docker")
+    if os.path.lexists(UNITS + unit):
+        stop([unit])
+    if installed and (os.path.exists(DOCKER_SOCKET) or os.path.isdir("/var/lib/docker")):
+        subprocess.run(["systemctl", "start", DOCKER_UNIT], stdout=sys.stderr, check=True)  # it knows what there is
+        every, networks = ask_docker("/containers/json?all=1", "/networks")
+        found = [one["Id"] for one in every if project_of(one) == stack and is_ours(one)]
+        if found:
+            subprocess.run(["docker", "stop", *found], stdout=sys.stderr, check=True)
+            subprocess.run(["docker", "rm", "--force", "--volumes", *found], stdout=sys.stderr, check=True)
+        own = [one["Id"] for one in networks if (one["Labels"] or {}).get(PROJECT) == stack]
+        if own:
+            subprocess.run(["docker", "network", "rm", *own], stdout=sys.stderr, check=True)
+    for place in (HOME, SECRETS):
+        path = f"{place}/{stack}"
+        if os.path.islink(path):
+            os.unlink(path)
+        elif os.path.isdir(path):
+            shutil.rmtree(path)
+    for path in (LOGROTATE + stack, UNITS + unit):
+        remove(path)
     subprocess.run(["systemctl", "daemon-reload"], stdout=sys.stderr, check=True)
 
 
@@ -366,7 +608,7 @@ def adopt(handle: int, mode: str, owner: str) -> None:
 
 def main() -> None:
     request = json.loads(sys.stdin.buffer.read())
-    actions = {"probe": probe, "forget": forget, "record": record, "place": place, "agent": agent}
+    actions = {"probe": probe, "forget": forget, "leave": leave, "record": record, "place": place, "agent": agent}
     json.dump(actions[request["action"]](request), sys.stdout, separators=(",", ":"))
 
 

@@ -99,6 +99,7 @@ def test_nothing_of_what_waits_is_in_the_plan(run: Any, monkeypatch: pytest.Monk
     monkeypatch.setattr(insides.probe, "read", lambda *_: there)
     monkeypatch.setattr(insides.render, "desired", lambda *_: wanted)
     monkeypatch.setattr(probe, "desired", lambda *_: wanted)
+    monkeypatch.setattr(probe, "made_from", lambda *_: {name: {} for name in wanted})
     run.made = ("private-ai",)
     found = insides.look(run)
     assert found.waiting == BOTH

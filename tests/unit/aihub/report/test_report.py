@@ -11,7 +11,7 @@ import pytest
 from aihub import paths, report
 from aihub.checks.runner import CheckResult
 from aihub.errors import Conflict, InvalidInput, Problem
-from aihub.plan import Change, Difference, Plan, joined
+from aihub.plan import Change, Difference, Plan, Undeclared, joined
 from aihub.reading import load
 from aihub.report import SecretRow, problems
 from rich.console import Console
@@ -42,6 +42,23 @@ def test_a_plan_reads_like_a_diff(capsys: pytest.CaptureFixture[str]) -> None:
     assert "data at risk: its disk of 8GiB" in out
     assert "warning: one pool only" in out
     assert out.endswith("plan: 1 to update, 1 to delete, 1 with a restart, 1 with data at risk\n")
+
+
+def test_what_restarts_is_named(capsys: pytest.CaptureFixture[str]) -> None:
+    stops = Change("app", "configure", "insides", "guest", "x", restart=True, restarting=("notes@app", "client@app"))
+    report.plan(Plan((stops,)))
+    assert "~ app  configure: x  as guest  restarts notes@app client@app" in capsys.readouterr().out
+
+
+def test_what_is_undeclared_is_listed_though_nothing_is_to_be_done(capsys: pytest.CaptureFixture[str]) -> None:
+    """What goes stands among the changes already."""
+    probe = Undeclared("app", "container probe is not ours", way="docker rm --force probe")
+    report.plan(Plan(undeclared=(probe, Undeclared("app", "stack/notes goes", ours=True, way="aihub up"))))
+    assert capsys.readouterr().out == (
+        "nothing to change\n! app  undeclared: container probe is not ours  docker rm --force probe\n"
+    )
+    report.undeclared([probe, Undeclared("app", "stack/notes goes", ours=True, way="aihub up")])
+    assert "undeclared: stack/notes goes  aihub up" in capsys.readouterr().out
 
 
 def test_an_object_stands_beside_its_instance_and_is_said_once(capsys: pytest.CaptureFixture[str]) -> None:

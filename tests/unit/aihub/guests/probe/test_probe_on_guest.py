@@ -75,6 +75,7 @@ def manifest(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     path = tmp_path / "manifest.json"
     monkeypatch.setattr(on_guest, "MANIFEST", str(path))
     monkeypatch.setattr(on_guest, "adopt", lambda *_: None)
+    monkeypatch.setattr(on_guest, "every_container", lambda: [])
     return path
 
 
@@ -106,8 +107,10 @@ def ran(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> list[str]:
 
     monkeypatch.setattr(on_guest.subprocess, "run", run)
     monkeypatch.setattr(
-        on_guest, "unit_states", lambda names: {n: {"boot": "static", "active": "active"} for n in names}
+        on_guest, "unit_states", lambda names: {n: {"boot": "static", "active": "inactive"} for n in names}
     )
+    monkeypatch.setattr(on_guest, "every_container", lambda: [])
+    monkeypatch.setattr(on_guest, "clear_after_docker", lambda: None)
     monkeypatch.setattr(on_guest, "UNITS", f"{tmp_path}/units/")
     monkeypatch.setattr(on_guest, "CONFIGURATION", str(tmp_path / "etc"))
     for folder in ("units", "etc/door"):
@@ -122,18 +125,204 @@ def test_a_role_that_is_no_longer_needed_goes_with_its_units_and_files(
     unit.touch(), config.touch()
     record({"ssh": "1", "door": "1"}, {"ssh": {}, "door": {"files": [str(config), str(unit)], "units": [DOOR]}})
     assert record({"ssh": "1"}, {})
-    assert ran == [f"systemctl disable --now {DOOR}", "systemctl daemon-reload"]
+    assert ran == [
+        f"systemctl disable --now {DOOR}",
+        f"systemctl reset-failed {DOOR}",
+        "systemctl daemon-reload",
+    ]
     assert names(tmp_path / "units") == names(tmp_path / "etc") == []
     assert set(json.loads(manifest.read_text())["entries"]) == {"ssh"}
     assert not record({"ssh": "1"}, {})
 
 
-def test_what_a_package_brought_stays_when_its_role_goes(manifest: Path, tmp_path: Path, ran: list[str]) -> None:
+def test_what_a_package_brought_stops_when_its_role_goes_and_its_files_go(
+    manifest: Path, tmp_path: Path, ran: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The guest lost its last stack: Docker runs no more, and stays installed."""
     config = tmp_path / "etc" / "daemon.json"
     config.touch()
-    record({"docker": "1"}, {"docker": {"files": [str(config)], "units": ["docker.service"]}})
+    record(
+        {"docker": "1"}, {"docker": {"files": [str(config)], "units": ["docker.service"], "boot_units": ["x.timer"]}}
+    )
+    monkeypatch.setattr(
+        on_guest, "unit_states", lambda names: {n: {"boot": "disabled", "active": "inactive"} for n in names}
+    )
     assert record({}, {})
-    assert (ran, config.exists()) == ([], True)
+    assert ran[0] == "systemctl disable --now docker.service"
+    assert not [argv for argv in ran if "x.timer" in argv], "what only starts at boot is the distribution's"
+    assert not config.exists()
+    assert json.loads(manifest.read_text())["entries"] == {}
+
+
+def test_docker_stays_while_a_container_runs_that_is_nobodys(
+    manifest: Path, ran: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(on_guest, "every_container", lambda: [container("probe")])
+    record({"docker": "1"}, {"docker": {"units": ["docker.service"]}})
+    record({"ssh": "1"}, {"ssh": {}})
+    assert ran == []
+    assert set(json.loads(manifest.read_text())["entries"]) == {"docker", "ssh"}
+
+
+def container(name: str, project: str = "", folder: str = "", **labels: str) -> dict[str, Any]:
+    """A container as Docker lists it."""
+    own = {f"{on_guest.PROJECT}": project, f"{on_guest.PROJECT}.working_dir": folder} if project else {}
+    more = {"com.docker.compose.service": name, "com.docker.compose.container-number": "1", **labels}
+    return {
+        "Id": name * 12,
+        "Names": [f"/{name}"],
+        "ImageID": "sha256:1",
+        "State": "running",
+        "Status": "Up",
+        "Labels": {**own, **more},
+    }
+
+
+@pytest.fixture
+def guest(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A guest's folders, in the test's own."""
+    for name, place in {"UNITS": "units/", "HOME": "opt", "SECRETS": "run"}.items():
+        (tmp_path / place).mkdir(exist_ok=True)
+        monkeypatch.setattr(on_guest, name, f"{tmp_path}/{place}")
+    monkeypatch.setattr(on_guest, "in_docker", lambda: [])
+    monkeypatch.setattr(on_guest, "strange_tables", lambda listed, docker: [])
+    return tmp_path
+
+
+def unit(guest: Path, name: str, first: str) -> None:
+    (guest / "units" / name).write_text(f"# {first}\n[Unit]\n")
+
+
+def listed(**entries: Any) -> dict[str, Any]:
+    return {"desired": dict.fromkeys(entries, "1"), "entries": entries}
+
+
+def test_what_is_ours_says_so_itself_and_is_not_guessed_by_its_name(guest: Path) -> None:
+    """A unit by its first line, a container by the folder of its Compose project."""
+    unit(guest, "hub-notes.service", "notes: written by aihub, changes are undone")
+    unit(guest, "hub-cap.service", "somebody's own")
+    unit(guest, "hub-copied.service", "notes: written by aihub, changes are undone")
+    unit(guest, "other.service", "somebody's own")
+    (guest / "opt" / "half").mkdir()
+    (guest / "run" / "agent").mkdir()
+    (guest / "run" / "agent" / "status.json").touch()
+    every = [
+        container("shop-1", "shop", f"{guest}/opt/shop"),
+        container("else-1", "else", "/home/me/else"),
+        container("probe"),
+    ]
+    found = on_guest.there(listed(ssh={}), every)
+    assert found["stacks"] == {
+        "half": [f"folder {guest}/opt/half"],
+        "notes": ["unit hub-notes.service"],
+        "shop": ["container shop-1"],
+    }
+    assert [(one["kind"], one["name"]) for one in found["others"]] == [
+        ("container", "else-1"),
+        ("container", "probe"),
+        ("unit", "hub-cap.service"),
+        ("unit", "hub-copied.service"),
+    ]
+
+
+def test_what_the_manifest_lists_is_nothing_else(guest: Path) -> None:
+    unit(guest, "hub-door.service", "Ansible managed")
+    files = [f"{guest}/units/hub-door.service"]
+    every = [container("notes", "notes", f"{guest}/opt/notes")]
+    found = on_guest.there(listed(door={"files": files}, **{"stack/notes": {"stacks": ["notes"]}}), every)
+    assert found == {"stacks": {"notes": ["container notes"]}, "others": []}
+    assert on_guest.there({"desired": {}, "entries": {}}, [])["others"] == [], (
+        "a lost manifest makes no role a stranger"
+    )
+    strange = on_guest.there(listed(ssh={}), [])["others"]
+    assert strange == [{"kind": "unit", "name": "hub-door.service"}]
+
+
+def test_what_compose_ran_once_is_no_service_of_its_stack(guest: Path) -> None:
+    once = container("notes-run-1", "notes", f"{guest}/opt/notes", **{"com.docker.compose.oneoff": "True"})
+    assert on_guest.containers([once]) == {}
+    found = on_guest.there(listed(**{"stack/notes": {"stacks": ["notes"]}}), [once])
+    assert found["others"] == [{"kind": "container", "name": "notes-run-1"}]
+
+
+def test_networks_volumes_and_tables_that_are_nobodys_are_seen(guest: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(on_guest, "DOCKER_SOCKET", str(guest))
+    here = [("network", "hub-notes", "notes"), ("network", "mine", ""), ("volume", "left", "notes")]
+    monkeypatch.setattr(on_guest, "in_docker", lambda: here)
+    monkeypatch.setattr(on_guest, "strange_tables", lambda listed, docker: [*listed, str(docker)])
+    found = on_guest.there(listed(docker={"units": ["docker.service"], "tables": ["inet hub"]}), [])
+    assert found["stacks"] == {"notes": ["network hub-notes"]}
+    assert [(one["kind"], one["name"]) for one in found["others"]] == [
+        ("network", "mine"),
+        ("table", "True"),
+        ("table", "inet hub"),
+        ("volume", "left"),
+    ]
+
+
+def test_a_table_with_anybody_elses_rule_is_not_dockers_alone() -> None:
+    chain = {"chain": {"family": "ip", "table": "nat", "name": "POSTROUTING", "hook": "postrouting"}}
+    jump = {"rule": {"chain": "POSTROUTING", "expr": [{"jump": {"target": "DOCKER"}}]}}
+    inside = {"rule": {"chain": "DOCKER", "expr": [{"counter": {}}]}}
+    bridge = {"rule": {"chain": "POSTROUTING", "expr": [{"match": {"right": "br-notes"}}]}}
+    own: list[dict[str, Any]] = [chain, {"chain": {"name": "DOCKER"}}, jump, inside, bridge]
+    assert on_guest.dockers_alone(own)
+    assert not on_guest.dockers_alone([*own, {"rule": {"chain": "POSTROUTING", "expr": [{"masquerade": None}]}}])
+    assert not on_guest.dockers_alone([*own, {"chain": {"name": "MINE"}}])
+
+
+def test_a_stack_leaves_with_all_that_is_its_own_whatever_is_missing(
+    guest: Path, manifest: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its folder is gone, so Compose knows nothing of it; a unit that is called alike and not ours stays."""
+    ran: list[list[str]] = []
+
+    def run(argv: list[str], **_: Any) -> subprocess.CompletedProcess[bytes]:
+        ran.append(argv)
+        return subprocess.CompletedProcess(argv, 0, b"")
+
+    monkeypatch.setattr(on_guest.subprocess, "run", run)
+    monkeypatch.setattr(on_guest, "unit_states", lambda names: {n: {"active": "inactive"} for n in names})
+    monkeypatch.setattr("shutil.which", lambda name: f"/usr/bin/{name}")
+    monkeypatch.setattr(on_guest, "DOCKER_SOCKET", str(guest))
+    monkeypatch.setattr(on_guest, "LOGROTATE", f"{guest}/logrotate-")
+    every = [container("notes-1", "notes", f"{guest}/opt/notes"), container("other-1", "notes", "/home/me/notes")]
+    networks = [{"Id": "n1", "Labels": {on_guest.PROJECT: "notes"}}, {"Id": "n2", "Labels": None}]
+    monkeypatch.setattr(on_guest, "ask_docker", lambda *_: [every, networks])
+    unit(guest, "hub-notes.service", "notes: written by aihub, changes are undone")
+    (guest / "run" / "notes").mkdir()
+    assert on_guest.leave({"stacks": ["notes"], "check": True}) == {"left": ["notes"]}
+    assert ran == []
+    assert on_guest.leave({"stacks": ["notes"]}) == {"left": ["notes"]}
+    assert names(guest / "units") == names(guest / "run") == []
+    docker = [argv[1:] for argv in ran if argv[0] == "docker"]
+    assert docker == [
+        ["stop", "notes-1" * 12],
+        ["rm", "--force", "--volumes", "notes-1" * 12],
+        ["network", "rm", "n1"],
+    ]
+    assert on_guest.leave({"stacks": ["notes"]}) == {"left": ["notes"]}, "fine where nothing is left"
+
+
+def test_without_names_those_leave_that_the_manifest_lists_and_nobody_declares(
+    manifest: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    left: list[str] = []
+    monkeypatch.setattr(on_guest, "leave_one", left.append)
+    record({"ssh": "1", "stack/a": "1", "stack/b": "1"}, {"ssh": {}, "stack/a": {}, "stack/b": {}})
+    assert on_guest.leave({"declared": ["a"]}) == {"left": ["b"]}
+    assert left == ["b"]
+
+
+def test_the_manifest_remembers_what_each_part_was_made_from(manifest: Path) -> None:
+    request = {
+        "desired": {"a": "1", "b": "1"},
+        "entries": {"a": {}, "b": {}},
+        "made_from": {"a": {"x": "1"}, "b": {"y": "1"}},
+    }
+    on_guest.record(request)
+    on_guest.record({**request, "entries": {"a": {}}, "made_from": {"a": {"x": "2"}, "b": {"y": "2"}}})
+    assert json.loads(manifest.read_text())["made_from"] == {"a": {"x": "2"}, "b": {"y": "1"}}
 
 
 def record(desired: dict[str, str], entries: dict[str, Any]) -> bool:
@@ -190,7 +379,8 @@ def test_a_file_that_an_entry_no_longer_has_is_removed(manifest: Path, tmp_path:
     assert on_guest.place(request)["changed"] == [str(old)]
     assert [path.exists() for path in (old, new, others, strange)] == [False, True, True, True]
 
-    record({"stack/x": "1"}, {"stack/x": {"files": [str(new), str(others), str(tmp_path)]}})
+    also = {"stack/x": {"files": [str(new), str(others), str(tmp_path)]}}
+    record({"base": "1", "ssh": "1", "stack/x": "1"}, {"base": {}, "ssh": {}, **also})
     kept = {"wanted": [file_of(new)], "lists": {"stack/x": [str(new)]}}
     assert on_guest.place({"wanted": [file_of(new)]})["changed"] == [], "without a list nothing is judged"
     assert on_guest.place(kept)["changed"] == [str(others)]
