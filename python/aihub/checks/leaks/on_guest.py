@@ -227,8 +227,8 @@ class Scan:
 
     def docker(self, medium: str) -> None:
         """Definitions of all containers and images, and what containers have printed."""
-        if not _there("docker"):
-            return
+        if not _there("docker") or _off("docker.service"):
+            return  # where it is off for good, what it knew lies in files like everything else
         containers = _output("docker", "ps", "--all", "--quiet").split()
         images = _output("docker", "image", "ls", "--all", "--quiet").split()
         names = sorted({*map(bytes.decode, containers), *map(bytes.decode, images)})
@@ -433,6 +433,15 @@ def _unpacked(path: str) -> bytes:
 
 def _there(program: str) -> bool:
     return any(os.access(f"{folder}/{program}", os.X_OK) for folder in os.environ["PATH"].split(":"))
+
+
+def _off(unit: str) -> bool:
+    """Whether a unit neither runs nor starts at boot; of one that only is down nobody knows what it would say."""
+    if not _there("systemctl"):
+        return False
+    show = ["systemctl", "show", "--property=ActiveState,UnitFileState", unit]
+    said = subprocess.run(show, capture_output=True, check=False).stdout.decode().split()
+    return set(said) == {"ActiveState=inactive", "UnitFileState=disabled"}
 
 
 def _output(*command: str) -> bytes:

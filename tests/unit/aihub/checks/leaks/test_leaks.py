@@ -325,6 +325,15 @@ def test_what_could_not_be_looked_at_is_said(machine: Machine) -> None:
     assert [line.partition(":")[0] for line in told] == ["docker", "journal", "journal", "git"]
 
 
+@pytest.mark.parametrize(("boot", "blind"), [("disabled", False), ("enabled", True)])
+def test_docker_that_is_off_for_good_has_nothing_to_say_and_one_that_is_down_might(
+    machine: Machine, boot: str, blind: bool
+) -> None:
+    machine._program("docker", "exit 1")
+    machine._program("systemctl", f"echo ActiveState=inactive; echo UnitFileState={boot}")
+    assert bool(machine.scan(media=("docker",))["blind"]) == blind
+
+
 def test_an_empty_journal_is_no_proof(machine: Machine) -> None:
     (machine.told / "journal").write_text("")
     assert machine.scan(media=("journal",))["blind"] == ["journal: what is certainly there was not found"]
