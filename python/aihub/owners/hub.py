@@ -15,7 +15,7 @@ from aihub.screen import Progress
 from aihub.secrets import given
 from aihub.secrets.given import WAITS
 
-from . import choice, guests, insides, node, secrets, services, vault
+from . import choice, guests, identity, insides, node, secrets, services, vault
 from .kept import NAMED
 from .order import Order
 from .run import Run, close_connections
@@ -26,7 +26,7 @@ def look(run: Run) -> None:
 
     Raises PreconditionFailed and Conflict for what stands in the way; nothing was changed then.
     """
-    with parallel.threads(1) as pool:
+    with run.one_moment(), parallel.threads(1) as pool:
         # The node is looked at by a process of its own, so guests are looked at meanwhile.
         on_node = pool.submit(node.look, run) if run.options.scope == "all" else None
         try:
@@ -185,6 +185,7 @@ def clear(run: Run, agreed: Plan) -> None:
     """Everything of this hub on its node goes, and what this machine knows of a store that is gone."""
     node.remove(run, agreed)
     vault.remove(run)
+    identity.forget(run.state)
     close_connections(run)
 
 

@@ -27,6 +27,7 @@ from aihub.state.journal import Journal
 from aihub.vault.client import Vault
 from aihub.vault.client import opened as vault_opened
 
+from . import identity
 from .choice import Choice, Everything
 
 Standing = Literal["new", "there", "silent"]
@@ -81,6 +82,7 @@ class Run:
     changed: bool = False  # something outside of this machine is no longer as it was
     images: targets.Images | None = None
     opened_vault: Vault | None = None
+    looking: bool = False  # nothing is changed now: several readers may share what the store answers
     lease: Lease | None = None  # on the node, from the step that takes it to the end of the run
 
     @property
@@ -97,7 +99,21 @@ class Run:
         """The vault, logged in as the operator; one connection for the whole run. Raises NotReady and Unreachable."""
         if self.opened_vault is None:
             self.opened_vault = self.stack.enter_context(vault_opened(self.hub, self.state))
+            self.opened_vault.remember(self.looking)
         return self.opened_vault
+
+    @contextmanager
+    def one_moment(self) -> Iterator[None]:
+        """For a look: what several of its readers ask the store is asked for once."""
+        self.looking = True
+        if self.opened_vault:
+            self.opened_vault.remember(True)
+        try:
+            yield
+        finally:
+            self.looking = False
+            if self.opened_vault:
+                self.opened_vault.remember(False)
 
     @property
     def journal(self) -> Journal:
@@ -153,6 +169,10 @@ def opened(options: Options, verb: str, screen: Screen, *, locked: bool = False,
     """
     hub = load.load(options.hub, target=options.target)
     state = State.of(hub.name, options.target, options.lab_name(hub.name))
+    place = targets.chosen(options, hub)
+    identity.require_name(hub, state, place)
+    if verb != "down":  # the way to another domain begins with it
+        identity.require_domain(hub, state)
     with ExitStack() as stack:
         if locked:
             state.make()
@@ -162,7 +182,7 @@ def opened(options: Options, verb: str, screen: Screen, *, locked: bool = False,
         if reads:
             own = stack.enter_context(tempfile.TemporaryDirectory(prefix="aihub-"))
             state = replace(state, own_config=Path(own) / "config")
-        yield Run(options, hub, state, targets.chosen(options, hub), screen, stack, verb)
+        yield Run(options, hub, state, place, screen, stack, verb)
 
 
 def perform(run: Run, steps: tuple[Step, ...]) -> None:
@@ -184,6 +204,11 @@ def find_target(run: Run) -> None:
     """The node can be reached; a lab must run already."""
     run.target.find(run.hub, run.state)
     run.hub = replace(run.hub, package_hosts=run.target.package_hosts, outside=run.target.outside)
+
+
+def keep_identity(run: Run) -> None:
+    """This machine remembers what the hub is called."""
+    identity.keep(run.hub, run.state)
 
 
 def take_lease(run: Run) -> None:

@@ -34,6 +34,13 @@ class Place(Protocol):
     """What a target does; what holds there says `hub.target`."""
 
     @property
+    def title(self) -> str:
+        """What a person calls it."""
+
+    def is_of(self, hub: str) -> bool:
+        """Whether the hub of that name is here now, as far as that can be known by the place alone."""
+
+    @property
     def names(self) -> Mapping[str, str]:
         """Outside names that the node answers itself, with their address."""
 

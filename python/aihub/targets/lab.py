@@ -167,6 +167,15 @@ class Lab:
         self.world: World | None = None
 
     @property
+    def title(self) -> str:
+        """By its name."""
+        return f"the lab {self.name}"
+
+    def is_of(self, hub: str) -> bool:
+        """One hub fills a lab while that runs."""
+        return os.geteuid() == 0 and world(self.name) is not None
+
+    @property
     def names(self) -> Mapping[str, str]:
         """The registries' names lead to the lab's own."""
         if self.world is None or not self.world.registry_address:

@@ -25,6 +25,12 @@ class Pve:
     notes: tuple[str, ...] = ()
     package_hosts: tuple[str, ...] = (DEBIAN,)
 
+    title = "this node"
+
+    def is_of(self, hub: str) -> bool:
+        """Several may be on a node: only an id tells."""
+        return False
+
     def make(self, hub: Hub, state: State, screen: Screen) -> None:
         """We have the node's pins, and it has our key. Raises PreconditionFailed before `aihub trust`."""
         self.find(hub, state)

@@ -163,6 +163,16 @@ def _signed(builder: x509.CertificateBuilder, root: Authority, issuer: x509.Cert
     return builder.add_extension(authority, critical=False).sign(key, hashes.SHA256())
 
 
+def domain_of(root: str) -> str:
+    """The one domain that a root certificate vouches for; empty when it says none."""
+    found = x509.load_pem_x509_certificate(root.encode())
+    try:
+        constraints = found.extensions.get_extension_for_class(x509.NameConstraints).value
+    except x509.ExtensionNotFound:
+        return ""
+    return next((one.value for one in constraints.permitted_subtrees or () if isinstance(one, x509.DNSName)), "")
+
+
 def _only(domain: str) -> x509.NameConstraints:
     everything = (ipaddress.ip_network("0.0.0.0/0"), ipaddress.ip_network("::/0"))
     return x509.NameConstraints([x509.DNSName(domain)], [x509.IPAddress(network) for network in everything])

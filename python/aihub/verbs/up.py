@@ -8,11 +8,11 @@ from .. import report
 from ..errors import DONE, HubError
 from ..options import Options
 from ..owners import choice, hub, moves, vault
-from ..owners.run import Run, Step, end_lease, make_target, opened, perform, take_lease
+from ..owners.run import Run, Step, end_lease, keep_identity, make_target, opened, perform, take_lease
 from . import proving
 
 LOOK: tuple[Step, ...] = (vault.authority, hub.look, hub.show_plan)
-AGREE: tuple[Step, ...] = (hub.refuse_losses, moves.refuse, hub.confirm, take_lease)
+AGREE: tuple[Step, ...] = (hub.refuse_losses, moves.refuse, hub.confirm, take_lease, keep_identity)
 API: tuple[Step, ...] = (hub.begin_images, vault.follow, hub.apply_node, hub.apply_guests, hub.finish_node)
 INSIDE: tuple[Step, ...] = (hub.apply_inside,)
 
@@ -29,7 +29,7 @@ def run(options: Options) -> int:
         if not found.plan.is_empty or found.journal.entries():
             _applied(found)
         else:
-            perform(found, (end_lease,))
+            perform(found, (end_lease, keep_identity))
         if options.scope == "api":
             return DONE
         if options.no_verify:
