@@ -20,7 +20,7 @@ METHODS = {"get": "GET", "create": "POST", "set": "PUT", "delete": "DELETE", "ls
 FORMATS = ("text", "json", "json-pretty")
 
 
-class Refused(Exception):
+class CallRefused(Exception):
     """The API said no."""
 
 
@@ -41,7 +41,7 @@ class Api:
         }
 
     def call(self, method: str, path: str, parameters: Iterable[tuple[str, str]] = ()) -> Any:
-        """One request; raises Refused with what PVE's own pvesh would print."""
+        """One request; raises CallRefused with what PVE's own pvesh would print."""
         encoded = urlencode(list(parameters))
         target = "/api2/json" + quote(path, safe="/:@!,+=")
         headers, body = dict(self._headers), None
@@ -59,7 +59,7 @@ class Api:
             connection.close()
         answer = json.loads(content) if content.startswith(b"{") else {}
         if response.status >= 400:
-            raise Refused(_complaint(response.status, response.reason, answer))
+            raise CallRefused(_complaint(response.status, response.reason, answer))
         return answer.get("data")
 
 
@@ -76,11 +76,11 @@ def parameters(words: list[str]) -> list[tuple[str, str]]:
     while rest:
         word = rest.pop(0)
         if not word.startswith("-") or word in ("-", "--"):
-            raise Refused(f"400 too many arguments: {word}")
+            raise CallRefused(f"400 too many arguments: {word}")
         key, equals, value = word.lstrip("-").partition("=")
         if not equals:
             if not rest:
-                raise Refused(f"400 Parameter verification failed.\n{key}: the option has no value")
+                raise CallRefused(f"400 Parameter verification failed.\n{key}: the option has no value")
             value = rest.pop(0)
         found.append((key, value))
     return found
@@ -102,7 +102,7 @@ def follow(api: Api, upid: str) -> None:
         time.sleep(0.1)
     result = status.get("exitstatus", "unexpected status")
     if result != "OK" and not result.startswith("WARNINGS"):
-        raise Refused(result)
+        raise CallRefused(result)
 
 
 def say(text: str) -> None:
@@ -145,7 +145,7 @@ def main(argv: list[str]) -> int:
             follow(api, data)
         if not known.quiet:
             show(data, known.output_format)
-    except Refused as refusal:
+    except CallRefused as refusal:
         sys.stderr.write(f"{refusal}\n")
         return 255
     except OSError as error:
