@@ -16,9 +16,9 @@ from tests.lab.small.test_2_edits import KEY, Files, come_true, files, machines
 __all__ = ["files"]
 pytestmark = pytest.mark.lab
 LOOKS = {
-    "interfaces": "ip -br addr | sort; cat /etc/network/interfaces; ls /etc/network",
+    "interfaces": "ip -br addr | sort; pvesh get /nodes/pve/network --output-format json; ls /etc/network",
     "routes": "ip route; sysctl net.ipv4.ip_forward kernel.keys.maxkeys kernel.keys.maxbytes vm.overcommit_memory",
-    "rules": "nft --stateless list ruleset",
+    "rules": "nft list tables | sort; for f in inet bridge arp; do nft --stateless list table $f hub_small; done",
     "files": "sha256sum $(find /etc/hub-node /etc/unbound /etc/chrony /etc/sysctl.d /etc/udev/rules.d "
     "/etc/systemd/system -name '*hub*' -type f | sort); sha256sum /root/.ssh/authorized_keys*; true",
     "units": "systemctl list-units --all --plain --no-legend 'hub-*' | awk '{print $1, $3, $4}'",
@@ -165,12 +165,12 @@ def bridge(hub: Cli, files: Files) -> None:
 
 def route(hub: Cli, files: Files) -> None:
     bridge_of_others = "ip link add vmbr9 type bridge && ip addr add 10.99.0.1/24 dev vmbr9 && ip link set vmbr9 up"
-    hub.on("node", f"{bridge_of_others} && ip route add 10.20.16.0/20 via 10.99.0.2")
+    hub.on("node", f"{bridge_of_others} && ip route add 10.20.20.0/22 via 10.99.0.2")
 
 
 COLLISIONS: dict[str, Callable[[Cli, Files], None]] = {
     "vmbr9 has 10.20.20.1/24": bridge,
-    "a route to 10.20.16.0/20": route,
+    "a route to 10.20.20.0/22": route,
 }
 
 
