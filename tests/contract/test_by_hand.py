@@ -4,17 +4,10 @@ from __future__ import annotations
 
 import pytest
 
-from tests.contract.provision_lab import TEMPLATE, Lab
+from tests.contract.provision_lab import TEMPLATE
 
 CT, VM = "/nodes/pve/lxc/110", "/nodes/pve/qemu/201"
 PLACES = {110: CT, 201: VM}
-
-
-@pytest.fixture(scope="module")
-def lab():
-    found = Lab()
-    yield found
-    found.close()
 
 
 @pytest.fixture

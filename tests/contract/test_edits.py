@@ -4,29 +4,17 @@ from __future__ import annotations
 
 import pytest
 
-from tests.contract.provision_lab import Lab
-
 CT, VM = "/nodes/pve/lxc/110", "/nodes/pve/qemu/201"
 DB = "vmid: 110, kind: lxc, zone: infra, address: 10.10.10.11, cores: 2, memory: 1GiB, disk: 8GiB"
 AI = "vmid: 201, kind: vm, zone: private, address: 10.10.20.11, cores: 2, memory: 2GiB, disk: 10GiB"
 
 
-@pytest.fixture(scope="module")
-def lab():
-    found = Lab()
-    yield found
-    found.close()
-
-
 @pytest.fixture
-def hub(lab):
+def hub(lab, hub):
     """A small hub that is up, on a node whose lists lag; gone again afterwards."""
-    found = lab.hub("hub")
-    found.ok("up")
     lab.root("PUT", "/pvelab/lag", seconds=3600)
-    yield found
+    yield hub
     lab.root("PUT", "/pvelab/lag", seconds=0)
-    lab.root.sweep()
 
 
 def world(lab):

@@ -4,33 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from tests.contract.provision_lab import Lab
-
 CT, VM = "/nodes/pve/lxc/110", "/nodes/pve/qemu/201"
-
-
-@pytest.fixture(scope="module")
-def lab():
-    found = Lab()
-    yield found
-    found.close()
-
-
-@pytest.fixture
-def hub(lab):
-    """A small hub that is up, and gone again afterwards."""
-    found = lab.hub("hub")
-    found.ok("up")
-    yield found
-    lab.root.sweep()
-
-
-@pytest.fixture
-def fresh(lab):
-    """A small hub of which nothing is there yet, gone again afterwards whatever happened."""
-    found = lab.hub("hub")
-    yield found
-    lab.root.sweep()
 
 
 def starts(lab, vmid):

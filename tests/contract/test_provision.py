@@ -12,24 +12,8 @@ from aihub.proxmox.root import Root
 from aihub.reading import load
 from pvelab.backend_none import host_key
 
-from tests.contract.provision_lab import TEMPLATE, Lab
+from tests.contract.provision_lab import TEMPLATE
 from tests.contract.stand_ins import Node
-
-
-@pytest.fixture(scope="module")
-def lab():
-    found = Lab()
-    yield found
-    found.close()
-
-
-@pytest.fixture
-def hub(lab):
-    """A small hub that is up, and gone again afterwards."""
-    found = lab.hub("hub")
-    found.ok("up")
-    yield found
-    lab.root.sweep()
 
 
 def writes(lab):
@@ -182,14 +166,6 @@ def test_on_the_first_day_a_missing_image_is_named_before_the_node_is_changed(la
     assert "OS image local:import/debian-13-genericcloud-amd64.qcow2 is not there" in found.said
     assert "the token lacks" not in found.said, "the rights are still to come"
     assert not [write for write in found.made if "token" in write or write.startswith("POST")]
-
-
-@pytest.fixture
-def fresh(lab):
-    """A small hub of which nothing is there yet, gone again afterwards whatever happened."""
-    found = lab.hub("hub")
-    yield found
-    lab.root.sweep()
 
 
 def test_a_failed_create_is_reported_cleaned_up_and_made_by_the_next_run(lab, fresh):
