@@ -294,15 +294,27 @@ def runs_docker(manifest: dict[str, Any]) -> bool:
 
 
 def strange_tables(listed: set[str], docker: bool) -> list[str]:
-    """The nft tables that are neither listed nor, where Docker runs, its own."""
+    """The nft tables that are neither listed nor Docker's own.
+
+    An image may bring a Docker that no stack of its guest needs: what it runs is seen, its empty rules are nobody's.
+    """
+    strange = [name for name in nft_tables() if name not in listed]
+    return [name for name in strange if not (is_dockers(name) and (docker or holds_docker_alone(name)))]
+
+
+def nft_tables() -> list[str]:
+    """The names of all tables, with their families."""
     try:
         shown = subprocess.run(["nft", "list", "tables"], capture_output=True, check=False).stdout.decode()
     except FileNotFoundError:
         return []
-    found = [line.removeprefix("table ").strip() for line in shown.splitlines() if line.startswith("table ")]
-    if docker:
-        found = [name for name in found if not is_dockers(name)]
-    return [name for name in found if name not in listed]
+    return [line.removeprefix("table ").strip() for line in shown.splitlines() if line.startswith("table ")]
+
+
+def holds_docker_alone(table: str) -> bool:
+    """Whether a table is there, and nobody but Docker has put anything into it."""
+    shown = subprocess.run(["nft", "--json", "list", "table", *table.split()], capture_output=True, check=False)
+    return shown.returncode == 0 and dockers_alone(json.loads(shown.stdout)["nftables"])
 
 
 def is_dockers(table: str) -> bool:
@@ -423,9 +435,8 @@ def clear_after_docker() -> None:
     quiet: dict[str, Any] = {"stdout": sys.stderr, "stderr": sys.stderr}
     if os.path.exists(f"/sys/class/net/{DOCKER_LINK}"):
         subprocess.run(["ip", "link", "delete", DOCKER_LINK], check=False, **quiet)
-    for table in filter(is_dockers, strange_tables(set(), docker=False)):
-        shown = subprocess.run(["nft", "--json", "list", "table", *table.split()], capture_output=True, check=False)
-        if shown.returncode == 0 and dockers_alone(json.loads(shown.stdout)["nftables"]):
+    for table in filter(is_dockers, nft_tables()):
+        if holds_docker_alone(table):
             subprocess.run(["nft", "delete", "table", *table.split()], check=False, **quiet)
 
 
