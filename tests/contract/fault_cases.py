@@ -183,7 +183,7 @@ LOCKS = [
         "a lock held by another task",
         "guest locked by a backup",
         "change",
-        code=1,  # the other guest is changed
+        code=4,  # before any guest is touched
         says=("it is locked (backup)", "pct unlock 110"),
         before=lambda lab: lab.root("PUT", "/nodes/pve/lxc/110/config", lock="backup"),
         mend=lambda lab: lab.root("DELETE", "/pvelab/locks/110"),

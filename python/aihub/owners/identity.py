@@ -14,8 +14,6 @@ from aihub.state.directory import State, state_home
 from aihub.targets import Place
 from aihub.vault import certificates
 
-FILE = "hub.json"  # in the state directory
-
 
 @dataclass(frozen=True)
 class Known:
@@ -34,12 +32,12 @@ def of(hub: Hub) -> Known:
 
 def keep(hub: Hub, state: State) -> None:
     """Remembers what the hub is called, from when it was agreed to be made."""
-    statefile.keep(state.directory / FILE, json.dumps(asdict(of(hub))) + "\n")
+    statefile.keep(state.names, json.dumps(asdict(of(hub))) + "\n")
 
 
 def forget(state: State) -> None:
     """Nothing of the hub is left anywhere."""
-    (state.directory / FILE).unlink(missing_ok=True)
+    state.names.unlink(missing_ok=True)
 
 
 def require_name(hub: Hub, state: State, place: Place) -> None:
@@ -57,7 +55,7 @@ def require_name(hub: Hub, state: State, place: Place) -> None:
 
 def require_domain(hub: Hub, state: State) -> None:
     """Raises PreconditionFailed for a hub that is there under another domain. Writes nothing."""
-    known = _read(state.directory / FILE)
+    known = _read(state.names)
     before = known.domain if known else _domain_of_root(state)
     if not before or before == hub.domain:
         return
@@ -77,9 +75,9 @@ def _beside(state: State) -> Iterator[Known]:
     """What this machine knows of other hubs on the same kind of place."""
     kind = state.directory.name.rpartition("-lab-")[2] if "-lab-" in state.directory.name else ""
     pattern = f"*-lab-{kind}" if kind else "*-pve"
-    if (state.directory / FILE).exists():
+    if state.names.exists():
         return
-    for path in sorted(state_home().glob(f"{pattern}/{FILE}")):
+    for path in sorted(state_home().glob(f"{pattern}/{state.names.name}")):
         if known := _read(path):
             yield known
 

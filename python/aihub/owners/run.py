@@ -178,7 +178,7 @@ def opened(options: Options, verb: str, screen: Screen, *, locked: bool = False,
             state.make()
             stack.enter_context(lock.held(state.lock, verb))
             state.sweep()
-            statefile.tidy(state.journal, state.known_hosts)
+            statefile.tidy(state.journal, state.known_hosts, state.names)
         if reads:
             own = stack.enter_context(tempfile.TemporaryDirectory(prefix="aihub-"))
             state = replace(state, own_config=Path(own) / "config")

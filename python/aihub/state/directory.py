@@ -116,6 +116,11 @@ class State:
         return self.directory / "node-cert.pem"
 
     @property
+    def names(self) -> Path:
+        """What the hub was called when it was last made."""
+        return self.directory / "hub.json"
+
+    @property
     def journal(self) -> Path:
         return self.directory / "journal.json"
 
