@@ -10,10 +10,10 @@ from collections.abc import Collection, Iterable
 from dataclasses import dataclass, replace
 
 from aihub.errors import InvalidInput, PreconditionFailed
+from aihub.guests.probe.compare import STACK, TEXTS, summary
 from aihub.model.resolved import Hub
 from aihub.plan import Change, Plan
 
-STACK = "stack/"
 _SHARED = ("node", "vault", "services")
 _SEEN_BY_ALL = ("create", "delete")  # the node's names and walls, logins at services
 
@@ -82,7 +82,7 @@ def narrowed(plan: Plan, choice: Choice) -> Plan:
             f"others rest on what would be left out ({names})", hint="aihub up, or name these guests, too"
         )
     kept = tuple(only(plan.changes, choice))
-    left = sorted({c.holder for c in plan.changes} - {c.holder for c in kept})
+    left = sorted({name for change in plan.changes for name in _left(change, choice)})
     note = (f"left for another run, as they were not named: {', '.join(left)}",) if left else ()
     return replace(
         plan,
@@ -97,9 +97,26 @@ def only(changes: Iterable[Change], choice: Choice) -> Iterable[Change]:
     """The changes of what was named, each about no other instance."""
     for change in changes:
         if _kept(change, choice):
-            guest = change.holder
-            parts = tuple(part for part in change.parts if _wanted(guest, part, choice))
-            yield change if len(parts) == len(change.parts) else replace(change, parts=parts)
+            parts = tuple(part for part in change.parts if _wanted(change.holder, part, choice))
+            yield change if len(parts) == len(change.parts) else _about(change, parts, choice)
+
+
+def _about(change: Change, parts: Collection[str], choice: Choice) -> Change:
+    """A change of a guest that is about these of its parts alone, and tells of no other."""
+    texts = {part: text for part, text in change.details.get(TEXTS, {}).items() if part in parts}
+    roles = any(not part.startswith(STACK) for part in parts)  # which may disturb every instance
+    restarting = tuple(name for name in change.restarting if roles or choice.names(name))
+    text = summary(texts) if texts else change.summary
+    return replace(change, parts=tuple(parts), summary=text, restarting=restarting, restart=bool(restarting))
+
+
+def _left(change: Change, choice: Choice) -> Iterable[str]:
+    """Whom a change would be about that was not named."""
+    if not _kept(change, choice):
+        yield change.subject
+    else:
+        parts = (part for part in change.parts if not _wanted(change.holder, part, choice))
+        yield from (f"{part.removeprefix(STACK)}@{change.holder}" for part in parts)
 
 
 def _kept(change: Change, choice: Choice) -> bool:
@@ -110,7 +127,7 @@ def _kept(change: Change, choice: Choice) -> bool:
         return choice.has(guest, stack)
     if guest in choice.whole:
         return True
-    if change.owner == "guests" or guest not in choice:
+    if change.owner == "guests" or change.later or guest not in choice:
         return False
     return not change.parts or any(_wanted(guest, part, choice) for part in change.parts)
 

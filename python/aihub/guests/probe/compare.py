@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from aihub import words
@@ -12,6 +12,7 @@ from aihub.plan import Change, Difference, Undeclared
 from .on_guest import UNFINISHED, is_used, ours_alone
 
 STACK = "stack/"
+TEXTS = "texts"  # in the details of a change: what it says of each part
 _SHOWN = 30  # differences named in a summary; the rest is counted
 _PARTS = 8  # of what a role or an instance is made from, named in one of them
 _LISTED = 50  # entries of a list that a guest has too many, shown one by one
@@ -75,8 +76,8 @@ def configuration_changes(
     if not found.done:
         every = [key for key in wanted.desired if key not in wanted.left]
         first = "its manifest is missing: all roles, what is right goes on" if found.stacks else "not configured yet"
-        summary = "; ".join([first, *going.values()])
-        return [_change(guest, summary, [*every, *going], differences, restarting=_names(guest, stops))]
+        text = "; ".join([first, *going.values()])
+        return [_change(guest, text, [*every, *going], differences, restarting=_names(guest, stops))]
     texts: dict[str, list[str]] = {}
     for key, hashed in wanted.desired.items():
         if key in wanted.left:
@@ -98,7 +99,8 @@ def configuration_changes(
     texts |= {key: [text] for key, text in going.items()}
     if not texts:
         return []
-    return [_change(guest, _summary(texts), list(texts), differences, restarting=_names(guest, stops))]
+    made = _change(guest, summary(texts), list(texts), differences, restarting=_names(guest, stops))
+    return [replace(made, details={TEXTS: texts})]
 
 
 def _names(guest: str, stacks: Collection[str]) -> tuple[str, ...]:
@@ -190,8 +192,7 @@ def secret_changes(wanted: Mapping[str, tuple[str, int]], actual: Mapping[str, A
         elif state != {"mode": "0400", "owner": f"{uid}:{uid}"}:
             found.setdefault(instance, []).append(f"{path} has mode {state['mode']} and owner {state['owner']}")
     return [
-        Change(instance, "deliver", "secrets", "guest", _summary({instance: texts}))
-        for instance, texts in found.items()
+        Change(instance, "deliver", "secrets", "guest", summary({instance: texts})) for instance, texts in found.items()
     ]
 
 
@@ -206,7 +207,7 @@ def list_differences(what: str, there: Collection[str], wanted: Collection[str])
 
 def _change(
     guest: str,
-    summary: str,
+    text: str,
     roles: list[str],
     differences: tuple[Difference, ...],
     *,
@@ -218,7 +219,7 @@ def _change(
         "configure",
         "insides",
         "guest",
-        summary,
+        text,
         differences,
         restart=stops,
         parts=tuple(roles),
@@ -226,7 +227,8 @@ def _change(
     )
 
 
-def _summary(found: Mapping[str, list[str]]) -> str:
+def summary(found: Mapping[str, list[str]]) -> str:
+    """What differs, in a few words for each part."""
     texts = [text for texts in found.values() for text in texts]
     more = f"; and {len(texts) - _SHOWN} more" if len(texts) > _SHOWN else ""
     return "; ".join(texts[:_SHOWN]) + more

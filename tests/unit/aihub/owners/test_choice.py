@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from types import SimpleNamespace
 from typing import Any
 
@@ -49,8 +50,21 @@ def test_a_guest_brings_all_that_is_on_it_and_nothing_else():
 
 def test_an_instance_brings_the_roles_of_its_guest_and_no_other_instance():
     there = change("app", parts=("docker", "firewall", "stack/client", "stack/notes"))
-    (found,) = narrowed(["notes@app"], there, change("client@app", "secrets")).changes
-    assert found.parts == ("docker", "firewall", "stack/notes")
+    plan = narrowed(["notes@app"], there, change("client@app", "secrets"))
+    assert plan.changes[0].parts == ("docker", "firewall", "stack/notes")
+    assert plan.warnings == ("left for another run, as they were not named: client@app",)
+
+
+def test_what_is_left_out_of_a_change_is_not_told_of_it():
+    texts = {"stack/client": ["client differs"], "stack/notes": ["notes differ"]}
+    there = replace(
+        change("app", parts=tuple(texts)),
+        details={"texts": texts},
+        restart=True,
+        restarting=("client@app", "notes@app"),
+    )
+    (found,) = narrowed(["notes@app"], there).changes
+    assert (found.summary, found.restarting) == ("notes differ", ("notes@app",))
 
 
 def test_what_is_only_about_other_instances_is_left():
