@@ -10,7 +10,6 @@ import threading
 import time
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import Any
 
 import pytest
 from aihub.errors import HubError, PreconditionFailed
@@ -38,42 +37,6 @@ def test_an_entry_is_written_read_listed_and_destroyed(vault: Vault) -> None:
     vault.destroy("hub/test/deep/two")
     vault.destroy("hub/test/deep/two")
     assert vault.list("hub/test") == []
-
-
-def test_during_a_look_what_was_read_is_not_asked_for_again_until_something_is_written(
-    up: Server, vault: Vault, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    asked: list[str] = []
-    send = vault._send
-
-    def counted(method: str, path: str, *given: Any, **more: Any) -> Any:
-        asked.append(path)
-        return send(method, path, *given, **more)
-
-    monkeypatch.setattr(vault, "_send", counted)
-    other = up.vault()
-    other.login(*operator(up.state))
-    vault.remember(True)
-    try:
-        assert vault.read("hub/test/one") is None
-        other.write("hub/test/one", {"value": "theirs"}, cas=0)
-        assert vault.read("hub/test/one") is None, "it is a look at one moment"
-        vault.list("hub/test")
-        vault.list("hub/test")
-        assert len(asked) == len(set(asked))
-        assert vault.write("hub/test/one", {"value": "ours"}, cas=1) == 2
-        found = vault.read("hub/test/one")
-        assert found
-        assert found.data == {"value": "ours"}
-        vault.remember(False)
-        asked.clear()
-        vault.read("hub/test/one")
-        vault.read("hub/test/one")
-        assert len(asked) == 2
-    finally:
-        vault.remember(False)
-        vault.destroy("hub/test/one")
-        other.close()
 
 
 def test_no_value_and_no_token_is_in_any_text_of_these_objects(up: Server, vault: Vault) -> None:

@@ -26,7 +26,7 @@ def look(run: Run) -> None:
 
     Raises PreconditionFailed and Conflict for what stands in the way; nothing was changed then.
     """
-    with run.one_moment(), parallel.threads(1) as pool:
+    with parallel.threads(1) as pool:
         # The node is looked at by a process of its own, so guests are looked at meanwhile.
         on_node = pool.submit(node.look, run) if run.options.scope == "all" else None
         try:

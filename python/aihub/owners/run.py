@@ -82,7 +82,6 @@ class Run:
     changed: bool = False  # something outside of this machine is no longer as it was
     images: targets.Images | None = None
     opened_vault: Vault | None = None
-    looking: bool = False  # nothing is changed now: several readers may share what the store answers
     lease: Lease | None = None  # on the node, from the step that takes it to the end of the run
 
     @property
@@ -99,21 +98,7 @@ class Run:
         """The vault, logged in as the operator; one connection for the whole run. Raises NotReady and Unreachable."""
         if self.opened_vault is None:
             self.opened_vault = self.stack.enter_context(vault_opened(self.hub, self.state))
-            self.opened_vault.remember(self.looking)
         return self.opened_vault
-
-    @contextmanager
-    def one_moment(self) -> Iterator[None]:
-        """For a look: what several of its readers ask the store is asked for once."""
-        self.looking = True
-        if self.opened_vault:
-            self.opened_vault.remember(True)
-        try:
-            yield
-        finally:
-            self.looking = False
-            if self.opened_vault:
-                self.opened_vault.remember(False)
 
     @property
     def journal(self) -> Journal:

@@ -7,7 +7,6 @@ Test hook: AIHUB_CRASH_AT (see crashpoint.py) kills this process at its N-th wri
 
 from __future__ import annotations
 
-import copy
 import json
 import ssl
 import threading
@@ -57,7 +56,6 @@ class Vault(KeyValue, Access, Engines):
         self._client = hvac.Client(url=url, token=token, verify=str(ca), session=session, timeout=timeout)
         self._credentials: tuple[str, str] | None = None
         self._lock = threading.Lock()
-        self._known: dict[tuple[str, str], Answer | None] | None = None
 
     def __repr__(self) -> str:
         return f"Vault({self.server_name})"
@@ -129,28 +127,15 @@ class Vault(KeyValue, Access, Engines):
 
     def get(self, path: str) -> Answer | None:
         """What lies at a path; None when there is nothing."""
-        return self._read("get", path)
+        return self._call("get", path, missing=True).get("data")
 
     def names(self, path: str) -> Names:
         """The names directly below a path, sorted."""
-        return sorted((self._read("list", path) or {}).get("keys") or [])
-
-    def remember(self, answers: bool) -> None:
-        """From now on, what is read twice is asked for once, until something of ours is written: for a look."""
-        self._known = {} if answers else None
-
-    def _read(self, method: str, path: str) -> Answer | None:
-        known = self._known
-        if known is not None and (method, path) in known:
-            return copy.deepcopy(known[method, path])
-        found: Answer | None = self._call(method, path, missing=True).get("data")
-        if known is not None:
-            known[method, path] = copy.deepcopy(found)
-        return found
+        found = self._call("list", path, missing=True).get("data") or {}
+        return sorted(found.get("keys") or [])
 
     def put(self, path: str, data: Mapping[str, Any], *, wrap: int = 0, repeat: bool = True) -> Answer:
         """Writes; gives the whole answer."""
-        self._forget()
         with crashpoint.write(f"vault put {path}") as due:
             # 2 ms: long enough for the request to leave, too short for most answers to come.
             crashpoint.inside(due, 0.002)
@@ -158,14 +143,9 @@ class Vault(KeyValue, Access, Engines):
 
     def delete(self, path: str) -> None:
         """Removes; fine if there is nothing."""
-        self._forget()
         with crashpoint.write(f"vault delete {path}") as due:
             crashpoint.inside(due, 0.002)
             self._call("delete", path, missing=True)
-
-    def _forget(self) -> None:
-        if self._known is not None:
-            self._known = {}
 
     def _call(self, method: str, path: str, *, repeat: bool = True, missing: bool = False, **more: Any) -> Answer:
         end, renewed = time.monotonic() + SETTLING, False
