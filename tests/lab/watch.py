@@ -51,8 +51,8 @@ def wait_for(what: Callable[[], bool], seconds: float, why: str) -> float:
     return time.monotonic() - started
 
 
-def ours_running(hub: Cli) -> list[str]:
-    """Processes of aihub that work on this lab."""
+def ours_running(hub: Cli, program: str = str(BIN / "aihub")) -> list[str]:
+    """Processes that were started for this lab: those of aihub, or with another text in their command line."""
     found = []
     for folder in Path("/proc").glob("[0-9]*"):
         try:
@@ -60,6 +60,6 @@ def ours_running(hub: Cli) -> list[str]:
             mine = f"AIHUB_LAB={hub.lab}\0".encode() in (folder / "environ").read_bytes()
         except OSError:
             continue
-        if mine and str(BIN / "aihub").encode() in command:
+        if mine and program.encode() in command:
             found.append(command.replace(b"\0", b" ").decode())
     return found

@@ -56,17 +56,22 @@ def of(hub: Hub, names: Collection[str]) -> Choice:
     """What these names stand for. Raises InvalidInput for one that hub.yml does not have."""
     if not names:
         return Everything()
-    known = {*hub.guests, *(instance.name for instance in hub.instances)}
-    if unknown := sorted(set(names) - known):
-        raise InvalidInput(
-            f"there is no guest or instance {', '.join(unknown)}", hint=f"one of: {', '.join(sorted(known))}"
-        )
+    found = [named(hub, name) for name in names]
     stacks: dict[str, frozenset[str]] = {}
-    for name in names:
-        stack, at, guest = name.rpartition("@")
-        if at:
+    for guest, stack in found:
+        if stack:
             stacks[guest] = stacks.get(guest, frozenset()) | {stack}
-    return Choice(frozenset(set(names) & set(hub.guests)), stacks)
+    return Choice(frozenset(guest for guest, stack in found if not stack), stacks)
+
+
+def named(hub: Hub, name: str) -> tuple[str, str]:
+    """Guest and stack of `STACK@GUEST`, or a guest and no stack. Raises InvalidInput for what hub.yml does not have."""
+    known = [*hub.guests, *(one.name for one in hub.instances)]
+    if name not in known:
+        same = [one for one in known if one.startswith(f"{name}@")]
+        raise InvalidInput(f"there is no guest or instance {name}", hint=f"one of: {', '.join(same or known)}")
+    stack, at, guest = name.rpartition("@")
+    return guest, stack if at else ""
 
 
 def narrowed(plan: Plan, choice: Choice) -> Plan:

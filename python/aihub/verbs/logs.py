@@ -10,8 +10,8 @@ from aihub.guests import logs
 
 from ..errors import DONE
 from ..options import Options
+from ..owners.choice import named
 from ..owners.run import find_target, opened, perform
-from .naming import named
 
 
 def run(options: Options) -> int:

@@ -5,15 +5,15 @@ from __future__ import annotations
 from typing import Literal
 
 from aihub import names, report, ssh
-from aihub.errors import TaskFailed, Unreachable
+from aihub.errors import TaskFailed
 from aihub.guests import last_words
 from aihub.model.resolved import Hub
 from aihub.proxmox.guests import provision
 
 from ..errors import DONE, PreconditionFailed
 from ..options import Options
+from ..owners.choice import named
 from ..owners.run import Run, find_target, opened, perform, take_lease
-from .naming import named
 
 Action = Literal["stop", "start", "restart"]
 _SECONDS = 1800.0  # that a unit may take: it waits until its containers are healthy
@@ -55,8 +55,6 @@ def _unit(run: Run, guest: str, stack: str, action: Action) -> None:
     """Its unit waits until it is healthy; where it does not get so, its last words say why."""
     try:
         ssh.run(run.state, guest, ["systemctl", action, names.unit(stack)], timeout=_SECONDS)
-    except Unreachable:
-        raise
     except TaskFailed as error:
         said = last_words.told(run.state, guest, [stack])[stack]
         raise TaskFailed(f"{error.what}\n{said}", where=f"{stack}@{guest}", hint="aihub up") from error

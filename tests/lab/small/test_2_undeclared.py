@@ -13,7 +13,7 @@ import pytest
 
 from tests.lab.cli import Cli
 from tests.lab.small.test_2_edits import Files, answer, come_true, files
-from tests.lab.watch import wait_for
+from tests.lab.watch import ours_running, wait_for
 
 __all__ = ["files"]
 pytestmark = pytest.mark.lab
@@ -259,26 +259,12 @@ def test_another_name_or_domain_is_refused_and_leaves_no_trace(hub: Cli, files: 
     assert hub.plan()[0] == 0
 
 
-def workers(hub: Cli) -> list[str]:
-    """Programs of Ansible that were started for this lab."""
-    found = []
-    for folder in Path("/proc").glob("[0-9]*"):
-        try:
-            command = (folder / "cmdline").read_bytes()
-            mine = f"AIHUB_LAB={hub.lab}\0".encode() in (folder / "environ").read_bytes()
-        except OSError:
-            continue
-        if mine and b"ansible" in command:
-            found.append(command.replace(b"\0", b" ").decode())
-    return found
-
-
 def test_ctrl_c_leaves_no_worker_of_ansible(hub: Cli):
     first = hub.start("up", "--full", "--no-verify")
-    wait_for(lambda: len(workers(hub)) > 2, 120, "Ansible has begun")
+    wait_for(lambda: len(ours_running(hub, "ansible")) > 2, 120, "Ansible has begun")
     os.killpg(first.pid, signal.SIGINT)
     out, _ = first.communicate(timeout=40)
     assert first.returncode == 130, out[-3000:]
-    wait_for(lambda: not workers(hub), 15, f"its workers end with it: {workers(hub)}")
+    wait_for(lambda: not ours_running(hub, "ansible"), 15, f"its workers end with it: {ours_running(hub, 'ansible')}")
     hub.ok("up", "--no-verify")
     assert hub.plan()[0] == 0

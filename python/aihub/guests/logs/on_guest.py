@@ -91,10 +91,7 @@ def main() -> None:
     hidden = secrets([stack] if stack else here)
     todo = commands(stack, request["lines"], follow=follow)
     for turn in [todo] if follow else [[one] for one in todo]:
-        pipe = subprocess.PIPE
-        children = [
-            subprocess.Popen(one, stdin=subprocess.DEVNULL, stdout=pipe, stderr=subprocess.STDOUT) for one in turn
-        ]
+        children = [started(one) for one in turn]
         try:
             for line in said(children):
                 for value, name in hidden.items():
