@@ -3,7 +3,7 @@
 from pathlib import Path
 
 import pytest
-from pvelab.world import hostlimits
+from pvelab.world import control, hostlimits, lab, teardown
 
 
 def test_only_what_is_too_low_is_named_with_its_present_value(tmp_path: Path) -> None:
@@ -36,3 +36,21 @@ def test_limits_are_put_back_by_the_last_lab_only(tmp_path: Path, monkeypatch: p
     hostlimits.restore_limits()
     assert (limit.read_text(), keys.read_text()) == ("128\n", "200\n")
     assert not (runtime / "limits.json").exists()
+
+
+def test_a_removal_that_was_killed_before_its_end_is_finished_by_the_next(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "fs").mkdir()
+    (tmp_path / "fs" / "a").write_text("128\n")
+    for module in (hostlimits, lab, teardown):
+        monkeypatch.setattr(module, "RUNTIME", tmp_path / "run")
+    for found in (lab, teardown):
+        monkeypatch.setattr(found, "STATES", tmp_path / "states")
+    monkeypatch.setattr(hostlimits, "_KERNEL", tmp_path)
+    monkeypatch.setattr(hostlimits, "GIVEN", {"fs/a": 8192})
+    monkeypatch.setattr(hostlimits, "OPEN", ())
+    hostlimits.raise_limits()
+    assert control.down("gone", purge=True)["state"] is None
+    assert (tmp_path / "fs" / "a").read_text() == "128\n"
+    assert not (tmp_path / "run").exists()

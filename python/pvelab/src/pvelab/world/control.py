@@ -172,12 +172,12 @@ def _simulated(config: Config) -> list[str]:
 def down(name: str, purge: bool) -> dict[str, Any]:
     """Takes a lab down: no container, mount, namespace or process of it stays; with `purge` no file either."""
     lab = Lab(name)
-    if not (lab.state.exists() or lab.run.exists() or namespace.exists(lab)):
-        return {"name": name, "down": True, "state": None}
-    with lab.locked():
-        teardown.down(lab, purge)
-    teardown.tidy()
-    return {"name": name, "down": True, "state": None if purge else str(lab.state)}
+    there = lab.state.exists() or lab.run.exists() or namespace.exists(lab)
+    if there:
+        with lab.locked():
+            teardown.down(lab, purge)
+    teardown.tidy()  # also where nothing of it is left: the removal before may have been killed just here
+    return {"name": name, "down": True, "state": str(lab.state) if there and not purge else None}
 
 
 def template(name: str, volume: str, suite: str, packages: Sequence[str], masked: Sequence[str] = ()) -> dict[str, Any]:
