@@ -7,6 +7,7 @@ from typing import Annotated, Any, Literal, get_args
 from pydantic import AfterValidator, BeforeValidator, Field, WithJsonSchema
 
 from .types import (
+    DIGEST,
     DOMAIN,
     HUB_ID,
     HUB_NAME,
@@ -276,6 +277,10 @@ class GuestSpec(Strict):
     )
 
 
+Use = Literal["chat", "embedding"]
+CacheNumbers = Literal["f16", "q8_0", "q4_0", "fp8"]
+
+
 class LanguageModel(Strict):
     """A language model that the hub serves."""
 
@@ -287,7 +292,21 @@ class LanguageModel(Strict):
         description="The model as its engine names it.",
         examples=["qwen2.5:7b"],
     )
+    use: Use = Field("chat", description="What it is for: chat answers, embedding finds texts by their meaning.")
     context: int = Field(4096, ge=256, le=1_048_576, description="Tokens of context that a request may use.")
+    parallel: int = Field(1, ge=1, le=256, description="Requests at a time, each with a context of its own.")
+    kv: CacheNumbers = Field(
+        "f16", description="The numbers of the KV cache: smaller ones hold more context and answer a little worse."
+    )
+    keep_loaded: bool = Field(True, description="Whether it stays in memory when nobody asks it.")
+    memory: Size | None = Field(
+        None,
+        description="What it takes of the card in all, where that can't be told from the name of its weights.",
+        examples=["22GiB"],
+    )
+    digest: str | None = Field(
+        None, pattern=DIGEST, description="What the weights must be, as the engine tells it: 64 hex digits."
+    )
 
 
 class HubFile(Strict):

@@ -7,6 +7,7 @@ from typing import Annotated, Any, Literal, NamedTuple
 
 from pydantic import BeforeValidator, Field, StringConstraints
 
+from .engine import Engine
 from .hub import ZoneName
 from .types import (
     DAYS,
@@ -213,6 +214,7 @@ class Offer(Strict):
     registry: OutsideHost | None = Field(
         None, description="For `models`: the registry that weights come from, which the lab serves itself."
     )
+    engine: Engine = Field(Engine(), description="For `models`: what its models can be, and be asked to.")
 
     @property
     def passwords(self) -> bool:

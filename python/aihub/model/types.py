@@ -59,6 +59,8 @@ AGE_KEY = r"age1[02-9ac-hj-np-z]{58}"
 _ED25519_LINE = rf"ssh-ed25519[ \t]+AAAAC3NzaC1lZDI1NTE5AAAAI[A-Za-z0-9+/]{{43}}{_COMMENT}"
 RECOVERY = rf"(?:{AGE_KEY}|{_ED25519_LINE})"
 RECOVERY_KEY = rf"^(?:{RECOVERY}|(?:~/|/|\./)?(?:{_SEGMENT}/)*{_SEGMENT}\.pub)$"
+CAPABILITY = r"^[0-9]{1,2}\.[0-9]$"
+DIGEST = r"^[0-9a-f]{64}$"
 LOG_FILE = r"^[a-z][a-z0-9_]{0,62}/[A-Za-z0-9_-]{1,60}(?:\.[A-Za-z0-9_-]{1,60}){0,3}$"
 LAB_IMAGE = rf"^(?:build|pull|skipped: {_WORDS})$"
 
@@ -76,6 +78,8 @@ MEANING = {
     WEIGHTS: "a model as its engine names it, like qwen2.5:7b-instruct-q4_K_M",
     PCI_ID: "vendor:device as `lspci -nn` prints it, like 10de:2b85",
     HUB_ID: "16 hex digits",
+    CAPABILITY: "a compute capability like 8.6",
+    DIGEST: "64 hex digits, lower-case",
     SSH_KEY: "the path of a .pub file, or one public key line without options",
     RECOVERY_KEY: "an age key (age1...), an ssh-ed25519 line, or the path of a .pub file that holds one",
     ARGUMENT: "a plain word or path: letters, digits and / _ @ + . -, none of which climbs or looks like an option",

@@ -119,4 +119,4 @@ def _scalar(value: Any, *, quoted: bool) -> str:
         return ""
     if isinstance(value, str) and (quoted or ":" in value):
         return json.dumps(value)
-    return str(value)
+    return str(value).lower() if isinstance(value, bool) else str(value)

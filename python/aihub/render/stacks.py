@@ -12,6 +12,7 @@ from typing import Any
 
 from aihub import names
 from aihub.errors import InvalidInput
+from aihub.model.budget import Serving
 from aihub.model.resolved import Consumer, Guest, Hub, Instance
 from aihub.paths import ROOT, STACKS
 
@@ -134,6 +135,7 @@ def _context(hub: Hub, instance: Instance) -> dict[str, Any]:
         "zones": hub.zones,
         "consumers": [c for c in hub.consumers if c.provider == instance.name],
         "models": hub.served(instance),
+        "serving": Serving.of(hub.served(instance)),
         "egress_hosts": list(hub.allowed_hosts),
         "not_public": names.NOT_PUBLIC,
         "client_subnets": sorted(str(z.subnet) for z in hub.zones.values() if z.internet == "none"),

@@ -15,12 +15,16 @@ class Declared:
     consumers: tuple[Consumer, ...] = ()  # who logs in here, in the hub's order; the checks are one of them
     forgotten: tuple[str, ...] = ()  # objects kept for nobody that somebody has named: they go with their data
     models: tuple[str, ...] = ()  # the weights that it serves, as hub.yml writes them
+    digests: tuple[tuple[str, str], ...] = ()  # weights with what they must be; none where something stands in
 
 
 def of(hub: Hub, instance: Instance) -> Declared:
     """What the hub wants inside an instance."""
+    served = hub.served(instance)
+    real = () if hub.target.has_stand_ins else served
     return Declared(
         instance.name,
         tuple(one for one in hub.consumers if one.provider == instance.name),
-        models=tuple(model.weights for model in hub.served(instance)),
+        models=tuple(model.weights for model in served),
+        digests=tuple((model.weights, model.digest) for model in real if model.digest),
     )

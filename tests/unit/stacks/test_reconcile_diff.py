@@ -27,6 +27,7 @@ from aihub.services.service import Service
 
 NOWHERE = Road(nullcontext, nullcontext)
 PASSWORDS = {"verify_a": "first", "verify_b": "second"}
+ollama: Any = services.reconciler("ollama")
 STACKS = sorted(path.parent.name for path in paths.STACKS.glob("*/reconcile.py"))
 
 
@@ -68,7 +69,7 @@ def states(settled: Any, redis: Any, user: Any) -> dict[str, list[Any]]:
     other = replace(settled.roles["verify_a"], can=frozenset(), settings=())
     gone = {"gone_a": replace(settled.roles["verify_a"], settings=("role=gone",))}
     return {
-        "ollama": [frozenset(), frozenset({"mine:latest"})],
+        "ollama": [ollama.State(), ollama.State({"mine:latest": "4d"}, frozenset({"mine:latest"}))],
         "postgres": [
             replace(settled, proven=frozenset()),
             replace(settled, roles={**settled.roles, "verify_a": other, **gone}, databases={}),
@@ -124,7 +125,7 @@ def test_a_diff_is_pure(hub: Hub, stack: str, states: dict[str, list[Any]], cut_
 def test_nothing_there_is_an_empty_service(hub: Hub, stack: str, postgres: Any, redis: Any) -> None:
     """On the first day everything declared is to be made; what is there then needs no step that was not told."""
     module = services.reconciler(stack)
-    empty = {"postgres": postgres.State({}, {}), "redis": redis.State({}), "ollama": frozenset()}[stack]
+    empty = {"postgres": postgres.State({}, {}), "redis": redis.State({}), "ollama": ollama.State()}[stack]
     for instance in services.reconciled(hub):
         if instance.stack.name == stack:
             asked = declared.of(hub, instance)
@@ -542,20 +543,3 @@ def test_a_user_without_consumer_is_switched_off_once(redis: Any, service: Any, 
     redis.apply(service("redis@cache"), steps, lambda text: None)
     assert valkey.sent[0] == ("ACL", "SETUSER", "old", "off")
     assert redis.diff(wanted("redis@cache"), redis.State({"verify": user, "old": replace(user, on=False)})) == []
-
-
-# -- Ollama
-
-
-def test_declared_weights_that_are_missing_are_pulled_and_others_stay(hub: Hub) -> None:
-    ollama = services.reconciler("ollama")
-    asked = declared.of(hub, hub.instance("ollama@private-ai"))
-    (step,) = ollama.diff(asked, frozenset({"mine:latest"}))
-    assert step.details == {"weights": "qwen2.5:32b-instruct-q4_K_M"}
-    assert ollama.diff(asked, frozenset({"mine:latest", "qwen2.5:32b-instruct-q4_K_M"})) == []
-
-
-def test_weights_without_a_tag_are_the_latest_and_pulled_once() -> None:
-    asked = Declared("ollama@private-ai", models=("qwen2.5", "qwen2.5:latest", "me/mine"))
-    steps = services.reconciler("ollama").diff(asked, None)
-    assert [step.object for step in steps] == ["model qwen2.5:latest", "model me/mine:latest"]

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 
 from ..derive import node_of
+from ..families import family_of
 from ..hub import HubFile
 from ..resolved import Instance
 from ..target import Target
@@ -40,6 +41,10 @@ def _cards(file: HubFile, instances: Iterable[Instance]) -> Iterator[str]:
     for name, spec in file.guests.items():
         if spec.gpu:
             yield f"guest {name}: GPU {spec.gpu} is not passed through yet"
+    for name, model in file.models.items():
+        on_card = model.guest in file.guests and file.guests[model.guest].gpu
+        if on_card and model.memory is None and model.use == "chat" and family_of(model.weights) is None:
+            yield f"model {name}: its name does not tell what its context takes of the card; say `memory` in hub.yml"
     for instance in instances:
         if instance.stack.gpu.need != "none" and instance.guest.gpu is None:
             yield f"{instance.name} has no card: it computes on the processor, slowly"

@@ -1,54 +1,138 @@
-"""Language models: served by an engine that is there, on a card that holds at least their weights."""
+"""Language models: served by an engine that is there and can serve them, on a card that holds them all."""
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterator, Mapping
+from itertools import groupby
+from operator import attrgetter
 
+from ..budget import Need, Serving, largest_context, need_of, total
 from ..derive import node_of
+from ..engine import Engine
+from ..families import CAPABILITY, quantisation_of
 from ..findings import Finding, did_you_mean
-from ..hub import GuestSpec, HubFile, LanguageModel
+from ..hub import GpuCard, HubFile, LanguageModel
 from ..stack import MODELS, Stack
 from ..types import format_size
 
-_PARAMETERS = re.compile(r"(?:^|[:_-])([0-9]{1,4}(?:\.[0-9]{1,2})?)[bB](?![A-Za-z0-9])")
-_BITS = re.compile(r"(?i)(?:^|[:_.-])(?:i?q([2-8])(?=[_.-]|$)|(fp8)|(b?f(?:p)?16))")
+_SETTINGS = ("context", "parallel", "kv", "keep_loaded", "digest")
+"""What hub.yml may say of a model beside what every engine takes."""
 
 
 def check(file: HubFile, stacks: Mapping[str, Stack], declared: Mapping[str, set[str]]) -> Iterator[Finding]:
     """What is wrong with the models."""
+    placed: dict[str, LanguageModel] = {}
     for name, model in file.models.items():
-        spec = file.guests.get(model.guest)
-        if spec is None:
-            if model.guest not in declared.get("guests", set()):
-                text = f'guests has no "{model.guest}"{did_you_mean(model.guest, file.guests)}'
-                yield Finding(("models", name, "guest"), text)
-        elif model.engine not in (there := [placement.name for placement in spec.stacks]):
-            text = f"guest {model.guest} does not run {model.engine}: add it to the guest's stacks"
-            yield Finding(("models", name, "engine"), f"{text}{did_you_mean(model.engine, there)}")
-        elif model.engine in stacks and MODELS not in stacks[model.engine].gives:
-            yield Finding(("models", name, "engine"), f"{model.engine} serves no language models: it gives no {MODELS}")
-        else:
-            yield from _fits(file, name, model, spec)
+        findings = tuple(_misplaced(file, stacks, declared, name, model))
+        yield from findings
+        if not findings and model.guest in file.guests and model.engine in stacks:
+            placed[name] = model
+            yield from _unable(file, name, model, _engine(stacks, model))
+    yield from _together(placed)
+    by_guest = attrgetter("guest")
+    for guest, found in groupby(sorted(placed, key=lambda one: placed[one].guest), lambda one: by_guest(placed[one])):
+        card = card_of(file, guest)
+        if card:
+            yield from _too_large(file, stacks, list(found), card)
 
 
-def weights_at_least(weights: str) -> int:
-    """Bytes that the weights fill at the very least, as their name tells; 0 where it does not."""
-    size = _PARAMETERS.search(weights)
-    if size is None:
-        return 0
-    found = _BITS.search(weights, size.end())
-    bits = 4 if found is None else int(found[1]) if found[1] else 8 if found[2] else 16
-    return int(float(size[1]) * 1e9 * bits / 8)
-
-
-def _fits(file: HubFile, name: str, model: LanguageModel, spec: GuestSpec) -> Iterator[Finding]:
+def card_of(file: HubFile, guest: str) -> GpuCard | None:
+    """The card of a guest; None where it has none."""
+    spec = file.guests[guest]
     node = node_of(file, spec)
-    card = file.nodes[node].gpus.get(spec.gpu) if node and spec.gpu else None
-    least = weights_at_least(model.weights)
-    if card is not None and least > card.vram:
-        text = (
-            f"the weights alone take at least {least / (1 << 30):.0f}GiB and {spec.gpu} has "
-            f"{format_size(card.vram)}: take a smaller model or a stronger quantisation"
-        )
-        yield Finding(("models", name, "weights"), text)
+    return file.nodes[node].gpus.get(spec.gpu) if node and spec.gpu else None
+
+
+def needs_on(file: HubFile, stacks: Mapping[str, Stack], names: list[str]) -> list[Need]:
+    """What models take of their card."""
+    needs = []
+    for name in names:
+        model = file.models[name]
+        mates = [one for one in file.models.values() if (one.engine, one.guest) == (model.engine, model.guest)]
+        needs.append(need_of(name, model, Serving.of(mates), _engine(stacks, model).unmarked))
+    return needs
+
+
+def _engine(stacks: Mapping[str, Stack], model: LanguageModel) -> Engine:
+    return stacks[model.engine].gives[MODELS].engine
+
+
+def _misplaced(
+    file: HubFile, stacks: Mapping[str, Stack], declared: Mapping[str, set[str]], name: str, model: LanguageModel
+) -> Iterator[Finding]:
+    spec = file.guests.get(model.guest)
+    if spec is None:
+        if model.guest not in declared.get("guests", set()):
+            text = f'guests has no "{model.guest}"{did_you_mean(model.guest, file.guests)}'
+            yield Finding(("models", name, "guest"), text)
+    elif model.engine not in (there := [placement.name for placement in spec.stacks]):
+        text = f"guest {model.guest} does not run {model.engine}: add it to the guest's stacks"
+        yield Finding(("models", name, "engine"), f"{text}{did_you_mean(model.engine, there)}")
+    elif model.engine in stacks and MODELS not in stacks[model.engine].gives:
+        yield Finding(("models", name, "engine"), f"{model.engine} serves no language models: it gives no {MODELS}")
+
+
+def _unable(file: HubFile, name: str, model: LanguageModel, engine: Engine) -> Iterator[Finding]:
+    """What its engine can't do, or its card."""
+    if model.use not in engine.uses:
+        text = f"{model.engine} serves models for {' and '.join(engine.uses)} only"
+        yield Finding(("models", name, "use"), text)
+    for key in _SETTINGS:
+        if key in model.model_fields_set and key not in engine.settings:
+            known = f": it acts on {', '.join(engine.settings)}" if engine.settings else ""
+            yield Finding(("models", name, key), f"{model.engine} does not act on {key}{known}; remove it", at_key=True)
+    if "kv" in engine.settings and model.kv not in engine.kv:
+        yield Finding(("models", name, "kv"), f"{model.engine} can't keep {model.kv}: it takes {', '.join(engine.kv)}")
+    card, quantisation = card_of(file, model.guest), quantisation_of(model.weights, engine.unmarked)
+    least, has = engine.capability.get(quantisation, "0.0"), CAPABILITY.get(card.id) if card else None
+    if has is not None and has < float(least):
+        text = f"{model.engine} computes {quantisation} on cards of compute capability {least} and later"
+        gpu = file.guests[model.guest].gpu
+        yield Finding(("models", name, "weights"), f"{text}, and {gpu} has {has}: take another quantisation")
+
+
+def _together(placed: Mapping[str, LanguageModel]) -> Iterator[Finding]:
+    """Models of one engine share what it is started with."""
+    first: dict[tuple[str, str, str], str] = {}
+    for name, model in placed.items():
+        for key in sorted({"kv", "keep_loaded"} & model.model_fields_set):
+            other = first.setdefault((model.engine, model.guest, key), name)
+            ours, theirs = getattr(model, key), getattr(placed[other], key)
+            if ours != theirs:
+                engine = f"{model.engine}@{model.guest}"
+                text = f"{engine} has one {key} for all its models, and {other} asks for {_word(theirs)}"
+                yield Finding(("models", name, key), text)
+
+
+def _too_large(file: HubFile, stacks: Mapping[str, Stack], names: list[str], card: GpuCard) -> Iterator[Finding]:
+    """One finding for the models that a card does not hold, at the last of them, with what would fit."""
+    needs = needs_on(file, stacks, names)
+    if total(needs) <= card.vram:
+        return
+    last, others = needs[-1], needs[:-1]
+    gpu = file.guests[file.models[names[-1]].guest].gpu
+    what = (
+        f"{'they take' if others else 'it takes'} {_gib(total(needs))} of {gpu}, which has {format_size(card.vram)}"
+        f" ({'; '.join(map(_words, needs))}; 0.5GiB stay free)"
+    )
+    fits = largest_context(last, others, card.vram)
+    if fits >= 1024 and last.token:
+        yield Finding(("models", names[-1], "context"), f"{what}: a context of {fits} would fit")
+    else:
+        way = "one of them elsewhere, a smaller model" if others else "a smaller model"
+        yield Finding(("models", names[-1], "weights"), f"{what}: take {way} or a stronger quantisation")
+
+
+def _words(need: Need) -> str:
+    if not need.running:
+        return f"{need.model}: {_gib(need.weights)}, as it says itself"
+    cache = f", {_gib(need.cache)} for {need.parallel} x {need.context} tokens" if need.token else ""
+    return f"{need.model}: {_gib(need.weights)} of weights{cache}, 1.5GiB to run"
+
+
+def _gib(size: int) -> str:
+    return f"{size / (1 << 30):.1f}GiB"
+
+
+def _word(value: object) -> str:
+    return str(value).lower() if isinstance(value, bool) else str(value)

@@ -5,7 +5,6 @@ from __future__ import annotations
 from ipaddress import IPv4Network
 
 import pytest
-from aihub.model.rules.models import weights_at_least
 from aihub.model.types import format_size, parse_address, parse_network, parse_size
 
 
@@ -32,19 +31,3 @@ def test_a_subnet_begins_with_its_first_address() -> None:
     assert parse_network("10.0.0.0/24") == IPv4Network("10.0.0.0/24")
     with pytest.raises(ValueError, match=r"write 10\.0\.0\.0/24"):
         parse_network("10.0.0.7/24")
-
-
-@pytest.mark.parametrize(
-    ("name", "gigabytes"),
-    [
-        ("qwen2.5:32b-instruct-q4_K_M", 16),
-        ("qwen2.5:72b-instruct-q8_0", 72),
-        ("llama3.1:8b", 4),
-        ("hf.co/maker/Qwen2.5-7B-Instruct-GGUF:Q4_K_M", 3.5),
-        ("mistral:7b-instruct-fp16", 14),
-        ("smollm2", 0),
-        ("mixtral:8x7b", 0),
-    ],
-)
-def test_a_models_name_tells_the_least_its_weights_take(name: str, gigabytes: float) -> None:
-    assert weights_at_least(name) == int(gigabytes * 1e9)
