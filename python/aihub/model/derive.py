@@ -118,7 +118,7 @@ def lan(file: HubFile) -> tuple[Flow, ...]:
 
 
 def _to_providers(instance: Instance, every: Mapping[str, Instance]) -> Iterator[Flow]:
-    for kind, name in instance.providers.items():
+    for kind, name in instance.used:
         provider = every[name]
         if provider.guest.name != instance.guest.name:
             source, port = f"{instance.guest.address}/32", provider.stack.gives[kind].port

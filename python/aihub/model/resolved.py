@@ -9,7 +9,7 @@ from ipaddress import IPv4Address, IPv4Network
 from typing import Literal
 
 from .hub import HubFile, LanguageModel, Node, Zone
-from .stack import Alphabet, Offer, OnChange, Stack, Strategy
+from .stack import MODELS, Alphabet, Offer, OnChange, Stack, Strategy
 from .target import Target
 
 Keep = Literal["never", "given", "login"]
@@ -77,12 +77,19 @@ class Guest:
 
 @dataclass(frozen=True)
 class Instance:
-    """A stack on a guest. `providers` maps each kind that it needs to the instance that serves it."""
+    """A stack on a guest. `providers` maps each kind that it needs to the instance that serves it, `every` those of
+    which it uses all to the instances of its zone."""
 
     stack: Stack
     guest: Guest
     options: Mapping[str, object] = field(default_factory=dict)
     providers: Mapping[str, str] = field(default_factory=dict)
+    every: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+
+    @property
+    def used(self) -> tuple[tuple[str, str], ...]:
+        """Whom it uses: each kind with an instance that gives it."""
+        return (*self.providers.items(), *((kind, name) for kind, names in self.every.items() for name in names))
 
     @property
     def id(self) -> str:
@@ -113,6 +120,15 @@ class Instance:
     def object_name(self, key: str) -> str:
         """The name of a database, an owner role or an ACL user that this instance owns elsewhere."""
         return role_of(self.id, key)
+
+
+@dataclass(frozen=True)
+class Engine:
+    """One that serves language models, as those see it who use all of its zone."""
+
+    instance: str  # STACK@GUEST
+    url: str  # below it, OpenAI's API
+    models: Mapping[str, LanguageModel]  # by the names that their users call
 
 
 @dataclass(frozen=True, order=True)
@@ -388,8 +404,20 @@ class Hub:
 
     def served(self, instance: Instance) -> tuple[LanguageModel, ...]:
         """The language models of hub.yml that an instance serves."""
+        return tuple(self._models(instance).values())
+
+    def engines(self, instance: Instance) -> tuple[Engine, ...]:
+        """The engines that an instance uses, with the models that each serves."""
+        return tuple(map(self._engine, instance.every.get(MODELS, ())))
+
+    def _engine(self, name: str) -> Engine:
+        one = self.instance(name)
+        offer = one.stack.gives[MODELS]
+        return Engine(one.name, f"https://{one.guest.fqdn}:{offer.port}{offer.api}", self._models(one))
+
+    def _models(self, instance: Instance) -> dict[str, LanguageModel]:
         here = (instance.stack.name, instance.guest.name)
-        return tuple(one for one in self.models.values() if (one.engine, one.guest) == here)
+        return {name: one for name, one in self.models.items() if (one.engine, one.guest) == here}
 
     def on(self, guest: str) -> tuple[Instance, ...]:
         """The instances of one guest, in start order."""

@@ -114,6 +114,12 @@ class Needs(Strict):
         default_factory=dict,
         description="KIND: names of its own. Met once everything runs; its files may be missing at the start.",
     )
+    every: list[Key] = Field(
+        default_factory=list,
+        description="KINDs, of each of which it uses all that its zone gives, many or none; what its `config` makes of "
+        "them is its own. Only for kinds where nobody logs in.",
+        examples=[["models"]],
+    )
     secrets: dict[Key, SecretSpec] = Field(default_factory=dict, description="Secrets of its own.")
     tls: Tls | None = Field(
         default=None, description="A certificate for its guest's name; `tls: {}` takes the defaults."
@@ -211,6 +217,13 @@ class Offer(Strict):
         "Anything but a whole one is a failure.",
     )
     options: list[Key] = Field(default_factory=list, description="The options that a need of this kind may have.")
+    api: str = Field(
+        "",
+        pattern=HEALTH_PATH,
+        max_length=200,
+        description="For `models`: the path on its http port below which it answers as OpenAI's API does, like /v1; a "
+        "model is asked for by its `weights`.",
+    )
     registry: OutsideHost | None = Field(
         None, description="For `models`: the registry that weights come from, which the lab serves itself."
     )
@@ -311,7 +324,7 @@ class Stack(Strict):
     @property
     def delivered(self) -> bool:
         """Whether an agent brings its instances anything: secrets, logins, a certificate, whom to trust."""
-        return bool(self.needs.secrets or self.needs.tls or self.wants or self.admin)
+        return bool(self.needs.secrets or self.needs.tls or self.wants or self.needs.every or self.admin)
 
     @property
     def needs_store(self) -> bool:

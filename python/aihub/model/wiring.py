@@ -40,14 +40,14 @@ def wire(instances: Iterable[Instance], where: Where, givers: Givers) -> tuple[l
 
     `givers` names the stacks that could give a kind.
     """
-    every = list(instances)
+    everybody = list(instances)
     serving: dict[str, list[Instance]] = {}
-    for instance in every:
+    for instance in everybody:
         for kind in instance.stack.gives:
             serving.setdefault(kind, []).append(instance)
     findings: list[Finding] = []
     wired: list[Instance] = []
-    for instance in every:
+    for instance in everybody:
         providers: dict[str, str] = {}
         for kind in needed(instance.stack):
             pinned = _pinned(instance, kind)
@@ -61,7 +61,11 @@ def wire(instances: Iterable[Instance], where: Where, givers: Givers) -> tuple[l
             else:
                 findings.append(Finding(where[instance.name], _unserved(instance, kind, found, givers)))
         findings += _unused(instance, where[instance.name])
-        wired.append(replace(instance, providers=providers))
+        every = {kind: _around(instance, serving.get(kind, [])) for kind in instance.stack.needs.every}
+        for kind, found in every.items():
+            findings += _not_for_all(instance, kind, found, where[instance.name])
+        names = {kind: tuple(one.name for one in found) for kind, found in every.items()}
+        wired.append(replace(instance, providers=providers, every=names))
     ordered, cycle = _ordered(wired)
     if cycle:
         text = " -> ".join([*cycle, cycle[0]])
@@ -95,6 +99,18 @@ def _nearest(instance: Instance, serving: list[Instance], pinned: str) -> list[I
         if near:
             return near
     return []
+
+
+def _around(instance: Instance, serving: list[Instance]) -> list[Instance]:
+    """All in its zone, in hub.yml's order."""
+    return [one for one in serving if one.guest.zone == instance.guest.zone]
+
+
+def _not_for_all(instance: Instance, kind: str, found: list[Instance], place: Place) -> Iterator[Finding]:
+    for one in found:
+        if one.stack.gives[kind].strategy:
+            text = f"{instance.name} uses all {kind} of its zone, and {one.name} wants a login: it has none for all"
+            yield Finding(place, text)
 
 
 def _unserved(instance: Instance, kind: str, found: list[Instance], givers: Givers) -> str:

@@ -99,7 +99,7 @@ def _hardened(instance: Instance, service: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _providers(hub: Hub, instance: Instance) -> list[tuple[str, Instance]]:
-    return [(kind, hub.instance(name)) for kind, name in instance.providers.items()]
+    return [(kind, hub.instance(name)) for kind, name in instance.used]
 
 
 def rest(instance: Instance) -> dict[str, Any]:

@@ -140,8 +140,8 @@ def _flows(hub: Hub, guest: Guest) -> list[dict[str, Any]]:
 def _local_ports(hub: Hub, guest: Guest) -> list[int]:
     """The ports of a guest's stacks that other stacks on it use; the door's own are no container's."""
     here = {instance.name for instance in hub.on(guest.name)}
-    used = {hub.offer(one).port for one in hub.consumers if one.provider in here and one.consumer in here}
-    return sorted(used)
+    used = [(kind, name) for one in hub.on(guest.name) for kind, name in one.used if name in here]
+    return sorted({hub.instance(name).stack.gives[kind].port for kind, name in used})
 
 
 def _pool(hub: Hub) -> IPv4Network:

@@ -18,7 +18,8 @@ NODE_ITSELF = 8 << 30
 def warnings(file: HubFile, instances: Iterable[Instance], target: Target) -> tuple[str, ...]:
     """One sentence each."""
     every = tuple(instances)
-    return (*_storages(file), *_memory(file, target), *_cards(file, every), *_shared(file, every), *_copies(every))
+    found = (*_cards(file, every), *_shared(file, every), *_alone(every), *_copies(every))
+    return (*_storages(file), *_memory(file, target), *found)
 
 
 def _storages(file: HubFile) -> Iterator[str]:
@@ -55,7 +56,7 @@ def _shared(file: HubFile, instances: Iterable[Instance]) -> Iterator[str]:
     every = {instance.name: instance for instance in instances}
     users: dict[str, dict[str, Instance]] = {}  # of each server, the first of each zone
     for instance in every.values():
-        for provider in instance.providers.values():
+        for _, provider in instance.used:
             users.setdefault(provider, {}).setdefault(instance.guest.zone, instance)
     closed = {zone for zone, spec in file.zones.items() if spec.internet == "none"}
     for name, by_zone in users.items():
@@ -64,12 +65,19 @@ def _shared(file: HubFile, instances: Iterable[Instance]) -> Iterator[str]:
             others = [o for zone, o in by_zone.items() if zone not in (one.guest.zone, server.guest.zone)]
             if others:
                 zone = one.guest.zone
-                kinds = " and ".join(kind for kind, provider in one.providers.items() if provider == name)
+                kinds = " and ".join(kind for kind, provider in one.used if provider == name)
                 yield (
                     f"{name} holds data of zone {zone}, which has no way out ({one.name}), and zone "
                     f"{others[0].guest.zone} gets in there, too ({others[0].name}): "
                     f"a guest of zone {zone} with {kinds} would keep them apart"
                 )
+
+
+def _alone(instances: Iterable[Instance]) -> Iterator[str]:
+    for instance in instances:
+        for kind, names in instance.every.items():
+            if not names:
+                yield f"{instance.name} uses all {kind} of zone {instance.guest.zone}, and nothing there gives any"
 
 
 def _copies(instances: Iterable[Instance]) -> Iterator[str]:

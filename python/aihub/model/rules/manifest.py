@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 
 from ..findings import Finding
 from ..resolved import MACHINE, RECONCILE, VERIFY
-from ..stack import HTTP, METRICS, NEVER, Need, Offer, SecretSpec, Stack
+from ..stack import HTTP, METRICS, MODELS, NEVER, Need, Offer, SecretSpec, Stack
 from . import not_yet
 
 TAKEN = {
@@ -57,6 +57,7 @@ def _repeated(stack: Stack) -> Iterator[Finding]:
     lists: dict[tuple[str, ...], Sequence[str]] = {
         ("zones",): stack.zones,
         ("needs", "internet"): stack.needs.internet,
+        ("needs", "every"): stack.needs.every,
         **{("gives", kind, "options"): offer.options for kind, offer in stack.gives.items()},
     }
     for place, names in lists.items():
@@ -96,6 +97,10 @@ def _incomplete(kind: str, offer: Offer, stack: Stack) -> Iterator[tuple[str, st
         yield "strategy", "a change interrupts its consumers, and no `interrupts:` says for how long"
     if offer.interrupts and offer.strategy != "single":
         yield "interrupts", "only with the strategy single a change interrupts: remove this"
+    if offer.api and (kind != MODELS or stack.http is None or stack.http.port != offer.port):
+        yield "api", f"only {MODELS} on the port of {HTTP} are asked as OpenAI's API is: remove this"
+    if kind == MODELS and not offer.api:
+        yield "port", "whoever uses models asks as OpenAI's API is asked, and no `api:` says below which path, like /v1"
     if offer.files and not offer.passwords:
         yield "files", "files are for consumers with a password; host, port and name are variables in any case"
     if (offer.dump is None) != (offer.restore is None):
@@ -112,7 +117,7 @@ def _egress(stack: Stack) -> Iterator[Finding]:
         return
     if stack.main_port is None:
         yield Finding(("office",), "the way out for others needs a port, and none is given", at_key=True)
-    for key in ("start", "later", "secrets", "tls"):
+    for key in ("start", "later", "every", "secrets", "tls"):
         if getattr(stack.needs, key):
             text = "the way out waits for nothing: remove this, or the office"
             yield Finding(("needs", key), text, at_key=True)
@@ -151,7 +156,7 @@ def _store(stack: Stack) -> Iterator[Finding]:
         return
     if stack.main_port is None:
         yield Finding(("office",), "the agents of all guests ask the store, and no port of it is given", at_key=True)
-    for key in ("start", "secrets", "tls"):
+    for key in ("start", "every", "secrets", "tls"):
         if getattr(stack.needs, key):
             text = "the store can't wait for what comes out of it: remove this"
             yield Finding(("needs", key), text, at_key=True)
@@ -208,11 +213,16 @@ def _needs(stack: Stack) -> Iterator[Finding]:
 
 
 def _itself(stack: Stack) -> Iterator[Finding]:
-    for place in ("start", "later"):
-        for kind in getattr(stack.needs, place):
-            if kind in stack.gives:
-                text = f"it needs {kind} and gives {kind}: an instance would be its own nearest provider"
-                yield Finding(("needs", place, kind), text, at_key=True)
+    places: list[tuple[str, str | int, str]] = [("start", kind, kind) for kind in stack.needs.start]
+    places += [("later", kind, kind) for kind in stack.needs.later]
+    places += [("every", index, kind) for index, kind in enumerate(stack.needs.every)]
+    for place, key, kind in places:
+        if kind in stack.gives:
+            text = f"it needs {kind} and gives {kind}: an instance would be its own nearest provider"
+            yield Finding(("needs", place, key), text, at_key=place != "every")
+    for index, kind in enumerate(dict.fromkeys(stack.needs.every)):
+        if kind in (*stack.needs.start, *stack.needs.later):
+            yield Finding(("needs", "every", index), f"{kind} is needed of one already: an instance uses one, or all")
     for kind in stack.needs.later:
         if kind in stack.needs.start:
             text = f"{kind} is needed at the start already: one provider serves an instance, then or later"

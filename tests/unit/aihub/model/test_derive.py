@@ -57,6 +57,35 @@ def test_a_need_is_served_from_the_same_guest_else_the_same_zone_else_infra(hub:
     assert hub.instance("dashboard@ai").providers == {"app": "app@tools"}
 
 
+@pytest.fixture(scope="module")
+def engines() -> Hub:
+    return load.load(cases.CASES / "hub" / "valid" / "engines.yml", cases.STACKS, target="lab")
+
+
+def test_who_needs_every_engine_uses_those_of_its_zone_and_no_other(engines: Hub) -> None:
+    door, web = engines.instance("gateway@door"), engines.instance("gateway@web")
+    assert set(door.every["models"]) == {"ollama@door", "ollama@ai"}
+    assert web.every == {"models": ()}
+    assert "gateway@web uses all models of zone public, and nothing there gives any" in engines.warnings
+
+
+def test_an_engine_is_told_by_its_door_its_api_and_its_models(engines: Hub) -> None:
+    found = {one.instance: one for one in engines.engines(engines.instance("gateway@door"))}
+    assert found["ollama@ai"].url == "https://ai.hub.example.org:11434/v1"
+    assert {name: one.weights for name, one in found["ollama@ai"].models.items()} == {
+        "small": "qwen2.5:7b", "smaller": "qwen2.5:1b",
+    }  # fmt: skip
+    assert found["ollama@door"].models == {}
+
+
+def test_who_needs_every_engine_may_connect_to_each_and_waits_for_none(engines: Hub) -> None:
+    flows = {(flow.source, flow.destination, flow.port) for flow in engines.flows}
+    assert ("10.10.20.10/32", "10.10.20.11", 11434) in flows
+    door = engines.instance("gateway@door")
+    assert door.started_after == ()
+    assert {c.consumer for c in engines.consumers if c.kind == "models"} == set()
+
+
 def test_every_login_has_an_owner_of_its_own_and_the_checks_log_in_everywhere(hub: Hub) -> None:
     assert set(hub.consumers) == {
         Consumer("postgres@db", "app@tools", "postgres", "main", "app_tools_main", "pair"),
