@@ -114,6 +114,11 @@ class Needs(Strict):
         default_factory=dict,
         description="KIND: names of its own. Met once everything runs; its files may be missing at the start.",
     )
+    one_of: dict[Key, Annotated[list[Key], Field(min_length=2, max_length=8)]] = Field(
+        default_factory=dict,
+        description="A name of its own: KINDs, of which it can use any. As under `start`, of the kind that is nearest.",
+        examples=[{"documents": ["vectors", "sql"]}],
+    )
     every: list[Key] = Field(
         default_factory=list,
         description="KINDs, of each of which it uses all that its zone gives, many or none; what its `config` makes of "
@@ -306,8 +311,24 @@ class Stack(Strict):
     )
 
     @property
+    def possible(self) -> tuple[Need, ...]:
+        """Everything that it may ask of others: its wants, and every kind of what it needs one of."""
+        one_of = (
+            Need(kind, key, {}, False) for key, kinds in self.needs.one_of.items() for kind in dict.fromkeys(kinds)
+        )
+        return (*self.wants, *one_of)
+
+    def using(self, kinds: Mapping[str, str]) -> Stack:
+        """The stack with one kind for each name of `one_of`, as if it were needed by itself."""
+        start = {kind: dict(names) for kind, names in self.needs.start.items()}
+        for key, kind in kinds.items():
+            start.setdefault(kind, {})[key] = {}
+        rest = {key: every for key, every in self.needs.one_of.items() if key not in kinds}
+        return self.model_copy(update={"needs": self.needs.model_copy(update={"start": start, "one_of": rest})})
+
+    @property
     def wants(self) -> tuple[Need, ...]:
-        """Everything that it asks of others, in the order of its stack.yml."""
+        """Everything that it asks of others, in the order of its stack.yml; of `one_of` what was chosen."""
         places = ((self.needs.start, False), (self.needs.later, True))
         return tuple(
             Need(kind, key, options, later)

@@ -47,7 +47,9 @@ def wire(instances: Iterable[Instance], where: Where, givers: Givers) -> tuple[l
             serving.setdefault(kind, []).append(instance)
     findings: list[Finding] = []
     wired: list[Instance] = []
-    for instance in everybody:
+    for unchosen in everybody:
+        instance, unmet = _choose(unchosen, serving, givers)
+        findings += (Finding(where[instance.name], text) for text in unmet)
         providers: dict[str, str] = {}
         for kind in needed(instance.stack):
             pinned = _pinned(instance, kind)
@@ -59,7 +61,7 @@ def wire(instances: Iterable[Instance], where: Where, givers: Givers) -> tuple[l
                 text = f"{instance.name} is to use {kind} of {pinned}, and nothing on that guest gives it"
                 findings.append(Finding((*where[instance.name], "use", kind), text))
             else:
-                findings.append(Finding(where[instance.name], _unserved(instance, kind, found, givers)))
+                findings.append(Finding(where[instance.name], _unserved(instance, kind, found, givers(kind))))
         findings += _unused(instance, where[instance.name])
         every = {kind: _around(instance, serving.get(kind, [])) for kind in instance.stack.needs.every}
         for kind, found in every.items():
@@ -73,6 +75,38 @@ def wire(instances: Iterable[Instance], where: Where, givers: Givers) -> tuple[l
     return ordered, findings
 
 
+def _choose(instance: Instance, serving: Mapping[str, list[Instance]], givers: Givers) -> tuple[Instance, list[str]]:
+    """The instance with the nearest kind of each name in `one_of`; and what is said where there is not one nearest."""
+    chosen: dict[str, str] = {}
+    unmet: list[str] = []
+    for key, kinds in instance.stack.needs.one_of.items():
+        pinned = {kind: guest for kind in kinds if (guest := _pinned(instance, kind))}
+        found = {
+            kind: near[0]
+            for kind in pinned or kinds
+            if (near := _nearest(instance, serving.get(kind, []), pinned.get(kind, "")))
+        }
+        nearest = min((_distance(instance, one) for one in found.values()), default=0)
+        there = [kind for kind, one in found.items() if _distance(instance, one) == nearest]
+        if len(there) == 1:
+            chosen[key] = there[0]
+        elif there:
+            names = " and ".join(found[kind].name for kind in there)
+            unmet.append(
+                f"{instance.name} needs {' or '.join(kinds)} as {key}, and {names} are equally near: "
+                f"choose one with `use: {{{there[0]}: {found[there[0]].guest.name}}}`"
+            )
+        else:
+            known = sorted({giver for kind in kinds for giver in givers(kind)})
+            unmet.append(_unserved(instance, " or ".join(kinds), [], known))
+    return replace(instance, stack=instance.stack.using(chosen)), unmet
+
+
+def _distance(instance: Instance, other: Instance) -> int:
+    """0 on its guest, 1 in its zone, 2 elsewhere."""
+    return 0 if other.guest.name == instance.guest.name else 1 if other.guest.zone == instance.guest.zone else 2
+
+
 def _pinned(instance: Instance, kind: str) -> str:
     """The guest that hub.yml names for a kind; empty where it leaves it open."""
     use = instance.options.get("use")
@@ -82,7 +116,7 @@ def _pinned(instance: Instance, kind: str) -> str:
 def _unused(instance: Instance, place: Place) -> Iterator[Finding]:
     use = instance.options.get("use")
     for kind in use if isinstance(use, Mapping) else ():
-        if kind not in needed(instance.stack):
+        if kind not in needed(instance.stack) and kind not in {need.kind for need in instance.stack.possible}:
             yield Finding((*place, "use", kind), f"{instance.name} does not need {kind}: remove this", at_key=True)
 
 
@@ -113,11 +147,10 @@ def _not_for_all(instance: Instance, kind: str, found: list[Instance], place: Pl
             yield Finding(place, text)
 
 
-def _unserved(instance: Instance, kind: str, found: list[Instance], givers: Givers) -> str:
+def _unserved(instance: Instance, kind: str, found: list[Instance], known: Sequence[str]) -> str:
     if not found:
         zone = instance.guest.zone
         places = "infra" if zone == "infra" else f"{zone} or infra"
-        known = givers(kind)
         added = f"add {' or '.join(known)} to one" if known else f"no stack gives {kind}"
         return f"{instance.name} needs {kind}, and nothing on a guest of {places} gives it: {added}"
     names = " and ".join(i.name for i in found)

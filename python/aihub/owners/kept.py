@@ -73,7 +73,7 @@ def _owners(hub: Hub) -> dict[str, str]:
     for name in load.stack_names():
         with suppress(InvalidInput):  # one that nobody uses may be half written
             stack = hub.stacks.get(name) or load.stack(name)
-            for whose, need in product((f"{name}@{guest.id}" for guest in hub.guests.values()), stack.wants):
+            for whose, need in product((f"{name}@{guest.id}" for guest in hub.guests.values()), stack.possible):
                 if found.setdefault(role_of(whose, need.key), whose) != whose:
                     twice.add(role_of(whose, need.key))
     return {role: whose for role, whose in found.items() if role not in twice}

@@ -117,7 +117,7 @@ def _egress(stack: Stack) -> Iterator[Finding]:
         return
     if stack.main_port is None:
         yield Finding(("office",), "the way out for others needs a port, and none is given", at_key=True)
-    for key in ("start", "later", "every", "secrets", "tls"):
+    for key in ("start", "later", "one_of", "every", "secrets", "tls"):
         if getattr(stack.needs, key):
             text = "the way out waits for nothing: remove this, or the office"
             yield Finding(("needs", key), text, at_key=True)
@@ -127,7 +127,7 @@ def _secrets(stack: Stack) -> Iterator[Finding]:
     derived = {RECONCILE, f"{RECONCILE}_a", f"{RECONCILE}_b"} if stack.admin else set()
     derived |= {TLS} if stack.needs.tls else set()
     derived |= {VERIFY} if any(offer.passwords for offer in stack.gives.values()) else set()
-    begins = tuple(f"{need.name}_" for need in stack.wants)
+    begins = tuple(f"{need.name}_" for need in stack.possible)
     for name, spec in stack.needs.secrets.items():
         if name in derived or f"{name}_".startswith(begins):
             text = f'"{name}" is a name that aihub gives to a login or certificate itself: name the secret otherwise'
@@ -156,7 +156,7 @@ def _store(stack: Stack) -> Iterator[Finding]:
         return
     if stack.main_port is None:
         yield Finding(("office",), "the agents of all guests ask the store, and no port of it is given", at_key=True)
-    for key in ("start", "every", "secrets", "tls"):
+    for key in ("start", "one_of", "every", "secrets", "tls"):
         if getattr(stack.needs, key):
             text = "the store can't wait for what comes out of it: remove this"
             yield Finding(("needs", key), text, at_key=True)
@@ -205,11 +205,22 @@ def _logs(stack: Stack) -> Iterator[Finding]:
 
 def _needs(stack: Stack) -> Iterator[Finding]:
     seen: dict[str, Need] = {}
-    for need in stack.wants:
+    for need in stack.possible:
         first = seen.setdefault(need.name, need)
         if first is not need:
             text = f"{first.kind}'s {first.key} and {need.kind}'s {need.key} would both be \"{need.name}\": rename one"
-            yield Finding(("needs", "later" if need.later else "start", need.kind), text, at_key=True)
+            one_of = need.key in stack.needs.one_of
+            place = ("one_of", need.key) if one_of else ("later" if need.later else "start", need.kind)
+            yield Finding(("needs", *place), text, at_key=True)
+    for key, kinds in stack.needs.one_of.items():
+        for index, kind in enumerate(kinds):
+            if kind in stack.gives:
+                text = f"it needs {kind} and gives {kind}: an instance would be its own nearest provider"
+                yield Finding(("needs", "one_of", key, index), text)
+            if kind in kinds[:index]:
+                yield Finding(("needs", "one_of", key, index), f'"{kind}" is in the list already')
+            if kind in (*stack.needs.start, *stack.needs.later, *stack.needs.every):
+                yield Finding(("needs", "one_of", key, index), f"{kind} is needed already: it is there in any case")
 
 
 def _itself(stack: Stack) -> Iterator[Finding]:

@@ -86,6 +86,17 @@ def test_who_needs_every_engine_may_connect_to_each_and_waits_for_none(engines: 
     assert {c.consumer for c in engines.consumers if c.kind == "models"} == set()
 
 
+def test_of_kinds_of_which_it_can_use_any_the_nearest_serves_unless_hub_yml_says_another() -> None:
+    hub = load.load(cases.CASES / "hub" / "valid" / "one-of.yml", cases.STACKS, target="lab")
+    near, far = hub.instance("shelf@near"), hub.instance("shelf@far")
+    assert (near.providers, near.started_after) == ({"redis": "redis@near"}, ("redis@near",))
+    assert (far.providers, far.started_after) == ({"postgres": "postgres@out"}, ("postgres@out",))
+    assert {(c.kind, c.role) for c in hub.consumers if c.key == "books"} == {
+        ("redis", "shelf_near_books"),
+        ("postgres", "shelf_far_books"),
+    }
+
+
 def test_every_login_has_an_owner_of_its_own_and_the_checks_log_in_everywhere(hub: Hub) -> None:
     assert set(hub.consumers) == {
         Consumer("postgres@db", "app@tools", "postgres", "main", "app_tools_main", "pair"),
