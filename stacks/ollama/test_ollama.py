@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from aihub.model.hub import LanguageModel
 from aihub.model.resolved import Guest, Hub
-from aihub.targets.images import STAND_IN
+from aihub.targets import images
 
 pytestmark = pytest.mark.slow
 
@@ -23,26 +23,30 @@ def models(hub: Hub, guest: Guest) -> dict[str, LanguageModel]:
     return found
 
 
+@pytest.fixture
+def small(hub: Hub, simulated: Callable[[str], None]) -> None:
+    """Says which model answers in the lab."""
+    simulated(images.stand_in(hub, "ollama"))
+
+
+@pytest.mark.usefixtures("small")
 def test_models(
     https: Callable[..., Any],
     models: dict[str, LanguageModel],
-    simulated: Callable[[str], None],
 ) -> None:
     """it has every model that hub.yml declares"""
-    simulated(STAND_IN)
     there = {model["name"] for model in https("GET", "/api/tags")["models"]}
     assert {
         m.weights if ":" in m.weights.rpartition("/")[2] else f"{m.weights}:latest" for m in models.values()
     } <= there
 
 
+@pytest.mark.usefixtures("small")
 def test_answer(
     https: Callable[..., Any],
     models: dict[str, LanguageModel],
-    simulated: Callable[[str], None],
 ) -> None:
     """every model names the capital of France"""
-    simulated(STAND_IN)
     for model in models.values():
         answer = https(
             "POST",
@@ -57,13 +61,12 @@ def test_answer(
         assert "Paris" in answer["message"]["content"]
 
 
+@pytest.mark.usefixtures("small")
 def test_context(
     https: Callable[..., Any],
     models: dict[str, LanguageModel],
-    simulated: Callable[[str], None],
 ) -> None:
     """a loaded model has the context that hub.yml asks for"""
-    simulated(STAND_IN)
     for model in models.values():
         https(
             "POST",

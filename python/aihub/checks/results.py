@@ -58,7 +58,9 @@ def lost(item: pytest.Item, why: str) -> pytest.TestReport:
 def _label(context: Context, subject: Guest | Instance | None) -> str:
     target = context.hub.target
     if isinstance(subject, Instance):
-        return "lab build" if target.makes_images and subject.stack.lab == "build" else ""
+        if not target.makes_images or not subject.stack.builds:
+            return ""
+        return f"lab: {subject.stack.stand_in}" if subject.stack.stand_in else "lab build"
     stands_in = subject and subject.kind == "vm" and not target.vm_owns_kernel
     return "lab: a container stands in for the VM" if stands_in else ""
 

@@ -44,6 +44,7 @@ MODELS = "models"
 LOGIN_FILES = {"user": "{user}", "password": "{password}", "login": "{user}\n{password}"}
 """What a consumer gets with a password. Both in one file as well: two are not replaced at the same moment."""
 NEVER = "never"
+_STAND_IN, _SKIPPED = "stand-in: ", "skipped: "
 
 
 class SecretSpec(Strict):
@@ -233,6 +234,15 @@ class Offer(Strict):
         None, description="For `models`: the registry that weights come from, which the lab serves itself."
     )
     engine: Engine = Field(Engine(), description="For `models`: what its models can be, and be asked to.")
+    stand_in: Sentence | None = Field(
+        None, description="For `models`: the small real model that answers in the lab in place of each declared one."
+    )
+    exactly: int | None = Field(
+        None,
+        ge=1,
+        le=100,
+        description="For `models`: how many one instance serves, no more and no fewer; else any number.",
+    )
 
     @property
     def passwords(self) -> bool:
@@ -290,7 +300,8 @@ class Stack(Strict):
     lab: str = Field(
         pattern=LAB_IMAGE,
         max_length=300,
-        description="How the lab gets the image: build (lab/Dockerfile), pull, or `skipped: reason`.",
+        description="How the lab gets the image: build (lab/Dockerfile), pull, `stand-in: name` (lab/Dockerfile holds "
+        "another program that answers in its place; every table names it), or `skipped: reason`.",
     )
     needs: Needs = Field(default_factory=Needs, description="What it asks of others.")
     gives: dict[Key, Offer] = Field(default_factory=dict, description="KIND: what it serves; the main one first.")
@@ -336,6 +347,21 @@ class Stack(Strict):
             for kind, names in needs.items()
             for key, options in names.items()
         )
+
+    @property
+    def builds(self) -> bool:
+        """Whether the lab makes its image by lab/Dockerfile."""
+        return self.lab == "build" or bool(self.stand_in)
+
+    @property
+    def stand_in(self) -> str:
+        """What answers in the lab in place of the program itself; empty where that is the program."""
+        return self.lab.removeprefix(_STAND_IN) if self.lab.startswith(_STAND_IN) else ""
+
+    @property
+    def skipped(self) -> str:
+        """Why it does not run in the lab; empty where it does."""
+        return self.lab.removeprefix(_SKIPPED) if self.lab.startswith(_SKIPPED) else ""
 
     @property
     def admin(self) -> AdminStrategy | None:

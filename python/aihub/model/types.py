@@ -62,7 +62,7 @@ RECOVERY_KEY = rf"^(?:{RECOVERY}|(?:~/|/|\./)?(?:{_SEGMENT}/)*{_SEGMENT}\.pub)$"
 CAPABILITY = r"^[0-9]{1,2}\.[0-9]$"
 DIGEST = r"^[0-9a-f]{64}$"
 LOG_FILE = r"^[a-z][a-z0-9_]{0,62}/[A-Za-z0-9_-]{1,60}(?:\.[A-Za-z0-9_-]{1,60}){0,3}$"
-LAB_IMAGE = rf"^(?:build|pull|skipped: {_WORDS})$"
+LAB_IMAGE = rf"^(?:build|pull|skipped: {_WORDS}|stand-in: {_WORDS})$"
 
 MEANING = {
     NAME: "1 to 63 lower-case letters, digits and hyphens, no hyphen at an end",
@@ -92,7 +92,7 @@ MEANING = {
     SECONDS: "a number of seconds like 30s",
     OPTION: "a plain word, path or address: letters, digits and / _ . : * + @ , = -",
     FILE_TEXT: "letters, digits and / _ . : @ ? & = , + -, in each line {user}, {password}, {name}, {host} or {port}",
-    LAB_IMAGE: "build, pull, or `skipped: ` and the reason in plain words",
+    LAB_IMAGE: "build, pull, `stand-in: ` and what answers in its place, or `skipped: ` and the reason, in plain words",
     DOOR_PATH: "an absolute path of letters, digits and / _ . ~ -, with /* at its end for all below it",
     HTTP_PATH: "an absolute path of letters, digits and / _ . ~ -",
 }

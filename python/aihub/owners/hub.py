@@ -71,9 +71,12 @@ def empties_store(run: Run) -> bool:
 
 
 def show_plan(run: Run) -> None:
-    """The plan on the screen."""
-    if not run.options.as_json:
-        run.screen.plan(run.plan)
+    """The plan on the screen, and what will stand in for something in it."""
+    if run.options.as_json:
+        return
+    run.screen.plan(run.plan)
+    for name, label in run.target.labels(run.hub).items() if run.plan.changes else ():
+        run.screen.say(f"lab: {label} stands in for {name}")
 
 
 def refuse_losses(run: Run) -> None:

@@ -50,18 +50,18 @@ def status(rows: Sequence[StatusRow], notes: Sequence[str] = ()) -> None:
 
 
 def addresses(hub: Hub, labels: Mapping[str, str] | None = None) -> None:
-    """Prints where everything answers and how to look around; `labels`: stand-ins for models in the lab."""
+    """Prints where everything answers and how to look around; `labels`: what stands in for models and programs."""
+    stands_in = {name: (f" (lab: {label})", FAINT) for name, label in (labels or {}).items()}
     made = table("what", "where", "who may connect")
     for instance in hub.instances:
         for key, port in instance.stack.gives.items():
             made.add_row(
-                text((instance.name, NAME), f" {key}"),
+                text((instance.name, NAME), f" {key}", stands_in.get(instance.name, "")),
                 text(_url(instance, key)),
                 _audience(instance, port.publish),
             )
     for name, model in hub.models.items():
-        label = f" (lab: {labels[name]})" if labels and name in labels else ""
-        made.add_row(text((name, NAME), (label, FAINT)), text(f"{model.engine}@{model.guest}"), "")
+        made.add_row(text((name, NAME), stands_in.get(name, "")), text(f"{model.engine}@{model.guest}"), "")
     out().print(made)
     option = hub.target.option
     for command, why in (

@@ -75,7 +75,7 @@ class Place(Protocol):
         """What stands in for a guest; empty for a real one."""
 
     def labels(self, hub: Hub) -> Mapping[str, str]:
-        """What stands in for language models: name in hub.yml -> what really answers."""
+        """What stands in for language models and programs: their names in hub.yml -> what really answers."""
 
 
 def chosen(wanted: options.Options, hub: Hub) -> Place:

@@ -18,7 +18,7 @@ from pathlib import Path
 from aihub import render
 from aihub.errors import HubError, InvalidInput, PreconditionFailed, TaskFailed
 from aihub.model.resolved import Hub, Instance
-from aihub.model.stack import MODELS
+from aihub.model.stack import MODELS, Offer
 from aihub.paths import STACKS
 from aihub.reading import document, load
 
@@ -26,7 +26,6 @@ from . import images_builder
 from .background import Background, Progress
 from .images_builder import Recipe, Taken
 
-STAND_IN = "SmolLM2-135M"  # what stacks/ENGINE/lab/model makes
 _DOCKER_HUB = "registry-1.docker.io"
 _BASE = f"{_DOCKER_HUB}/library/{images_builder.BASE}"
 _BASE_DIGEST = images_builder.BASE_RECIPE.digest()
@@ -38,7 +37,7 @@ class Image:
 
     reference: str
     stack: str
-    lab: str  # build | pull | "skipped: reason"
+    lab: str  # build | pull | "stand-in: name" | "skipped: reason"
 
     @property
     def name(self) -> str:
@@ -48,6 +47,12 @@ class Image:
     @property
     def tag(self) -> str:
         return self.reference.rpartition(":")[2]
+
+    @property
+    def stand_in(self) -> str:
+        """The program that the lab's has in place of the real one; empty for the same program."""
+        word, _, name = self.lab.partition("stand-in: ")
+        return "" if word else name
 
 
 @dataclass(frozen=True)
@@ -60,6 +65,7 @@ class _Task:
     recipe: Recipe
     digest: str
     after: str = ""  # the subject that must be there first
+    stand_in: str = ""  # the program that it holds in place of its own
 
 
 def images_of(hub: Hub) -> tuple[Image, ...]:
@@ -95,8 +101,16 @@ def _builds(stack: str) -> bool:
 
 
 def labels(hub: Hub) -> dict[str, str]:
-    """What stands in, in the lab, for each declared language model: model name -> the model that really answers."""
-    return {name: STAND_IN for name, model in hub.models.items() if _model_folder(model.engine).is_dir()}
+    """What stands in, in the lab: name of a language model or an instance -> what really answers."""
+    models = {name: stand_in(hub, model.engine) for name, model in hub.models.items()}
+    programs = {instance.name: instance.stack.stand_in for instance in hub.instances}
+    return {name: label for name, label in {**models, **programs}.items() if label}
+
+
+def stand_in(hub: Hub, engine: str) -> str:
+    """The model that answers in the lab for each one that an engine serves, as its stack.yml says; empty for none."""
+    offer = _offer(hub, engine)
+    return (offer.stand_in or "") if offer else ""
 
 
 class Builds(Background):
@@ -161,7 +175,7 @@ class Builds(Background):
         return missing
 
     def _end(self, task: _Task, taken: Taken) -> None:
-        self._progress(task.subject, str(taken))
+        self._progress(task.subject, f"{taken}, a stand-in: {task.stand_in}" if task.stand_in else str(taken))
         self._futures[task.subject].set_result(taken)
 
     def _make(self, task: _Task) -> None:
@@ -198,17 +212,18 @@ def _tasks(hub: Hub) -> list[_Task]:
                 where=f"stacks/{image.stack}/stack.yml",
                 hint='write `lab: build` with a lab/Dockerfile, or `lab: "skipped: reason"`',
             )
-        if image.lab.startswith("skipped: ") and hub.stacks[image.stack].lab == "build":
+        if image.lab.startswith("skipped: ") and hub.stacks[image.stack].builds:
             raise PreconditionFailed(
                 f"the lab has no {image.name}: {image.lab}",
                 where=f"stacks/{image.stack}",
                 hint="leave the flavour out of the rehearsed hub.yml",
             )
-        if image.lab == "build":
+        if image.lab == "build" or image.stand_in:
             context = _archive(STACKS / image.stack / "lab")
             recipe = images_builder.image_recipe(image.name, context, ("--build-arg", f"VERSION={image.tag}"))
             reference = f"{'/'.join(_place(image.name))}:{image.tag}"
-            task = _Task(image.reference, image.stack, reference, recipe, recipe.digest(_BASE_DIGEST))
+            digest = recipe.digest(_BASE_DIGEST)
+            task = _Task(image.reference, image.stack, reference, recipe, digest, stand_in=image.stand_in)
             tasks.append(task)
             engines.setdefault(image.stack, task)
     return tasks + _model_tasks(hub, engines)
@@ -233,7 +248,7 @@ def _model_tasks(hub: Hub, engines: dict[str, _Task]) -> list[_Task]:
         image, engine_name = f"aihub-lab/{repository}", ("--build-arg", f"ENGINE={engine.subject}")
         recipe = images_builder.model_recipe(image, name, _archive(folder), engine_name)
         found[weights] = _Task(
-            f"{weights} (lab: {STAND_IN})",
+            f"{weights} (lab: {stand_in(hub, model.engine)})",
             engine.stack,
             f"{registry}/{repository}:{tag}",
             recipe,
@@ -245,9 +260,13 @@ def _model_tasks(hub: Hub, engines: dict[str, _Task]) -> list[_Task]:
 
 def _registry(hub: Hub, engine: str) -> str | None:
     """Where an engine takes weights from, as its stack.yml says."""
-    stack = hub.stacks.get(engine)
-    offer = stack.gives.get(MODELS) if stack else None
+    offer = _offer(hub, engine)
     return offer.registry if offer else None
+
+
+def _offer(hub: Hub, engine: str) -> Offer | None:
+    stack = hub.stacks.get(engine)
+    return stack.gives.get(MODELS) if stack else None
 
 
 def model_registries() -> tuple[str, ...]:

@@ -262,7 +262,7 @@ class Lab:
         return "a container stands in for the VM" if guest.kind == "vm" else ""
 
     def labels(self, hub: Hub) -> Mapping[str, str]:
-        """The small model that answers under each declared name."""
+        """The small model that answers under each declared name, and the programs that others stand in for."""
         return images.labels(hub)
 
 

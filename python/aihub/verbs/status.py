@@ -18,7 +18,9 @@ def run(options: Options) -> int:
         rows = _rows(found, found.proxmox().read(found.hub))
         notes = [*found.target.notes, *leftovers.look(found)]
         if options.as_json:
-            report.as_json({"machines": [r.as_json() for r in rows], "notes": notes, **leftovers.as_json(found)})
+            labels = dict(found.target.labels(found.hub))
+            machines = [r.as_json() for r in rows]
+            report.as_json({"machines": machines, "stand_ins": labels, "notes": notes, **leftovers.as_json(found)})
         else:
             report.status(rows, notes)
             report.addresses(found.hub, found.target.labels(found.hub))

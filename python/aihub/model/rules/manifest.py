@@ -27,6 +27,7 @@ def check_stack(stack: Stack) -> list[Finding]:
         *_ports(stack),
         *_behind(stack),
         *_offers(stack),
+        *_models(stack),
         *_egress(stack),
         *_secrets(stack),
         *_store(stack),
@@ -51,6 +52,14 @@ def _behind(stack: Stack) -> Iterator[Finding]:
             if getattr(port, word) != type(port).model_fields[word].get_default(call_default_factory=True):
                 text = f"only `{HTTP}` stands behind its guest's door, and {key} does not: remove this"
                 yield Finding(("gives", key, word), text, at_key=True)
+
+
+def _models(stack: Stack) -> Iterator[Finding]:
+    """What only an engine of language models has."""
+    for kind, offer in stack.gives.items():
+        for word in ("registry", "stand_in", "exactly") if kind != MODELS else ():
+            if getattr(offer, word) is not None:
+                yield Finding(("gives", kind, word), f"only `{MODELS}` has that: remove this", at_key=True)
 
 
 def _repeated(stack: Stack) -> Iterator[Finding]:

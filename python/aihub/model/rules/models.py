@@ -22,6 +22,7 @@ _SETTINGS = ("context", "parallel", "kv", "keep_loaded", "digest")
 def check(file: HubFile, stacks: Mapping[str, Stack], declared: Mapping[str, set[str]]) -> Iterator[Finding]:
     """What is wrong with the models."""
     placed: dict[str, LanguageModel] = {}
+    yield from _counted(file, stacks)
     for name, model in file.models.items():
         findings = tuple(_misplaced(file, stacks, declared, name, model))
         yield from findings
@@ -34,6 +35,26 @@ def check(file: HubFile, stacks: Mapping[str, Stack], declared: Mapping[str, set
         card = card_of(file, guest)
         if card:
             yield from _too_large(file, stacks, list(found), card)
+
+
+def _counted(file: HubFile, stacks: Mapping[str, Stack]) -> Iterator[Finding]:
+    """An engine that serves an exact number of models has that many on each of its guests."""
+    for guest, spec in file.guests.items():
+        for index, placement in enumerate(spec.stacks):
+            stack = stacks.get(placement.name)
+            offer = stack.gives.get(MODELS) if stack else None
+            if offer is None or offer.exactly is None:
+                continue
+            wanted, engine = offer.exactly, placement.name
+            here = [name for name, one in file.models.items() if (one.engine, one.guest) == (engine, guest)]
+            text = f"{engine}@{guest} serves exactly {wanted} model{'s' if wanted > 1 else ''}"
+            if len(here) < wanted:
+                there = f"models has {len(here) or 'none'} for it: declare one there, or remove {engine} here"
+                yield Finding(("guests", guest, "stacks", index), f"{text}, and {there}")
+            for name in here[wanted:]:
+                others = " and ".join(here[:wanted])
+                hint = f"{others} is there already: take another guest or engine"
+                yield Finding(("models", name, "engine"), f"{text}, and {hint}")
 
 
 def card_of(file: HubFile, guest: str) -> GpuCard | None:

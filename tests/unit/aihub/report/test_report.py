@@ -175,10 +175,11 @@ def test_nobody_at_the_terminal_means_no(monkeypatch: pytest.MonkeyPatch) -> Non
 
 def test_addresses_say_where_everything_answers(capsys: pytest.CaptureFixture[str]) -> None:
     hub = load.load(paths.DEFAULT_HUB, target="lab")
-    report.addresses(hub, dict.fromkeys(hub.models, "SmolLM2-135M"))
+    report.addresses(hub, {**dict.fromkeys(hub.models, "SmolLM2-135M"), "redis@cache": "another cache"})
     out = capsys.readouterr().out
     assert "https://private-ai.hub.home.arpa:11434" in out
     assert "(lab: SmolLM2-135M)" in out
+    assert "redis@cache redis (lab: another cache)" in out
     assert "aihub ssh db" in out
 
 

@@ -284,6 +284,25 @@ def test_an_image_name_leads_to_its_registry(name: str, place: tuple[str, str]) 
 
 def test_labels_name_what_really_answers(hub: Hub) -> None:
     assert images.labels(hub) == {"qwen2.5-32b": "SmolLM2-135M"}
+    assert images.stand_in(hub, "ollama") == "SmolLM2-135M"
+    assert images.stand_in(hub, "chroma") == images.stand_in(hub, "no such stack") == ""
+
+
+def test_a_stand_in_is_built_like_the_program_and_named_wherever_it_is_told(hub: Hub, builder: Builder) -> None:
+    def another(instance: Instance) -> Instance:
+        if instance.stack.name != "chroma":
+            return instance
+        return replace(instance, stack=instance.stack.model_copy(update={"lab": "stand-in: a small store 1.0"}))
+
+    chroma = hub.stacks["chroma"].model_copy(update={"lab": "stand-in: a small store 1.0"})
+    other = replace(hub, instances=tuple(map(another, hub.instances)), stacks={**hub.stacks, "chroma": chroma})
+    said: list[tuple[str, str]] = []
+    images.Builds("lab", other, lambda subject, text: said.append((subject, text))).join()
+    assert any("chroma" in name for name in builder.names)
+    assert {text.partition(", ")[2] for subject, text in said if subject.startswith("chromadb") and "(" in text} == {
+        "a stand-in: a small store 1.0"
+    }
+    assert images.labels(other)["chroma@private-ai"] == "a small store 1.0"
 
 
 def test_a_context_holds_the_folders_own_files_whatever_their_dates(tmp_path: Path) -> None:
