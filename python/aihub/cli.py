@@ -96,6 +96,8 @@ GIVEN = {
     "there": _argument(str, ..., "The guest that it moves to.", metavar="GUEST"),
     "stack": _argument(str, ..., "The new stack's name.", metavar="NAME"),
     "needs": _option(NAMES, None, "A kind that it needs at its start; may be repeated.", "--needs", metavar="KIND"),
+    "page": _argument(str, ..., "An instance that has pages.", metavar="STACK@GUEST"),
+    "password": _argument(str, ..., "A password that a person signs in with.", metavar="INSTANCE/NAME"),
     "given": _argument(str, ..., "A secret that is given.", metavar="INSTANCE/NAME"),
     "secret": _argument(NAMES, None, "What to replace.", metavar="INSTANCE[/NAME]"),
 }
@@ -130,6 +132,7 @@ VERBS = {
         "named lines follow hub target lab debug",
         "What a guest, or an instance and its containers, said last; without the values of secrets.",
     ),
+    "open": ("page hub target lab debug", "Bring the pages of an instance to your browser, over ssh, until Ctrl-C."),
     "stop": (
         "named hub target lab yes debug",
         "Shut down a guest, or stop an instance, until `aihub start` or the next `aihub up`.",
@@ -153,6 +156,7 @@ VERBS = {
         "given hub target lab debug",
         "Give a secret that nobody here can make: its value from standard input, or typed unseen.",
     ),
+    "secrets.show": ("password hub target lab debug", "Print a password that you sign in with."),
     "secrets.forget": ("given hub target lab yes debug", "Take a given secret away again; its instance waits then."),
     "secrets.unseal": (
         "kit identity hub target lab debug",

@@ -16,6 +16,7 @@ from .types import (
     HTTP_PATH,
     LAB_IMAGE,
     LOG_FILE,
+    LOGIN,
     SECONDS,
     Argument,
     Command,
@@ -58,6 +59,13 @@ class SecretSpec(Strict):
         description="Longest age before `secrets rotate --due` replaces it; never for what encrypts kept data.",
     )
     on_change: OnChange = Field("restart", description="What a running service needs to take a new value.")
+    login: str | None = Field(
+        None,
+        pattern=LOGIN,
+        max_length=100,
+        description="Whom a person signs in as with it, where {domain} is the hub's; `aihub secrets show` tells it.",
+        examples=["admin@{domain}"],
+    )
     given: bool = Field(
         False, description="A person gives it, with `aihub secrets set`; until then the instance waits."
     )

@@ -62,6 +62,7 @@ RECOVERY_KEY = rf"^(?:{RECOVERY}|(?:~/|/|\./)?(?:{_SEGMENT}/)*{_SEGMENT}\.pub)$"
 CAPABILITY = r"^[0-9]{1,2}\.[0-9]$"
 DIGEST = r"^[0-9a-f]{64}$"
 LOG_FILE = r"^[a-z][a-z0-9_]{0,62}/[A-Za-z0-9_-]{1,60}(?:\.[A-Za-z0-9_-]{1,60}){0,3}$"
+LOGIN = r"^[a-z][a-z0-9._-]{0,62}(?:@\{domain\})?$"
 LAB_IMAGE = rf"^(?:build|pull|skipped: {_WORDS}|stand-in: {_WORDS})$"
 
 MEANING = {
@@ -87,6 +88,7 @@ MEANING = {
     COMMAND: "one line of printable ASCII without {{, {% or {#",
     HEALTH_PATH: "empty or an absolute path of letters, digits and / _ . ~ -",
     LOG_FILE: "VOLUME/FILE: a volume of `data` and the plain name of a file in it",
+    LOGIN: "a user name of lower-case letters, digits and . _ -, or one @{domain}",
     DAYS: "a number of days like 90d",
     DAYS_OR_NEVER: "a number of days like 90d, or never",
     SECONDS: "a number of seconds like 30s",

@@ -7,7 +7,7 @@ import os
 import shlex
 import socket
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Literal
 
@@ -99,12 +99,13 @@ def forward(state: State, alias: str, remote: str) -> Iterator[Path]:
 
 
 @contextmanager
-def forward_tcp(state: State, alias: str, remote: str) -> Iterator[int]:
-    """A port on this machine's loopback that leads to `HOST:PORT` as the guest sees it.
+def forward_tcp(state: State, alias: str, remote: str, *, prefer: int = 0) -> Iterator[int]:
+    """A port on this machine's loopback that leads to `HOST:PORT` as the guest sees it; `prefer` where that is free.
 
     Every local user can connect to it, so only for what a socket can't serve and a login protects.
     """
-    with _forwarded(state, alias, lambda: f"127.0.0.1:{_free_port()}", remote, _PORT_TRIES) as local:
+    ports = itertools.chain([prefer] if prefer and _is_free(prefer) else [], iter(_free_port, None))
+    with _forwarded(state, alias, lambda: f"127.0.0.1:{next(ports)}", remote, _PORT_TRIES) as local:
         yield int(local.partition(":")[2])
 
 
@@ -122,6 +123,13 @@ def _forwarded(state: State, alias: str, local: Callable[[], str], remote: str, 
     finally:
         # The connection may be gone by now, and the listener with it.
         _control(state, alias, "cancel", "-L", spec)
+
+
+def _is_free(port: int) -> bool:
+    with socket.socket() as probe, suppress(OSError):
+        probe.bind(("127.0.0.1", port))
+        return True
+    return False
 
 
 def _free_port() -> int:
