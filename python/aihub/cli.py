@@ -28,7 +28,8 @@ app = typer.Typer(
 
 secrets = typer.Typer(help="The vault, and every secret of the hub.", no_args_is_help=True, rich_markup_mode=None)
 new = typer.Typer(help="Files that a person goes on from.", no_args_is_help=True, rich_markup_mode=None)
-GROUPS = {"secrets": secrets, "new": new}
+models = typer.Typer(help="Language models: what there is, and how quick.", no_args_is_help=True, rich_markup_mode=None)
+GROUPS = {"secrets": secrets, "new": new, "models": models}
 for _name, _group in GROUPS.items():
     app.add_typer(_group, name=_name, context_settings={"help_option_names": ["-h", "--help"]})
 
@@ -94,6 +95,7 @@ GIVEN = {
     "new": _argument(str, ..., "Its new name."),
     "instance": _argument(str, ..., "The instance that moves.", metavar="STACK@GUEST"),
     "there": _argument(str, ..., "The guest that it moves to.", metavar="GUEST"),
+    "model": _argument(NAMES, None, "Models of hub.yml; default all.", metavar="MODEL"),
     "stack": _argument(str, ..., "The new stack's name.", metavar="NAME"),
     "needs": _option(NAMES, None, "A kind that it needs at its start; may be repeated.", "--needs", metavar="KIND"),
     "page": _argument(str, ..., "An instance that has pages.", metavar="STACK@GUEST"),
@@ -139,6 +141,16 @@ VERBS = {
     ),
     "start": ("named hub target lab debug", "Start a guest, or an instance, that was stopped."),
     "restart": ("named hub target lab yes debug", "Restart a guest, or an instance."),
+    "models.list": ("model hub target lab as_json debug", "Every model: what it takes of its card, who serves it."),
+    "models.pull": (
+        "model hub target lab yes as_json debug",
+        "Bring the weights that hub.yml names to their engines: `aihub up` for these alone, without the checks.",
+    ),
+    "models.warm": ("model hub target lab debug", "Load models into memory by asking each for one word."),
+    "models.bench": (
+        "model hub target lab as_json debug",
+        "Measure each model: time to the first token, tokens in a second. Several quantisations stand side by side.",
+    ),
     "new.stack": ("stack needs debug", "Write a new folder in stacks/ that works as it is."),
     "check": ("", "Lint, types, unit tests and cases of this checkout; no root, no network."),
     "test": ("long part", "Every test of this checkout, the real lab included."),

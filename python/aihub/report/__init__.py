@@ -5,6 +5,7 @@ from collections.abc import Callable
 from .console import as_json, ask, ask_secret, confirm, say
 from .hubs import StatusRow, addresses, status, valid
 from .live import Progress, progress
+from .models import SERVED, ModelRow, SpeedRow, models, speeds
 from .plans import kept, outcome, plan, undeclared
 from .problems import error, unexpected
 from .secrets import SecretRow, replaced, secrets, to_replace
@@ -13,9 +14,12 @@ from .verification import checks
 Say = Callable[[str], None]
 
 __all__ = [
+    "SERVED",
+    "ModelRow",
     "Progress",
     "Say",
     "SecretRow",
+    "SpeedRow",
     "StatusRow",
     "addresses",
     "as_json",
@@ -25,12 +29,14 @@ __all__ = [
     "confirm",
     "error",
     "kept",
+    "models",
     "outcome",
     "plan",
     "progress",
     "replaced",
     "say",
     "secrets",
+    "speeds",
     "status",
     "to_replace",
     "undeclared",

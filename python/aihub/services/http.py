@@ -103,16 +103,25 @@ class Http:
 
     def lines(self, method: str, path: str, body: object, shape: type[T], *, silence: float) -> Iterator[T]:
         """An answer that comes as lines of JSON, each with at most `silence` seconds before it."""
+        for line in self._lines(method, path, body, silence):
+            yield self._shaped(line, path, shape)
+
+    def events(self, method: str, path: str, body: object, shape: type[T], *, silence: float) -> Iterator[T]:
+        """An answer that comes as server-sent events with JSON in each, until `[DONE]`; `silence` as for lines."""
+        for line in self._lines(method, path, body, silence):
+            if line.startswith(b"data:") and (data := line.removeprefix(b"data:").strip()) != b"[DONE]":
+                yield self._shaped(data, path, shape)
+
+    def _lines(self, method: str, path: str, body: object, silence: float) -> Iterator[bytes]:
         with self._answer(method, path, {"json": body}, STREAM, HOURS, silence) as parts:
             rest = b""
             for part in parts:
                 *whole, rest = (rest + part).split(b"\n")
                 if len(rest) > _LINE:
                     raise TaskFailed(f"a line of its answer to {path} has no end", where=self._where)
-                for line in filter(None, map(bytes.strip, whole)):
-                    yield self._shaped(line, path, shape)
+                yield from filter(None, map(bytes.strip, whole))
         if rest.strip():
-            yield self._shaped(rest, path, shape)
+            yield rest.strip()
 
     def _value(self, method: str, path: str, shape: type[T], **sent: Any) -> T:
         with self._answer(method, path, sent) as parts:

@@ -64,6 +64,11 @@ def card_of(file: HubFile, guest: str) -> GpuCard | None:
     return file.nodes[node].gpus.get(spec.gpu) if node and spec.gpu else None
 
 
+def needs_of(file: HubFile, stacks: Mapping[str, Stack]) -> dict[str, Need]:
+    """What each model of a sound hub file takes."""
+    return {need.model: need for need in needs_on(file, stacks, list(file.models))}
+
+
 def needs_on(file: HubFile, stacks: Mapping[str, Stack], names: list[str]) -> list[Need]:
     """What models take of their card."""
     needs = []
