@@ -71,7 +71,7 @@ def test_account(host: Any, context: Context) -> None:
     pair = next(pair for pair in context.hub.pairs if pair.entry is None)
     entry = context.vault.read(pair.path)
     assert entry is not None
-    values = [entry.data[half] for half in "ab"]
+    values = [entry.data[half] for half in pair.halves]
     context.handed_out.update(values)
     added = host.run("tail --bytes=+%s %s", str(before), AUDIT).stdout
     # Whole lines only: others ask meanwhile, so it may begin or end within one.

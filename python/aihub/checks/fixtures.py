@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -99,13 +99,13 @@ def relay(guest: Guest, context: Context) -> Callable[[int], Path]:
 
 @pytest.fixture(scope="session")
 def https(instance: Instance, context: Context) -> Callable[..., Any]:
-    """`https(method, path, body)`: the JSON that this instance answers through its guest's door."""
+    """`https(method, path, body, headers)`: the JSON that this instance answers through its guest's door."""
     guest, opening = instance.guest, Opening.of(instance)
     assert opening, f"{instance.name} gives no http"
 
-    def ask(method: str, path: str, body: object = None) -> Any:
-        way = context.forward(guest.name, str(guest.address), opening.port)
-        return tls.ask(way, f"https://{guest.fqdn}:{opening.port}{path}", context.state.ca, method, body)
+    def ask(method: str, path: str, body: object = None, headers: Mapping[str, str] | None = None) -> Any:
+        way, url = context.forward(guest.name, str(guest.address), opening.port), f"https://{guest.fqdn}:{opening.port}"
+        return tls.ask(way, f"{url}{path}", context.state.ca, method, body, headers=headers)
 
     return ask
 

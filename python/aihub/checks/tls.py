@@ -9,7 +9,7 @@ import ssl
 import time
 import urllib.request
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -81,13 +81,23 @@ class _Https(urllib.request.HTTPSHandler):
         return self.do_open(self._link, req)
 
 
-def ask(way: int, url: str, ca: Path, method: str = "GET", body: object = None, *, seconds: float = 300) -> Any:
+def ask(
+    way: int,
+    url: str,
+    ca: Path,
+    method: str = "GET",
+    body: object = None,
+    *,
+    headers: Mapping[str, str] | None = None,
+    seconds: float = 300,
+) -> Any:
     """The JSON that `url` answers, by way of a port of this machine's loopback; nobody but `ca` is trusted.
 
     Raises urllib.error.URLError, and HTTPError for an answer that is a refusal.
     """
     data = json.dumps(body).encode() if body is not None else None
-    request = urllib.request.Request(url, data, {"Content-Type": "application/json"}, method=method)  # noqa: S310 (https)
+    sent = {"Content-Type": "application/json", **(headers or {})}
+    request = urllib.request.Request(url, data, sent, method=method)  # noqa: S310 (https)
     trust = ssl.create_default_context(cafile=str(ca))
     opener = urllib.request.build_opener(_Https(way, trust), urllib.request.ProxyHandler({}))
     with opener.open(request, timeout=seconds) as answer:

@@ -7,9 +7,10 @@ import secrets
 import string
 from collections.abc import Mapping
 
-from aihub.errors import Conflict, HubError
-from aihub.model.resolved import Hub, Pair, SecretRef
+from aihub.errors import Conflict, HubError, PreconditionFailed
+from aihub.model.resolved import RECONCILE_ROLE, Hub, Pair, SecretRef
 from aihub.model.stack import Alphabet
+from aihub.services import service as services
 from aihub.services.secrets import Entry, Marked, Secrets
 
 from . import kept
@@ -37,19 +38,24 @@ def ensure(hub: Hub, store: Marked) -> list[str]:
     pairs = {pair.path: pair for pair in hub.pairs}
     logins = {pair.entry.path: pair for pair in hub.pairs if pair.entry is not None}
     made: list[str] = []
-    for path in declared(hub):  # pairs come before what is read of them
+    for path in _in_order(hub, refs):
         ref, entry = refs.get(path), store.read(path)
         if entry is None and ref and ref.given:
             continue
         # Before its value is there: nobody must find a value that has to be kept and does not say so.
         changed = ref is not None and kept.mark(hub, store, ref, entry)
         if entry is None and path in pairs:
-            changed = _create(store, path, new_pair(pairs[path]))
+            changed = _create(store, path, fresh_pair(hub, store, pairs[path]))
         elif entry is None and ref:
             changed = _create(store, path, _login(store, logins[path]) if path in logins else new_value(ref))
         if changed:
             made.append(path)
     return made
+
+
+def _in_order(hub: Hub, refs: Mapping[str, SecretRef]) -> list[str]:
+    """Plain values first, since passwords may be made of them; pairs before what is read of them."""
+    return sorted(declared(hub), key=lambda path: path not in refs or refs[path].kind != "value")
 
 
 def entries(hub: Hub, store: Secrets) -> dict[str, Entry | None]:
@@ -93,6 +99,23 @@ def new_pair(pair: Pair) -> dict[str, str]:
     """Fresh passwords, the first in use."""
     length = pair.entry.length if pair.entry else PAIR_LENGTH
     return {**{half: generate("alphanumeric", length) for half in pair.halves}, "active": "a"}
+
+
+def fresh_pair(hub: Hub, store: Secrets, pair: Pair) -> dict[str, str]:
+    """As `new_pair`; where the provider makes its consumers' passwords, what it makes of these and its secrets."""
+    values, provider = new_pair(pair), hub.instance(pair.provider)
+    make = services.maker(provider.stack.name) if pair.role != RECONCILE_ROLE else None
+    if make is None:
+        return values
+    own: dict[str, str] = {}
+    for ref in hub.secrets:
+        if (ref.instance, ref.kind) == (provider.name, "value"):
+            entry = store.read(ref.path)
+            if entry is None:
+                what = f"a password of {pair.role} can't be made: this secret of {provider.name} is missing"
+                raise PreconditionFailed(what, where=ref.path, hint="aihub up")
+            own[ref.name] = entry.data["value"]
+    return {**values, **{half: make(pair.role, values[half], own) for half in pair.halves}}
 
 
 def _login(store: Secrets, pair: Pair) -> dict[str, str]:

@@ -191,6 +191,18 @@ def provider(stack: str) -> Provider:
     return cast(Provider, reconciler(stack))
 
 
+Maker = Callable[[str, str, Mapping[str, str]], str]
+"""`make_password(role, value, secrets)`: the password of a consumer that a service takes, made of a random value and of
+the service's own secrets, by name. Pure."""
+
+
+def maker(stack: str) -> Maker | None:
+    """How a stack makes its consumers' passwords; None where any random text is one."""
+    if not (STACKS / stack / "reconcile.py").is_file():
+        return None
+    return cast("Maker | None", getattr(reconciler(stack), "make_password", None))
+
+
 @dataclass(frozen=True)
 class Found:
     """What a look into one service found: what is missing, and the objects that it keeps for nobody."""

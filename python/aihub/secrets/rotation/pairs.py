@@ -264,7 +264,7 @@ def begin(systems: Systems, pair: Pair, name: str) -> Rotation:
     if pair.entry and entry and entry.data != login(pair, kept.data):
         look = f"bao kv get -mount=kv {pair.path}"
         raise changed(pair.entry.path, entry, login(pair, kept.data), f"{look}, and put into it what is in use there")
-    fresh = secretstore.new_pair(pair)
+    fresh = secretstore.fresh_pair(systems.hub, systems.vault, pair)
     data = {
         "kind": "pair",
         "phase": "offer",

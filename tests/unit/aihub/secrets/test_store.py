@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import base64
 from collections.abc import Mapping
+from dataclasses import replace
 from datetime import UTC, datetime
 
 import pytest
-from aihub.model.resolved import Hub
-from aihub.secrets.store import ensure, entries, generate, missing, new_pair
+from aihub.errors import PreconditionFailed
+from aihub.model.resolved import RECONCILE_ROLE, Hub, SecretRef
+from aihub.secrets.store import ensure, entries, fresh_pair, generate, missing, new_pair
+from aihub.services import service as services
 from aihub.services.secrets import Entry, Secrets
 
 from tests.unit.aihub.memory import Memory
@@ -52,6 +55,39 @@ def test_a_login_is_the_half_of_its_pair_that_is_in_use(hub: Hub) -> None:
     assert login is not None
     assert login.data == {"user": "notes_public_ai_main_b", "password": "two"}
     assert set(new_pair(pair)) == {"a", "b", "active"}
+
+
+def test_a_service_may_make_its_consumers_passwords_of_its_own_secrets(
+    hub: Hub, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pair = next(p for p in hub.pairs if p.role == "notes_public_ai_main")
+    stack, seen = pair.provider.partition("@")[0], list[Mapping[str, str]]()
+
+    def make(role: str, value: str, own: Mapping[str, str]) -> str:
+        seen.append(own)
+        return f"{role} {value}"
+
+    monkeypatch.setattr(services, "maker", {stack: make}.get)
+    mine = SecretRef(
+        pair.provider, "signing_key", "hub/x/signing_key", "value", {}, 20, "hex", None, on_change="restart"
+    )
+    other = replace(hub, secrets=(*hub.secrets, mine))
+    store = Memory()
+    ensure(other, store)
+    key = store.read(mine.path)
+    assert key is not None
+    assert seen and all(own == {"signing_key": key.data["value"]} for own in seen), "it is there before"
+    made = store.read(pair.path)
+    assert made is not None
+    assert made.data["a"].startswith("notes_public_ai_main ") and made.data["a"] != made.data["b"]
+    login = store.read("hub/public-ai/notes/postgres_main")
+    assert login is not None and login.data["password"] == made.data["a"]
+    admin = next(p for p in hub.pairs if (p.provider, p.role) == (pair.provider, RECONCILE_ROLE))
+    own = store.read(admin.path)
+    assert own is not None and " " not in own.data["a"], "aihub's own is any text"
+    store.destroy(mine.path)
+    with pytest.raises(PreconditionFailed, match="this secret of"):
+        fresh_pair(other, store, pair)
 
 
 def test_of_two_at_once_the_first_wins(hub: Hub) -> None:
