@@ -64,7 +64,7 @@ def stack(request: pytest.FixtureRequest) -> str:
 
 
 @pytest.fixture
-def states(settled: Any, redis: Any, user: Any) -> dict[str, list[Any]]:
+def states(settled: Any, redis: Any, user: Any, qdrant: Any) -> dict[str, list[Any]]:
     """Of each stack with a reconcile.py, states that differ from what is wanted in several ways."""
     other = replace(settled.roles["verify_a"], can=frozenset(), settings=())
     gone = {"gone_a": replace(settled.roles["verify_a"], settings=("role=gone",))}
@@ -74,8 +74,20 @@ def states(settled: Any, redis: Any, user: Any) -> dict[str, list[Any]]:
             replace(settled, proven=frozenset()),
             replace(settled, roles={**settled.roles, "verify_a": other, **gone}, databases={}),
         ],
+        "qdrant": [qdrant.State(frozenset()), qdrant.State(frozenset({"verify"}), 2)],
         "redis": [redis.State({}), redis.State({"verify": replace(user, passwords=False), "gone": user}, ("shared",))],
     }
+
+
+@pytest.fixture
+def qdrant() -> Any:
+    return services.reconciler("qdrant")
+
+
+def asked_of(hub: Hub, stack: str) -> Declared:
+    """What the hub's first instance of a stack is asked for; where it has none, that the checks log in."""
+    mine = [instance for instance in services.reconciled(hub) if instance.stack.name == stack]
+    return declared.of(hub, mine[0]) if mine else wanted(f"{stack}@db")
 
 
 @pytest.fixture
@@ -110,8 +122,7 @@ def test_what_a_diff_is_given_is_names(hub: Hub, stack: str) -> None:
 def test_a_diff_is_pure(hub: Hub, stack: str, states: dict[str, list[Any]], cut_off: None) -> None:
     """It says the same twice, of nothing and of any state, changes neither, and keeps no value in its steps."""
     module = services.reconciler(stack)
-    (instance,) = [i for i in services.reconciled(hub) if i.stack.name == stack][:1]
-    asked = declared.of(hub, instance)
+    asked = asked_of(hub, stack)
     for state in (None, *states[stack]):
         before = copy.deepcopy(state)
         steps = module.diff(asked, state)
@@ -122,25 +133,26 @@ def test_a_diff_is_pure(hub: Hub, stack: str, states: dict[str, list[Any]], cut_
             json.dumps(dict(step.details))  # names, and lists of them
 
 
-def test_nothing_there_is_an_empty_service(hub: Hub, stack: str, postgres: Any, redis: Any) -> None:
+def test_nothing_there_is_an_empty_service(hub: Hub, stack: str, postgres: Any, redis: Any, qdrant: Any) -> None:
     """On the first day everything declared is to be made; what is there then needs no step that was not told."""
     module = services.reconciler(stack)
-    empty = {"postgres": postgres.State({}, {}), "redis": redis.State({}), "ollama": ollama.State()}[stack]
-    for instance in services.reconciled(hub):
-        if instance.stack.name == stack:
-            asked = declared.of(hub, instance)
-            assert module.diff(asked, None) == module.diff(asked, empty)
-            assert {step.action for step in module.diff(asked, None)} <= {"create"}
+    empty = {
+        "ollama": ollama.State(),
+        "postgres": postgres.State({}, {}),
+        "qdrant": qdrant.State(frozenset()),
+        "redis": redis.State({}),
+    }[stack]
+    asked = asked_of(hub, stack)
+    assert module.diff(asked, None) == module.diff(asked, empty)
+    assert {step.action for step in module.diff(asked, None)} <= {"create"}
 
 
 def test_every_step_has_an_object_of_its_own(hub: Hub, stack: str, states: dict[str, list[Any]]) -> None:
     """Two steps of one action on one object could not be told apart in a plan that was agreed."""
     module = services.reconciler(stack)
-    for instance in services.reconciled(hub):
-        for state in (None, *states[stack]):
-            if instance.stack.name == stack:
-                subjects = [(step.object, step.action) for step in module.diff(declared.of(hub, instance), state)]
-                assert len(set(subjects)) == len(subjects)
+    for state in (None, *states[stack]):
+        subjects = [(step.object, step.action) for step in module.diff(asked_of(hub, stack), state)]
+        assert len(set(subjects)) == len(subjects)
 
 
 # -- PostgreSQL
