@@ -195,7 +195,7 @@ def test_points_are_changed_and_deleted(client: QdrantClient, docs: str) -> None
     client.set_payload(docs, {"y": 1}, points=city("Rome"))
     assert client.retrieve(docs, [UUID])[0].payload == {"city": "Rome", "y": 1}
     client.delete_payload(docs, ["x"], points=[1])
-    assert "x" not in client.retrieve(docs, [1])[0].payload
+    assert "x" not in (client.retrieve(docs, [1])[0].payload or {})
     client.overwrite_payload(docs, {"only": True}, points=[2])
     assert client.retrieve(docs, [2])[0].payload == {"only": True}
     client.clear_payload(docs, points_selector=[2])
@@ -233,7 +233,7 @@ def test_dense_and_sparse_vectors_are_searched_together(client: QdrantClient) ->
         sparse_vectors_config={"s": models.SparseVectorParams()},
     )
     words = [models.SparseVector(indices=[number, 7], values=[1.0, 0.5]) for number in range(5)]
-    points = [models.PointStruct(id=n, vector={"d": [n, 1, 0, 0], "s": one}) for n, one in enumerate(words)]
+    points = [models.PointStruct(id=n, vector={"d": [float(n), 1, 0, 0], "s": one}) for n, one in enumerate(words)]
     client.upsert("hybrid", points)
     prefetch = [
         models.Prefetch(query=[1, 0, 0, 0], using="d", limit=5),
@@ -242,7 +242,7 @@ def test_dense_and_sparse_vectors_are_searched_together(client: QdrantClient) ->
     assert client.query_points("hybrid", prefetch=prefetch, query=models.FusionQuery(fusion="rrf")).points
     best = client.query_points("hybrid", query=models.SparseVector(indices=[2], values=[1.0]), using="s").points
     assert best[0].id == 2
-    more = [models.PointStruct(id=100 + number, vector={"d": [number, 1, 0, 0]}) for number in range(300)]
+    more = [models.PointStruct(id=100 + number, vector={"d": [float(number), 1, 0, 0]}) for number in range(300)]
     client.upload_points("hybrid", more, batch_size=100)
     assert client.count("hybrid").count == 305
     client.delete_collection("hybrid")

@@ -132,21 +132,38 @@ def _together(placed: Mapping[str, LanguageModel]) -> Iterator[Finding]:
 
 def _too_large(file: HubFile, stacks: Mapping[str, Stack], names: list[str], card: GpuCard) -> Iterator[Finding]:
     """One finding for the models that a card does not hold, at the last of them, with what would fit."""
-    needs = needs_on(file, stacks, names)
+    needs = _at_once(file, needs_on(file, stacks, names))
     if total(needs) <= card.vram:
         return
     last, others = needs[-1], needs[:-1]
-    gpu = file.guests[file.models[names[-1]].guest].gpu
+    gpu = file.guests[file.models[last.model].guest].gpu
     what = (
         f"{'they take' if others else 'it takes'} {_gib(total(needs))} of {gpu}, which has {format_size(card.vram)}"
         f" ({'; '.join(map(_words, needs))}; 0.5GiB stay free)"
     )
     fits = largest_context(last, others, card.vram)
     if fits >= 1024 and last.token:
-        yield Finding(("models", names[-1], "context"), f"{what}: a context of {fits} would fit")
+        yield Finding(("models", last.model, "context"), f"{what}: a context of {fits} would fit")
     else:
         way = "one of them elsewhere, a smaller model" if others else "a smaller model"
-        yield Finding(("models", names[-1], "weights"), f"{what}: take {way} or a stronger quantisation")
+        yield Finding(("models", last.model, "weights"), f"{what}: take {way} or a stronger quantisation")
+
+
+def _at_once(file: HubFile, needs: list[Need]) -> list[Need]:
+    """Of an engine that need not keep its models loaded, the largest alone: one makes room for the other."""
+    found: dict[tuple[str, str], list[Need]] = {}
+    for need in needs:
+        model = file.models[need.model]
+        found.setdefault((model.engine, model.guest), []).append(need)
+    return [
+        need
+        for every in found.values()
+        for need in (
+            every
+            if Serving.of(file.models[one.model] for one in every).keep_loaded
+            else [max(every, key=lambda one: one.total)]
+        )
+    ]
 
 
 def _words(need: Need) -> str:

@@ -115,3 +115,16 @@ def test_a_quantisation_that_a_card_does_not_compute_is_refused(tmp_path: Path) 
     hub.write_text(hub.read_text().replace("10de:2b85", "10de:2504"))
     (problem,) = cases.hub_problems(hub)
     assert problem.message.endswith("of compute capability 8.9 and later, and big has 8.6: take another quantisation")
+
+
+def test_models_that_need_not_stay_loaded_take_turns_on_the_card(tmp_path: Path) -> None:
+    hub = tmp_path / "hub.yml"
+    text = (
+        (cases.CASES / "hub" / "invalid" / "rule-model-two.yml")
+        .read_text()
+        .replace("stacks: [ollama]", "stacks: [turns]")
+    )
+    hub.write_text(text.replace("engine: ollama", "engine: turns"))
+    assert len(cases.hub_problems(hub)) == 1
+    hub.write_text(hub.read_text().replace('instruct-q4_K_M"', 'instruct-q4_K_M", keep_loaded: false'))
+    assert not cases.hub_problems(hub)
