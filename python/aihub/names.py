@@ -182,6 +182,52 @@ class Layout:
         return f"/etc/sysctl.d/10-hub-{self.hub}.conf"
 
     @property
+    def binding(self) -> tuple[str, ...]:
+        """What makes vfio-pci take the cards at boot, and keeps memory for their guests: in the initramfs, too."""
+        return (self.card_modules, self.card_options, self.card_rules, self.arc)
+
+    @property
+    def card_modules(self) -> str:
+        return f"/etc/modules-load.d/hub-cards-{self.hub}.conf"
+
+    @property
+    def card_options(self) -> str:
+        return f"/etc/modprobe.d/hub-cards-{self.hub}.conf"
+
+    @property
+    def card_rules(self) -> str:
+        return f"/etc/udev/rules.d/81-hub-cards-{self.hub}.rules"
+
+    @property
+    def arc(self) -> str:
+        return f"/etc/modprobe.d/zz-hub-zfs-{self.hub}.conf"  # after what others say there: the last one wins
+
+    @property
+    def grub(self) -> str:
+        return f"/etc/default/grub.d/hub-cards-{self.hub}.cfg"
+
+    @property
+    def flags(self) -> str:
+        return f"{self.folder}/flags"  # what was added to the one line of systemd-boot
+
+    @property
+    def flags_done(self) -> str:
+        return f"{self.folder}/flags.done"  # which flags the boot loader was told
+
+    @property
+    def binding_done(self) -> str:
+        return f"{self.folder}/binding.done"  # which files the initramfs was made with
+
+    @property
+    def kernel(self) -> str:
+        return f"{self.folder}/kernel"  # which one was pinned
+
+    @property
+    def cards(self) -> tuple[str, ...]:
+        """Everything that is there for cards alone."""
+        return (*self.binding, self.binding_done, self.grub, self.flags, self.flags_done, self.kernel)
+
+    @property
     def files(self) -> tuple[str, ...]:
         """Every file that metal looks at."""
         units = tuple(unit_file(unit) for unit in (self.walls_unit, self.dns_unit, self.unseal_unit))
@@ -196,6 +242,7 @@ class Layout:
             self.limits,
             *secrets,
             *units,
+            *self.cards,
         )
 
     @property

@@ -13,7 +13,9 @@ from typing import Any
 
 from aihub.names import Layout
 
+from . import hardware
 from .desired import Desired
+from .hardware import Device, Option
 from .refusal import RefusedByNode
 
 PACKAGES = ("unbound", "chrony", "nftables")
@@ -59,7 +61,7 @@ class ActualNode:
 
     files: dict[str, File] = field(default_factory=dict)
     units: dict[str, Unit] = field(default_factory=dict)
-    api: dict[str, list[dict[str, Any]]] = field(default_factory=dict)
+    api: dict[str, Any] = field(default_factory=dict)  # lists of objects, but the node's own status
     addresses: dict[str, list[str]] = field(default_factory=dict)
     ports: dict[str, list[str]] = field(default_factory=dict)
     groups: dict[str, str] = field(default_factory=dict)  # of a bridge, as its group_fwd_mask
@@ -69,6 +71,9 @@ class ActualNode:
     resolvers: list[str] = field(default_factory=list)  # as resolv.conf names them: not all may be addresses
     routes: list[dict[str, Any]] = field(default_factory=list)
     interfaces: dict[str, list[str]] = field(default_factory=lambda: {"old": [], "new": []})
+    devices: list[Device] = field(default_factory=list)  # of the PCI bus; read where cards matter
+    options: list[Option] = field(default_factory=list)  # of the modules that cards have to do with
+    loaders: list[str] = field(default_factory=list)  # that proxmox-boot-tool looks after
 
 
 def script(desired: Desired) -> str:
@@ -83,19 +88,21 @@ def script(desired: Desired) -> str:
     }
     if not desired.removed:
         queries["storage"] = ["/storage"]
-    if desired.mappings:
         queries["mappings"] = ["/cluster/mapping/pci"]
+    if desired.cards:
+        queries["status"] = [f"/nodes/{desired.node}/status"]
     calls = "\n".join(f"ask {name} {shlex.join(path)} &" for name, path in queries.items())
     return _SCRIPT.format(
         node=shlex.quote(desired.node),
         limits=" ".join((*LEAST, OVERCOMMIT)),
         calls=calls,
-        names=" ".join(queries),
+        names=" ".join((*queries, hardware.MAPPINGS)),
         files=shlex.join(layout.files),
         units=shlex.join(layout.units),
         packages=" ".join(PACKAGES),
         tables="; ".join(f"nft -s list table {family} {desired.table}" for family in FAMILIES),
         walls=shlex.quote(layout.walls),
+        hardware=hardware.reading(desired),
     )
 
 
@@ -139,8 +146,10 @@ if [ -f /etc/network/interfaces.new ]; then
  sed 's/^/interfaces\told\t/' /etc/network/interfaces 2>/dev/null | plain
  sed 's/^/interfaces\tnew\t/' /etc/network/interfaces.new | plain
 fi
+{hardware}
 wait
 for n in {names}; do
+ [ -e "$d/$n" ] || continue
  if [ -e "$d/$n.bad" ]; then printf 'fail\t%s\t%s\n' "$n" "$(tr '\n\t' '  ' <"$d/$n.err" | plain)"
  else printf 'api\t%s\t%s\n' "$n" "$(tr -d '\n' <"$d/$n")"; fi
 done
@@ -150,6 +159,7 @@ done
 def parse(lines: list[str]) -> ActualNode:
     """What the script printed."""
     found = ActualNode()
+    found.devices = hardware.devices(line.removeprefix("pci\t") for line in lines if line.startswith("pci\t"))
     for line in lines:
         kind, *rest = line.split("\t")
         if kind == "file":
@@ -174,6 +184,10 @@ def parse(lines: list[str]) -> ActualNode:
             found.values[rest[0]] = rest[1].strip()
         elif kind == "limit":
             found.limits[rest[0]] = int(rest[1])
+        elif kind == "loader":
+            found.loaders += hardware.loader(rest[0])
+        elif kind == "option":
+            found.options.append(hardware.option(rest[0], rest[1]))
         elif kind == "resolver":
             found.resolvers.append(rest[0])
         elif kind == "interfaces":

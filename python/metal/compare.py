@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from . import collisions, network, objects, services
+from . import boot, cards, collisions, mappings, network, objects, services
 from .actual import ActualNode
 from .desired import Desired
 from .refusal import RefusedByNode
@@ -19,8 +19,10 @@ def steps(desired: Desired, actual: ActualNode) -> list[Step]:
     if desired.removed:
         # The walls go after the bridges that they guard.
         gone = network.removal(desired, actual)
-        return [*gone, *services.removal(desired, actual), *objects.removal(desired, actual)]
+        without = [*mappings.removal(desired, actual), *boot.removal(desired, actual)]
+        return [*gone, *without, *services.removal(desired, actual), *objects.removal(desired, actual)]
     _refuse_lacking(desired, actual)
+    found = cards.find(desired, actual)
     return [
         services.packages(desired, actual),
         services.limits(desired, actual),
@@ -32,6 +34,9 @@ def steps(desired: Desired, actual: ActualNode) -> list[Step]:
         services.dns(desired, actual),
         services.time(desired, actual),
         services.unseal(desired, actual),
+        # What a mapping's removal leaves undone, the files of its card remind of.
+        *mappings.steps(desired, actual, found),
+        *boot.preparation(desired, actual, found),
         *objects.pve(desired, actual),
     ]
 
@@ -39,6 +44,7 @@ def steps(desired: Desired, actual: ActualNode) -> list[Step]:
 def notes(desired: Desired, actual: ActualNode) -> tuple[str, ...]:
     """What is not ours to change and worth a word."""
     shared = collisions.overlaps(desired, actual, network.ours(desired, actual))
+    found = [] if desired.removed else cards.find(desired, actual)
     closed = (f"node {desired.node}: {network.why_closed(actual, name)}" for name in network.closed(desired, actual))
     return (
         *strangers(desired, actual),
@@ -46,6 +52,8 @@ def notes(desired: Desired, actual: ActualNode) -> tuple[str, ...]:
         *shared,
         *services.strange_resolvers(desired, actual),
         *services.strict(desired, actual),
+        *cards.shared_ids(desired, found, actual.devices),
+        *boot.notes(desired, actual, found),
     )
 
 
@@ -78,13 +86,4 @@ def _refuse_lacking(desired: Desired, actual: ActualNode) -> None:
             "precondition",
             f"node {desired.node} has no storage {', '.join(lacking)}; it has {ready or 'none at all'}",
             "see to it on the node (Datacenter > Storage), or name another under nodes.*.storage in hub.yml",
-        )
-    mappings = {entry["id"] for entry in actual.api.get("mappings", [])}
-    unmapped = [name for name in desired.mappings if name not in mappings]
-    if unmapped:
-        raise RefusedByNode(
-            "precondition",
-            f"node {desired.node} has no PCI mapping {', '.join(unmapped)}",
-            "this version does not prepare GPUs: enable IOMMU and create the mapping (Datacenter > Resource "
-            "Mappings), or take `gpu:` off the guests",
         )

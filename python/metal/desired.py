@@ -81,6 +81,15 @@ class Record:
 
 
 @dataclass(frozen=True)
+class Card:
+    """A card that a guest gets: what its mapping is called, and what it is known by, wherever it is plugged in."""
+
+    name: str
+    id: str  # VENDOR:DEVICE
+    subsystem: str = ""  # VENDOR:DEVICE of who made the board; empty: any
+
+
+@dataclass(frozen=True)
 class VaultServer:
     """The hub's Vault, which the node unseals: where it answers, the name it proves, and the root it is proven by."""
 
@@ -96,7 +105,8 @@ class Desired:
 
     `lan` are flows out of zones into the LAN, `outside` addresses that count as internet although they are not public:
     only a lab has some. `names` are outside names that the node answers itself (the lab's registry). `storages` hold
-    guests, `images` holds templates. `mappings` are PCI mappings that must exist. `kept` tells which value of the token
+    guests, `images` holds templates. `cards` are those that guests get; `held` names mappings that guests are
+    configured with at this moment; `memory` is what all guests have, in bytes. `kept` tells which value of the token
     the controller holds; empty: none. With `removed` all of ours goes. `leaving` are the VMIDs of guests that will have
     left a bridge that goes; `staying` are bridges of zones that are gone that guests of ours are configured with.
     """
@@ -114,7 +124,9 @@ class Desired:
     images: str
     lan: tuple[Flow, ...] = ()
     outside: tuple[str, ...] = ()
-    mappings: tuple[str, ...] = ()
+    cards: tuple[Card, ...] = ()
+    held: tuple[str, ...] = ()
+    memory: int = 0
     kept: str = ""
     vault: VaultServer | None = None
     removed: bool = False
@@ -171,7 +183,8 @@ def from_data(data: Mapping[str, Any]) -> Desired:
         "records": tuple(Record(**r) for r in data["records"]),
         "names": tuple((name, address) for name, address in data["names"]),
         "storages": tuple(data["storages"]),
-        "mappings": tuple(data["mappings"]),
+        "cards": tuple(Card(**card) for card in data["cards"]),
+        "held": tuple(data["held"]),
         "leaving": tuple(data["leaving"]),
         "staying": tuple(data["staying"]),
         "vault": VaultServer(**data["vault"]) if data.get("vault") else None,

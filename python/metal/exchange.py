@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from typing import Any, Literal
 
 from .desired import Desired, from_data
@@ -82,7 +82,8 @@ class Answer:
     """Every step that was needed, and why not all was done; a refusal has changed nothing.
 
     `notes` tell what is not ours to change and worth a word. On the bridges in `closed` somebody still is: they go once
-    he left.
+    he left. `cards` are the slots of the hub's cards, by name; `reboot` says why the node has to boot before a guest
+    can have them; empty: it need not.
     """
 
     steps: tuple[Taken, ...] = ()
@@ -90,6 +91,8 @@ class Answer:
     failed: Failure | None = None
     notes: tuple[str, ...] = ()
     closed: tuple[str, ...] = ()
+    cards: dict[str, str] = field(default_factory=dict)
+    reboot: str = ""
 
     def as_json(self) -> str:
         """The JSON that `Answer.read` reads."""
@@ -107,6 +110,8 @@ class Answer:
             Failure(**{**failed, "lines": tuple(failed["lines"])}) if failed else None,
             tuple(data["notes"]),
             tuple(data["closed"]),
+            dict(data["cards"]),
+            str(data["reboot"]),
         )
 
 

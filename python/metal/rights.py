@@ -35,6 +35,10 @@ ROLES: dict[str, tuple[str, ...]] = {
 }
 
 
+MAPPING_USER = "PVEMappingUser"
+"""Proxmox's own role for who may use a mapping."""
+
+
 @dataclass(frozen=True, order=True)
 class Grant:
     """One role at one path."""
@@ -47,7 +51,8 @@ class Grant:
 def grants(desired: Desired, closed: tuple[str, ...] = ()) -> tuple[Grant, ...]:
     """Where the hub's user and token hold which role.
 
-    `closed` are bridges of zones that are gone: Proxmox asks for the right to use a bridge also of who leaves it.
+    `closed` are bridges of zones that are gone: Proxmox asks for the right to use a bridge also of who leaves it. So it
+    does for the mappings of cards.
     """
     bridges = (zone.bridge for zone in desired.zones)
     found = {
@@ -56,6 +61,7 @@ def grants(desired: Desired, closed: tuple[str, ...] = ()) -> tuple[Grant, ...]:
         Grant(f"/nodes/{desired.node}", "HubNode"),
         Grant(f"/storage/{desired.images}", "HubImages"),
         *(Grant(f"/storage/{name}", "HubDisk") for name in desired.storages if name != desired.images),
+        *(Grant(f"/mapping/pci/{name}", MAPPING_USER) for name in (*(c.name for c in desired.cards), *desired.held)),
         *(Grant(f"/sdn/zones/localnetwork/{name}", "HubNet") for name in (*bridges, *closed)),
     }
     return tuple(sorted(found))

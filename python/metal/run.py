@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Protocol
 
-from . import network
+from . import cards, network
 from .actual import parse, script
 from .compare import notes, steps
 from .exchange import Allowed, Answer, Cause, Failure, Order, Outcome, Refusal, Taken, subject
@@ -37,18 +38,18 @@ class Node(Protocol):
 def carry_out(order: Order, node: Node, *, dry: bool) -> Answer:
     """The answer to an order; with `dry` nothing is changed."""
     try:
-        needed, told, closed = _needed(order, node)
+        needed, answer = _needed(order, node)
     except RefusedByNode as refused:
         return Answer(refused=Refusal(refused.kind, refused.what, refused.hint))
     except Failed as failed:
         return Answer(failed=Failure(failed.cause, "", failed.lines))
     where = order.desired.node
     if dry:
-        return Answer(tuple(_taken(step, where, "planned") for step in needed), notes=told, closed=closed)
+        return replace(answer, steps=tuple(_taken(step, where, "planned") for step in needed))
     count, failed_with = node.take(needed)
     done = [_taken(step, where, "done") for step in needed[:count]]
     if failed_with is None:
-        return Answer(tuple(done), notes=told, closed=closed)
+        return replace(answer, steps=tuple(done))
     broken, *rest = needed[count:]
     return Answer(
         (*done, _taken(broken, where, "failed"), *(_taken(step, where, "not reached") for step in rest)),
@@ -56,16 +57,25 @@ def carry_out(order: Order, node: Node, *, dry: bool) -> Answer:
     )
 
 
-def _needed(order: Order, node: Node) -> tuple[list[Step], tuple[str, ...], tuple[str, ...]]:
-    lines = node.read(script(order.desired))
+def _needed(order: Order, node: Node) -> tuple[list[Step], Answer]:
+    """The steps to take, and what there is to say beside them."""
+    desired = order.desired
+    lines = node.read(script(desired))
     try:
         actual = parse(lines)
-        every = steps(order.desired, actual)
+        every = steps(desired, actual)
     except ValueError as error:  # no JSON from pvesh, no address of a resolver
         raise Failed("command", [f"what the node answers can't be read: {error}"]) from error
-    found = [step for step in every if step.commands and order.only in (None, step.kind)]
-    refuse_more(order, found)
-    return found, notes(order.desired, actual), network.closed(order.desired, actual)
+    needed = [step for step in every if step.commands and order.only in (None, step.kind)]
+    refuse_more(order, needed)
+    found = [] if desired.removed else cards.find(desired, actual)
+    told = Answer(
+        notes=notes(desired, actual),
+        closed=network.closed(desired, actual),
+        cards={one.card.name: one.path for one in found},
+        reboot=cards.waits_for_boot(desired, actual, found, needed),
+    )
+    return needed, told
 
 
 def refuse_more(order: Order, needed: Sequence[Step]) -> None:

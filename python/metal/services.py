@@ -38,7 +38,7 @@ def packages(desired: Desired, actual: ActualNode) -> Step:
 def limits(desired: Desired, actual: ActualNode) -> Step:
     """The kernel limits that all containers share, where they are too low; none is ever lowered."""
     place = Layout(desired.hub).limits
-    upload, differences = _file(actual, place, render("limits.conf.j2", desired))
+    upload, differences = file_part(actual, place, render("limits.conf.j2", desired))
     low = {name: least for name, least in LEAST.items() if actual.limits.get(name, least) < least}
     if actual.limits.get(OVERCOMMIT) == BY_RULE:
         low[OVERCOMMIT] = ALWAYS
@@ -59,7 +59,7 @@ def strict(desired: Desired, actual: ActualNode) -> tuple[str, ...]:
 def forwarding(desired: Desired, actual: ActualNode) -> Step:
     """Routing between interfaces, now and after a reboot."""
     layout = Layout(desired.hub)
-    upload, differences = _file(actual, layout.sysctl, render("sysctl.conf.j2", desired))
+    upload, differences = file_part(actual, layout.sysctl, render("sysctl.conf.j2", desired))
     if actual.values["ip_forward"] != "1":
         differences.append(("ip_forward", actual.values["ip_forward"], "1"))
     return _step("routing", "routing", differences, [*upload, command("sysctl", "-q", "-p", layout.sysctl)])
@@ -69,9 +69,9 @@ def walls(desired: Desired, actual: ActualNode) -> Step:
     """The nft tables of the hub, their unit, and what the kernel has of them."""
     layout = Layout(desired.hub)
     text = render("walls.nft.j2", desired, near=_near(desired, actual), closed=closed(desired, actual))
-    rules, differences = _file(actual, layout.walls, text, mode="600")
+    rules, differences = file_part(actual, layout.walls, text, mode="600")
     unit, more = _unit_file(actual, layout.walls_unit, render("walls.service.j2", desired))
-    names, also = _file(actual, layout.bridge_rules, render("bridges.rules.j2", desired))
+    names, also = file_part(actual, layout.bridge_rules, render("bridges.rules.j2", desired))
     differences += [*more, *also]
     if not rules and actual.values.get("loaded") != actual.values.get("expected"):
         differences.append(("loaded rules", "not those of the file", "those of the file"))
@@ -84,7 +84,7 @@ def walls(desired: Desired, actual: ActualNode) -> Step:
 def dns(desired: Desired, actual: ActualNode) -> Step:
     """The resolver on the gateways."""
     layout = Layout(desired.hub)
-    config, differences = _file(actual, layout.dns, render("unbound.conf.j2", desired, _upstream(desired, actual)))
+    config, differences = file_part(actual, layout.dns, render("unbound.conf.j2", desired, _upstream(desired, actual)))
     unit, more = _unit_file(actual, layout.dns_unit, render("dns.service.j2", desired))
     differences += [*more, *_running(actual, layout.dns_unit), *_stale(actual, layout.dns_unit, layout.dns)]
     commands = [*config, *unit, *_start(layout.dns_unit)]
@@ -94,10 +94,10 @@ def dns(desired: Desired, actual: ActualNode) -> Step:
 def time(desired: Desired, actual: ActualNode) -> Step:
     """The node's chrony, answering the zones too."""
     layout = Layout(desired.hub)
-    config, differences = _file(actual, layout.chrony, render("chrony.conf.j2", desired))
+    config, differences = file_part(actual, layout.chrony, render("chrony.conf.j2", desired))
     commands = list(config)
     if actual.values["clock"] != "1":
-        override, more = _file(actual, layout.chrony_override, render("chrony-container.conf.j2", desired))
+        override, more = file_part(actual, layout.chrony_override, render("chrony-container.conf.j2", desired))
         differences += more
         if override:
             commands += [
@@ -118,8 +118,8 @@ def unseal(desired: Desired, actual: ActualNode) -> Step:
     layout = Layout(desired.hub)
     if desired.vault is None:
         return _no_unseal(actual, layout)
-    program, differences = _file(actual, layout.unseal, UNSEAL.read_text(), mode="755")
-    authority, more = _file(actual, layout.authority, desired.vault.authority)
+    program, differences = file_part(actual, layout.unseal, UNSEAL.read_text(), mode="755")
+    authority, more = file_part(actual, layout.authority, desired.vault.authority)
     unit, also = _unit_file(actual, layout.unseal_unit, render("unseal.service.j2", desired))
     differences += [*more, *also]
     found = actual.units[layout.unseal_unit]
@@ -188,7 +188,8 @@ def _step(
     return Step(kind, subject, "configure", tuple(differences), tuple(commands) if differences else (), restart)
 
 
-def _file(actual: ActualNode, path: str, text: str, mode: str = "644") -> tuple[list[str | Upload], Differences]:
+def file_part(actual: ActualNode, path: str, text: str, mode: str = "644") -> tuple[list[str | Upload], Differences]:
+    """The upload of a file that differs, and in what it does; nothing of one that is as wanted."""
     found, wanted = actual.files.get(path), hashlib.sha256(text.encode()).hexdigest()
     if found and found.sha256 == wanted and found.access == f"{mode} root root":
         return [], []
@@ -197,7 +198,7 @@ def _file(actual: ActualNode, path: str, text: str, mode: str = "644") -> tuple[
 
 
 def _unit_file(actual: ActualNode, unit: str, text: str) -> tuple[list[str | Upload], Differences]:
-    upload, differences = _file(actual, unit_file(unit), text)
+    upload, differences = file_part(actual, unit_file(unit), text)
     return [*upload, "systemctl daemon-reload"] if upload else [], differences
 
 

@@ -21,8 +21,9 @@ def render(
     upstream: tuple[str, ...] = (),
     near: tuple[str, ...] = (),
     closed: tuple[str, ...] = (),
+    **more: object,
 ) -> str:
-    """The text of a template for a node.
+    """The text of a template for a node, with what `more` this one needs.
 
     `near` are the networks that it stands in itself; on the bridges in `closed` are guests of zones that are gone.
     """
@@ -35,7 +36,7 @@ def render(
         lstrip_blocks=True,
         keep_trailing_newline=True,
     )
-    return environment.get_template(name).render(_values(desired, upstream, near, closed))
+    return environment.get_template(name).render({**_values(desired, upstream, near, closed), **more})
 
 
 def _values(

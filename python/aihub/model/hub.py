@@ -99,6 +99,12 @@ class GpuCard(Strict):
 
     id: str = Field(pattern=PCI_ID, description="Vendor and device as `lspci -nn` prints them.", examples=["10de:2b85"])
     vram: Size = Field(description="The card's memory.", examples=["32GiB"])
+    subsystem: str | None = Field(
+        None,
+        pattern=PCI_ID,
+        description="Vendor and device of its board, as `lspci -nnv` prints them: tells two cards with one id apart.",
+        examples=["1043:8a2b"],
+    )
 
 
 class LabNode(Strict):

@@ -24,8 +24,6 @@ class Target:
     """There may be things that are not ours: a hub needs an id that no other has."""
     vm_owns_kernel: bool
     """A VM is one; else a container stands in for it, on the kernel of the operator's machine."""
-    passes_gpus: bool
-    """A guest gets the card that hub.yml names, through a mapping on the node."""
     sized_by_hub_file: bool
     """The node is as large as hub.yml says, so that what does not fit is known beforehand."""
     makes_images: bool
@@ -48,7 +46,6 @@ LAB = Target(
     needs_people=False,
     has_neighbours=False,
     vm_owns_kernel=False,
-    passes_gpus=False,
     sized_by_hub_file=True,
     makes_images=True,
     has_stand_ins=True,
@@ -61,7 +58,6 @@ PVE = Target(
     needs_people=True,
     has_neighbours=True,
     vm_owns_kernel=True,
-    passes_gpus=True,
     sized_by_hub_file=False,
     makes_images=False,
     has_stand_ins=False,

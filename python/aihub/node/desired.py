@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from metal.desired import Desired, Flow, Port, Record, VaultServer, Zone
+from metal.desired import Card, Desired, Flow, Port, Record, VaultServer, Zone
 
 from aihub.errors import PreconditionFailed
 from aihub.model.resolved import Hub
@@ -33,7 +33,7 @@ def desired(
         Zone(name, hub.bridge(name), str(zone.subnet), str(hub.gateway(name)), zone.internet == "outbound")
         for name, zone in hub.zones.items()
     )
-    cards = {guest.gpu for guest in hub.guests.values() if guest.gpu} if hub.target.passes_gpus else set()
+    given = sorted({guest.gpu for guest in hub.guests.values() if guest.gpu})
     return Desired(
         hub=hub.name,
         hub_id=hub.id,
@@ -51,7 +51,8 @@ def desired(
         outside=tuple(sorted(hub.outside)),
         storages=tuple(sorted({use.use for use in spec.storage.values()})),
         images=IMAGES,
-        mappings=tuple(sorted(cards)),
+        cards=tuple(Card(name, spec.gpus[name].id, spec.gpus[name].subsystem or "") for name in given),
+        memory=sum(guest.memory for guest in hub.guests.values()),
         kept="" if renew else token.mark(state),
         vault=_vault(hub, state),
     )

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Collection, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from typing import get_args
 
 from metal.desired import Desired
@@ -30,6 +30,10 @@ _WHAT: dict[Kind, str] = {
     "interfaces": "the configured network is applied",
     "dns": "unbound, for the zones",
     "time": "chrony, for the zones",
+    "flags": "kernel command line, by which devices are kept apart",
+    "binding": "vfio-pci takes the hub's cards at boot; ZFS leaves guests their memory",
+    "kernel": "the kernel that the node boots, known to work with its cards",
+    "mapping": "the card that a guest gets, by what it is",
     "unsealing": "a unit that unseals Vault",
     "pool": "Proxmox pool of the hub's guests",
     "role": "privileges that the hub's user needs",
@@ -45,6 +49,7 @@ class Applied:
 
     changes: tuple[Change, ...]
     token: token.Fate
+    reboot: str = ""  # why the node has to boot before a guest can have its card
 
     @property
     def renewed(self) -> bool:
@@ -54,16 +59,25 @@ class Applied:
 
 @dataclass(frozen=True)
 class Look:
-    """What `apply` would do to the node, and the bridges of zones that are gone that somebody is still on."""
+    """What `apply` would do to the node, and the bridges of zones that are gone that somebody is still on.
+
+    `cards` are the slots of the hub's cards, by name; `reboot` says why the node has to boot before a guest can have
+    one.
+    """
 
     plan: Plan
     closed: tuple[str, ...]
+    cards: Mapping[str, str] = field(default_factory=dict)
+    reboot: str = ""
 
 
 def look(state: State, wanted: Desired) -> Look:
     """What differs on the node; changes nothing. Raises Conflict for what is not ours."""
     found = _metal(state, Order(wanted), dry=True)
-    return Look(Plan(_changes(found.steps), warnings=found.notes), found.closed)
+    notes = found.notes
+    if found.reboot:
+        notes = (*notes, f"node {wanted.node} has to be rebooted before guests can have its cards: {found.reboot}")
+    return Look(Plan(_changes(found.steps), warnings=notes), found.closed, found.cards, found.reboot)
 
 
 def plan(state: State, wanted: Desired) -> Plan:
@@ -78,10 +92,10 @@ def apply(hub: Hub, state: State, wanted: Desired, agreed: Plan) -> Applied:
     """
     if wanted.vault and not wanted.vault.authority:
         raise PreconditionFailed("the hub has no root certificate yet", where=str(state.ca), hint="aihub up")
-    done = _metal(state, Order(wanted, _allowed(agreed)), dry=False).steps
+    answer = _metal(state, Order(wanted, _allowed(agreed)), dry=False)
     with too_late(lambda: True):
-        fate = _settle(hub, state, wanted, done)
-    return Applied(_changes(done), fate)
+        fate = _settle(hub, state, wanted, answer.steps)
+    return Applied(_changes(answer.steps), fate, answer.reboot)
 
 
 def _settle(hub: Hub, state: State, wanted: Desired, done: Sequence[Taken]) -> token.Fate:

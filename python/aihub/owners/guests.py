@@ -50,7 +50,7 @@ def require(run: Run, agreed: Plan) -> None:
 
     What the node's own part of the plan makes first is no obstacle, and root looks: the token may not see it all yet.
     """
-    coming = provision.Coming(images=run.hub.target.makes_images)
+    coming = provision.Coming(images=run.hub.target.makes_images, cards=run.cards)
     if run.state.token.exists() and not run.token_refused and not agreed.of("node"):
         provision.preflight(run.proxmox(), run.hub, agreed, run.guests, coming)
     else:

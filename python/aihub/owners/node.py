@@ -5,7 +5,7 @@ What guests need is made before they are, and what they held goes after them: on
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from dataclasses import replace
 from ipaddress import ip_address, ip_network
 
@@ -14,6 +14,7 @@ from metal.desired import Desired
 from aihub import node
 from aihub.errors import PreconditionFailed
 from aihub.plan import Change, Plan
+from aihub.proxmox.guests import owned
 from aihub.proxmox.properties import addresses, cards
 from aihub.proxmox.state import ActualGuest
 
@@ -23,7 +24,7 @@ from .run import Run
 def look(run: Run) -> Plan:
     """What differs on the node. Raises Conflict for what is not ours, PreconditionFailed for what the node lacks."""
     found = node.look(run.state, _wanted(run))
-    run.closed = found.closed
+    run.closed, run.cards, run.reboot = found.closed, found.cards, found.reboot
     return found.plan
 
 
@@ -38,27 +39,42 @@ def settled(run: Run, first: Plan, guests: Plan) -> Plan:
     leaving = [guest.vmid for guest in _ours(run) if guest.vmid in going and _bridges(guest) & {*run.closed}]
     staying = set[str]().union(*(_bridges(guest) for guest in _ours(run) if guest.vmid not in going))
     run.staying = tuple(sorted(staying))
+    run.holding = _held(guest for guest in _ours(run) if guest.vmid not in going)
     taken = {change.subject.rpartition(" ")[2] for change in first.of("node") if change.action == "delete"}
-    if not leaving and not staying & taken:
+    if not leaving and not (staying | {*run.holding}) & taken:
         return first
     return node.plan(run.state, replace(_wanted(run), leaving=tuple(sorted(leaving))))
 
 
 def apply(run: Run, agreed: Plan) -> None:
-    """The node has what the guests need, and the API token lies in the state directory."""
-    if not (changes := agreed.of("node")):
-        return
-    with run.screen.progress("node") as progress:
-        progress("node", f"{len(changes)} changes")
-        done = node.apply(run.hub, run.state, _wanted(run), agreed)
-        run.changed |= bool(done.changes)
-        run.token_refused &= not done.renewed
+    """The node has what the guests need, and the API token lies in the state directory.
+
+    Raises PreconditionFailed when its cards need a boot of the node first: no guest was touched then.
+    """
+    _apply(run, agreed, _held(_ours(run)))
+    if run.reboot and agreed.of("guests"):
+        raise PreconditionFailed(
+            f"node {_name(run)} has to be rebooted before its guests can have their cards: {run.reboot}",
+            where=run.hub.path,
+            hint=f"as root on {_name(run)}: systemctl reboot (every guest there stops); then `aihub up` goes on",
+        )
 
 
 def finish(run: Run, agreed: Plan) -> None:
     """What guests held until now goes off the node."""
     if _takes_away(agreed):
-        apply(run, agreed)
+        _apply(run, agreed, run.holding)
+
+
+def _apply(run: Run, agreed: Plan, held: tuple[str, ...]) -> None:
+    if not (changes := agreed.of("node")):
+        return
+    with run.screen.progress("node") as progress:
+        progress("node", f"{len(changes)} changes")
+        done = node.apply(run.hub, run.state, replace(_wanted(run), held=held), agreed)
+        run.changed |= bool(done.changes)
+        run.reboot = done.reboot
+        run.token_refused &= not done.renewed
 
 
 def removal(run: Run, leaving: Collection[int] = ()) -> Plan:
@@ -75,7 +91,17 @@ def remove(run: Run, agreed: Plan) -> None:
 
 def _wanted(run: Run) -> Desired:
     wanted = node.desired(run.hub, run.state, run.target.names, renew=run.token_refused)
-    return replace(wanted, staying=run.staying)
+    return replace(wanted, staying=run.staying, held=run.holding)
+
+
+def _held(guests: Iterable[ActualGuest]) -> tuple[str, ...]:
+    """The PCI mappings that guests are configured with, or still run with."""
+    every = (config for guest in guests for config in (guest.config or {}, guest.in_force))
+    return tuple(sorted(frozenset[str]().union(*map(owned.mappings, every))))
+
+
+def _name(run: Run) -> str:
+    return next(iter(run.hub.nodes))
 
 
 def _takes_away(found: Plan) -> bool:

@@ -36,12 +36,13 @@ class Room:
 
 @dataclass(frozen=True)
 class Neighbour:
-    """A guest that runs and is not ours, with the addresses and MACs of its config."""
+    """A guest that runs and is not ours, with its config, and the addresses and MACs in that."""
 
     vmid: int
     name: str
     macs: frozenset[str]
     addresses: frozenset[str]
+    config: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -167,4 +168,4 @@ def _neighbour(get: Getter, hub: str, guest: ActualGuest, nodes: Iterable[str]) 
     marker = Marker.find(config.get("description", ""))
     if marker and (marker.hub, marker.vmid) == (hub, guest.vmid):
         return None
-    return Neighbour(guest.vmid, guest.name, macs(config), addresses(config))
+    return Neighbour(guest.vmid, guest.name, macs(config), addresses(config), config)

@@ -292,13 +292,6 @@ def test_a_storage_that_the_node_may_not_use_is_none(setting, why):
     assert pending(WANTED, node)
 
 
-def test_a_gpu_without_mapping_is_a_precondition():
-    node = fresh()
-    node.api["mappings"] = [{"id": "rtx3060"}]
-    with pytest.raises(RefusedByNode, match="no PCI mapping rtx5090"):
-        steps(replace(WANTED, mappings=("rtx3060", "rtx5090")), node)
-
-
 def test_a_node_without_resolver_is_a_precondition():
     node = fresh()
     node.resolvers = ["10.10.10.1", "fe80::1%vmbr0"]

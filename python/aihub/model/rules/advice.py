@@ -39,9 +39,6 @@ def _memory(file: HubFile, target: Target) -> Iterator[str]:
 
 
 def _cards(file: HubFile, instances: Iterable[Instance]) -> Iterator[str]:
-    for name, spec in file.guests.items():
-        if spec.gpu:
-            yield f"guest {name}: GPU {spec.gpu} is not passed through yet"
     for name, model in file.models.items():
         on_card = model.guest in file.guests and file.guests[model.guest].gpu
         if on_card and model.memory is None and model.use == "chat" and family_of(model.weights) is None:

@@ -14,16 +14,27 @@ from ..types import format_size
 def check(file: HubFile, target: Target) -> Iterator[Finding]:
     """Cards named twice; where hub.yml says how large a node is, also memory, cores and disks."""
     for name, node in file.nodes.items():
-        cards: dict[str, str] = {}
-        for card, value in node.gpus.items():
-            if value.id in cards:
-                text = f"{value.id} is the id of {cards[value.id]} already: it can't tell the two apart"
-                yield Finding(("nodes", name, "gpus", card, "id"), text)
-            cards.setdefault(value.id, card)
+        yield from _cards(name, node)
         if target.sized_by_hub_file and node.lab is not None:
             guests = {guest: spec for guest, spec in file.guests.items() if node_of(file, spec) == name}
             yield from _budget(name, node.lab, guests)
             yield from _disks(name, node, node.lab.disk, guests)
+
+
+def _cards(name: str, node: Node) -> Iterator[Finding]:
+    """Cards are told apart by what they are: where a card is plugged in says nothing that stays true."""
+    seen: dict[str, list[str]] = {}
+    for card, value in node.gpus.items():
+        for other in seen.get(value.id, []):
+            board = node.gpus[other].subsystem
+            if value.subsystem and board and value.subsystem != board:
+                continue
+            text = f"{value.id} is the id of {other} already: it can't tell the two apart"
+            if value.subsystem != board or not board:
+                text += "; give each of them its `subsystem:` (`lspci -nnv` on the node shows it)"
+            yield Finding(("nodes", name, "gpus", card, "id"), text)
+            break
+        seen.setdefault(value.id, []).append(card)
 
 
 def _budget(name: str, size: LabNode, guests: dict[str, GuestSpec]) -> Iterator[Finding]:

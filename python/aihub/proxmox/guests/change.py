@@ -15,7 +15,7 @@ from aihub.state.journal import Entry
 
 from .changes import POOL
 from .compare import Deviation, Edit, deviation, disk_of, waits_for_restart
-from .desired import MIB, Wanted
+from .desired import MIB, Wanted, start_time
 from .draft import unlock_hint
 from .owned import Writer
 from .site import Site
@@ -98,7 +98,13 @@ def start(site: Site, want: Wanted) -> None:
         return Landed() if site.ours(want).running else None
 
     try:
-        site.task("post", f"{have.path}/status/{'resume' if have.asleep else 'start'}", {}, landed)
+        site.task(
+            "post",
+            f"{have.path}/status/{'resume' if have.asleep else 'start'}",
+            {},
+            landed,
+            patience=start_time(want.guest) + 60,
+        )
     except (RefusedByProxmox, TaskFailed) as error:
         if "already running" not in error.what:
             raise

@@ -11,7 +11,7 @@ from aihub.proxmox.properties import join, parse, stem
 from aihub.proxmox.state import ActualGuest
 
 from . import owned
-from .desired import Wanted, disk_key
+from .desired import FIRMWARE_DISK, Wanted, disk_key, firmware_disk
 from .normal import DEFAULTS, normal, parse_disk_size, shown
 
 
@@ -72,6 +72,9 @@ def deviation(want: Wanted, have: ActualGuest, *, lose: bool = False) -> Deviati
             edit = edits[_writer(want, key, config.get(key))]
             edit.put[key] = merged(key, config.get(key), value)
             edit.differences += differences
+    if want.guest.gpu and FIRMWARE_DISK not in config:
+        edits["token"].put[FIRMWARE_DISK] = firmware_disk(want.guest)
+        edits["token"].differences.append(Difference(FIRMWARE_DISK, None, f"on {want.guest.storage}"))
     unused = {key: value for key, value in config.items() if stem(key) == "unused"}
     for key in [*_undeclared(want, config), *(unused if lose else ())]:
         edit = edits[_writer(want, key, config[key])]
@@ -116,7 +119,7 @@ def _config(have: ActualGuest) -> Mapping[str, str]:
 
 
 def _writer(want: Wanted, key: str, present: str | None) -> owned.Writer:
-    return "root@node" if key in want.root_only else owned.writer(want.guest, want.bridges, key, present)
+    return "root@node" if key in want.root_only else owned.writer(want.guest, want.bridges, key, present, want.cards)
 
 
 def _undeclared(want: Wanted, config: Iterable[str]) -> list[str]:

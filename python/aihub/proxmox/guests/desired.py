@@ -16,6 +16,7 @@ IMAGES = {
     "vm": "local:import/debian-13-genericcloud-amd64.qcow2",
 }
 """The volumes that guests are made from, by kind; the same in the lab and on pve."""
+FIRMWARE_DISK = "efidisk0"
 MIB = 1 << 20
 GIB = 1 << 30
 
@@ -25,8 +26,8 @@ class Wanted:
     """One guest as it should be.
 
     `config` holds the keys that are ours to keep right; `root_only` those that Proxmox takes from nobody but root,
-    which win where both have one; `initial` what matters at creation only. `bridges` are those that the token may
-    use. What belongs to whom beside that: owned.py.
+    which win where both have one; `initial` what matters at creation only. `bridges` and `cards` are those that the
+    token may use. What belongs to whom beside that: owned.py.
     """
 
     guest: Guest
@@ -34,6 +35,7 @@ class Wanted:
     config: Mapping[str, str]
     initial: Mapping[str, Any]
     bridges: frozenset[str]
+    cards: frozenset[str] = frozenset()
     root_only: Mapping[str, str] = field(default_factory=dict)
 
     @property
@@ -69,7 +71,8 @@ def wanted(hub: Hub, guest: Guest, keys: Sequence[str]) -> Wanted:
     config["nameserver"] = str(guest.gateway)
     config["searchdomain"] = hub.domain
     bridges = frozenset(hub.bridge(zone) for zone in hub.zones)
-    return Wanted(guest, marker, config, {**initial, "pool": pool(hub.name)}, bridges)
+    cards = frozenset(card for node in hub.nodes.values() for card in node.gpus)
+    return Wanted(guest, marker, config, {**initial, "pool": pool(hub.name)}, bridges, cards)
 
 
 def _container(guest: Guest, keys: str) -> tuple[dict[str, str], dict[str, Any]]:
@@ -116,6 +119,7 @@ def _machine(guest: Guest, keys: str) -> tuple[dict[str, str], dict[str, Any]]:
         "serial0": "socket",
         "boot": "order=scsi0",
         "onboot": "1",
+        **(_with_card(guest.gpu) if guest.gpu else {}),
     }
     # Login name and keys belong to cloud-init's first boot: changed later, they make it take the guest for a
     # new one and replace its host keys. Keys of people are kept right inside the guest.
@@ -125,8 +129,36 @@ def _machine(guest: Guest, keys: str) -> tuple[dict[str, str], dict[str, Any]]:
         "ciuser": "root",
         "ciupgrade": 0,  # a zone without internet would wait for mirrors at its first boot
         "sshkeys": quote(keys, safe=""),
+        **({FIRMWARE_DISK: firmware_disk(guest)} if guest.gpu else {}),
     }
     return config, initial
+
+
+def start_time(guest: Guest) -> float:
+    """Seconds that Proxmox itself waits for a start: with a card all memory is taken first, four times as long."""
+    mib = guest.memory // MIB
+    least = 30.0 if mib <= 30_720 else mib / 1024
+    return least * (4 if guest.gpu else 1) + 5
+
+
+def _with_card(card: str) -> dict[str, str]:
+    """What a card needs of its VM, and the card itself, through the mapping of its name.
+
+    The memory of a card of 32 GiB finds its place only with this firmware and the processor's own address width. The
+    card is no display: the console is the serial one.
+    """
+    return {
+        "bios": "ovmf",
+        "machine": "q35",
+        "balloon": "0",
+        "vga": "serial0",
+        "hostpci0": join({"mapping": card, "pcie": "1"}),
+    }
+
+
+def firmware_disk(guest: Guest) -> str:
+    """The disk that keeps what the firmware knows; with Microsoft's keys in it no driver built on the guest loads."""
+    return f"{guest.storage}:1,efitype=4m,pre-enrolled-keys=0"
 
 
 def _cidr(guest: Guest) -> str:

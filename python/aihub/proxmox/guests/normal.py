@@ -14,7 +14,15 @@ WORDS = re.compile(r"[;,\s]+")
 # What Proxmox takes for a key that is not there.
 DEFAULTS = {
     "lxc": {"memory": "512", "swap": "512", "onboot": "0"},
-    "vm": {"memory": "512", "sockets": "1", "cores": "1", "onboot": "0", "ostype": "other", "scsihw": "lsi"},
+    "vm": {
+        "memory": "512",
+        "sockets": "1",
+        "cores": "1",
+        "onboot": "0",
+        "ostype": "other",
+        "scsihw": "lsi",
+        "bios": "seabios",
+    },
 }
 
 
@@ -49,6 +57,11 @@ def _number(text: str) -> str:
     return str(int(found[1])) if found else text.strip()
 
 
+def _kind(text: str) -> str:
+    """The type that a property string begins with."""
+    return text.strip().partition(",")[0].removeprefix("type=")
+
+
 _NORMAL: Mapping[str, Callable[[str], str]] = {
     "cores": _number,
     "sockets": _number,
@@ -59,4 +72,6 @@ _NORMAL: Mapping[str, Callable[[str], str]] = {
     "nameserver": _words,
     "searchdomain": _words,
     "cpu": lambda text: text.strip().removeprefix("cputype="),
+    "machine": lambda text: "q35" if "q35" in _kind(text) else text.strip(),  # whatever its version
+    "vga": _kind,
 }

@@ -7,10 +7,11 @@ line written into the file on the node can do (`lxc.*`) is shown by no part of t
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from typing import Literal
 
 from aihub.model.resolved import Guest
+from aihub.plan import Change
 from aihub.proxmox.properties import parse, stem
 
 Writer = Literal["token", "root@node"]
@@ -23,7 +24,9 @@ GIVES = {
         "args", "vcpus",
     }),
 }  # fmt: skip
-GPUS = frozenset({"hostpci", "dev"})
+# What a VM with a card must be: PCI Express, firmware that places a large card's memory, a console that is no display
+# of the card's, and all of its memory from the start. Without a card they belong to whoever set them.
+FOR_CARDS = frozenset({"bios", "machine", "vga", "balloon", "efidisk"})
 VOLUMES = frozenset({"mp", "scsi", "virtio", "sata", "ide"})
 # Parts of a property string that are ours when we want the key at all: one more changes what the guest can
 # reach. Every other part (a rate limit, the firewall switch) is left as it is.
@@ -34,13 +37,14 @@ PARTS = {
     "ipconfig0": frozenset({"ip", "gw", "ip6", "gw6"}),
     "features": frozenset({"nesting"}),
     "agent": frozenset({"enabled"}),
+    "hostpci0": frozenset({"host", "mapping", "pcie", "mdev"}),
 }  # fmt: skip
 # Keys that a running guest takes only at its next start; what is pending after the write decides.
 AT_RESTART = {
     "lxc": frozenset({"features", "nameserver", "searchdomain", "mp", "dev"}),
     "vm": frozenset({
         "cores", "sockets", "cpu", "memory", "ipconfig", "nameserver", "searchdomain", "agent", "ostype", "scsihw",
-        "serial", "boot", "name", "sata", "ide", "hostpci", "parallel", "virtiofs", "args", "vcpus",
+        "serial", "boot", "name", "sata", "ide", "hostpci", "parallel", "virtiofs", "args", "vcpus", *FOR_CARDS,
     }),
 }  # fmt: skip
 # Proxmox takes a VM's address at once and shows nothing pending, while the guest learns it at its next boot.
@@ -53,11 +57,26 @@ ROOTS = frozenset({"dev", "hostpci", "usb", "parallel", "virtiofs", "args"})
 
 
 def gives(guest: Guest, key: str) -> bool:
-    """Whether a key gives a guest hardware or reach that is ours to judge.
+    """Whether a key gives a guest hardware or reach that is ours to judge."""
+    return stem(key) in GIVES[guest.kind]
 
-    A GPU that hub.yml names is not passed through by aihub yet: how somebody did it is theirs.
-    """
-    return stem(key) in GIVES[guest.kind] and not (guest.gpu and stem(key) in GPUS)
+
+def mappings(config: Mapping[str, str]) -> frozenset[str]:
+    """The PCI mappings that a VM's config names."""
+    found = (parse(key, value).get("mapping", "") for key, value in config.items() if stem(key) == "hostpci")
+    return frozenset(filter(None, found))
+
+
+def slots(config: Mapping[str, str]) -> frozenset[str]:
+    """The PCI devices of the node that a VM's config names by where they are, each as DOMAIN:BUS:DEVICE."""
+    hosts = (parse(key, value).get("host", "") for key, value in config.items() if stem(key) == "hostpci")
+    found = (one.partition(".")[0] for text in hosts for one in text.split(";") if one)
+    return frozenset(one if one.count(":") == 2 else f"0000:{one}" for one in found)
+
+
+def gives_up_card(change: Change) -> bool:
+    """Whether a guest has another card afterwards, or none."""
+    return any(stem(d.field.partition(".")[0]) == "hostpci" and d.actual is not None for d in change.differences)
 
 
 def keeps_data(key: str, value: str) -> bool:
@@ -73,8 +92,10 @@ def restarts(kind: str, keys: Collection[str]) -> bool:
     return any(stem(key) in AT_RESTART[kind] for key in keys)
 
 
-def writer(guest: Guest, bridges: Collection[str], key: str, present: str | None) -> Writer:
-    """Who may change a key that holds this now: the token only within the hub's own bridges and hardware."""
+def writer(
+    guest: Guest, bridges: Collection[str], key: str, present: str | None, cards: Collection[str] = ()
+) -> Writer:
+    """Who may change a key that holds this now: the token only within the hub's own bridges, `cards` and hardware."""
     if present is None:
         return "token"
     kind = stem(key)
@@ -83,5 +104,7 @@ def writer(guest: Guest, bridges: Collection[str], key: str, present: str | None
         tag = str(guest.vlan) if guest.vlan else None
         ours = card.get("bridge") in bridges and card.get("tag") == tag and "trunks" not in card
         return "token" if ours else "root@node"
+    if kind == "hostpci":
+        return "token" if mappings({key: present}) & frozenset(cards) and not slots({key: present}) else "root@node"
     real = kind == "serial" and present != "socket"
     return "root@node" if kind in ROOTS or real else "token"

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Iterator
-from dataclasses import dataclass
+from collections.abc import Collection, Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
 
 from aihub.errors import Conflict, PreconditionFailed
 from aihub.model.resolved import Guest, Hub
@@ -12,6 +12,7 @@ from aihub.names import pool
 from aihub.plan import Change
 from aihub.proxmox.facts import Facts
 
+from . import owned
 from .desired import IMAGES
 
 GUEST_PRIVILEGES = (
@@ -30,6 +31,7 @@ class Coming:
     pool: bool = False
     rights: bool = False  # the token's own: what it may see is then not known either
     images: bool = False
+    cards: Mapping[str, str] = field(default_factory=dict)  # where the hub's cards are, by name
 
 
 def check(hub: Hub, changes: Iterable[Change], facts: Facts, coming: Coming | None = None) -> None:
@@ -43,16 +45,19 @@ def check(hub: Hub, changes: Iterable[Change], facts: Facts, coming: Coming | No
     moved = {c.subject for c in changes if any(d.field == "net0.bridge" for d in c.differences)} - created
     conflicts = list(_conflicts(guests, new, facts))
     missing = [*_missing(hub, guests, new, facts, coming), *_too_big(guests, facts)]
+    taken = list(_taken_cards(guests, facts, coming.cards))
     if facts.permissions is not None and not coming.rights:
         missing += _privileges(hub, guests, new, facts)
     lost = list(_unreachable([hub.guests[name] for name in sorted(moved)], facts))
-    text = "\n".join(dict.fromkeys(conflicts + missing + lost))
+    text = "\n".join(dict.fromkeys([*conflicts, *missing, *lost, *(what for what, _ in taken)]))
     if conflicts:
         raise Conflict(text, hint="give the guest another vmid or address in hub.yml, or free this one")
     if lost:
         raise PreconditionFailed(
             text, hint="first an `aihub up` with the new zone alone, then one with the guest in it"
         )
+    if taken and not missing:
+        raise PreconditionFailed(text, hint="; ".join(dict.fromkeys(hint for _, hint in taken)))
     if missing:
         raise PreconditionFailed(text, hint="aihub plan shows what the node lacks; `aihub up` makes what is its own")
 
@@ -77,6 +82,20 @@ def _unreachable(guests: list[Guest], facts: Facts) -> Iterator[str]:
     for guest in guests:
         if guest.bridge not in facts.bridges.get(guest.node, frozenset()):
             yield f"guest {guest.name}: its firewall does not know zone {guest.zone} yet, and would lock us out there"
+
+
+def _taken_cards(guests: list[Guest], facts: Facts, cards: Mapping[str, str]) -> Iterator[tuple[str, str]]:
+    """Who runs with a card that one of our guests is to start with: Proxmox would refuse the start."""
+    for guest in guests:
+        for other in facts.neighbours if guest.gpu else ():
+            slot = cards.get(guest.gpu or "", "").partition(".")[0]
+            if other.vmid != guest.vmid and (
+                guest.gpu in owned.mappings(other.config) or (slot and slot in owned.slots(other.config))
+            ):
+                text = f"guest {guest.name}: card {guest.gpu} is in use by {other.name} (VMID {other.vmid}), which runs"
+                keys = [key for key in other.config if key.startswith("hostpci")]
+                give = f"qm shutdown {other.vmid}, then qm set {other.vmid} --delete {','.join(keys)}"
+                yield f"{text} and is not ours", f"as root on {guest.node}: {give}; or give {guest.name} another card"
 
 
 def _too_big(guests: list[Guest], facts: Facts) -> Iterator[str]:
@@ -131,6 +150,8 @@ def _privileges(hub: Hub, guests: list[Guest], new: list[Guest], facts: Facts) -
         bridge = f"/sdn/zones/localnetwork/{guest.bridge}" + (f"/{guest.vlan}" if guest.vlan else "")
         if not facts.allows(bridge, "SDN.Use"):
             yield f"the token lacks SDN.Use on {bridge}"
+        if guest.gpu and not facts.allows(f"/mapping/pci/{guest.gpu}", "Mapping.Use"):
+            yield f"the token lacks Mapping.Use on /mapping/pci/{guest.gpu}"
         if not facts.allows(f"/storage/{guest.storage}", "Datastore.AllocateSpace"):
             yield f"the token lacks Datastore.AllocateSpace on /storage/{guest.storage}"
     if new and not any(facts.allows("/storage/local", p) for p in READ_VOLUME):

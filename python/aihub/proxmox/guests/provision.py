@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Literal
 
-from aihub.errors import PreconditionFailed, TaskFailed, too_late
+from aihub.errors import HubError, PreconditionFailed, TaskFailed, together, too_late
 from aihub.model.resolved import Hub
 from aihub.names import token
 from aihub.plan import Change, Plan
@@ -24,7 +24,7 @@ from aihub.state.journal import Entry, Journal
 
 from . import change as provision_guest
 from . import create as provision_create
-from . import crew, desired, obstacles
+from . import crew, desired, obstacles, owned
 from . import preflight as provision_preflight
 from .changes import POOL
 from .plan import down_plan, known_names, plan
@@ -132,7 +132,9 @@ def apply(
         for change in ours:
             if change not in gone:
                 jobs.setdefault(change.subject, []).append(change)
-        _run(site, jobs, keys)
+        # A card that one guest gives up may be the next one's, and Proxmox starts nobody with a card in use.
+        givers = {name: todo for name, todo in jobs.items() if any(owned.gives_up_card(change) for change in todo)}
+        _run_in_turn(site, [givers, {name: todo for name, todo in jobs.items() if name not in givers}], keys)
         return _waiting(site)
 
 
@@ -207,6 +209,18 @@ def _waiting(site: Site) -> list[CreatedGuest]:
         elif entry.action == "contact":
             site.journal.done(entry.vmid)
     return found
+
+
+def _run_in_turn(site: Site, turns: Sequence[dict[str, list[Change]]], keys: Sequence[str]) -> None:
+    """Does the jobs of each turn once those before it are over; what failed is told at the end."""
+    failed: list[HubError] = []
+    for jobs in turns:
+        try:
+            _run(site, jobs, keys)
+        except HubError as error:
+            failed.append(error)
+    if failed:
+        raise together(failed)
 
 
 def _run(site: Site, jobs: dict[str, list[Change]], keys: Sequence[str]) -> None:

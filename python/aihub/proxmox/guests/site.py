@@ -72,10 +72,21 @@ class Site:
         with self._lock:
             self.writes += 1
 
-    def task(self, method: str, path: str, data: Mapping[str, Any], landed: Callable[[], Landed | None]) -> None:
-        """One change that is a task, to its end. A `landed` without a task id has seen that end already."""
+    def task(
+        self,
+        method: str,
+        path: str,
+        data: Mapping[str, Any],
+        landed: Callable[[], Landed | None],
+        *,
+        patience: float = 0,
+    ) -> None:
+        """One change that is a task, to its end. A `landed` without a task id has seen that end already.
+
+        `patience`: seconds that it may take at least.
+        """
         if upid := self.write(method, path, data, landed, task=True):
-            self.px.tasks.wait(str(upid), TASK_TIME)
+            self.px.tasks.wait(str(upid), max(TASK_TIME, patience))
 
     @understood
     def look(self, kind: str, node: str, vmid: int) -> ActualGuest | None:

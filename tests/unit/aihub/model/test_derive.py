@@ -240,7 +240,6 @@ def test_the_egress_proxy_lets_through_what_stacks_declare(hub: Hub) -> None:
 
 EVERYTHING = (cases.CASES / "hub" / "valid" / "everything.yml").read_text().replace("52GiB", "60GiB")
 KEYS = "operator.ssh_keys is empty: only the controller's own key may log in"
-CARD = "guest ai: GPU big is not passed through yet"
 SHARED = (
     "postgres@db holds data of zone private, which has no way out (app@tools), and zone public gets in there, too "
     "(app@web): a guest of zone private with postgres would keep them apart"
@@ -251,14 +250,14 @@ COPIES = "no copies are made yet of the data of postgres@db: make your own"
 @pytest.mark.parametrize(
     ("old", "new", "expected"),
     [
-        ("", "", (CARD, SHARED, COPIES)),
+        ("", "", (SHARED, COPIES)),
         (" gpu: big,", "", ("ollama@ai has no card: it computes on the processor, slowly", SHARED, COPIES)),
         (
             "{use: tank}",
             "{use: local-zfs}",
-            ("node pve has one storage, local-zfs: what fails takes data and copies with it", CARD, SHARED, COPIES),
+            ("node pve has one storage, local-zfs: what fails takes data and copies with it", SHARED, COPIES),
         ),
-        ("60GiB", "61439MiB", ("node pve keeps 8191MiB for itself, less than 8GiB", CARD, SHARED, COPIES)),
+        ("60GiB", "61439MiB", ("node pve keeps 8191MiB for itself, less than 8GiB", SHARED, COPIES)),
     ],
 )
 def test_what_is_allowed_and_unwise_is_worth_one_sentence(

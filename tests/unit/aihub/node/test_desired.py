@@ -7,9 +7,10 @@ from pathlib import Path
 
 import pytest
 from aihub.errors import PreconditionFailed
-from aihub.model.target import PVE
+from aihub.model.target import LAB, PVE
 from aihub.node.desired import desired
 from aihub.reading import load
+from metal.desired import Card
 from metal.exchange import Order
 
 from tests.unit.aihub.hubs import FILE, small
@@ -27,12 +28,13 @@ def test_it_holds_what_the_hub_says(state):
     assert wanted.marker == "aihub:v1 hub=0123456789abcdef"
     assert wanted.names == (("ghcr.io", "10.255.255.2"), ("quay.io", "10.255.255.2"))
     assert wanted.storages == ("local-zfs", "tank")
-    assert wanted.mappings == ()
+    assert wanted.memory == sum(guest.memory for guest in small().guests.values())
     assert Order.read(Order(wanted).as_json()).desired == wanted
 
 
-def test_on_pve_a_guest_with_a_gpu_needs_its_mapping(state):
-    assert desired(small(PVE), state, {}).mappings == ("rtx5090",)
+@pytest.mark.parametrize("target", [LAB, PVE])
+def test_a_guest_with_a_gpu_needs_its_card_wherever_the_hub_is(state, target):
+    assert desired(small(target), state, {}).cards == (Card("rtx5090", "10de:2b85"),)
 
 
 def test_unsealing_is_wanted_before_the_hub_has_a_root_certificate(state):

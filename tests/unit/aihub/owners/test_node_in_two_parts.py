@@ -46,6 +46,7 @@ class Metal:
     def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
         self.first = Look(Plan((DNS,)), ("hubprivate",))
         self.then = Plan((DNS, GONE))
+        self.reboot = ""
         self.wanted: list[Desired] = []
         self.applied: list[tuple[Plan, Desired]] = []
         monkeypatch.setattr(node, "look", lambda state, wanted: self._asked(wanted, self.first))
@@ -58,7 +59,7 @@ class Metal:
 
     def _apply(self, hub: object, state: object, wanted: Desired, agreed: Plan) -> SimpleNamespace:
         self.applied.append((agreed, wanted))
-        return SimpleNamespace(changes=agreed.changes, renewed=False)
+        return SimpleNamespace(changes=agreed.changes, renewed=False, reboot=self.reboot)
 
 
 @pytest.fixture

@@ -66,6 +66,8 @@ def as_proxmox_has_it(hub: Hub, name: str) -> ActualGuest:
     else:
         config |= {"scsi0": f"{guest.storage}:vm-{guest.vmid}-disk-0,{size}", "description": str(want.marker)}
         config |= {"ide2": f"{guest.storage}:vm-{guest.vmid}-cloudinit,media=cdrom", "vmgenid": "x"}
+        if guest.gpu:
+            config |= {"efidisk0": f"{guest.storage}:vm-{guest.vmid}-disk-1,efitype=4m,pre-enrolled-keys=0,size=528K"}
         config |= {"meta": "creation-qemu=10.1.2,ctime=1", "smbios1": "uuid=1", "ciuser": "root"}
     config["tags"] = f"{guest.zone};aihub" if guest.zone < "aihub" else f"aihub;{guest.zone}"
     return ActualGuest(

@@ -16,6 +16,7 @@ from .auth import Auth
 from .errors import failure, refuse_if
 from .faults import Faults
 from .guestconf import GuestConf, Guests
+from .pci import Device, of_card
 from .rows import Rows
 from .store import Document
 from .tasks import Tasks
@@ -57,10 +58,17 @@ class NodeInfo:
     disk: int = 500 * GIB
     storages: tuple[StorageSpec, ...] = (StorageSpec("local"),)
     gpus: tuple[Gpu, ...] = ()
+    pci: tuple[Device, ...] = ()  # all that is on the bus; without it, what a card needs
+
+    @property
+    def devices(self) -> tuple[Device, ...]:
+        """The devices on the PCI bus."""
+        every = (of_card(number, gpu.name, gpu.id) for number, gpu in enumerate(self.gpus, 1))
+        return self.pci or tuple(device for both in every for device in both)
 
     @classmethod
     def from_config(cls, config: dict[str, Any]) -> NodeInfo:
-        """Reads the `node`, `storages` and `gpus` parts of a lab's configuration."""
+        """Reads the `node`, `storages`, `gpus` and `pci` parts of a lab's configuration."""
         node = {k: v for k, v in config.get("node", {}).items() if k in cls.__dataclass_fields__}
         fields = StorageSpec.__dataclass_fields__
         storages = tuple(
@@ -68,7 +76,8 @@ class NodeInfo:
             for item in config.get("storages", [])
         )
         gpus = tuple(Gpu(item["name"], item["id"]) for item in config.get("gpus", []))
-        return cls(**{**node, "gpus": gpus, **({"storages": storages} if storages else {})})
+        pci = tuple(Device.parse(item) for item in config.get("pci", []))
+        return cls(**{**node, "gpus": gpus, "pci": pci, **({"storages": storages} if storages else {})})
 
 
 def initial_storages(node: NodeInfo) -> dict[str, dict[str, Any]]:
@@ -150,6 +159,7 @@ class Pve:
         self.broadcast = Broadcast()
         self.rows: dict[tuple[str, str], Rows] = defaultdict(Rows)  # by list and kind
         self.faults = Faults()
+        self.devices: tuple[Device, ...] = node.devices  # on the PCI bus: a test may plug them elsewhere
         self.started = time.time()
         self.mutex = threading.RLock()
         self._locks: dict[int, threading.Lock] = {}

@@ -23,6 +23,19 @@ PACKAGES = (
 _CHRONY = "# The lab's node must not set the host's clock: -x\nDAEMON_OPTS=\"-F 1 -x\"\n"
 _CHRONY_UNIT = "[Unit]\nConditionCapability=\n"
 _SSHD = "PermitRootLogin prohibit-password\nPasswordAuthentication no\nUseDNS no\n"
+_GRUB = '# The lab\'s node is a container: no boot loader starts it.\nGRUB_CMDLINE_LINUX_DEFAULT="quiet"\n'
+_BOOT_TOOLS = ("update-grub", "update-initramfs", "proxmox-boot-tool", "lab-boot")
+_BOOT_UNIT = """[Unit]
+Description=What this lab's node was booted with
+DefaultDependencies=no
+After=local-fs.target
+Before=sysinit.target
+
+[Service]
+Type=oneshot
+RemainAfterExit=yes
+ExecStart=/usr/sbin/lab-boot
+"""
 _MOTD = "This is the node of a lab: a container. Its guests are real, its Proxmox VE API is emulated.\n"
 
 
@@ -69,7 +82,15 @@ def prepare(lab: Lab, config: Config, resolver: str) -> None:
     identity.set_resolver(here, [resolver], [])
     if config.root_key:
         identity.authorise(here, "root", [config.root_key])
-    here.write("usr/bin/pvesh", files("pvelab.world").joinpath("pvesh.py").read_text(), 0o755)
+    programs = files("pvelab.world")
+    here.write("usr/bin/pvesh", programs.joinpath("pvesh.py").read_text(), 0o755)
+    here.write("usr/bin/lspci", programs.joinpath("lspci.py").read_text(), 0o755)
+    for name in _BOOT_TOOLS:
+        here.write(f"usr/sbin/{name}", programs.joinpath("boot_tools.py").read_text(), 0o755)
+    here.write("etc/systemd/system/lab-boot.service", _BOOT_UNIT)
+    here.link("etc/systemd/system/sysinit.target.wants/lab-boot.service", "../lab-boot.service")
+    if not here.read("etc/default/grub"):
+        here.write("etc/default/grub", _GRUB)
 
 
 def trust_api(lab: Lab, config: Config, certificate: Path, password: Path) -> None:

@@ -42,6 +42,9 @@ def test_a_guest_as_proxmox_keeps_it_does_not_deviate(hub, have, name):
         ("ai", "agent", "1"),
         ("ai", "agent", "enabled=1,fstrim_cloned_disks=1"),
         ("ai", "cpu", "cputype=host"),
+        ("ai", "hostpci0", "pcie=1,mapping=card,rombar=0"),
+        ("ai", "machine", "pc-q35-9.2+pve1"),
+        ("ai", "vga", "type=serial0,memory=16"),
         ("ai", "net0", "bridge=hubprivate,virtio=bc:24:11:00:00:c9"),
         ("ai", "ipconfig0", "gw=10.10.20.1,ip=10.10.20.11/24"),
         ("ai", "ipconfig0", "ip=10.10.20.11/24,gw=10.10.20.1,ip6=manual"),
@@ -66,6 +69,12 @@ def test_other_spellings_of_the_same_are_equal(hub, have, name, key, value):
         ("db", "features", None, "features.nesting", None),
         ("ai", "name", "other", "name", "other"),
         ("ai", "agent", None, "agent.enabled", None),
+        ("ai", "hostpci0", None, "hostpci0.mapping", None),
+        ("ai", "hostpci0", "mapping=card", "hostpci0.pcie", None),
+        ("ai", "bios", None, "bios", "seabios"),
+        ("ai", "machine", None, "machine", None),
+        ("ai", "balloon", "1024", "balloon", "1024"),
+        ("ai", "vga", "std", "vga", "std"),
         ("ai", "ipconfig0", "ip=dhcp", "ipconfig0.gw", None),
     ],
 )
@@ -98,7 +107,7 @@ def test_memory_of_a_running_container_changes_live_and_of_a_vm_with_a_restart(h
 
 
 def test_a_value_that_waits_for_a_restart_is_a_difference_without_a_write(hub, have):
-    found = have("ai", current={"memory": "2048", "vga": "std"})
+    found = have("ai", current={"memory": "2048", "tablet": "0"})
     seen = look(hub, found)
     assert seen.differences == (Difference("memory", "2GiB", "16GiB"),)
     assert not put(seen)
@@ -108,7 +117,7 @@ def test_a_value_that_waits_for_a_restart_is_a_difference_without_a_write(hub, h
 
 
 def test_what_waits_without_being_ours_is_left_alone(hub, have):
-    assert not look(hub, have("ai", current={"vga": None}))
+    assert not look(hub, have("ai", current={"tablet": None}))
 
 
 def test_a_disk_grows(hub, have):
@@ -225,10 +234,10 @@ def test_hardware_and_reach_that_nobody_declared_goes(hub, have, name, key, valu
         ("db", "startup", "order=1"),
         ("db", "cpulimit", "2"),
         ("db", "protection", "1"),
-        ("ai", "balloon", "0"),
+        ("db", "startup", "order=2"),
         ("ai", "efidisk0", "tank:vm-201-disk-2,size=4M"),
         ("ai", "rng0", "source=/dev/urandom"),
-        ("ai", "vga", "std"),
+        ("ai", "tablet", "0"),
         ("db", "unused0", "tank:subvol-110-disk-1"),
     ],
 )
@@ -236,12 +245,40 @@ def test_what_gives_neither_stays(hub, have, name, key, value):
     assert not look(hub, have(name, {key: value}))
 
 
-def test_how_a_gpu_that_hub_yml_names_is_passed_through_is_not_judged_yet(hub, make_hub, have):
-    device = {"hostpci0": "mapping=card,pcie=1"}
-    assert not look(hub, have("ai", device))
-    without = look(make_hub({", gpu: card": ""}), have("ai", device))
-    assert without.edits["root@node"].delete == ["hostpci0"]
-    assert without.restart
+def test_a_card_that_is_taken_out_leaves_its_vm_and_the_firmware_stays(hub, make_hub, have):
+    found = look(make_hub({", gpu: card": ""}), have("ai"))
+    assert found.edits["token"].delete == ["hostpci0"]
+    assert [d.field for d in found.differences] == ["hostpci0"]
+    assert found.restart
+
+
+@pytest.mark.parametrize("present", ["mapping=theirs,pcie=1", "0000:01:00,pcie=1", "host=01:00"])
+def test_a_device_that_is_not_the_hubs_own_is_roots_to_take(make_hub, have, present):
+    found = look(make_hub({", gpu: card": ""}), have("ai", {"hostpci0": present}))
+    assert found.edits["root@node"].delete == ["hostpci0"]
+    assert not found.edits["token"]
+
+
+def test_a_card_of_somebody_else_is_roots_to_replace(hub, have):
+    found = look(hub, have("ai", {"hostpci0": "mapping=theirs,pcie=1,rombar=0"}))
+    assert found.edits["root@node"].put == {"hostpci0": "mapping=card,pcie=1,rombar=0"}
+
+
+def test_a_vm_that_gets_a_card_gets_what_the_card_needs(hub, have):
+    """As it was before: Proxmox's own firmware, and no disk for another."""
+    bare = dict.fromkeys(("bios", "machine", "balloon", "vga", "hostpci0", "efidisk0"))
+    found = look(hub, have("ai", bare))
+    put = found.edits["token"].put
+    assert put == {
+        "bios": "ovmf",
+        "machine": "q35",
+        "balloon": "0",
+        "vga": "serial0",
+        "hostpci0": "mapping=card,pcie=1",
+        "efidisk0": "local-zfs:1,efitype=4m,pre-enrolled-keys=0",
+    }
+    assert found.restart
+    assert not found.edits["root@node"]
 
 
 def test_only_a_volume_of_its_own_is_data(hub, have):

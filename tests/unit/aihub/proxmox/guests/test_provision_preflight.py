@@ -32,6 +32,7 @@ def facts():
             "/storage/tank": {"Datastore.AllocateSpace": 1},
             "/storage/local": {"Datastore.Audit": 0},
             "/sdn/zones/localnetwork": {"SDN.Use": 1},
+            "/mapping/pci/card": {"Mapping.Use": 0},
         },
         taken={},
         neighbours=(),
@@ -188,3 +189,24 @@ def test_a_guest_that_is_created_and_then_updated_is_a_new_one(hub, changes, fac
     update = replace(changes[0], action="update", identity="root@node")
     with pytest.raises(PreconditionFailed, match="OS image"):
         check(hub, [changes[0], update], replace(facts, volumes=frozenset()))
+
+
+def test_the_right_to_a_card_is_the_right_to_its_mapping(hub, changes, facts):
+    with pytest.raises(PreconditionFailed, match=r"the token lacks Mapping\.Use on /mapping/pci/card$"):
+        check(hub, changes, without(facts, "/mapping/pci/card", "Mapping.Use"))
+    check(hub, changes, without(facts, "/mapping/pci/card", "Mapping.Use"), Coming(rights=True))
+
+
+@pytest.mark.parametrize(
+    "device", ["mapping=card,pcie=1", "0000:01:00,pcie=1", "host=01:00.0", "host=0000:02:00;01:00.1"]
+)
+def test_a_card_that_somebody_else_runs_with_is_refused_and_who_that_is_said(hub, changes, facts, device):
+    other = Neighbour(900, "desktop", frozenset(), frozenset(), {"hostpci3": device})
+    with pytest.raises(PreconditionFailed, match=r"card card is in use by desktop \(VMID 900\)") as caught:
+        check(hub, changes, replace(facts, neighbours=(other,)), Coming(cards={"card": "0000:01:00"}))
+    assert "qm set 900 --delete hostpci3" in caught.value.hint
+
+
+def test_another_card_is_no_obstacle(hub, changes, facts):
+    other = Neighbour(900, "desktop", frozenset(), frozenset(), {"hostpci0": "mapping=theirs", "hostpci1": "02:00"})
+    check(hub, changes, replace(facts, neighbours=(other,)), Coming(cards={"card": "0000:01:00"}))

@@ -6,11 +6,11 @@ from collections import Counter
 from typing import Any
 
 from ..digests import CHANGED, digest
-from ..errors import existing, failure, prefixed, refuse_if
+from ..errors import ApiError, existing, failure, prefixed, refuse_if
+from ..pci import check_mapping, of_node, parsed
 from ..registry import Call, route
 from ..sections import section, typed
 from ..words import split_list
-from .nodes import pci_devices
 
 BASE = "/cluster/mapping"
 KINDS = {"pci": "hardware", "usb": "hardware", "dir": "directory"}
@@ -32,38 +32,29 @@ def listing(call: Call, kind: str) -> list[dict[str, Any]]:
             continue
         shown = {**entry, "id": name, "digest": digest(table), "type": kind}
         if call.has("check-node"):
-            shown["errors" if kind == "usb" else "checks"] = _problems(call, kind, entry["map"])
+            shown["errors" if kind == "usb" else "checks"] = _problems(call, kind, name, entry)
         found.append(shown)
     return found
 
 
-def _problems(call: Call, kind: str, maps: list[str]) -> list[dict[str, str]]:
+def _problems(call: Call, kind: str, name: str, entry: dict[str, Any]) -> list[dict[str, str]]:
     """What is wrong with a mapping on this node."""
-    mine = [fields for fields in map(_parsed, maps) if fields.get("node") == call.pve.node.name]
+    mine = list(of_node(entry, call.pve.node.name))
     if not mine:
         return [{"severity": "warning", "message": f"No mapping for node {call['check-node']}."}]
-    texts = [text for fields in mine if (text := _wrong(call, kind, fields))]
+    texts = [text for fields in mine if (text := _wrong(call, kind, name, fields))]
     return [{"severity": "error", "message": f"Invalid configuration: {text}\n"} for text in texts]
 
 
-def _parsed(text: str) -> dict[str, str]:
-    return dict(part.partition("=")[::2] for part in text.split(","))
-
-
-def _wrong(call: Call, kind: str, fields: dict[str, str]) -> str | None:
+def _wrong(call: Call, kind: str, name: str, fields: dict[str, str]) -> str | None:
     if kind == "dir":
         return None if _is_folder(call, fields["path"]) else f"Path {fields['path']} does not exist"
     if kind == "usb":
         return f"usb device '{fields.get('path') or fields['id']}' not found"
-    devices = {device["id"]: device for device in pci_devices(call)}
-    for path in fields["path"].split(";"):
-        address = path if "." in path else f"{path}.0"
-        found = devices.get(address)
-        if found is None:
-            return f"pci device '{address}' not found"
-        real = f"{found['vendor']}:{found['device']}".replace("0x", "")
-        if real != fields["id"].replace("0x", ""):
-            return f"'id' does not match for '{call.params.get('id', '')}' ({real} != {fields['id']})"
+    try:
+        check_mapping(call.pve.devices, name, fields)
+    except ApiError as error:
+        return error.message
     return None
 
 
@@ -89,7 +80,7 @@ def _check_folders(call: Call, kind: str, failed: str) -> None:
     """A directory mapping names one directory of a node, and this node's must be there."""
     if kind != "dir":
         return
-    maps = [_parsed(text) for text in call.get("map", [])]
+    maps = [parsed(text) for text in call.get("map", [])]
     for fields in maps:
         if fields["node"] == call.pve.node.name and not _is_folder(call, fields["path"]):
             raise failure(f"{failed}Path {fields['path']} does not exist")

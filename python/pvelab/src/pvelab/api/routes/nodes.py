@@ -12,7 +12,6 @@ from ..words import split_list
 from .cluster import node_entry
 
 ONE = "/nodes/{node}"
-VENDORS = {"10de": "NVIDIA Corporation", "1002": "AMD/ATI", "8086": "Intel Corporation"}
 
 
 @route("GET", "/nodes")
@@ -45,29 +44,15 @@ def status(call: Call) -> dict[str, Any]:
     }
 
 
-def pci_devices(call: Call) -> list[dict[str, Any]]:
-    """The cards that the lab's configuration names, each in an IOMMU group of its own."""
-    found = []
-    for number, gpu in enumerate(call.pve.node.gpus, 1):
-        vendor, _, device = gpu.id.partition(":")
-        common = {
-            "vendor": f"0x{vendor}", "vendor_name": VENDORS.get(vendor, vendor), "iommugroup": 10 + number,
-            "subsystem_vendor": f"0x{vendor}", "subsystem_vendor_name": VENDORS.get(vendor, vendor),
-        }  # fmt: skip
-        name = f"{gpu.name} (simulated)"
-        audio = f"{gpu.name} audio (simulated)"
-        functions = (("0", "0x030000", f"0x{device}", name), ("1", "0x040300", "0x22e9", audio))
-        for function, kind, ident, text in functions:
-            item = {"id": f"0000:{number:02x}:00.{function}", "class": kind, "device": ident, "device_name": text}
-            found.append({**item, **common, "subsystem_device": ident})
-    return found
-
-
 @route("GET", ONE + "/hardware/pci")
 def pci(call: Call) -> list[dict[str, Any]]:
-    """The cards, without the classes that nobody passes through."""
+    """The devices of the bus, without the classes that nobody passes through."""
     hidden = split_list(str(call.get("pci-class-blacklist", "05;06;0b")))
-    found = [d for d in pci_devices(call) if not any(d["class"][2:].startswith(h) for h in hidden)]
+    found = [
+        d
+        for d in (device.listed() for device in call.pve.devices)
+        if not any(d["class"][2:].startswith(h) for h in hidden)
+    ]
     if not call.flag("verbose", default=True):
         brief = ("id", "vendor", "device", "class", "iommugroup")
         return [{key: d[key] for key in brief} for d in found]

@@ -6,6 +6,7 @@ from typing import Any
 
 from ..errors import bad
 from ..faults import BODIES, KINDS
+from ..pci import Device
 from ..registry import Call, route
 from ..tables import table
 
@@ -19,7 +20,7 @@ def version(call: Call) -> dict[str, str]:
 
 @route("GET", "/pvelab", root_only=True)
 def lab(call: Call) -> list[dict[str, str]]:
-    return [{"subdir": "faults"}, {"subdir": "requests"}, {"subdir": "lag"}, {"subdir": "locks"}]
+    return [{"subdir": "faults"}, {"subdir": "requests"}, {"subdir": "lag"}, {"subdir": "locks"}, {"subdir": "pci"}]
 
 
 @route("GET", "/pvelab/faults", root_only=True)
@@ -50,6 +51,20 @@ def set_lag(call: Call) -> None:
     """How many seconds old /cluster/resources may be, as on a real node, where it is up to ten."""
     call.pve.broadcasted()
     call.pve.broadcast.lag = float(call["seconds"])
+
+
+@route("GET", "/pvelab/pci", root_only=True)
+def list_devices(call: Call) -> list[dict[str, Any]]:
+    return [device.as_json() for device in call.pve.devices]
+
+
+@route("PUT", "/pvelab/pci", root_only=True)
+def set_devices(call: Call) -> None:
+    """What is on the PCI bus from now on, until the server ends: a card moves, comes, goes."""
+    try:
+        call.pve.devices = tuple(Device.parse(item) for item in call["devices"])
+    except (TypeError, ValueError) as error:
+        raise bad(devices=str(error)) from error
 
 
 @route("GET", "/pvelab/requests", root_only=True)
