@@ -16,7 +16,7 @@ from .. import process
 from ..errors import InvalidInput, PreconditionFailed
 from ..options import Options
 from ..paths import ROOT
-from .check import TESTS, Linters, environment, pytest_command
+from .check import PVELAB, TESTS, Linters, environment, pytest_command
 
 BUILD = ROOT / "build"
 LONG_RESULT = BUILD / "test-long.json"
@@ -94,7 +94,7 @@ def _daily() -> int:
     with ThreadPoolExecutor(3) as beside:
         small, others = (
             beside.submit(one, "small", "tests/lab/small", "tests/attacks/small"),
-            beside.submit(one, "others", "-m", "not lab", *TESTS),
+            beside.submit(one, "others", "-m", "not lab", *TESTS, PVELAB),
         )
         linters = beside.submit(lambda: Linters().join())
         codes = [one("whole", "tests/lab/whole", "tests/attacks/whole"), small.result(), others.result()]
