@@ -88,7 +88,7 @@ GIVEN = {
     "named": _argument(str, ..., "A guest, or an instance as STACK@GUEST.", metavar="GUEST|STACK@GUEST"),
     "lines": _option(int, 100, "How many of the last lines.", "--lines", "-n", min=1, max=100_000),
     "follow": _flag("Go on with what is said next, for a day at most.", "--follow", "-f"),
-    "machine": _argument(str, ..., "A guest's name, or node.", metavar="guest"),
+    "machine": _argument(str, ..., "A guest's name, node, or the VMID of an undeclared guest.", metavar="guest"),
     "command": _argument(NAMES, None, "A command to run there."),
     "only": _argument(NAMES, None, "Guests or instances (STACK@GUEST); default all.", metavar="NAME"),
     "old": _argument(str, ..., "The guest's name so far."),

@@ -102,6 +102,22 @@ def argv(state: State, alias: str, *options: str) -> list[str]:
     return ["ssh", "-F", str(state.ssh_config), *options, alias]
 
 
+def argv_of_undeclared(state: State, alias: str, address: str, pinned_as: str) -> list[str]:
+    """The same for a guest that hub.yml no longer has, and the written ssh_config therefore neither.
+
+    It shares no connection: nobody would end it, as that is done for each alias of the ssh_config.
+    """
+    netns = json.loads(_via_file(state).read_text())["netns"]
+    words = [
+        f"HostName {address}",
+        f"HostKeyAlias {pinned_as}",
+        (Lab(netns) if netns else Pve()).proxy(),
+        "ControlMaster no",
+        "ControlPath none",
+    ]
+    return argv(state, alias, *(word for text in words for word in ("-o", text)))
+
+
 def aliases(state: State) -> dict[str, str]:
     """Alias -> address, as the written ssh_config has them."""
     if not state.ssh_config.exists():

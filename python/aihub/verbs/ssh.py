@@ -1,28 +1,97 @@
-"""`aihub ssh GUEST [-- CMD]`: a shell on a guest or on the node, over the one way in."""
+"""`aihub ssh GUEST [-- CMD]`: a shell on a guest or on the node, over the one way in.
+
+A guest that hub.yml no longer names is reached by its VMID, or by its name, as long as it carries this hub's marker.
+"""
 
 from __future__ import annotations
 
 import os
 import sys
+from typing import NoReturn
 
-from aihub import ssh
+from aihub import report, ssh
+from aihub.proxmox.properties import addresses
+from aihub.proxmox.state import ActualGuest, ActualGuests
 from aihub.reading import load
 from aihub.state.directory import State
 
-from ..errors import InvalidInput, PreconditionFailed
+from ..errors import Conflict, InvalidInput, PreconditionFailed
+from ..model.resolved import Hub
 from ..options import Options
+from ..owners.run import find_target, opened, perform
 
 
 def run(options: Options) -> int:
     """Becomes ssh: its exit code is the command's own."""
     hub = load.load(options.hub, target=options.target)
     state = State.of(hub.name, options.target, options.lab_name(hub.name))
-    guest, *command = options.only
-    known = [ssh.NODE, *hub.guests]
-    if guest not in known:
-        raise InvalidInput(f"there is no guest {guest}", hint=f"one of: {', '.join(known)}")
+    name, *command = options.only
     if not state.ssh_config.exists():
+        if name not in (ssh.NODE, *hub.guests):
+            raise _nobody(hub, name)
         raise PreconditionFailed("this hub was never brought up from here", where=str(state.directory), hint="aihub up")
-    argv = [*ssh.argv(state, guest), *(["--", *command] if command else [])]
+    by_number = {str(guest.vmid): guest.name for guest in hub.guests.values()}
+    if name in (ssh.NODE, *hub.guests):
+        _become(ssh.argv(state, name), command)
+    with opened(options, "ssh", report, reads=True) as found:
+        perform(found, (find_target,))
+        actual = found.proxmox().read(found.hub)
+    guest = undeclared(hub, actual, name)
+    if guest is None and name in by_number:
+        _become(ssh.argv(state, by_number[name]), command)
+    if guest is None:
+        raise _nobody(hub, name)
+    if ssh.pinned(state, pin := _pinned_as(guest)) is None:
+        hint = f"as root on {guest.node}: {'pct enter' if guest.kind == 'lxc' else 'qm terminal'} {guest.vmid}"
+        raise PreconditionFailed(f"no host key of {pin} is pinned here", where=name, hint=hint)
+    _become(ssh.argv_of_undeclared(state, guest.name, address(guest), pin), command)
+
+
+def undeclared(hub: Hub, actual: ActualGuests, name: str) -> ActualGuest | None:
+    """The guest of ours with this VMID or name that hub.yml does not have; None when there is no such guest at all.
+
+    Raises Conflict when the only one is somebody else's, and InvalidInput when there are several of ours.
+    """
+    declared = {guest.vmid for guest in hub.guests.values()}
+    found = [one for one in actual.guests.values() if name in (str(one.vmid), one.name, _pinned_as(one))]
+    ours = [one for one in found if one.belongs_to(hub.id)]
+    others = [one for one in ours if one.vmid not in declared]
+    if len(others) > 1:
+        numbers = ", ".join(str(one.vmid) for one in others)
+        raise InvalidInput(f"{len(others)} guests of this hub are called {name}", hint=f"by its VMID: {numbers}")
+    if found and not ours:
+        numbers = ", ".join(f"{one.vmid} ({one.name})" for one in found)
+        raise Conflict(
+            f"guest {numbers} is not this hub's: no description that its token may read has its marker",
+            where=name,
+            hint="log in as you do without aihub: no key of the hub is on it",
+        )
+    return others[0] if others else None
+
+
+def address(guest: ActualGuest) -> str:
+    """Where Proxmox's own config says that a guest is. Raises PreconditionFailed for one that is nowhere."""
+    if not guest.running:
+        order = "pct start" if guest.kind == "lxc" else "qm start"
+        hint = f"as root on {guest.node}: {order} {guest.vmid}"
+        raise PreconditionFailed(f"the guest is {guest.status}", where=guest.name, hint=hint)
+    found = sorted(addresses(guest.in_force))
+    if len(found) != 1:
+        text = f"its config names {len(found)} addresses{': ' if found else ''}{', '.join(found)}"
+        raise PreconditionFailed(text, where=guest.name, hint=f"as root on {guest.node}, over its console")
+    return found[0]
+
+
+def _pinned_as(guest: ActualGuest) -> str:
+    """The id of a guest, under which its host key is kept."""
+    return guest.marker.guest if guest.marker else ""
+
+
+def _nobody(hub: Hub, name: str) -> InvalidInput:
+    known = ", ".join([ssh.NODE, *hub.guests])
+    return InvalidInput(f"there is no guest {name}", hint=f"one of: {known}, or one of this hub's that is undeclared")
+
+
+def _become(argv: list[str], command: list[str]) -> NoReturn:
     sys.stdout.flush()
-    os.execvp(argv[0], argv)  # noqa: S606
+    os.execvp(argv[0], [*argv, *(["--", *command] if command else [])])  # noqa: S606

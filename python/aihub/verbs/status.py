@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 from aihub import report, ssh
+from aihub.proxmox.properties import addresses
 from aihub.proxmox.state import ActualGuests
 
 from ..errors import DONE
@@ -40,4 +43,14 @@ def _rows(run: Run, actual: ActualGuests) -> list[report.StatusRow]:
                 guest.name, guest.kind, guest.zone, str(guest.address), state, guest.vmid, guest.stacks, note
             )
         )
-    return rows
+    return [*rows, *_undeclared(run, actual)]
+
+
+def _undeclared(run: Run, actual: ActualGuests) -> Iterator[report.StatusRow]:
+    """Guests of ours that hub.yml has no more, or has under another number."""
+    declared = {guest.vmid for guest in run.hub.guests.values()}
+    for vmid, have in sorted(actual.guests.items()):
+        if vmid not in declared and have.belongs_to(run.hub.id):
+            place = ", ".join(sorted(addresses(have.in_force)))
+            note = f"undeclared: aihub ssh {vmid}"
+            yield report.StatusRow(have.name, have.kind, "", place, have.status, vmid, note=note)

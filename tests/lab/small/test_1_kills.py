@@ -111,6 +111,7 @@ def test_a_run_killed_four_times_is_finished_by_the_next_and_decoys_stay(small: 
     assert guests == {310: "security", 311: "app", 312: "neighbour", 313: "security", 399: "security"}
     for vmid, before in decoys.items():
         assert json.dumps(api("GET", f"/nodes/pve/lxc/{vmid}/config"), sort_keys=True) == before
+        assert small("ssh", str(vmid), "--", "true").returncode == 6, "aihub leads nobody there"
     assert journal(small) == []
     assert small.plan()[0] == 0
     writes = api.writes()

@@ -256,8 +256,13 @@ def test_a_guest_that_is_taken_out_stays_until_it_is_named(hub: Cli, api: Api, b
     assert set(machines(api)["running"]) == {"security", "app", "extra"}
     done = hub("plan")
     assert "extra" in done.stdout + done.stderr
+    for called in ("extra", "320"):
+        assert hub.ssh(called, "hostname -f; true") == "extra.small.home.arpa"
+    (row,) = [one for one in json.loads(hub.ok("status", "--json"))["machines"] if one["vmid"] == 320]
+    assert (row["address"], row["note"]) == ("10.20.20.11", "undeclared: aihub ssh 320")
     hub.ok("up", "--no-verify", "--allow-destroy", "extra")
     assert machines(api) == bare[0]
+    assert hub("ssh", "extra", "--", "true").returncode == 2
 
 
 def test_a_zone_goes_together_with_its_last_guest(hub: Cli, bare):

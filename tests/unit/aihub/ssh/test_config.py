@@ -54,6 +54,26 @@ def test_openssh_reads_the_lab_config_as_meant(state):
     assert asked(state, "node")["proxycommand"] == found["proxycommand"]
 
 
+@pytest.mark.parametrize(
+    ("via", "way"),
+    [
+        (ssh_config.Lab("pvelab-x"), ("proxycommand", "nsenter --net=/run/netns/pvelab-x nc %h %p")),
+        (ssh_config.Pve(), ("proxyjump", "node")),
+    ],
+)
+def test_a_guest_that_is_not_in_the_file_is_reached_with_the_same_key_and_pins(state, via, way):
+    ssh_config.write(small(), state, via)
+    command, *options = ssh_config.argv_of_undeclared(state, "old", "10.10.10.30", "app")
+    said = subprocess.run([command, "-G", *options], capture_output=True, text=True, check=True).stdout
+    found = dict(line.partition(" ")[::2] for line in said.splitlines())
+    assert (found["hostname"], found["hostkeyalias"]) == ("10.10.10.30", "app")
+    assert (found["user"], found["identityfile"]) == ("root", str(state.key))
+    assert found["userknownhostsfile"] == str(state.known_hosts)
+    assert found["stricthostkeychecking"] == "true"
+    assert found[way[0]] == way[1]
+    assert found.get("controlpath", "none") == "none"
+
+
 def test_a_guest_is_looked_for_where_it_stands_until_it_moved(state):
     ssh_config.write(small(), state, ssh_config.Lab("pvelab-x"))
     before = state.ssh_config.read_text()
