@@ -156,6 +156,8 @@ def test_a_managed_guest_is_neither_stopped_nor_started_by_us(lab, hub, vmid):
     """Its manager is only asked, and acts later: a removal would find it running."""
     sid, path = f"{'ct' if vmid == 110 else 'vm'}:{vmid}", PLACES[vmid]
     lab.root("POST", "/cluster/ha/resources", sid=sid, state="started")
+    for verb in ("stop", "restart"):
+        refused(lab, hub, verb, "high availability", f"ha-manager remove {sid}", only=["ai" if vmid == 201 else "db"])
     refused(lab, hub, "down", "high availability", f"ha-manager remove {sid}")
     lab.root("PUT", f"{path}/config", onboot=0)
     repaired(lab, hub)  # what needs no stop is done

@@ -30,6 +30,12 @@ def check(get: Getter, changes: Iterable[Change], actual: ActualGuests) -> None:
         raise PreconditionFailed("\n".join(text for text, _ in found), hint=hints)
 
 
+def require_unmanaged(get: Getter, name: str, have: ActualGuest) -> None:
+    """Raises PreconditionFailed for a guest that Proxmox's high availability stops and starts."""
+    for text, hint in _managed(get, name, have):
+        raise PreconditionFailed(text, hint=hint)
+
+
 def _refusals(get: Getter, actual: ActualGuests, have: ActualGuest, changes: list[Change]) -> Iterator[tuple[str, str]]:
     """What is refused, each with the way there."""
     name = changes[0].subject

@@ -152,9 +152,14 @@ def down(px: Proxmox, hub: Hub, changes: Plan, journal: Journal, progress: Progr
 
 
 def power(px: Proxmox, hub: Hub, journal: Journal, progress: Progress, name: str, action: Power) -> None:
-    """A guest of ours is shut down, started, or both. Raises PreconditionFailed when it is not there or locked."""
+    """A guest of ours is shut down, started, or both.
+
+    Raises PreconditionFailed when it is not there, locked, or managed by high availability: that would undo it.
+    """
     site = Site(px, hub, journal, progress)
     want = desired.wanted(hub, hub.guests[name], ())
+    if have := site.look(want.guest.kind, want.guest.node, want.guest.vmid):
+        obstacles.require_unmanaged(px.get, name, have)
     with too_late(lambda: site.writes > 0):
         if action != "start":
             provision_guest.stop(site, want)
