@@ -7,12 +7,13 @@ from collections.abc import Sequence
 from contextlib import suppress
 from typing import get_args
 
-from aihub import names, node, ssh
+from aihub import names, node, ssh, words
 from aihub.errors import PreconditionFailed, Unreachable
-from aihub.guests.probe import place
+from aihub.guests.probe import STACK, place
 from aihub.model.hub import ZoneName
 from aihub.model.resolved import Instance
 from aihub.plan import Change, Plan, require_agreed
+from aihub.render import images
 from aihub.screen import Progress
 from aihub.secrets import kits, rotation
 from aihub.secrets.kept import Left
@@ -42,6 +43,7 @@ def look(run: Run) -> Plan:
         return Plan(warnings=given_up.warnings)  # its guest's own line says that it is compared later
     if standing == "new" or given_up.changes:
         return Plan((*given_up.changes, *_first(run, instance)), warnings=given_up.warnings)
+    _refuse_other_server(run, instance)
     if why := reachable(run):
         return Plan((_begin(instance, why, later=True),), warnings=given_up.warnings)
     vault = run.vault()
@@ -52,6 +54,21 @@ def look(run: Run) -> Plan:
     left = undeclared(run.hub, vault)
     changes = (*_differences(run, instance, vault, left), *moves.look(run.hub, instance, left), *kit)
     return Plan(changes, warnings=warnings, kept=tuple(kept.secrets(left)))
+
+
+def _refuse_other_server(run: Run, instance: Instance) -> None:
+    """Raises PreconditionFailed where another server would open what a store keeps; another version of it may."""
+    key = f"{STACK}{instance.stack.name}"
+    before = run.insides[instance.guest.name].manifest.get("made_from", {}).get(key, {})
+    for part, image in images(instance).items():
+        old = words.line(before.get(part) or image)
+        if old.rpartition(":")[0] != image.rpartition(":")[0]:
+            raise PreconditionFailed(
+                f"its data is that of {old}, and {image} can't read it: a store keeps the flavour that it began with",
+                where=instance.name,
+                hint="put the former flavour back; to begin anew, with other secrets and without this hub's data: "
+                "aihub down, then aihub up",
+            )
 
 
 def _refuse_older(run: Run, vault: Vault) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from .parts import RESTARTING
+from .parts import RESTARTING, images
 from .sources import flavour_of, masked, packages
 from .stacks import allowed_file, secret_files, stack_files
 from .variables import LAB_CA, desired, hostvars, inventory, made_from
@@ -14,6 +14,7 @@ __all__ = [
     "desired",
     "flavour_of",
     "hostvars",
+    "images",
     "inventory",
     "made_from",
     "masked",

@@ -69,11 +69,16 @@ def _file(instance: Instance, name: str, content: str) -> dict[str, str]:
     return {name: _hash(content)}
 
 
+def images(instance: Instance) -> dict[str, str]:
+    """Which image each service of an instance runs, by the part that tells it."""
+    services = containers.merged(instance).items()
+    return {f"image of {service}": str(keys.get("image", "")) for service, keys in services}
+
+
 def _settings(instance: Instance) -> dict[str, str]:
     """The keys of each service, its image as it is called; what stands beside the services is one."""
-    found = {COMPOSE: _hash(containers.rest(instance))}
+    found = {COMPOSE: _hash(containers.rest(instance)), **images(instance)}
     for service, keys in containers.merged(instance).items():
-        found[f"image of {service}"] = str(keys.get("image", ""))
         found |= {f"{COMPOSE}: {service}.{key}": _hash(value) for key, value in keys.items() if key != "image"}
     return found
 

@@ -8,8 +8,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from aihub import paths, report, targets
+from aihub import paths, render, report, targets
 from aihub.errors import PreconditionFailed, TaskFailed
+from aihub.guests.probe import Inside
 from aihub.options import Options
 from aihub.owners import vault
 from aihub.owners.run import Run, perform
@@ -62,3 +63,26 @@ def test_a_hub_of_an_older_layout_is_left_alone(folders: list[str], refused: boo
         )
         with raised:
             vault._refuse_older(run, Store())  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    ("image", "refused"),
+    [
+        ("openbao/openbao:2.0.0", False),
+        ("hashicorp/vault:1.21.1", True),
+        ("", False),  # an older aihub wrote no such thing down
+    ],
+)
+def test_a_store_is_opened_by_no_other_server_than_the_one_that_made_it(
+    image: str, refused: bool, tmp_path: Path
+) -> None:
+    options, hub = Options(), load.load(paths.DEFAULT_HUB, target="lab")
+    store = hub.vault
+    assert store is not None
+    (part,) = render.images(store)
+    made_from = {f"stack/{store.stack.name}": {part: image} if image else {}}
+    with ExitStack() as stack:
+        run = Run(options, hub, State(tmp_path), targets.chosen(options, hub), report, stack, "up")
+        run.insides = {store.guest.name: Inside(store.guest.name, manifest={"made_from": made_from})}
+        with pytest.raises(PreconditionFailed, match="keeps the flavour") if refused else nullcontext():
+            vault._refuse_other_server(run, store)
