@@ -7,6 +7,7 @@ machine does: nothing of somebody else's secret gets to a guest, not even a hash
 from __future__ import annotations
 
 import json
+import re
 import secrets
 import sys
 import tempfile
@@ -32,6 +33,8 @@ from .on_guest import SHORTEST, lines_of, rows
 
 CONTROLLER = "controller"
 LABS = Path("/var/lib/pvelab")
+ENVIRONMENT = "environment"
+"""The waiver of a stack whose program takes its secrets from its environment, and hands that on to its children."""
 TOKEN, KEY, LOGIN = "node/token", "controller/ssh", "controller/login"
 
 _PROGRAM = Path(__file__).with_name("on_guest.py")
@@ -55,6 +58,7 @@ class Known:
     values: tuple[tuple[str, str], ...] = field(repr=False)
     files: Mapping[str, Mapping[str, Collection[str]]]  # guest -> file -> labels of what belongs there
     since: float  # none of them is older
+    waived: frozenset[str] = frozenset()  # labels of what a stack may have in the environment of its own processes
 
     def with_value(self, label: str, value: str) -> Known:
         """One more, for a test that plants it."""
@@ -70,6 +74,11 @@ class Hit:
     secret: str
     encoding: str
 
+    @property
+    def in_environment(self) -> bool:
+        """Whether it is what a process was started with, as its own user and root can see."""
+        return self.medium == "processes" and re.match(r"/proc/\d+/environ\b", self.place) is not None
+
     def __str__(self) -> str:
         return f"{self.place}: {self.secret} ({self.encoding})"
 
@@ -84,6 +93,14 @@ class Found:
     blind: tuple[str, ...]
     seconds: float
     cut: tuple[str, ...] = ()  # where a limit of bytes or time left something out
+    waived: tuple[
+        Hit, ...
+    ] = ()  # in the environment of a process, where a stack's waiver says that it can't do without
+
+    def without(self, labels: Collection[str]) -> Found:
+        """What was found of these secrets in the environment of processes stands apart; anywhere else it is a hit."""
+        apart = {hit for hit in self.hits if hit.secret in labels and hit.in_environment}
+        return replace(self, hits=tuple(hit for hit in self.hits if hit not in apart), waived=tuple(sorted(apart)))
 
 
 class Told(TypedDict):
@@ -117,13 +134,17 @@ def known(hub: Hub, state: State, vault: Vault) -> Known:
         return {key: labels[found[0]] for key, found in pieces.items() if found}
 
     given = {ref.path for ref in hub.secrets if ref.given}
+    waived: set[str] = set()
     for ref in hub.secrets:
-        _belongs(hub, ref, take(ref.path), files)
+        taken = take(ref.path)
+        _belongs(hub, ref, taken, files)
+        if ENVIRONMENT in hub.instance(ref.instance).stack.waivers:
+            waived |= set(taken.values())
     read = {ref.path for ref in hub.secrets}
     for path in [*(pair.path for pair in hub.pairs if pair.path not in read), *vault.list("operator/rotation")]:
         take(path)
     values = [(label, value) for value, label in labels.items()]
-    return Known((*values, *_of_controller(state)), files, min(born, default=0.0) - _CLOCKS)
+    return Known((*values, *_of_controller(state)), files, min(born, default=0.0) - _CLOCKS, frozenset(waived))
 
 
 def pieces_of(value: str) -> list[str]:
@@ -153,7 +174,7 @@ def guest(state: State, known: Known, name: str, *, deep: bool = False) -> Found
         blind=(*found.blind, *map(words.line, summary["blind"]), *unseen),
         seconds=max(found.seconds, round(seconds, 2)),
         cut=tuple(map(words.line, summary["cut"])),
-    )
+    ).without(known.waived & here)
 
 
 def _missing(handed: fed.Fed, summary: fed.Summary) -> list[str]:
@@ -185,7 +206,8 @@ def controller(state: State, known: Known, *, lab: str = "", deep: bool = False)
     request |= {"roots": roots, "skip": skip, "checkout": str(ROOT)}
     program = [sys.executable, "-I", str(_PROGRAM), request["marker"]]
     done = process.run(program, stdin=json.dumps(request).encode(), timeout=_TIME_LIMIT[deep])
-    return _found(CONTROLLER, ssh.answer(CONTROLLER, done.stdout, Told))
+    found = _found(CONTROLLER, ssh.answer(CONTROLLER, done.stdout, Told))
+    return found.without(known.waived) if lab else found  # a lab's guests run on this machine, and are seen from it
 
 
 def everywhere(

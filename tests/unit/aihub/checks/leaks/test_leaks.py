@@ -20,7 +20,7 @@ from urllib.parse import quote
 import pytest
 from aihub import process
 from aihub.checks import leaks
-from aihub.checks.leaks import Known, fed, on_guest
+from aihub.checks.leaks import Found, Hit, Known, fed, on_guest
 from aihub.errors import BadAnswer, HubError, TaskFailed
 from aihub.reading import load
 from aihub.state.directory import State
@@ -380,3 +380,17 @@ def test_the_token_may_lie_where_the_emulated_proxmox_keeps_it(tmp_path: Path, m
         leaks.controller(State(tmp_path), Known((), {}, 0.0), lab="x")
     (kept,) = re.findall(r'UserConfig\(state / "([^"]+)"\)', Path(pve.__file__).read_text())
     assert asked["allowed"][f"{leaks.LABS}/x/api/{kept}"] == [leaks.TOKEN]
+
+
+def test_a_waiver_holds_for_a_stacks_own_secrets_in_environments_alone() -> None:
+    def hit(place: str, secret: str, medium: str = "processes") -> Hit:
+        return Hit(medium, place, secret, "raw")
+
+    waived = hit("/proc/12/environ (node)", "hub/ai/gateway/salt#value")
+    others = (
+        hit("/proc/12/cmdline (node)", "hub/ai/gateway/salt#value"),
+        hit("/proc/12/environ (node)", "hub/ai/page/key#value"),
+        hit("/proc/1/environ.txt", "hub/ai/gateway/salt#value", "files"),
+    )
+    found = Found("ai", (waived, *others), {}, (), 0.0).without({"hub/ai/gateway/salt#value"})
+    assert (found.waived, set(found.hits)) == ((waived,), set(others))
