@@ -68,18 +68,21 @@ def test_memory(container: Callable[..., Any]) -> None:
 def test_account(host: Any, context: Context) -> None:
     """each question is in its audit log, on disk and in its own output, and no value is"""
     before = int(host.check_output("stat --format=%%s %s", AUDIT))
-    pair = next(pair for pair in context.hub.pairs if pair.entry is None)
-    entry = context.vault.read(pair.path)
+    hub = context.hub
+    if not hub.pairs and not hub.secrets:
+        pytest.skip("it keeps no entry for this hub")
+    path = next((pair.path for pair in hub.pairs if pair.entry is None), "") or hub.secrets[0].path
+    entry = context.vault.read(path)
     assert entry is not None
-    values = [entry.data[half] for half in pair.halves]
+    values = [value for key, value in entry.data.items() if key not in ("active", "user")]
     context.handed_out.update(values)
     added = host.run("tail --bytes=+%s %s", str(before), AUDIT).stdout
     # Whole lines only: others ask meanwhile, so it may begin or end within one.
     asked = [json.loads(line) for line in added.splitlines(keepends=True)[1:] if line.endswith("\n")]
-    assert f"kv/data/{pair.path}" in {line["request"]["path"] for line in asked}
+    assert f"kv/data/{path}" in {line["request"]["path"] for line in asked}
     assert not any(value in added for value in values)
     shown = host.check_output("docker logs --since 2m vault-vault-1 2>&1 | tail --bytes=2000000")
-    assert f"kv/data/{pair.path}" in shown
+    assert f"kv/data/{path}" in shown
     assert not any(value in shown for value in values)
 
 

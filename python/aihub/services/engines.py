@@ -72,15 +72,19 @@ def engines(hub: Hub) -> Mapping[str, Instance]:
     return {name: hub.instance(instance) for name, instance in found}
 
 
-def listed(state: State, instance: Instance) -> frozenset[str]:
-    """The models that an engine says it serves. Raises Unreachable, and TaskFailed for an answer that is none."""
+def listed(state: State, instance: Instance) -> frozenset[str] | None:
+    """The models that an engine says it serves; None where it keeps no list: it serves what it was started with.
+
+    Raises Unreachable, and TaskFailed for an answer that is none.
+    """
     with _opened(state, instance, 10) as (engine, api):
-        return frozenset(name.id for name in engine.get(f"{api}/models", _Names).data)
+        found = engine.find(f"{api}/models", _Names)
+        return None if found is None else frozenset(name.id for name in found.data)
 
 
-def has(there: frozenset[str], model: LanguageModel, name: str) -> bool:
+def has(there: frozenset[str] | None, model: LanguageModel, name: str) -> bool:
     """Whether an engine serves a model, under the name of its weights or its own; a tag that is `latest` is none."""
-    return bool(there & {model.weights, f"{model.weights}:latest", name})
+    return there is None or bool(there & {model.weights, f"{model.weights}:latest", name})
 
 
 def measure(state: State, instance: Instance, model: LanguageModel, tokens: int = TOKENS) -> Speed:

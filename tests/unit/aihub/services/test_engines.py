@@ -65,6 +65,7 @@ def test_a_models_names_are_read_below_the_path_that_its_engine_says(at: Any, en
     assert engines.has(there, CHAT, "anything")
     assert engines.has(there, CHAT.model_copy(update={"weights": "mine"}), "anything")
     assert not engines.has(there, CHAT.model_copy(update={"weights": "other"}), "anything")
+    assert engines.has(None, CHAT, "anything"), "an engine without a list serves what it was started with"
 
 
 def test_words_that_come_one_by_one_are_counted_until_the_end(at: Any, engine: Any) -> None:
