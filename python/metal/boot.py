@@ -78,7 +78,7 @@ def _loaders(desired: Desired, actual: ActualNode) -> list[str]:
     if not found:
         raise RefusedByNode(
             "precondition",
-            f"node {desired.node}: its boot loader can't be told: neither /etc/default/grub nor {CMDLINE} is there",
+            f"its boot loader can't be told: neither /etc/default/grub nor {CMDLINE} is there",
             "as root on it, `proxmox-boot-tool status` and `efibootmgr -v` say what it boots with",
         )
     return found
@@ -167,7 +167,7 @@ def _refuse_other_ids(desired: Desired, actual: ActualNode, layout: Layout, ids:
         if option.path != layout.card_options and other and not set(ids) <= set(other.lower().split(",")):
             raise RefusedByNode(
                 "conflict",
-                f"node {desired.node}: {option.path} gives vfio-pci the ids {other}, and ours are {','.join(ids)}: "
+                f"{option.path} gives vfio-pci the ids {other}, and ours are {','.join(ids)}: "
                 "the kernel heeds one such line",
                 f"write our ids into {option.path} beside its own, or remove the line there",
             )

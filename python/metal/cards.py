@@ -70,7 +70,7 @@ def _one(node: str, card: Card, devices: Sequence[Device]) -> Found | tuple[str,
     others = [device for device in devices if device.slot == main.slot and device != main]
     functions = (main, *others) if main.address.endswith(".0") else (main,)
     if dead := [device for device in functions if device.dead]:
-        text = f"node {node}: card {card.name} at {dead[0].address} does not answer (it reads as ff only)"
+        text = f"card {card.name} at {dead[0].address} does not answer (it reads as ff only)"
         return text, "it has not come back from a reset: switch the node off and on; a warm reboot may not be enough"
     return Found(card, functions)
 
@@ -105,7 +105,7 @@ def _unfit(node: str, found: Found, actual: ActualNode) -> tuple[str, str] | Non
         return _no_iommu(node, actual)
     group = [d for d in actual.devices if d.group is not None and d.group == found.main.group]
     if strange := [d for d in group if d.slot != found.main.slot and not d.kind.startswith(BRIDGE)]:
-        text = f"node {node}: card {found.card.name} at {found.path} shares IOMMU group {found.main.group} with "
+        text = f"card {found.card.name} at {found.path} shares IOMMU group {found.main.group} with "
         text += ", ".join(map(str, strange))
         return text, (
             "Proxmox would take all of them from the node when the guest starts: put the card into another slot (one "

@@ -45,7 +45,7 @@ def _mapping(desired: Desired, actual: ActualNode, found: Found) -> Step:
         text = ", ".join(f"{part} {first.get(part, 'none')}" for part in PARTS if first.get(part) != wanted.get(part))
         raise RefusedByNode(
             "precondition",
-            f"node {desired.node}: PCI mapping {found.card.name} was made by somebody else and does not fit the card, "
+            f"PCI mapping {found.card.name} was made by somebody else and does not fit the card, "
             f"which is {', '.join(f'{part} {wanted[part]}' for part in PARTS if part in wanted)}: it says {text}",
             f"as root on {desired.node}: pvesh delete /cluster/mapping/pci/{found.card.name}; `aihub up` then makes it",
         )

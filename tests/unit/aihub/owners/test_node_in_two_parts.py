@@ -201,3 +201,56 @@ def test_guests_that_are_no_longer_as_agreed_stop_a_run_before_the_node_is_chang
     looks["guests"] = Plan((agreed,))
     hub.apply_node(run)
     assert len(metal.applied) == 1
+
+
+TO_COME = Plan((DNS, Change("db", "update", "guests", "token", "hostpci0")))
+
+
+def test_a_node_that_has_to_boot_first_stops_the_run_with_guests_untouched(run, metal):
+    metal.reboot = "card rtx5090 at 0000:01:00.0 is held by the node's driver nouveau"
+    with pytest.raises(PreconditionFailed, match=r"node pve has to be rebooted .* driver nouveau") as caught:
+        owner.apply(run, TO_COME)
+    assert "as root on pve: systemctl reboot" in caught.value.hint
+    assert run.changed, "what refuses from here on is told as a failure: the node was changed"
+
+
+def test_a_node_that_waits_for_its_boot_already_is_refused_before_anything_is_changed(run, metal):
+    metal.first = Look(Plan(), (), {"rtx5090": "0000:01:00"}, "card rtx5090 is held by nouveau")
+    owner.look(run)
+    with pytest.raises(PreconditionFailed, match="held by nouveau"):
+        owner.apply(run, Plan(TO_COME.changes[1:]))
+    assert not run.changed
+    assert metal.applied == []
+    owner.apply(run, Plan())  # nothing is to be done on guests: nobody has to wait
+
+
+def with_card(vmid: int, config: str | None, current: str | None = None) -> ActualGuest:
+    marker = f"{names.marker(small().id)} vmid={vmid} guest=ai"
+    found = {"description": marker, "net0": "virtio=x,bridge=hubinfra"} | ({"hostpci0": config} if config else {})
+    waiting = {"hostpci0": current} if current else {}
+    return ActualGuest(vmid, "vm", "pve", "ai", "running", config=found, current=waiting)
+
+
+@pytest.mark.parametrize(
+    "guest",
+    [with_card(201, "mapping=rtx5090,pcie=1"), with_card(201, None, "mapping=rtx5090,pcie=1")],
+    ids=["configured", "running"],
+)
+def test_a_mapping_goes_after_the_guest_that_has_it(run, metal, guest):
+    run.guests = ActualGuests({201: guest})
+    mapping = Change("node pve: PCI mapping rtx5090", "delete", "node", "root@node", "")
+    metal.first = Look(Plan((mapping,)), ())
+    changed = Plan((Change("ai", "update", "guests", "token", "", details={"vmid": 201}),))
+    run.plan = owner.settled(run, owner.look(run), changed)
+    assert run.plan.changes == (mapping,)
+    hub.apply_node(run)
+    hub.finish_node(run)
+    assert [wanted.held for _, wanted in metal.applied] == [("rtx5090",), ()]
+
+
+def test_a_mapping_stays_with_a_guest_that_nobody_named(run, metal):
+    run.guests = ActualGuests({201: with_card(201, "mapping=rtx5090,pcie=1")})
+    mapping = Change("node pve: PCI mapping rtx5090", "delete", "node", "root@node", "")
+    metal.first, metal.then = Look(Plan((mapping,)), ()), Plan()
+    assert owner.settled(run, owner.look(run), Plan()).changes == ()
+    assert metal.wanted[1].held == ("rtx5090",)
