@@ -68,11 +68,14 @@ def read(service: Service) -> State:
 
 
 def diff(declared: Declared, state: State | None) -> list[Step]:
-    """A step for each consumer without its tokens, and one for tokens that nobody has any more."""
+    """A step for each consumer without its tokens; else one for tokens that nobody has any more.
+
+    Those go with any of the others: what was kept of an earlier Qdrant comes with tokens, and is no surprise.
+    """
     there = state.roles if state else frozenset()
     wanted = [consumer.role for consumer in declared.consumers]
     steps = [Step("create", f"tokens of {role}", details={"role": role}) for role in wanted if role not in there]
-    if state and state.strangers:
+    if state and state.strangers and not steps:
         steps.append(Step("delete", "tokens of nobody", why=f"({state.strangers})", details={"strangers": True}))
     return steps
 
@@ -83,10 +86,9 @@ def apply(service: Service, steps: Sequence[Step], say: Callable[[str], None]) -
         say(step.summary)
         if role := step.details.get("role"):
             _keep(service, role, _names(service.pair(role)))
-            continue
-        known = [name for one in service.declared.consumers for name in _names(service.pair(one.role))]
-        with _admin(service) as qdrant:
-            _delete(qdrant, {"must_not": [{"has_id": known}]})
+    known = [name for one in service.declared.consumers for name in _names(service.pair(one.role))]
+    with _admin(service) as qdrant:
+        _delete(qdrant, {"must_not": [{"has_id": known}]})
 
 
 def set_passwords(service: Service, role: str, passwords: Mapping[str, str], changing: Half) -> None:

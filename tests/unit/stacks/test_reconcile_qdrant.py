@@ -149,6 +149,17 @@ def test_tokens_of_a_consumer_that_is_gone_end(service: Any) -> None:
     assert qdrant.can_login(service, "one", "a", service.secrets.pairs["one"]["a"])
 
 
+def test_kept_data_comes_with_old_tokens_and_these_go_with_what_was_agreed(service: Any) -> None:
+    reconciled(service)
+    old = dict(service.secrets.pairs)
+    service.secrets.pairs |= {"one": passwords("one", "new", "newer"), "two": passwords("two", "fresh", "fresher")}
+    agreed = [step.summary for step in qdrant.diff(declared(service), None)]
+    assert reconciled(service) == agreed
+    assert reconciled(service) == []
+    assert not any(qdrant.can_login(service, role, "a", old[role]["a"]) for role in ("one", "two"))
+    assert all(qdrant.can_login(service, role, "b", service.secrets.pairs[role]["b"]) for role in ("one", "two"))
+
+
 def test_what_a_consumer_does_to_the_points_is_put_right(service: Any, server: Running) -> None:
     reconciled(service)
     client = server.client(service.secrets.pairs["two"]["a"])
