@@ -47,11 +47,17 @@ PINNED = {
 @contextmanager
 def connect(service: Service, user: str, password: str, database: str) -> Iterator[psycopg.Connection[Any]]:
     """A connection with autocommit. Raises Unreachable, Full, and PermissionError when the login is refused."""
+    with service.port() as port, _opened(service, port, user, password, database) as connection:
+        yield connection
+
+
+@contextmanager
+def _opened(service: Service, port: int, user: str, password: str, database: str) -> Iterator[psycopg.Connection[Any]]:
     import psycopg
 
     try:
         connection = psycopg.connect(
-            host=service.server_name, hostaddr="127.0.0.1", port=service.port, user=user, password=password,
+            host=service.server_name, hostaddr="127.0.0.1", port=port, user=user, password=password,
             dbname=database, sslmode="verify-full", sslrootcert=str(service.ca),
             connect_timeout=_SECONDS, autocommit=True, application_name="aihub", client_encoding="utf8",
             options=" ".join(f"-c {name}={value}" for name, value in PINNED.items()),

@@ -116,9 +116,13 @@ class Context:
 
     def forward(self, guest: str, address: str, port: int) -> int:
         """A port on this machine's loopback that leads to `address:port` as the guest sees it."""
+        from aihub.services import wire
+
         place = f"{address}:{port}"
         if (guest, place) not in self._ports:
-            self._ports[guest, place] = self._ends.enter_context(ssh.forward_tcp(self.state, guest, place))
+            there = self._ends.enter_context(ssh.forward_tcp(self.state, guest, place))
+            near = wire.relayed_port(there, guest, wire.Bounds(total=64 << 20, whole=300.0, silence=60.0))
+            self._ports[guest, place] = self._ends.enter_context(near)
         return self._ports[guest, place]
 
     def relay(self, guest: str, port: int) -> Path:
@@ -128,7 +132,7 @@ class Context:
         machine = self.hub.guests[guest]
         path = self._ends.enter_context(ssh.forward(self.state, guest, f"{machine.address}:{port}"))
         identity = wire.Identity(machine.fqdn, self.state.ca)
-        return self._ends.enter_context(wire.relayed(path, guest, identity, silence=25.0))
+        return self._ends.enter_context(wire.relayed(path, guest, identity, wire.Bounds(whole=300.0, silence=25.0)))
 
     def docker(self, guest: str) -> docker.DockerClient:
         """Docker of a guest, read over its forwarded socket."""
@@ -137,7 +141,8 @@ class Context:
             from aihub.services import wire
 
             path = self._ends.enter_context(ssh.forward(self.state, guest, "/var/run/docker.sock"))
-            bounded = self._ends.enter_context(wire.relayed(path, guest, most=64 << 20, silence=60.0))
+            bounds = wire.Bounds(total=64 << 20, answer=64 << 20, whole=300.0, silence=60.0)
+            bounded = self._ends.enter_context(wire.relayed(path, guest, bounds=bounds))
             self._dockers[guest] = containers.connect(bounded)
         return self._dockers[guest]
 

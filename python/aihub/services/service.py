@@ -56,13 +56,13 @@ class Service:
         """The one name that its certificate is for."""
         return self.instance.guest.fqdn
 
-    @property
-    def port(self) -> int:
+    def port(self) -> AbstractContextManager[int]:
         """A port of this machine's loopback that leads there: for libraries that take a host and a port only.
 
-        Every local user can connect to it; whoever uses it checks the name, and a login protects.
+        Every local user can connect to it; whoever uses it checks the name, and a login protects. What
+        the server says is bounded, as to a relay.
         """
-        return self.road.port()
+        return wire.relayed_port(self.road.port(), self.instance.name, self._bounds)
 
     def http(
         self,
@@ -81,10 +81,16 @@ class Service:
         return wire.connected(self.road.socket(), self.instance.name, self._identity(tls), seconds)
 
     def relay(self) -> AbstractContextManager[Path]:
-        """A unix socket for libraries that can't check a server's name: plain on this side, TLS beyond it."""
+        """A unix socket for libraries that can't check a server's name: plain on this side, TLS beyond it.
+
+        What the server says is bounded in bytes and time.
+        """
         identity = wire.Identity(self.server_name, self.ca)
-        most, silence = (wire.MOST, wire.SILENCE) if self.looking else (wire.MOST_DOING, wire.SILENCE_DOING)
-        return wire.relayed(self.road.socket(), self.instance.name, identity, most=most, silence=silence)
+        return wire.relayed(self.road.socket(), self.instance.name, identity, self._bounds)
+
+    @property
+    def _bounds(self) -> wire.Bounds:
+        return wire.LOOKING if self.looking else wire.DOING
 
     def _identity(self, tls: bool) -> wire.Identity | None:
         return wire.Identity(self.server_name, self.ca) if tls else None

@@ -8,8 +8,8 @@ import ssl
 import tempfile
 import threading
 import time
-from collections.abc import Iterator
-from contextlib import ExitStack, closing, contextmanager, suppress
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, ExitStack, closing, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -17,12 +17,28 @@ from aihub import words
 from aihub.errors import BadAnswer, HubError, PreconditionFailed, TaskFailed, Unreachable
 
 SECONDS = 10.0
-MOST, SILENCE = 16 << 20, 8.0
-"""The bytes that a server may say on one connection to a library that only looks, and the seconds without a word."""
-MOST_DOING, SILENCE_DOING = 4 << 30, 300.0
-"""The same while something is done: to drop a database takes a while."""
 _PIECE = 1 << 16  # bytes
 _WORDS = 300  # characters
+_Far = Callable[[], AbstractContextManager[socket.socket]]  # connects to the server
+
+
+@dataclass(frozen=True)
+class Bounds:
+    """How much a server may say on one connection to a library that bounds nothing itself, and how slowly.
+
+    Each question of ours begins a new answer, which has so many bytes, so many seconds until it is whole, and so many
+    until it begins. Nobody here knows when it is whole: so a connection on which nothing is asked any more ends, too.
+    """
+
+    total: int = 16 << 20  # bytes of all answers
+    answer: int = 16 << 20
+    whole: float = 20.0
+    silence: float = 8.0
+
+
+LOOKING = Bounds()
+DOING = Bounds(total=4 << 30, whole=3600.0, silence=300.0)
+"""While something is done: to drop a database takes a while, to find the keys of a consumer many answers."""
 
 
 @dataclass(frozen=True)
@@ -76,23 +92,51 @@ def plain(text: str) -> str:
 
 
 @contextmanager
-def relayed(
-    path: Path, where: str, identity: Identity | None = None, *, most: int = MOST, silence: float = SILENCE
-) -> Iterator[Path]:
+def relayed(path: Path, where: str, identity: Identity | None = None, bounds: Bounds = LOOKING) -> Iterator[Path]:
     """A unix socket that is spoken to plainly, and passes everything on in TLS: for libraries that can't check a name,
     and bound neither what they are told nor how long that takes. Without an identity it passes everything on as it is.
 
-    Only this user can connect. A connection ends when the server said `most` bytes, or nothing for so many seconds that
-    it was asked something. What kept a connection from the server is raised in place of the library's own error.
+    Only this user can connect. A connection ends when the server is out of bounds. What ended it, or kept it from the
+    server, is raised in place of the library's own error.
     """
     with ExitStack() as stack:
         near = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="aihub-")), "socket")
         listener = stack.enter_context(socket.socket(socket.AF_UNIX))
         listener.bind(str(near))
-        listener.listen()
-        relay = stack.enter_context(closing(_Relay(listener, path, where, identity, most, silence)))
+        stack.enter_context(_relaying(listener, lambda: connected(path, where, identity), where, bounds))
+        yield near
+
+
+@contextmanager
+def relayed_port(port: int, where: str, bounds: Bounds = LOOKING) -> Iterator[int]:
+    """A port of the loopback that passes everything on to another one, bounded as `relayed`: for libraries that check
+    the server's name themselves and take a host and a port only.
+
+    Every local user can connect to it, as to the other one.
+    """
+
+    @contextmanager
+    def far() -> Iterator[socket.socket]:
         try:
-            yield near
+            link = socket.create_connection(("127.0.0.1", port), SECONDS)
+        except OSError as error:
+            raise failure(error, where) from error
+        with link:
+            yield link
+
+    with socket.socket() as listener:
+        listener.bind(("127.0.0.1", 0))
+        with _relaying(listener, far, where, bounds):
+            yield int(listener.getsockname()[1])
+
+
+@contextmanager
+def _relaying(listener: socket.socket, far: _Far, where: str, bounds: Bounds) -> Iterator[None]:
+    """Passes on what connects to the listener."""
+    listener.listen()
+    with closing(_Relay(listener, far, where, bounds)) as relay:
+        try:
+            yield
         except Exception as error:
             if relay.failure is not None:
                 raise relay.failure from error
@@ -102,12 +146,9 @@ def relayed(
 class _Relay:
     """Passes connections on, each in a thread of its own."""
 
-    def __init__(
-        self, listener: socket.socket, path: Path, where: str, identity: Identity | None, most: int, silence: float
-    ) -> None:
+    def __init__(self, listener: socket.socket, far: _Far, where: str, bounds: Bounds) -> None:
         self.failure: HubError | None = None
-        self._listener, self._path, self._where, self._identity = listener, path, where, identity
-        self._most, self._silence = most, silence
+        self._listener, self._far, self._where, self._bounds = listener, far, where, bounds
         self._over = threading.Event()
         self._threads = [threading.Thread(target=self._accept, daemon=True)]
         self._threads[0].start()
@@ -133,7 +174,7 @@ class _Relay:
         with near:
             near.settimeout(SECONDS)
             try:
-                with connected(self._path, self._where, self._identity) as far:
+                with self._far() as far:
                     self._copy(near, far)
             except HubError as error:
                 self.failure = error
@@ -143,14 +184,13 @@ class _Relay:
     def _copy(self, near: socket.socket, far: socket.socket) -> None:
         """Both ways at once: a side that writes before it reads must not stop the other."""
         waiting = {near: b"", far: b""}  # what each is still to be given
-        left, asked = self._most, 0.0
+        answered = _Answered(self._bounds, self._where)
         for link in waiting:
             link.setblocking(False)
+            if link.family == socket.AF_INET:
+                link.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)  # it was a small word on the other side, too
         while not self._over.is_set():
-            if left < 0:
-                raise BadAnswer(f"it says more than {self._most >> 20} MiB", where=self._where)
-            if asked and time.monotonic() > asked + self._silence:
-                raise Unreachable(f"it says nothing for {self._silence:.0f} s", where=self._where)
+            answered.check()
             held = isinstance(far, ssl.SSLSocket) and far.pending()  # decrypted already, so that select won't tell
             hungry = [one for one, other in ((near, far), (far, near)) if len(waiting[other]) < _PIECE]
             full = [one for one, rest in waiting.items() if rest]
@@ -164,12 +204,40 @@ class _Relay:
                             return
                         waiting[other] += part
                         if one is near:
-                            asked = asked or time.monotonic()
+                            answered.asked()
                         else:
-                            left, asked = left - len(part), 0.0
+                            answered.said(len(part))
                 if other in writable:
                     with suppress(BlockingIOError, ssl.SSLWantReadError, ssl.SSLWantWriteError):
                         waiting[other] = waiting[other][other.send(waiting[other]) :]
+
+
+class _Answered:
+    """What a server said on a connection, and when."""
+
+    def __init__(self, bounds: Bounds, where: str) -> None:
+        self._bounds, self._where = bounds, where
+        self._total = self._answer = 0
+        self._began = self._waiting = 0.0  # since when; 0: nothing is waited for
+
+    def asked(self) -> None:
+        """A new answer begins; of one that has not come yet, the time goes on."""
+        self._waiting = self._waiting or time.monotonic()
+        self._answer, self._began = 0, time.monotonic()
+
+    def said(self, size: int) -> None:
+        """A part of it came."""
+        self._total, self._answer, self._waiting = self._total + size, self._answer + size, 0.0
+
+    def check(self) -> None:
+        """Raises BadAnswer for one that is too long, Unreachable for one that does not come."""
+        for size, most in ((self._total, self._bounds.total), (self._answer, self._bounds.answer)):
+            if size > most:
+                raise BadAnswer(f"it says more than {most >> 20} MiB", where=self._where)
+        if self._waiting and time.monotonic() > self._waiting + self._bounds.silence:
+            raise Unreachable(f"it says nothing for {self._bounds.silence:.0f} s", where=self._where)
+        if self._began and time.monotonic() > self._began + self._bounds.whole:
+            raise Unreachable(f"no whole answer within {self._bounds.whole:.0f} s", where=self._where)
 
 
 def _rest(link: socket.socket, text: bytes) -> None:

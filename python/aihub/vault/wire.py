@@ -7,7 +7,10 @@ unfold to any number.
 from __future__ import annotations
 
 import socket
+import threading
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +21,7 @@ from urllib3.connectionpool import HTTPSConnectionPool
 from urllib3.exceptions import HTTPError
 
 MOST = 16 << 20  # bytes of an answer
-SECONDS = 30.0  # until all of it is there
+SECONDS = 30.0  # until it begins, and then until all of it is there
 _PART = 1 << 16
 
 
@@ -35,6 +38,8 @@ def session(path: Path, ca: Path) -> requests.Session:
 
 def _adapter(path: Path) -> HTTPAdapter:
     class Connection(HTTPSConnection):
+        _end: socket.socket | None = None  # a second handle, since TLS takes the first one over while it shakes hands
+
         def _new_conn(self) -> socket.socket:
             found = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
             found.settimeout(self.timeout if isinstance(self.timeout, int | float) else None)
@@ -43,7 +48,41 @@ def _adapter(path: Path) -> HTTPAdapter:
             except OSError:
                 found.close()
                 raise
+            self._end = found.dup()
             return found
+
+        def connect(self) -> None:
+            with self._in_time():
+                super().connect()
+
+        def getresponse(self) -> Any:
+            with self._in_time():
+                return super().getresponse()
+
+        def close(self) -> None:
+            super().close()
+            if self._end:
+                self._end.close()
+                self._end = None
+
+        @contextmanager
+        def _in_time(self) -> Iterator[None]:
+            """Ends the connection when time is up: a timeout is for each byte, and they may drip."""
+            over = threading.Event()
+            timer = threading.Timer(SECONDS, self._cut, [over])
+            timer.daemon = True
+            timer.start()
+            try:
+                yield
+            finally:
+                timer.cancel()
+            if over.is_set():
+                raise TimeoutError(f"no answer within {SECONDS:.0f} s")  # half of a head may pass for a whole one
+
+        def _cut(self, over: threading.Event) -> None:
+            over.set()
+            with suppress(OSError, AttributeError):  # it may just have been closed
+                self._end.shutdown(socket.SHUT_RDWR)  # type: ignore[union-attr]
 
     class Pool(HTTPSConnectionPool):
         ConnectionCls = Connection

@@ -146,6 +146,42 @@ def test_a_relay_ends_at_once_with_connections_open(tmp_path: Path) -> None:
     assert not [one for one in threading.enumerate() if one.name.startswith("relay")]
 
 
+def test_a_port_leads_to_a_port_within_the_same_bounds() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as server:
+
+        def talk() -> None:
+            link, _ = server.accept()
+            with link:
+                link.sendall(link.recv(5))
+                endless(link)
+
+        speaker = threading.Thread(target=talk)
+        speaker.start()
+        with (
+            pytest.raises(BadAnswer, match="says more than 1 MiB"),
+            wire.relayed_port(server.getsockname()[1], WHERE, wire.Bounds(total=1 << 20)) as port,
+            socket.create_connection(("127.0.0.1", port), 5) as link,
+        ):
+            assert answered(link) == b"hello"
+            link.sendall(b"more")
+            while link.recv(65536):
+                pass
+            raise ConnectionError("closed by the server")
+        speaker.join()
+
+
+def test_a_port_that_leads_nowhere_is_told() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        closed = server.getsockname()[1]
+    with (
+        pytest.raises(Unreachable, match="does not answer"),
+        wire.relayed_port(closed, WHERE) as port,
+        socket.create_connection(("127.0.0.1", port), 5) as link,
+    ):
+        if not link.recv(1):
+            raise ConnectionError("closed by the server")
+
+
 def swallow(path: Path) -> None:
     """As a library does that takes whatever it is told."""
     with socket.socket(socket.AF_UNIX) as link:
@@ -171,11 +207,12 @@ def endless(link: socket.socket) -> None:
 
 
 @pytest.mark.parametrize("tls", [True, False], ids=["TLS", "plain"])
-def test_a_relay_takes_no_more_than_it_may(tmp_path: Path, tls: bool) -> None:
+@pytest.mark.parametrize("bound", ["total", "answer"])
+def test_a_relay_takes_no_more_than_it_may(tmp_path: Path, tls: bool, bound: str) -> None:
     with (
         peers.serving(tmp_path, endless, peers.tls(tmp_path) if tls else None) as path,
         pytest.raises(BadAnswer, match="says more than 1 MiB"),
-        wire.relayed(path, WHERE, peers.identity(tmp_path) if tls else None, most=1 << 20) as near,
+        wire.relayed(path, WHERE, peers.identity(tmp_path) if tls else None, wire.Bounds(**{bound: 1 << 20})) as near,
     ):
         swallow(near)
 
@@ -185,12 +222,50 @@ def test_a_relay_waits_no_longer_than_it_may(tmp_path: Path) -> None:
     with (
         peers.serving(tmp_path, lambda link: silent(over)) as path,
         pytest.raises(Unreachable, match="says nothing"),
-        wire.relayed(path, WHERE, silence=0.3) as near,
+        wire.relayed(path, WHERE, bounds=wire.Bounds(silence=0.3)) as near,
     ):
         try:
             swallow(near)
         finally:
             over.set()
+
+
+def test_an_answer_that_drips_ends_when_its_time_is_up(tmp_path: Path) -> None:
+    """Each byte is in time, and all of them are not."""
+    over = threading.Event()
+
+    def drip(link: socket.socket) -> None:
+        link.recv(16)
+        while not over.wait(0.05):
+            link.sendall(b"x")
+
+    began = time.monotonic()
+    with (
+        peers.serving(tmp_path, drip) as path,
+        pytest.raises(Unreachable, match="no whole answer within"),
+        wire.relayed(path, WHERE, bounds=wire.Bounds(whole=0.4)) as near,
+    ):
+        try:
+            swallow(near)
+        finally:
+            over.set()
+    assert time.monotonic() - began < 3
+
+
+def test_each_question_has_an_answer_of_its_own(tmp_path: Path) -> None:
+    """What is bounded for one is not for all of a long conversation."""
+    bounds = wire.Bounds(answer=64, whole=0.4)
+    with (
+        peers.serving(tmp_path, echo) as path,
+        wire.relayed(path, WHERE, bounds=bounds) as near,
+        socket.socket(socket.AF_UNIX) as link,
+    ):
+        link.settimeout(5)
+        link.connect(str(near))
+        for _ in range(10):
+            assert answered(link) == b"hello"
+            time.sleep(0.06)
+        assert heard(link, b"x" * 60) == b"x" * 60
 
 
 @pytest.mark.parametrize("tls", [True, False], ids=["TLS", "plain"])
