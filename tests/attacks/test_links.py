@@ -7,7 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from aihub.guests.last_words import on_guest as last_words
+from aihub.guests.hidden import on_guest as hidden
 from aihub.guests.probe import on_guest as probe
 from aihub.secrets.agent import on_guest as agent
 
@@ -108,10 +108,10 @@ def test_the_agent_reads_nothing_behind_a_link(elsewhere: Path, volume: Path) ->
 def test_nobody_waits_for_a_pipe_and_no_link_is_read_as_a_secret(
     elsewhere: Path, volume: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(last_words, "SECRETS", str(volume.parent))
+    monkeypatch.setattr(hidden, "SECRETS", str(volume.parent))
     os.mkfifo(volume / "pipe")
     (volume / "password").symlink_to(elsewhere)
     (volume / "own").write_text("a long password\n")
-    assert last_words.secrets(volume.name) == {"a long password": "own"}
+    assert hidden.secrets(volume.name) == {b"a long password": b"own"}
     assert probe.file_state(str(volume / "password")) != probe.file_state(str(elsewhere))
     assert probe.lines(str(volume / "password")) is None

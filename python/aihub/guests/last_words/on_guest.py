@@ -1,6 +1,7 @@
 """Runs on a guest, sent over stdin: why instances do not run, in their own last words.
 
-Standard library and ASCII only. The request follows the program on stdin, as JSON: {"stacks": [STACK]}. The answer:
+Standard library and ASCII only, with hidden/ beside it. The request follows the program on stdin, as JSON:
+{"stacks": [STACK]}. The answer:
 {"words": {STACK: [LINE]}}. What a container printed may hold anything: it is bounded, and the values of the instance's
 secret files are taken out before they leave the guest.
 """
@@ -8,7 +9,6 @@ secret files are taken out before they leave the guest.
 from __future__ import annotations
 
 import json
-import os
 import socket
 import subprocess
 import sys
@@ -16,12 +16,12 @@ from http.client import HTTPConnection, HTTPException
 from typing import Any
 from urllib.parse import quote
 
+from aihub.guests.hidden.on_guest import secrets, without
+
 DOCKER_SOCKET = "/var/run/docker.sock"
-SECRETS = "/run/hub"
 UNIT_LINES, LOG_LINES, HEALTH_LINES = 8, 12, 4
 MOST = 64 * 1024  # bytes of each log
 WIDTH = 300  # characters of a line
-SHORTEST = 6  # characters: a shorter text in a secret file is no secret
 
 
 def docker(path: str) -> bytes:
@@ -98,26 +98,6 @@ def indented(lines: list[str]) -> list[str]:
     return ["  " + line for line in lines] or ["  nothing"]
 
 
-def secrets(stack: str) -> dict[str, str]:
-    """The lines of the instance's secret files, with the file's name; the certificates are none."""
-    folder, found = os.path.join(SECRETS, stack), {}
-    for name in os.listdir(folder) if os.path.isdir(folder) else ():
-        if name == "ca.pem":
-            continue
-        try:
-            with open(os.path.join(folder, name), errors="replace", opener=no_link) as handle:
-                lines = handle.read(MOST).split("\n")
-        except OSError:
-            continue  # a link or a pipe: no secret of the hub's
-        found.update({line: name for line in lines if len(line) >= SHORTEST})
-    return found
-
-
-def no_link(path: str, flags: int) -> int:
-    """Opens a file of a folder that is its service's: no link is followed, and no pipe is waited for."""
-    return os.open(path, flags | os.O_NOFOLLOW | os.O_NONBLOCK)
-
-
 def words(stack: str) -> list[str]:
     """All of it, for one instance."""
     found = of_unit(stack)
@@ -125,8 +105,8 @@ def words(stack: str) -> list[str]:
         found += of_containers(stack)
     except (OSError, ValueError) as error:
         found.append(f"its containers can't be looked at: {error}")
-    for value, name in sorted(secrets(stack).items(), key=lambda one: -len(one[0])):
-        found = [line.replace(value, f"({name})") for line in found]
+    values = {value.decode(errors="replace").encode(): name for value, name in secrets(stack).items()}
+    found = [without(line.encode(errors="replace"), values).decode() for line in found]
     return [line[:WIDTH] for line in found]  # not before: half a value would not be known as one
 
 

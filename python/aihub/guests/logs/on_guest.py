@@ -1,8 +1,8 @@
 """Runs on a guest, sent over stdin: what its journal, or an instance's unit and containers say, line by line.
 
-Standard library and ASCII only. The request follows the program on stdin, as JSON: {"stack": NAME or "", "lines": N,
-"follow": BOOL}. The answer is one line for each that was said, after "=", and "." at the end; it ends, too, when nobody
-listens any more. The values of secret files are taken out before they leave the guest.
+Standard library and ASCII only, with hidden/ beside it. The request follows the program on stdin, as JSON:
+{"stack": NAME or "", "lines": N, "follow": BOOL}. The answer is one line for each that was said, after "=", and "." at
+the end; it ends, too, when nobody listens any more. The values of secret files are taken out before that.
 """
 
 from __future__ import annotations
@@ -15,10 +15,10 @@ import sys
 from collections.abc import Iterator
 from typing import Any
 
-SECRETS = "/run/hub"
-MOST = 64 * 1024  # bytes of a secret file
+from aihub.guests.hidden.on_guest import secrets, without
+
+PART = 64 * 1024  # bytes that are read at once
 WIDTH = 2000  # bytes of a line
-SHORTEST = 6  # characters: a shorter text in a secret file is no secret
 LOOK = 2000  # milliseconds: how often it is asked whether anybody listens
 JOURNAL = ["journalctl", "--no-pager", "--quiet", "--all", "--output=short-iso"]
 
@@ -31,27 +31,6 @@ def commands(stack: str, lines: int, *, follow: bool) -> list[list[str]]:
         return [journal]
     compose = ["docker", "compose", "--project-name", stack, "logs", "--no-color", "--timestamps", f"--tail={lines}"]
     return [[*journal, f"--unit=hub-{stack}.service"], [*compose, *more]]
-
-
-def secrets(stacks: list[str]) -> dict[bytes, bytes]:
-    """The lines of the secret files of instances, with the file's name; the certificates are none."""
-    found: dict[bytes, bytes] = {}
-    for folder in (os.path.join(SECRETS, stack) for stack in stacks):
-        for name in os.listdir(folder) if os.path.isdir(folder) else ():
-            if name == "ca.pem":
-                continue
-            try:
-                with open(os.path.join(folder, name), "rb", opener=no_link) as handle:
-                    lines = handle.read(MOST).split(b"\n")
-            except OSError:
-                continue  # a link or a pipe: no secret of the hub's
-            found.update({line: name.encode() for line in lines if len(line) >= SHORTEST})
-    return dict(sorted(found.items(), key=lambda one: -len(one[0])))
-
-
-def no_link(path: str, flags: int) -> int:
-    """Opens a file of a folder that is its service's: no link is followed, and no pipe is waited for."""
-    return os.open(path, flags | os.O_NOFOLLOW | os.O_NONBLOCK)
 
 
 def started(command: list[str]) -> subprocess.Popen[bytes]:
@@ -73,9 +52,9 @@ def said(children: list[subprocess.Popen[bytes]]) -> Iterator[bytes]:
                 if event & (select.POLLERR | select.POLLHUP):
                     return
                 continue
-            part = os.read(number, MOST)
+            part = os.read(number, PART)
             *lines, text = (rest[number] + part).split(b"\n")
-            rest[number] = text[-MOST:]  # of a line without an end the last of it is kept
+            rest[number] = text[-PART:]  # of a line without an end the last of it is kept
             yield from lines
             if not part:
                 poll.unregister(number)
@@ -87,16 +66,13 @@ def said(children: list[subprocess.Popen[bytes]]) -> Iterator[bytes]:
 def main() -> None:
     request: dict[str, Any] = json.loads(sys.stdin.buffer.read())
     stack, follow = request["stack"], request["follow"]
-    here = os.listdir(SECRETS) if os.path.isdir(SECRETS) else []
-    hidden = secrets([stack] if stack else here)
+    values = secrets(stack)
     todo = commands(stack, request["lines"], follow=follow)
     for turn in [todo] if follow else [[one] for one in todo]:
         children = [started(one) for one in turn]
         try:
             for line in said(children):
-                for value, name in hidden.items():
-                    line = line.replace(value, b"(" + name + b")")  # noqa: PLW2901
-                sys.stdout.buffer.write(b"=" + line[:WIDTH] + b"\n")
+                sys.stdout.buffer.write(b"=" + without(line, values)[:WIDTH] + b"\n")
                 sys.stdout.buffer.flush()
         finally:
             for child in children:

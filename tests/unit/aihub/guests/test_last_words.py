@@ -15,6 +15,7 @@ from typing import Any
 import pytest
 from aihub.errors import Unreachable
 from aihub.guests import last_words
+from aihub.guests.hidden import on_guest as hidden
 from aihub.guests.last_words import on_guest
 from aihub.ssh import connection
 from aihub.state.directory import State
@@ -74,7 +75,7 @@ def docker(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Docker]:
     (tmp_path / "run" / "notes" / "ca.pem").write_text("container\n")
     monkeypatch.setenv("PATH", str(tmp_path / "bin"), prepend=":")
     monkeypatch.setattr(on_guest, "DOCKER_SOCKET", str(tmp_path / "docker.sock"))
-    monkeypatch.setattr(on_guest, "SECRETS", str(tmp_path / "run"))
+    monkeypatch.setattr(hidden, "SECRETS", str(tmp_path / "run"))
     yield made
     server.shutdown()
     server.server_close()

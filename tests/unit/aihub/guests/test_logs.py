@@ -17,7 +17,7 @@ from aihub import capture
 from aihub.errors import BadAnswer, Unreachable
 from aihub.guests import logs
 from aihub.guests.logs import on_guest
-from aihub.ssh import connection
+from aihub.ssh import connection, programs
 from aihub.state.directory import State
 
 PASSWORD = "Tr0ub4dor-and-3"
@@ -44,10 +44,10 @@ class Guest:
 
     def start(self, **request: Any) -> subprocess.Popen[bytes]:
         """The program, started with a request."""
-        text = PROGRAM.read_text().replace('"/run/hub"', repr(str(self.folder / "run")))
+        text = programs.whole(PROGRAM).decode().replace('"/run/hub"', f'"{self.folder}/run"')
         (self.folder / "program.py").write_text(text)
         child = subprocess.Popen(
-            [sys.executable, str(self.folder / "program.py")],
+            [sys.executable, "-I", "-S", str(self.folder / "program.py")],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             env={"PATH": f"{self.folder / 'bin'}:/usr/bin:/bin"},

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import json
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
 import pytest
-from aihub import ssh
+from aihub import paths, ssh
 from aihub.errors import BadAnswer, TaskFailed, Unreachable
 from aihub.ssh import programs
 from aihub.state.directory import State
@@ -43,6 +46,7 @@ def state(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> State:
 @pytest.fixture
 def program(tmp_path: Path):
     def write(text: str) -> Path:
+        programs.whole.cache_clear()
         programs._text.cache_clear()
         path = tmp_path / "program.py"
         path.write_text(text)
@@ -103,3 +107,27 @@ def test_the_way_over_stdin_is_written_once() -> None:
         if path.suffix in (".py", ".yml") and b"exec(sys.stdin" + b".buffer" in path.read_bytes()
     ]
     assert found == [Path("python/aihub/ssh/from_stdin.py")]
+
+
+@pytest.mark.parametrize("name", ["logs", "last_words"])
+def test_a_program_takes_its_parts_along_and_needs_nothing_else_there(tmp_path: Path, name: str) -> None:
+    """On a guest there is no aihub: the same text runs where nothing but Python is."""
+    text = programs.whole(paths.ROOT / "python" / "aihub" / "guests" / name / "on_guest.py")
+    assert text.isascii()
+    assert text.count(b"def no_link") == 1
+    first = (paths.ROOT / "python" / "aihub" / "ssh" / "from_stdin.py").read_text()
+    request = json.dumps({"stack": "none", "stacks": [], "lines": 1, "follow": False}).encode()
+    (tmp_path / "journalctl").symlink_to("/bin/true")
+    (tmp_path / "docker").symlink_to("/bin/true")
+    command = [sys.executable, "-I", "-S", "-c", first, str(len(text))]
+    done = subprocess.run(
+        command, input=text + request, capture_output=True, env={"PATH": str(tmp_path)}, cwd="/", check=False
+    )
+    assert done.returncode == 0, done.stderr.decode()
+    assert done.stdout in (b".\n", b'{"words": {}}')
+
+
+def test_a_program_without_parts_is_sent_as_it_is(tmp_path: Path) -> None:
+    program = tmp_path / "alone.py"
+    program.write_text("import json\n")
+    assert programs.whole(program) == b"import json\n"
