@@ -32,9 +32,9 @@ def check(file: HubFile, stacks: Mapping[str, Stack], declared: Mapping[str, set
     yield from _together(placed)
     by_guest = attrgetter("guest")
     for guest, found in groupby(sorted(placed, key=lambda one: placed[one].guest), lambda one: by_guest(placed[one])):
-        card = card_of(file, guest)
-        if card:
-            yield from _too_large(file, stacks, list(found), card)
+        card, on_card = card_of(file, guest), [name for name in found if stacks[placed[name].engine].gpu.need != "none"]
+        if card and on_card:
+            yield from _too_large(file, stacks, on_card, card)
 
 
 def _counted(file: HubFile, stacks: Mapping[str, Stack]) -> Iterator[Finding]:

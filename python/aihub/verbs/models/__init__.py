@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from aihub.errors import InvalidInput
 from aihub.model.hub import LanguageModel
-from aihub.model.resolved import Hub
+from aihub.model.resolved import Hub, Instance
 
 
 def chosen(hub: Hub, names: tuple[str, ...]) -> dict[str, LanguageModel]:
@@ -16,3 +16,8 @@ def chosen(hub: Hub, names: tuple[str, ...]) -> dict[str, LanguageModel]:
     if not hub.models:
         raise InvalidInput("hub.yml declares no model", where=hub.path, hint="add one below `models`")
     return {name: model for name, model in hub.models.items() if not names or name in names}
+
+
+def card(engine: Instance) -> str | None:
+    """The card that an engine computes on; None where that is the processor."""
+    return engine.guest.gpu if engine.stack.gpu.need != "none" else None

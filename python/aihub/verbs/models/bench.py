@@ -8,7 +8,7 @@ from aihub.services import engines
 from ...errors import DONE
 from ...options import Options
 from ...owners.run import find_target, opened, perform
-from . import chosen
+from . import card, chosen
 
 
 def run(options: Options) -> int:
@@ -23,8 +23,8 @@ def run(options: Options) -> int:
                 progress(name, "is asked")
                 engines.measure(found.state, where[name], model, tokens=1)
                 speed = engines.measure(found.state, where[name], model)
-                card, label = where[name].guest.gpu, stands_in.get(name, "")
-                rows.append(report.SpeedRow(name, model, where[name].name, card, speed, label))
+                label = stands_in.get(name, "")
+                rows.append(report.SpeedRow(name, model, where[name].name, card(where[name]), speed, label))
                 progress.done(name)
         if options.as_json:
             report.as_json([row.as_json() for row in rows])

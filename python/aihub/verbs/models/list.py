@@ -10,7 +10,7 @@ from aihub.services import engines
 from ...errors import DONE, TaskFailed
 from ...options import Options
 from ...owners.run import find_target, opened, perform
-from . import chosen
+from . import card, chosen
 
 
 def run(options: Options) -> int:
@@ -29,8 +29,7 @@ def run(options: Options) -> int:
                 state = f"its engine can't be asked: {told.what}"
             else:
                 state = report.SERVED if engines.has(told, model, name) else "its engine does not have it: aihub up"
-            guest = where[name].guest
-            row = report.ModelRow(name, model, where[name].name, guest.gpu, needs[name].total, state)
+            row = report.ModelRow(name, model, where[name].name, card(where[name]), needs[name].total, state)
             rows.append(row.labelled(stands_in.get(name, "")))
         if options.as_json:
             report.as_json([row.as_json() for row in rows])

@@ -128,3 +128,14 @@ def test_models_that_need_not_stay_loaded_take_turns_on_the_card(tmp_path: Path)
     assert len(cases.hub_problems(hub)) == 1
     hub.write_text(hub.read_text().replace('instruct-q4_K_M"', 'instruct-q4_K_M", keep_loaded: false'))
     assert not cases.hub_problems(hub)
+
+
+def test_an_engine_that_computes_on_the_processor_takes_nothing_of_the_card(tmp_path: Path) -> None:
+    hub = tmp_path / "hub.yml"
+    text = (
+        (cases.CASES / "hub" / "invalid" / "rule-model-memory.yml")
+        .read_text()
+        .replace("stacks: [ollama]", "stacks: [lone]")
+    )
+    hub.write_text(text.replace("engine: ollama", "use: embedding, engine: lone"))
+    assert not cases.hub_problems(hub)
