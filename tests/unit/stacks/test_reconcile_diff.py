@@ -15,7 +15,7 @@ from typing import Any
 
 import pytest
 from aihub import paths
-from aihub.errors import TaskFailed
+from aihub.errors import InvalidInput, TaskFailed
 from aihub.model.resolved import Consumer, Hub
 from aihub.reading import load
 from aihub.services import declared
@@ -64,11 +64,16 @@ def stack(request: pytest.FixtureRequest) -> str:
 
 
 @pytest.fixture
-def states(settled: Any, redis: Any, user: Any, qdrant: Any) -> dict[str, list[Any]]:
+def states(settled: Any, redis: Any, user: Any, qdrant: Any, litellm: Any, gateway: Any) -> dict[str, list[Any]]:
     """Of each stack with a reconcile.py, states that differ from what is wanted in several ways."""
     other = replace(settled.roles["verify_a"], can=frozenset(), settings=())
     gone = {"gone_a": replace(settled.roles["verify_a"], settings=("role=gone",))}
     return {
+        "litellm": [
+            litellm.State({}, (), frozenset()),
+            replace(gateway, ours=frozenset()),
+            left_over(litellm, gateway),
+        ],
         "ollama": [ollama.State(), ollama.State({"mine:latest": "4d"}, frozenset({"mine:latest"}))],
         "postgres": [
             replace(settled, proven=frozenset()),
@@ -133,10 +138,13 @@ def test_a_diff_is_pure(hub: Hub, stack: str, states: dict[str, list[Any]], cut_
             json.dumps(dict(step.details))  # names, and lists of them
 
 
-def test_nothing_there_is_an_empty_service(hub: Hub, stack: str, postgres: Any, redis: Any, qdrant: Any) -> None:
+def test_nothing_there_is_an_empty_service(
+    hub: Hub, stack: str, postgres: Any, redis: Any, qdrant: Any, litellm: Any
+) -> None:
     """On the first day everything declared is to be made; what is there then needs no step that was not told."""
     module = services.reconciler(stack)
     empty = {
+        "litellm": litellm.State({}, (), frozenset()),
         "ollama": ollama.State(),
         "postgres": postgres.State({}, {}),
         "qdrant": qdrant.State(frozenset()),
@@ -555,3 +563,88 @@ def test_a_user_without_consumer_is_switched_off_once(redis: Any, service: Any, 
     redis.apply(service("redis@cache"), steps, lambda text: None)
     assert valkey.sent[0] == ("ACL", "SETUSER", "old", "off")
     assert redis.diff(wanted("redis@cache"), redis.State({"verify": user, "old": replace(user, on=False)})) == []
+
+
+# -- LiteLLM
+
+
+@pytest.fixture
+def litellm() -> Any:
+    return services.reconciler("litellm")
+
+
+@pytest.fixture
+def gateway(litellm: Any) -> Any:
+    """A LiteLLM that has all that it should."""
+    keys = tuple(key(litellm, f"verify_{half}") for half in "ab")
+    return litellm.State({"verify": litellm.Team("verify", models=[])}, keys, frozenset({"verify_a", "verify_b"}))
+
+
+def key(litellm: Any, alias: str) -> Any:
+    return litellm.Key(f"sum of {alias}", alias, alias[:-2], ["llm_api_routes"], [])
+
+
+def left_over(litellm: Any, gateway: Any) -> Any:
+    """A gateway that also has a team and keys, whom nobody declares."""
+    more = (key(litellm, "gone_a"), litellm.Key("0123456789abcdef"))
+    return replace(gateway, teams={**gateway.teams, "gone": litellm.Team("gone")}, keys=(*gateway.keys, *more))
+
+
+def test_an_empty_gateway_gets_a_team_with_two_keys(litellm: Any) -> None:
+    steps = litellm.diff(wanted("litellm@ai"), litellm.State({}, (), frozenset()))
+    assert summaries(steps) == ["create team verify", "create key verify_a", "create key verify_b"]
+
+
+def test_a_settled_gateway_needs_nothing(litellm: Any, gateway: Any) -> None:
+    assert litellm.diff(wanted("litellm@ai"), gateway) == []
+
+
+def test_keys_and_teams_that_nobody_declares_go(litellm: Any, gateway: Any) -> None:
+    steps = litellm.diff(wanted("litellm@ai"), left_over(litellm, gateway))
+    assert summaries(steps) == [
+        f"delete {name} has no consumer" for name in ("key gone_a", "key 0123456789ab", "team gone")
+    ]
+
+
+@pytest.mark.parametrize(
+    ("change", "field"),
+    [
+        ({"team_id": "other"}, "team"),
+        ({"team_id": None}, "team"),
+        ({"allowed_routes": []}, "routes"),
+        ({"allowed_routes": ["llm_api_routes", "management_routes"]}, "routes"),
+        ({"models": ["small"]}, "models"),
+        ({"blocked": True}, "blocked"),
+        ({"expires": "2026-01-01"}, "expires"),
+    ],
+)
+def test_a_changed_key_is_seen(litellm: Any, gateway: Any, change: dict[str, Any], field: str) -> None:
+    first, second = gateway.keys
+    (step,) = litellm.diff(wanted("litellm@ai"), replace(gateway, keys=(replace(first, **change), second)))
+    assert (step.action, step.object, [d.field for d in step.differences]) == ("update", "key verify_a", [field])
+
+
+def test_a_key_of_another_value_is_seen(litellm: Any, gateway: Any) -> None:
+    (step,) = litellm.diff(wanted("litellm@ai"), replace(gateway, ours=frozenset({"verify_a"})))
+    assert [(d.field, d.actual, d.wanted) for d in step.differences] == [("value", "another", "the one that we keep")]
+
+
+def test_what_a_consumer_asks_for_limits_both_of_its_keys_together(litellm: Any, gateway: Any) -> None:
+    options = {"rpm": "60", "budget": "1.5", "models": "small,large"}
+    asked = Declared("litellm@ai", (Consumer("litellm@ai", "verify", "any", "verify", "verify", options=options),))
+    (step,) = litellm.diff(asked, gateway)
+    assert (step.action, step.object) == ("update", "team verify")
+    assert [(d.field, d.wanted) for d in step.differences] == [
+        ("requests per minute", "60"), ("budget", "1.5"), ("models", "large, small"),
+    ]  # fmt: skip
+    team = step.details["team"]
+    assert (team["rpm_limit"], team["max_budget"], team["models"]) == (60, 1.5, ["small", "large"])
+
+
+@pytest.mark.parametrize(
+    "options", [{"rpm": "many"}, {"rpm": "-1"}, {"rpm": "1.5"}, {"budget": "much"}, {"budget": "nan"}]
+)
+def test_a_limit_that_is_no_number_is_told_in_words(litellm: Any, options: dict[str, str]) -> None:
+    asked = Declared("litellm@ai", (Consumer("litellm@ai", "web@ai", "openai", "chat", "web", options=options),))
+    with pytest.raises(InvalidInput, match="web@ai needs openai as chat with"):
+        litellm.diff(asked, None)

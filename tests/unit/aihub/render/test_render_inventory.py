@@ -170,17 +170,18 @@ def test_every_guest_gets_an_agent_that_knows_nobody_elses_secrets(hub: Hub, sta
 
 def test_guests_whose_instances_answer_http_have_a_door(hub: Hub, state: State) -> None:
     found = render.inventory(hub, state)
-    assert found["doors"]["hosts"] == ["private-ai"]
+    assert found["doors"]["hosts"] == ["private-ai", "public-ai"]
     values = render.hostvars(hub, state)["private-ai"]
     assert values["door_name"] == "private-ai.hub.home.arpa"
     assert [(one["instance"], one["port"], one["inside"]) for one in values["door_openings"]] == [
+        ("litellm@private-ai", 4000, 4000),
         ("chroma@private-ai", 8000, 8000),
         ("ollama@private-ai", 11434, 11434),
     ]
     assert "caddy" in values["base_upcoming_packages"]
     assert values["vault_agent_config"]["instances"][0]["units"] == ["hub-door.service"]
     desired = render.desired(hub, state)
-    assert {guest for guest in hub.guests if "door" in desired[guest]} == {"private-ai"}
+    assert {guest for guest in hub.guests if "door" in desired[guest]} == {"private-ai", "public-ai"}
 
 
 def test_dockers_network_overlaps_no_zone(hub: Hub) -> None:

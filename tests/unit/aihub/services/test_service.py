@@ -89,10 +89,10 @@ def fake(monkeypatch: pytest.MonkeyPatch) -> Fake:
 
 
 def test_the_stacks_with_a_reconcile_py_are_found(hub: Hub) -> None:
-    assert {i.stack.name for i in services.reconciled(hub)} == {"postgres", "redis", "ollama"}
+    assert {i.stack.name for i in services.reconciled(hub)} == {"litellm", "ollama", "postgres", "redis"}
 
 
-@pytest.mark.parametrize("stack", ["postgres", "redis", "ollama"])
+@pytest.mark.parametrize("stack", ["litellm", "ollama", "postgres", "redis"])
 def test_each_reconcile_py_loads_and_offers_all_three(stack: str) -> None:
     module = services.reconciler(stack)
     assert callable(module.read)
@@ -258,6 +258,7 @@ def test_what_is_declared_of_a_provider_is_who_logs_in_there(hub: Hub) -> None:
         ("verify", "verify", "verify"),
         ("canary_monitoring_main", "canary@monitoring", "main"),
         ("canary_public_ai_main", "canary@public-ai", "main"),
+        ("litellm_public_ai_main", "litellm@public-ai", "main"),
     }
     assert found.models == ()
 
