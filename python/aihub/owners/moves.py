@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 
 from aihub.errors import PreconditionFailed
-from aihub.model.resolved import Hub, Instance
+from aihub.model.resolved import VERIFY, Hub, Instance
 from aihub.plan import Change
 from aihub.secrets.kept import Left
 
@@ -17,7 +17,8 @@ _PAIRS = "operator/pair/"
 
 def look(hub: Hub, store: Instance, left: Iterable[Left]) -> Iterator[Change]:
     """Consumers whose login, of the entries that nobody declares, lies at a provider that serves them no more."""
-    users = {(hub.instance(one.provider).id, one.role): one for one in hub.consumers}
+    # The checks log in everywhere and keep nothing: where one provider goes, they are no consumer of another.
+    users = {(hub.instance(one.provider).id, one.role): one for one in hub.consumers if one.consumer != VERIFY}
     for one in left:
         if not one.path.startswith(_PAIRS):
             continue

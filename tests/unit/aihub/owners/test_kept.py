@@ -93,6 +93,10 @@ def test_a_consumer_whose_login_lies_elsewhere_is_told_to_begin_anew(run: Run) -
     assert moved(run, "operator/pair/postgres@gone/nobody_s", f"operator/pair/postgres@db/{ROLE}") == []
 
 
+def test_the_checks_keep_nothing_at_a_provider_that_goes(run: Run) -> None:
+    assert moved(run, "operator/pair/gone@db/verify") == []
+
+
 def test_it_moves_only_when_somebody_says_so(run: Run) -> None:
     run.plan = Plan(tuple(moved(run, f"operator/pair/postgres@gone/{ROLE}")))
     with pytest.raises(PreconditionFailed, match="leave its data behind") as refused:
