@@ -83,6 +83,7 @@ GIVEN = {
     "allow_move": _option(
         NAMES, None, "An instance that may start empty at another provider; may be repeated.", metavar="NAME"
     ),
+    "allow_reboot": _option(NAMES, None, "A node that may be rebooted where its cards need that.", metavar="NODE"),
     "kit_proof": _file("KEY", "Prove with this key that the recovery kit can be opened.", "--kit-proof"),
     "kit": _file("FILE", "Use the shares in this recovery kit.", "--kit"),
     "identity": _file("KEY", "The key that opens the recovery kit.", "--identity"),
@@ -119,7 +120,8 @@ VERBS = {
         "Show what `up` would change. Exit code 3 when changes are pending.",
     ),
     "up": (
-        "only hub target lab scope yes full no_verify stock allow_destroy allow_move kit_proof as_json debug",
+        "only hub target lab scope yes full no_verify stock allow_destroy allow_move allow_reboot kit_proof as_json "
+        "debug",
         "Build the hub, or change it to what the file says, and verify it.",
     ),
     "verify": ("hub target lab only as_json debug", "Run every check. Exit code 7 when one fails."),
@@ -226,7 +228,9 @@ def _options(verb: str, given: Mapping[str, Any]) -> Options:
         if field == "only":
             fields[field] = (*fields.get(field, ()), *((value,) if isinstance(value, str) else value or ()))
         else:
-            kind = {"allow_destroy": frozenset, "allow_move": frozenset, "needs": tuple}.get(field)
+            kind = {"allow_destroy": frozenset, "allow_move": frozenset, "allow_reboot": frozenset, "needs": tuple}.get(
+                field
+            )
             fields[field] = kind(value or ()) if kind else value
     return Options(**fields)
 

@@ -26,6 +26,7 @@ class Options:
     stock: bool = False
     allow_destroy: frozenset[str] = field(default_factory=frozenset)
     allow_move: frozenset[str] = field(default_factory=frozenset)
+    allow_reboot: frozenset[str] = field(default_factory=frozenset)
     debug: bool = False
     only: tuple[str, ...] = ()
     kit_proof: Path | None = None

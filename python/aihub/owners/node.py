@@ -5,6 +5,7 @@ What guests need is made before they are, and what they held goes after them: on
 
 from __future__ import annotations
 
+import time
 from collections.abc import Collection, Iterable, Iterator
 from dataclasses import replace
 from ipaddress import ip_address, ip_network
@@ -18,11 +19,15 @@ from aihub.proxmox.guests import owned
 from aihub.proxmox.properties import addresses, cards
 from aihub.proxmox.state import ActualGuest
 
+from . import reboot
 from .run import Run
+
+SETTLE_TIME = 60.0  # seconds until units of ours that start at boot have done so
 
 
 def look(run: Run) -> Plan:
     """What differs on the node. Raises Conflict for what is not ours, PreconditionFailed for what the node lacks."""
+    reboot.require_known(run)
     found = node.look(run.state, _wanted(run))
     run.closed, run.cards, run.reboot = found.closed, found.cards, found.reboot
     return found.plan
@@ -41,9 +46,11 @@ def settled(run: Run, first: Plan, guests: Plan) -> Plan:
     run.staying = tuple(sorted(staying))
     run.holding = _held(guest for guest in _ours(run) if guest.vmid not in going)
     taken = {change.subject.rpartition(" ")[2] for change in first.of("node") if change.action == "delete"}
+    first = replace(first, warnings=(*first.warnings, *reboot.warning(run)))
     if not leaving and not (staying | {*run.holding}) & taken:
         return first
-    return node.plan(run.state, replace(_wanted(run), leaving=tuple(sorted(leaving))))
+    second = node.plan(run.state, replace(_wanted(run), leaving=tuple(sorted(leaving))))
+    return replace(second, warnings=(*second.warnings, *reboot.warning(run)))
 
 
 def apply(run: Run, agreed: Plan) -> None:
@@ -51,13 +58,34 @@ def apply(run: Run, agreed: Plan) -> None:
 
     Raises PreconditionFailed when its cards need a boot of the node first: no guest was touched then.
     """
+    waits = bool(run.reboot and agreed.of("guests"))
+    if waits and reboot.allowed(run):
+        reboot.require_possible(run)
     _apply(run, agreed, _held(_ours(run)))
-    if run.reboot and agreed.of("guests"):
+    if not (run.reboot and agreed.of("guests")):
+        return
+    name = reboot.node_name(run)
+    if not reboot.allowed(run):
         raise PreconditionFailed(
-            f"node {_name(run)} has to be rebooted before its guests can have their cards: {run.reboot}",
+            f"node {name} has to be rebooted before its guests can have their cards: {run.reboot}",
             where=run.hub.path,
-            hint=f"as root on {_name(run)}: systemctl reboot (every guest there stops); then `aihub up` goes on",
+            hint=f"as root on {name}: systemctl reboot (every guest there stops), then `aihub up` goes on; "
+            f"or let it do both: aihub up{run.hub.target.option} --allow-reboot {name}",
         )
+    with run.screen.progress("node") as progress:
+        reboot.perform(run, progress)
+    _look_after_boot(run)
+
+
+def _look_after_boot(run: Run) -> None:
+    """The boot has brought what it was for. Raises PreconditionFailed with what is in the way else."""
+    wanted, limit = replace(_wanted(run), held=_held(_ours(run))), time.monotonic() + SETTLE_TIME
+    while (found := node.look(run.state, wanted)).plan.changes and time.monotonic() < limit:
+        time.sleep(2)
+    run.reboot = found.reboot
+    if left := [change.subject for change in found.plan.changes]:  # as a mapping: its IOMMU group is known only now
+        text = f"since the node was rebooted there is more to be done: {', '.join(left)}"
+        raise PreconditionFailed(text, hint="run the same command again")
 
 
 def finish(run: Run, agreed: Plan) -> None:
@@ -98,10 +126,6 @@ def _held(guests: Iterable[ActualGuest]) -> tuple[str, ...]:
     """The PCI mappings that guests are configured with, or still run with."""
     every = (config for guest in guests for config in (guest.config or {}, guest.in_force))
     return tuple(sorted(frozenset[str]().union(*map(owned.mappings, every))))
-
-
-def _name(run: Run) -> str:
-    return next(iter(run.hub.nodes))
 
 
 def _takes_away(found: Plan) -> bool:

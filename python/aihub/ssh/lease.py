@@ -94,6 +94,18 @@ class Lease:
                     hint="wait until it has ended, then run the same command again",
                 )
 
+    @contextmanager
+    def away(self) -> Iterator[None]:
+        """While the node boots nobody asks for the lease, which ends with the node's memory; then it is taken anew.
+
+        Raises Locked when another machine was faster.
+        """
+        with self._mutex:
+            yield
+            if who := self._write(_TAKE):
+                self._lost = f"{who} has it"
+                raise Locked(f"the lease on the node was lost while it booted: {who}", where=_path(self._hub))
+
     def still_held(self) -> None:
         """Returns when the lease is ours for a while, renewed now if need be, as after a laptop's sleep.
 

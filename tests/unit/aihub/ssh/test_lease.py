@@ -238,3 +238,25 @@ def test_two_machines_of_one_name_do_not_take_each_other_for_themselves(tmp_path
 def test_two_hubs_on_a_node_do_not_meet():
     lease.Lease(small(), MINE, "first").take()
     lease.Lease(replace(small(), id="f" * 16), THEIRS, "second").take()
+
+
+def test_while_the_node_boots_it_is_not_asked_for_and_then_taken_anew(node, monkeypatch):
+    monkeypatch.setattr(lease, "EVERY", 0.01)
+    monkeypatch.setattr(lease, "AGAIN", 0.01)
+    with held() as found:
+        with found.away():
+            node.file.unlink()  # it lies in the node's memory
+            calls = node.calls
+            time.sleep(0.1)
+            assert node.calls == calls
+        found.still_held()
+        assert node.file.exists()
+
+
+def test_another_machine_that_was_faster_after_a_boot_ends_the_run(node):
+    with held() as found:
+        with pytest.raises(Locked, match="lost while it booted: aihub"), found.away():
+            node.file.unlink()
+            lease.Lease(small(), THEIRS, "aihub up of another").take()
+        with pytest.raises(Locked):
+            found.still_held()
