@@ -191,3 +191,12 @@ def test_what_a_guest_still_has_stays_until_the_guest_is_changed():
     actual, holding = node(found), replace(WANTED, held=("rtx5090",))
     kinds = {step.kind for step in steps(holding, actual) if step.commands}
     assert not kinds & {"flags", "binding", "kernel", "mapping", "rights"}
+
+
+def test_a_hub_that_goes_down_takes_its_mapping_and_its_boot_settings_with_it():
+    found = case(FOLDER / "ready.yml")
+    gone = replace(wanted(found), removed=True)
+    kinds = [step.kind for step in steps(gone, node(found)) if step.commands]
+    assert {"mapping", "flags", "binding", "kernel"} <= set(kinds)
+    theirs = node({**found, "foreign": True})
+    assert "mapping" not in [step.kind for step in steps(gone, theirs)], "a mapping of somebody else stays"

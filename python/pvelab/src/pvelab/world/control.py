@@ -166,7 +166,11 @@ def _simulated(config: Config) -> list[str]:
         "the node's and the virtual machines' clocks are the host's own and cannot be set",
         "/proc/meminfo and /proc/cpuinfo in a guest show the host's figures; the limits are enforced by cgroups",
     ]
-    return lines + [f"GPU {gpu['name']} ({gpu['id']}) exists in the API only" for gpu in config.raw.get("gpus", [])]
+    cards = [f"{gpu['name']} ({gpu['id']})" for gpu in config.raw.get("gpus", [])]
+    if cards:
+        tools = "its lspci, update-grub, update-initramfs and proxmox-boot-tool are the lab's own"
+        lines.append(f"{', '.join(cards)}: on the node's PCI bus in name only, no guest sees a card; {tools}")
+    return lines
 
 
 def down(name: str, purge: bool) -> dict[str, Any]:
