@@ -26,6 +26,7 @@ def look(run: Run) -> None:
 
     Raises PreconditionFailed and Conflict for what stands in the way; nothing was changed then.
     """
+    run.target.require_place(run.hub)
     with parallel.threads(1) as pool:
         # The node is looked at by a process of its own, so guests are looked at meanwhile.
         on_node = pool.submit(node.look, run) if run.options.scope == "all" else None

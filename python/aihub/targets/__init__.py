@@ -56,6 +56,9 @@ class Place(Protocol):
     def notes(self) -> tuple[str, ...]:
         """What a person must know of what is not real here."""
 
+    def require_place(self, hub: Hub) -> None:
+        """Raises PreconditionFailed where the place itself is otherwise than hub.yml says, and nobody changes that."""
+
     def make(self, hub: Hub, state: State, screen: Screen) -> None:
         """The node can be reached; a lab is brought up. Raises PreconditionFailed when it never was met."""
 

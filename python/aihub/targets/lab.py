@@ -207,8 +207,20 @@ class Lab:
         registry = [self.world.registry_address] if self.world.registry_address else []
         return tuple(dict.fromkeys([*registry, *mirrors]))
 
+    def require_place(self, hub: Hub) -> None:
+        """Raises PreconditionFailed for another address of the lab's node than it was made with."""
+        address = ssh.node_address(hub)
+        if self.world is not None and self.world.node_address != address:
+            raise PreconditionFailed(
+                f"the node of the lab {self.name} is at {self.world.node_address}, hub.yml says {address}: "
+                "a lab's node keeps the address that it was made with",
+                hint=f"put {self.world.node_address} back, or begin anew: aihub down, then aihub up",
+            )
+
     def make(self, hub: Hub, state: State, screen: Screen) -> None:
         """The lab runs, and is trusted."""
+        self.world = world(self.name)
+        self.require_place(hub)
         with screen.progress(f"lab {self.name}") as progress:
             progress("lab", "network, API and node come up")
             self.world = up(hub, state, self.name, ssh.ensure_key(state))
@@ -220,6 +232,7 @@ class Lab:
         if self.world is None:
             raise PreconditionFailed(f"the lab {self.name} does not run", hint="aihub up")
         self._trust(hub, state, self.world)
+        ssh.relocate(state, {ssh.NODE: self.world.node_address})
 
     def _trust(self, hub: Hub, state: State, found: World) -> None:
         state.make()

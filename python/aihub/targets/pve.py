@@ -31,6 +31,9 @@ class Pve:
         """Several may be on a node: only an id tells."""
         return False
 
+    def require_place(self, hub: Hub) -> None:
+        """A node is where it is: hub.yml says only how to get there."""
+
     def make(self, hub: Hub, state: State, screen: Screen) -> None:
         """We have the node's pins, and it has our key. Raises PreconditionFailed before `aihub trust`."""
         self.find(hub, state)

@@ -229,6 +229,11 @@ def test_a_resolver_that_is_none_is_skipped_and_told(hub: Cli):
     assert not any("192.0.2.1," in said for said in hub.plan()[1]["warnings"])
 
 
+def test_another_address_of_the_labs_node_is_refused(hub: Cli, files: Files, untouched):
+    files.edit("hub.yml", "address: 192.168.1.10", "address: 192.168.1.12")
+    refused(hub, 4, "is at 192.168.1.10, hub.yml says 192.168.1.12", "put 192.168.1.10 back")
+
+
 def test_a_node_of_another_name_is_told_with_the_name_that_it_has(hub: Cli, files: Files, untouched):
     text = files.before[hub.hub].decode()
     assert text.count("  pve:\n") == 1

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from aihub.errors import PreconditionFailed
 from aihub.names import is_public
 from aihub.targets.lab import Lab, World
 from aihub.targets.pve import Pve
+
+from tests.unit.aihub.hubs import small
 
 WORLD = World(
     name="test",
@@ -28,6 +32,18 @@ def test_a_lab_adds_its_registry_and_mirrors_that_are_no_public_hosts_and_says_s
     lab.world = WORLD
     assert lab.outside == ("10.255.255.2", "203.0.113.80")
     assert [note for note in lab.notes if "10.255.255.2, 203.0.113.80" in note]
+
+
+def test_another_address_of_the_lab_s_node_is_refused():
+    lab, hub = Lab("test"), small()
+    lab.require_place(hub)  # nobody has looked yet
+    lab.world = WORLD
+    lab.require_place(hub)
+    lab.world = replace(WORLD, node_address="192.168.1.99")
+    with pytest.raises(PreconditionFailed, match=r"is at 192\.168\.1\.99, hub.yml says 192\.168\.1\.10") as refused:
+        lab.require_place(hub)
+    assert "put 192.168.1.99 back" in refused.value.hint
+    Pve().require_place(hub)
 
 
 def test_on_a_real_node_nothing_does():
