@@ -42,7 +42,9 @@ PARTS = {
         ("tests/unit/aihub/reading/test_mutations.py", "-n", "2"), {"changed_files": int(LONG[CHANGED_FILES])}
     ),
     "hub": Part(("tests/lab/whole/long_rotations.py",), {"rotation_kills": int(LONG[ROTATION_KILLS])}, root=True),
-    "edits": Part(tuple(f"tests/lab/small/long_{name}.py" for name in ("addresses", "cards", "node")), {}, root=True),
+    "edits": Part(
+        tuple(f"tests/lab/small/long_{name}.py" for name in ("addresses", "cards", "node", "stacks")), {}, root=True
+    ),
 }
 
 
