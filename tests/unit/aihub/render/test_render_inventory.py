@@ -176,6 +176,8 @@ def test_guests_whose_instances_answer_http_have_a_door(hub: Hub, state: State) 
     assert [(one["instance"], one["port"], one["inside"]) for one in values["door_openings"]] == [
         ("litellm@private-ai", 4000, 4000),
         ("chroma@private-ai", 8000, 8000),
+        ("embeddings@private-ai", 8070, 8070),
+        ("open-webui@private-ai", 8080, 8080),
         ("ollama@private-ai", 11434, 11434),
     ]
     assert "caddy" in values["base_upcoming_packages"]

@@ -89,7 +89,7 @@ def fake(monkeypatch: pytest.MonkeyPatch) -> Fake:
 
 
 def test_the_stacks_with_a_reconcile_py_are_found(hub: Hub) -> None:
-    assert {i.stack.name for i in services.reconciled(hub)} == {"litellm", "ollama", "postgres", "redis"}
+    assert {i.stack.name for i in services.reconciled(hub)} == {"litellm", "ollama", "postgres", "qdrant", "redis"}
 
 
 @pytest.mark.parametrize("stack", ["litellm", "ollama", "postgres", "redis"])
@@ -259,13 +259,14 @@ def test_what_is_declared_of_a_provider_is_who_logs_in_there(hub: Hub) -> None:
         ("canary_monitoring_main", "canary@monitoring", "main"),
         ("canary_public_ai_main", "canary@public-ai", "main"),
         ("litellm_public_ai_main", "litellm@public-ai", "main"),
+        ("open_webui_public_ai_main", "open-webui@public-ai", "main"),
     }
     assert found.models == ()
 
 
 def test_what_is_declared_of_an_engine_is_what_it_serves(hub: Hub) -> None:
     found = declared.of(hub, hub.instance("ollama@private-ai"))
-    assert (found.consumers, found.models) == ((), ("qwen2.5:32b-instruct-q4_K_M",))
+    assert (found.consumers, found.models) == ((), ("qwen2.5:32b-instruct-q4_K_M", "qwen2.5:14b-instruct-q8_0"))
     assert declared.of(hub, hub.instance("chroma@private-ai")).models == ()
 
 

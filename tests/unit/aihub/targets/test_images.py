@@ -21,6 +21,10 @@ def hub() -> Hub:
     return load.load(paths.DEFAULT_HUB, target="lab")
 
 
+MODELS = 2
+"""Language models of the default hub that come from a registry, and so from the lab's."""
+
+
 class Builder:
     """Stands in for pvelab; knows what the machine has, by digest."""
 
@@ -106,7 +110,7 @@ def test_a_flavour_that_the_lab_has_not_is_refused_before_anything_is_built(hub:
 
 def test_what_is_missing_is_built_once_and_then_never_again(hub: Hub, builder: Builder) -> None:
     built = ensure(hub)
-    assert len(built) == len(images.images_of(hub)) + 1  # the language model
+    assert len(built) == len(images.images_of(hub)) + MODELS
     assert len(builder.names) == len(built) == len(builder.made) - 1
     assert builder.made[0][0] == images._BASE
     builder.made.clear()
@@ -120,7 +124,7 @@ def test_what_another_lab_built_meanwhile_is_taken(hub: Hub, builder: Builder, m
     monkeypatch.setattr(images_builder, "reuse", lambda lab, wanted: {})
     monkeypatch.setattr(builder, "taken", lambda name, key, outcome: Builder.taken(name, key, "reused"))
     images.Builds("lab", hub, lambda subject, text: said.append(text)).join()
-    assert sum(text.startswith("reused (") for text in said) == len(images.images_of(hub)) + 1
+    assert sum(text.startswith("reused (") for text in said) == len(images.images_of(hub)) + MODELS
 
 
 def test_a_model_is_made_by_its_engine_and_after_it(hub: Hub, builder: Builder) -> None:
@@ -231,7 +235,7 @@ def test_a_changed_engine_makes_its_models_again(
     ensure(hub)
     dockerfile = tmp_path / "stacks" / "ollama" / "lab" / "Dockerfile"
     dockerfile.write_text(dockerfile.read_text() + "USER 1000\n")
-    assert len(ensure(hub)) == 2
+    assert len(ensure(hub)) == 1 + MODELS
 
 
 def test_a_failed_build_names_its_image_and_lets_the_others_end(hub: Hub, builder: Builder) -> None:
@@ -262,8 +266,7 @@ def test_a_skipped_stack_is_not_built(hub: Hub, builder: Builder) -> None:
 
 
 def test_weights_of_another_registry_have_no_stand_in(hub: Hub, builder: Builder) -> None:
-    (model,) = hub.models.values()
-    weights = model.model_copy(update={"weights": "models.example.org/library/qwen:7b"})
+    weights = hub.models["qwen2.5-32b"].model_copy(update={"weights": "models.example.org/library/qwen:7b"})
     file = hub.file.model_copy(update={"models": {"other": weights}})
     with pytest.raises(PreconditionFailed, match=r"models\.example\.org"):
         ensure(replace(hub, file=file))
@@ -283,7 +286,10 @@ def test_an_image_name_leads_to_its_registry(name: str, place: tuple[str, str]) 
 
 
 def test_labels_name_what_really_answers(hub: Hub) -> None:
-    assert images.labels(hub) == {"qwen2.5-32b": "SmolLM2-135M"}
+    labels = images.labels(hub)
+    assert labels["qwen2.5-32b"] == labels["mistral-7b"] == "SmolLM2-135M"
+    assert labels["qdrant@public-ai"].startswith("qdrant-edge")
+    assert not {"ollama@private-ai", "chroma@private-ai"} & labels.keys()
     assert images.stand_in(hub, "ollama") == "SmolLM2-135M"
     assert images.stand_in(hub, "chroma") == images.stand_in(hub, "no such stack") == ""
 
