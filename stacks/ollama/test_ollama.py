@@ -78,9 +78,11 @@ def test_context(
                 "options": {"num_predict": 1},
             },
         )
-        loaded = {m["name"]: m["context_length"] for m in https("GET", "/api/ps")["models"]}
-        wanted = max(m.context for m in models.values())
-        assert loaded[model.weights if ":" in model.weights else f"{model.weights}:latest"] == wanted
+        # By digest: two names of the same weights are loaded once.
+        loaded = {m["digest"]: m["context_length"] for m in https("GET", "/api/ps")["models"]}
+        digests = {m["name"]: m["digest"] for m in https("GET", "/api/tags")["models"]}
+        name = model.weights if ":" in model.weights.rpartition("/")[2] else f"{model.weights}:latest"
+        assert loaded[digests[name]] == max(m.context for m in models.values())
 
 
 def test_other_zones(hub: Hub, guest: Guest, connects: Callable[[str, str, int], bool]) -> None:
