@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import urllib.error
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import pytest
@@ -12,7 +12,7 @@ from aihub.model.resolved import Guest, Hub
 
 
 @pytest.fixture(scope="session")
-def models(hub: Hub, guest: Guest) -> dict[str, str]:
+def models(hub: Hub, guest: Guest) -> Mapping[str, str]:
     """The models of its zone, each with what it is for."""
     zone = {name: one.use for name, one in hub.models.items() if hub.guests[one.guest].zone == guest.zone}
     if "chat" not in zone.values():
@@ -26,7 +26,7 @@ def page(execute: Callable[..., str]) -> Callable[..., Any]:
     return lambda *words: json.loads(execute("open-webui", "python3", "/etc/open-webui/check.py", *words))
 
 
-def first(models: dict[str, str], use: str) -> str:
+def first(models: Mapping[str, str], use: str) -> str:
     return next(name for name, what in models.items() if what == use)
 
 
@@ -45,19 +45,19 @@ def test_strangers(https: Callable[..., Any]) -> None:
             https("GET", path)
 
 
-def test_models(page: Callable[..., Any], models: dict[str, str]) -> None:
+def test_models(page: Callable[..., Any], models: Mapping[str, str]) -> None:
     """it offers every model of its zone that hub.yml declares"""
     assert set(models) <= set(page("models"))
 
 
 @pytest.mark.slow
-def test_chat(page: Callable[..., Any], models: dict[str, str]) -> None:
+def test_chat(page: Callable[..., Any], models: Mapping[str, str]) -> None:
     """a model answers from a fact that the question holds"""
     assert "4711" in page("chat", first(models, "chat"))
 
 
 @pytest.mark.slow
-def test_documents(page: Callable[..., Any], models: dict[str, str]) -> None:
+def test_documents(page: Callable[..., Any], models: Mapping[str, str]) -> None:
     """an uploaded document is found by its meaning, in English and German, and cited by an answer"""
     if "embedding" not in models.values():
         pytest.skip("hub.yml declares no model for embeddings in its zone")
