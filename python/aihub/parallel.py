@@ -7,6 +7,7 @@ from concurrent.futures import Future, ThreadPoolExecutor, wait
 from contextlib import contextmanager
 from typing import Generic, TypeVar
 
+from . import interrupt
 from .errors import HubError
 
 K = TypeVar("K")
@@ -37,7 +38,7 @@ def results(futures: Iterable[Future[T]]) -> list[T]:
     every = list(futures)
     try:
         while wait(every, NOTICE).not_done:
-            pass
+            interrupt.require_none()
     except KeyboardInterrupt:
         for one in every:
             one.cancel()

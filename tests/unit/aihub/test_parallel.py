@@ -6,9 +6,10 @@ import os
 import signal
 import threading
 import time
+from collections.abc import Iterator
 
 import pytest
-from aihub import parallel
+from aihub import interrupt, parallel
 from aihub.errors import Unreachable
 
 
@@ -62,6 +63,18 @@ def test_an_answer_is_asked_for_by_name_and_an_error_is_its_own():
         found.of("db")
 
 
+@pytest.fixture
+def listening(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """Ctrl-C is remembered, as `aihub` does: Python drops it where it comes while a callback of its own runs."""
+    monkeypatch.setattr(interrupt, "_heard", threading.Event())
+    before = signal.getsignal(signal.SIGINT)
+    interrupt.listen()
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
+@pytest.mark.usefixtures("listening")
 def test_ctrl_c_waits_a_moment_for_what_was_begun_and_begins_nothing_else(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(parallel, "PATIENCE", 0.2)
     begun: list[int] = []
@@ -84,5 +97,23 @@ def test_ctrl_c_waits_a_moment_for_what_was_begun_and_begins_nothing_else(monkey
         assert time.monotonic() - started < 10
         assert ended == [1]
         assert len(begun) <= parallel.AT_ONCE + 1
+    finally:
+        hangs.set()
+
+
+@pytest.mark.usefixtures("listening")
+def test_a_ctrl_c_that_python_dropped_is_no_reason_to_go_on_waiting(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(parallel, "PATIENCE", 0.1)
+    hangs = threading.Event()
+
+    def job(_: int) -> None:
+        interrupt._heard.set()  # all that is left of one that was dropped
+        hangs.wait(20)
+
+    started = time.monotonic()
+    try:
+        with pytest.raises(KeyboardInterrupt):
+            parallel.on_each(range(2), job)
+        assert time.monotonic() - started < 10
     finally:
         hangs.set()
