@@ -305,7 +305,7 @@ def test_an_edit_killed_on_its_way_is_finished_by_the_next_run(hub: Cli, api: Ap
     files.edit("hub.yml", "stacks: [vault, redis]", "stacks: [vault, redis, notes]")
     files.edit("hub.yml", *memory("2GiB", "3GiB"))
     kill_at(hub, "PUT /nodes/pve/qemu/311/config", "after")
-    kill_when(hub, "the agent knows vault")
+    kill_when(hub, "rite the settings of the Vault agent")
     come_true(hub, "security")
     assert int(machines(api)["guests"]["app"]["memory"]) == 3072
     assert answer(hub, "security") == before["answer"]
