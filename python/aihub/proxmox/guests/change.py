@@ -103,7 +103,7 @@ def start(site: Site, want: Wanted) -> None:
             f"{have.path}/status/{'resume' if have.asleep else 'start'}",
             {},
             landed,
-            patience=start_time(want.guest) + 60,
+            patience=start_time(want.guest) + 60 if want.guest.gpu else 0,  # all of its memory is pinned first
         )
     except (RefusedByProxmox, TaskFailed) as error:
         if "already running" not in error.what:
