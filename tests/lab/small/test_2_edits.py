@@ -305,13 +305,13 @@ def test_an_edit_killed_on_its_way_is_finished_by_the_next_run(hub: Cli, api: Ap
     files.edit("hub.yml", "stacks: [vault, redis]", "stacks: [vault, redis, notes]")
     files.edit("hub.yml", *memory("2GiB", "3GiB"))
     kill_at(hub, "PUT /nodes/pve/qemu/311/config", "after")
-    kill_when(hub, "rite the settings of the Vault agent")
+    kill_when(hub, "write the settings of the vault agent")
     come_true(hub, "security")
     assert int(machines(api)["guests"]["app"]["memory"]) == 3072
     assert answer(hub, "security") == before["answer"]
 
     files.put_back(hub)
-    kill_when(hub, "the rules are written")
+    kill_when(hub, "write the settings of the vault agent")
     come_true(hub, "security")
     assert inside(hub) == before
     assert int(machines(api)["guests"]["app"]["memory"]) == 2048
