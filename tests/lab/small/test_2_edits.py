@@ -311,7 +311,7 @@ def test_an_edit_killed_on_its_way_is_finished_by_the_next_run(hub: Cli, api: Ap
     assert answer(hub, "security") == before["answer"]
 
     files.put_back(hub)
-    kill_when(hub, "write the settings of the vault agent")
+    kill_when(hub, "write and check the firewall rules")
     come_true(hub, "security")
     assert inside(hub) == before
     assert int(machines(api)["guests"]["app"]["memory"]) == 2048
