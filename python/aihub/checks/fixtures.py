@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -150,6 +150,24 @@ def connects(context: Context) -> Callable[[str, str, int], bool]:
         return rounds[place].of(name)[place] == probes.OPEN
 
     return attempt
+
+
+@pytest.fixture(scope="session")
+def from_other_zones(hub: Hub, guest: Guest, connects: Callable[..., bool]) -> Callable[..., list[str]]:
+    """`from_other_zones(port, besides=())`: the guests of other zones that reach a port of this guest.
+
+    Skips where there is nobody else; fails where the guest itself does not get in, since others prove nothing then.
+    """
+
+    def reached(port: int, besides: Collection[str] = ()) -> list[str]:
+        others = [one.name for one in hub.guests.values() if one.zone != guest.zone and one.name not in besides]
+        if not others:
+            pytest.skip("nobody is in another zone who is not to get in")
+        address = str(guest.address)
+        assert connects(guest.name, address, port), "nobody reaches it, so that others don't proves nothing"
+        return [name for name in others if connects(name, address, port)]
+
+    return reached
 
 
 @pytest.fixture
