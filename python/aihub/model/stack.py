@@ -48,6 +48,16 @@ NEVER = "never"
 _STAND_IN, _SKIPPED = "stand-in: ", "skipped: "
 
 
+def stand_in_of(lab: str) -> str:
+    """What answers in the lab in place of a program, where `lab:` says so; else empty."""
+    return lab.removeprefix(_STAND_IN) if lab.startswith(_STAND_IN) else ""
+
+
+def skipped_of(lab: str) -> str:
+    """Why something does not run in the lab, where `lab:` says so; else empty."""
+    return lab.removeprefix(_SKIPPED) if lab.startswith(_SKIPPED) else ""
+
+
 class SecretSpec(Strict):
     """A secret that the stack needs; nobody types it, unless it is given."""
 
@@ -364,12 +374,12 @@ class Stack(Strict):
     @property
     def stand_in(self) -> str:
         """What answers in the lab in place of the program itself; empty where that is the program."""
-        return self.lab.removeprefix(_STAND_IN) if self.lab.startswith(_STAND_IN) else ""
+        return stand_in_of(self.lab)
 
     @property
     def skipped(self) -> str:
         """Why it does not run in the lab; empty where it does."""
-        return self.lab.removeprefix(_SKIPPED) if self.lab.startswith(_SKIPPED) else ""
+        return skipped_of(self.lab)
 
     @property
     def admin(self) -> AdminStrategy | None:
@@ -379,7 +389,7 @@ class Stack(Strict):
     @property
     def delivered(self) -> bool:
         """Whether an agent brings its instances anything: secrets, logins, a certificate, whom to trust."""
-        return bool(self.needs.secrets or self.needs.tls or self.wants or self.needs.every or self.admin)
+        return bool(self.needs.secrets or self.needs.tls or self.possible or self.needs.every or self.admin)
 
     @property
     def needs_store(self) -> bool:

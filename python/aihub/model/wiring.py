@@ -12,6 +12,7 @@ from .resolved import Guest, Instance
 from .stack import Stack
 
 Givers = Callable[[str], Sequence[str]]
+_FAR = 3
 Where = Mapping[str, tuple[str | int, ...]]
 
 
@@ -103,8 +104,10 @@ def _choose(instance: Instance, serving: Mapping[str, list[Instance]], givers: G
 
 
 def _distance(instance: Instance, other: Instance) -> int:
-    """0 on its guest, 1 in its zone, 2 elsewhere."""
-    return 0 if other.guest.name == instance.guest.name else 1 if other.guest.zone == instance.guest.zone else 2
+    """0 on its guest, 1 in its zone, 2 in infra; what is farther serves only who names it."""
+    if other.guest.name == instance.guest.name:
+        return 0
+    return {instance.guest.zone: 1}.get(other.guest.zone, 2 if other.guest.zone == "infra" else _FAR)
 
 
 def _pinned(instance: Instance, kind: str) -> str:
@@ -122,17 +125,10 @@ def _unused(instance: Instance, place: Place) -> Iterator[Finding]:
 
 def _nearest(instance: Instance, serving: list[Instance], pinned: str) -> list[Instance]:
     """The candidates on the named guest, or else on the same one, else in the same zone, else in infra."""
-    guest = instance.guest
     if pinned:
-        return [i for i in serving if i.guest.name == pinned]
-    for near in (
-        [i for i in serving if i.guest.name == guest.name],
-        [i for i in serving if i.guest.zone == guest.zone],
-        [i for i in serving if i.guest.zone == "infra"],
-    ):
-        if near:
-            return near
-    return []
+        return [one for one in serving if one.guest.name == pinned]
+    least = min((_distance(instance, one) for one in serving), default=_FAR)
+    return [one for one in serving if _distance(instance, one) == least] if least < _FAR else []
 
 
 def _around(instance: Instance, serving: list[Instance]) -> list[Instance]:

@@ -18,7 +18,7 @@ from pathlib import Path
 from aihub import render
 from aihub.errors import HubError, InvalidInput, PreconditionFailed, TaskFailed
 from aihub.model.resolved import Hub, Instance
-from aihub.model.stack import MODELS, Offer
+from aihub.model.stack import MODELS, Offer, skipped_of, stand_in_of
 from aihub.paths import STACKS
 from aihub.reading import document, load
 
@@ -51,8 +51,7 @@ class Image:
     @property
     def stand_in(self) -> str:
         """The program that the lab's has in place of the real one; empty for the same program."""
-        word, _, name = self.lab.partition("stand-in: ")
-        return "" if word else name
+        return stand_in_of(self.lab)
 
 
 @dataclass(frozen=True)
@@ -212,7 +211,7 @@ def _tasks(hub: Hub) -> list[_Task]:
                 where=f"stacks/{image.stack}/stack.yml",
                 hint='write `lab: build` with a lab/Dockerfile, or `lab: "skipped: reason"`',
             )
-        if image.lab.startswith("skipped: ") and hub.stacks[image.stack].builds:
+        if skipped_of(image.lab) and hub.stacks[image.stack].builds:
             raise PreconditionFailed(
                 f"the lab has no {image.name}: {image.lab}",
                 where=f"stacks/{image.stack}",

@@ -97,6 +97,10 @@ def test_of_kinds_of_which_it_can_use_any_the_nearest_serves_unless_hub_yml_says
     }
 
 
+def test_a_stack_that_needs_one_of_several_kinds_needs_the_store_before_one_is_chosen() -> None:
+    assert load.stack("shelf", cases.STACKS).needs_store
+
+
 def test_every_login_has_an_owner_of_its_own_and_the_checks_log_in_everywhere(hub: Hub) -> None:
     assert set(hub.consumers) == {
         Consumer("postgres@db", "app@tools", "postgres", "main", "app_tools_main", "pair"),
