@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass
 from typing import Any
 
 from aihub.model.hub import LanguageModel
@@ -16,20 +16,14 @@ _PROCESSOR = "the processor"
 
 
 @dataclass(frozen=True)
-class ModelRow:
-    """One model as `aihub models list` shows it."""
+class _Row:
+    """A model, who serves it on what, and what stands in for it in the lab."""
 
     name: str
     model: LanguageModel
     engine: str  # STACK@GUEST
     card: str | None
-    takes: int  # bytes of the card
-    state: str
-    label: str = ""  # what stands in for it
-
-    def labelled(self, label: str) -> ModelRow:
-        """The same, with what stands in for it in the lab."""
-        return replace(self, label=label)
+    label: str
 
     def as_json(self) -> dict[str, Any]:
         """The row as `--json` prints it."""
@@ -37,19 +31,19 @@ class ModelRow:
 
 
 @dataclass(frozen=True)
-class SpeedRow:
+class ModelRow(_Row):
+    """One model as `aihub models list` shows it."""
+
+    takes: int  # bytes of the card
+    known: bool  # else its name tells too little, and its context takes more
+    state: str
+
+
+@dataclass(frozen=True)
+class SpeedRow(_Row):
     """One model as `aihub models bench` shows it."""
 
-    name: str
-    model: LanguageModel
-    engine: str
-    card: str | None
     speed: Speed
-    label: str = ""
-
-    def as_json(self) -> dict[str, Any]:
-        """The row as `--json` prints it."""
-        return {**asdict(self), "model": self.model.model_dump(mode="json")}
 
 
 def models(rows: Sequence[ModelRow]) -> None:
@@ -63,7 +57,7 @@ def models(rows: Sequence[ModelRow]) -> None:
             text(row.engine),
             text(row.model.weights),
             f"{each}{row.model.context}",
-            f"{row.takes / (1 << 30):.1f} GiB",
+            f"{'' if row.known else 'over '}{row.takes / (1 << 30):.1f} GiB",
             text(row.card or _PROCESSOR),
             text((row.state, GOOD if row.state == SERVED else BAD)),
         )

@@ -57,8 +57,8 @@ def _behind(stack: Stack) -> Iterator[Finding]:
 def _models(stack: Stack) -> Iterator[Finding]:
     """What only an engine of language models has."""
     for kind, offer in stack.gives.items():
-        for word in ("registry", "stand_in", "exactly") if kind != MODELS else ():
-            if getattr(offer, word) is not None:
+        for word in ("registry", "stand_in", "exactly", "engine") if kind != MODELS else ():
+            if word in offer.model_fields_set:
                 yield Finding(("gives", kind, word), f"only `{MODELS}` has that: remove this", at_key=True)
 
 

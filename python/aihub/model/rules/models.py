@@ -2,21 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
-from itertools import groupby
-from operator import attrgetter
+from collections.abc import Iterable, Iterator, Mapping
+from typing import get_args
 
 from ..budget import Need, Serving, largest_context, need_of, total
 from ..derive import node_of
-from ..engine import Engine
+from ..engine import Engine, Setting
 from ..families import CAPABILITY, quantisation_of
 from ..findings import Finding, did_you_mean
 from ..hub import GpuCard, HubFile, LanguageModel
 from ..stack import MODELS, Stack
 from ..types import format_size
-
-_SETTINGS = ("context", "parallel", "kv", "keep_loaded", "digest")
-"""What hub.yml may say of a model beside what every engine takes."""
 
 
 def check(file: HubFile, stacks: Mapping[str, Stack], declared: Mapping[str, set[str]]) -> Iterator[Finding]:
@@ -30,11 +26,11 @@ def check(file: HubFile, stacks: Mapping[str, Stack], declared: Mapping[str, set
             placed[name] = model
             yield from _unable(file, name, model, _engine(stacks, model))
     yield from _together(placed)
-    by_guest = attrgetter("guest")
-    for guest, found in groupby(sorted(placed, key=lambda one: placed[one].guest), lambda one: by_guest(placed[one])):
-        card, on_card = card_of(file, guest), [name for name in found if stacks[placed[name].engine].gpu.need != "none"]
-        if card and on_card:
-            yield from _too_large(file, stacks, on_card, card)
+    on_card = [name for name, model in placed.items() if stacks[model.engine].gpu.need != "none"]
+    for guest in sorted({placed[name].guest for name in on_card}):
+        card = card_of(file, guest)
+        if card:
+            yield from _too_large(file, stacks, [name for name in on_card if placed[name].guest == guest], card)
 
 
 def _counted(file: HubFile, stacks: Mapping[str, Stack]) -> Iterator[Finding]:
@@ -64,13 +60,8 @@ def card_of(file: HubFile, guest: str) -> GpuCard | None:
     return file.nodes[node].gpus.get(spec.gpu) if node and spec.gpu else None
 
 
-def needs_of(file: HubFile, stacks: Mapping[str, Stack]) -> dict[str, Need]:
-    """What each model of a sound hub file takes."""
-    return {need.model: need for need in needs_on(file, stacks, list(file.models))}
-
-
-def needs_on(file: HubFile, stacks: Mapping[str, Stack], names: list[str]) -> list[Need]:
-    """What models take of their card."""
+def needs_of(file: HubFile, stacks: Mapping[str, Stack], names: Iterable[str]) -> list[Need]:
+    """What models take of their card, each placed with an engine that can serve it."""
     needs = []
     for name in names:
         model = file.models[name]
@@ -103,7 +94,7 @@ def _unable(file: HubFile, name: str, model: LanguageModel, engine: Engine) -> I
     if model.use not in engine.uses:
         text = f"{model.engine} serves models for {' and '.join(engine.uses)} only"
         yield Finding(("models", name, "use"), text)
-    for key in _SETTINGS:
+    for key in get_args(Setting):
         if key in model.model_fields_set and key not in engine.settings:
             known = f": it acts on {', '.join(engine.settings)}" if engine.settings else ""
             yield Finding(("models", name, key), f"{model.engine} does not act on {key}{known}; remove it", at_key=True)
@@ -132,7 +123,7 @@ def _together(placed: Mapping[str, LanguageModel]) -> Iterator[Finding]:
 
 def _too_large(file: HubFile, stacks: Mapping[str, Stack], names: list[str], card: GpuCard) -> Iterator[Finding]:
     """One finding for the models that a card does not hold, at the last of them, with what would fit."""
-    needs = _at_once(file, needs_on(file, stacks, names))
+    needs = _at_once(file, needs_of(file, stacks, names))
     if total(needs) <= card.vram:
         return
     last, others = needs[-1], needs[:-1]
@@ -151,19 +142,15 @@ def _too_large(file: HubFile, stacks: Mapping[str, Stack], names: list[str], car
 
 def _at_once(file: HubFile, needs: list[Need]) -> list[Need]:
     """Of an engine that need not keep its models loaded, the largest alone: one makes room for the other."""
-    found: dict[tuple[str, str], list[Need]] = {}
+    by_engine: dict[tuple[str, str], list[Need]] = {}
     for need in needs:
         model = file.models[need.model]
-        found.setdefault((model.engine, model.guest), []).append(need)
-    return [
-        need
-        for every in found.values()
-        for need in (
-            every
-            if Serving.of(file.models[one.model] for one in every).keep_loaded
-            else [max(every, key=lambda one: one.total)]
-        )
-    ]
+        by_engine.setdefault((model.engine, model.guest), []).append(need)
+    found: list[Need] = []
+    for every in by_engine.values():
+        keeps = Serving.of(file.models[one.model] for one in every).keep_loaded
+        found += every if keeps else [max(every, key=lambda one: one.total)]
+    return found
 
 
 def _words(need: Need) -> str:

@@ -21,16 +21,16 @@ def run(options: Options) -> int:
         where = engines.engines(found.hub)
         asked = {where[name].name: where[name] for name in models}
         there = parallel.on_each(asked, lambda name: engines.listed(found.state, asked[name]))
-        needs, stands_in = needs_of(found.hub.file, found.hub.stacks), found.target.labels(found.hub)
+        needs, stands_in = needs_of(found.hub.file, found.hub.stacks, models), found.target.labels(found.hub)
         rows = []
-        for name, model in models.items():
+        for (name, model), need in zip(models.items(), needs, strict=True):
             told = there[where[name].name]
             if isinstance(told, HubError):
                 state = f"its engine can't be asked: {told.what}"
             else:
                 state = report.SERVED if engines.has(told, model, name) else "its engine does not have it: aihub up"
-            row = report.ModelRow(name, model, where[name].name, card(where[name]), needs[name].total, state)
-            rows.append(row.labelled(stands_in.get(name, "")))
+            engine, label = where[name], stands_in.get(name, "")
+            rows.append(report.ModelRow(name, model, engine.name, card(engine), label, need.total, need.known, state))
         if options.as_json:
             report.as_json([row.as_json() for row in rows])
         else:

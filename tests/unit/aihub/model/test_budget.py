@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+from aihub.errors import Problem
 from aihub.model.budget import GIB, Need, Serving, largest_context, need_of, total
 from aihub.model.families import family_of, parameters_of, quantisation_of
 from aihub.model.hub import LanguageModel
@@ -108,34 +109,29 @@ def test_an_engine_serves_all_its_models_with_the_largest_context() -> None:
 
 
 def test_a_quantisation_that_a_card_does_not_compute_is_refused(tmp_path: Path) -> None:
-    text = (cases.CASES / "hub" / "invalid" / "rule-model-memory.yml").read_text()
-    hub = tmp_path / "hub.yml"
-    hub.write_text(text.replace('weights: "strange", memory: 33GiB', 'weights: "mistral-7b-fp8"'))
-    assert not cases.hub_problems(hub)  # an RTX 5090 does
-    hub.write_text(hub.read_text().replace("10de:2b85", "10de:2504"))
-    (problem,) = cases.hub_problems(hub)
+    eight = ('weights: "strange", memory: 33GiB', 'weights: "mistral-7b-fp8"')
+    assert not problems(tmp_path, "rule-model-memory", eight)  # an RTX 5090 does
+    (problem,) = problems(tmp_path, "rule-model-memory", eight, ("10de:2b85", "10de:2504"))
     assert problem.message.endswith("of compute capability 8.9 and later, and big has 8.6: take another quantisation")
 
 
+def problems(path: Path, name: str, *changes: tuple[str, str]) -> tuple[Problem, ...]:
+    """What is wrong in a case's hub file when some of its words are others."""
+    text = (cases.CASES / "hub" / "invalid" / f"{name}.yml").read_text()
+    for old, new in changes:
+        assert old in text
+        text = text.replace(old, new)
+    path.joinpath("hub.yml").write_text(text)
+    return cases.hub_problems(path / "hub.yml")
+
+
 def test_models_that_need_not_stay_loaded_take_turns_on_the_card(tmp_path: Path) -> None:
-    hub = tmp_path / "hub.yml"
-    text = (
-        (cases.CASES / "hub" / "invalid" / "rule-model-two.yml")
-        .read_text()
-        .replace("stacks: [ollama]", "stacks: [turns]")
-    )
-    hub.write_text(text.replace("engine: ollama", "engine: turns"))
-    assert len(cases.hub_problems(hub)) == 1
-    hub.write_text(hub.read_text().replace('instruct-q4_K_M"', 'instruct-q4_K_M", keep_loaded: false'))
-    assert not cases.hub_problems(hub)
+    turns = ("stacks: [ollama]", "stacks: [turns]"), ("engine: ollama", "engine: turns")
+    assert len(problems(tmp_path, "rule-model-two", *turns)) == 1
+    unloads = ('instruct-q4_K_M"', 'instruct-q4_K_M", keep_loaded: false')
+    assert not problems(tmp_path, "rule-model-two", *turns, unloads)
 
 
 def test_an_engine_that_computes_on_the_processor_takes_nothing_of_the_card(tmp_path: Path) -> None:
-    hub = tmp_path / "hub.yml"
-    text = (
-        (cases.CASES / "hub" / "invalid" / "rule-model-memory.yml")
-        .read_text()
-        .replace("stacks: [ollama]", "stacks: [lone]")
-    )
-    hub.write_text(text.replace("engine: ollama", "use: embedding, engine: lone"))
-    assert not cases.hub_problems(hub)
+    lone = ("stacks: [ollama]", "stacks: [lone]"), ("engine: ollama", "use: embedding, engine: lone")
+    assert not problems(tmp_path, "rule-model-memory", *lone)
