@@ -228,9 +228,7 @@ def _options(verb: str, given: Mapping[str, Any]) -> Options:
         if field == "only":
             fields[field] = (*fields.get(field, ()), *((value,) if isinstance(value, str) else value or ()))
         else:
-            kind = {"allow_destroy": frozenset, "allow_move": frozenset, "allow_reboot": frozenset, "needs": tuple}.get(
-                field
-            )
+            kind = frozenset if field.startswith("allow_") else {"needs": tuple}.get(field)
             fields[field] = kind(value or ()) if kind else value
     return Options(**fields)
 

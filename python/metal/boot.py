@@ -85,13 +85,7 @@ def _loaders(desired: Desired, actual: ActualNode) -> list[str]:
 
 
 def _refresh(actual: ActualNode) -> str:
-    return (
-        "proxmox-boot-tool refresh"
-        if actual.loaders
-        else "update-grub"
-        if "grub" in actual.values
-        else ("proxmox-boot-tool refresh")
-    )
+    return "update-grub" if "grub" in actual.values and not actual.loaders else "proxmox-boot-tool refresh"
 
 
 def _flags(desired: Desired, actual: ActualNode) -> Step:

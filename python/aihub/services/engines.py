@@ -124,4 +124,4 @@ def _embed(engine: Http, api: str, model: LanguageModel) -> Speed:
 def _opened(state: State, instance: Instance, seconds: float) -> Iterator[tuple[Http, str]]:
     """A client of an engine, and the path below which OpenAI's API is."""
     with road.to(state, instance) as found, closing(Http(found.socket(), instance.name, seconds=seconds)) as http:
-        yield http, instance.stack.gives[MODELS].api or ""
+        yield http, instance.stack.gives[MODELS].api

@@ -36,7 +36,7 @@ def session(path: Path, ca: Path) -> requests.Session:
     return found
 
 
-def _adapter(path: Path) -> HTTPAdapter:
+def _connection(path: Path) -> type[HTTPSConnection]:
     class Connection(HTTPSConnection):
         _end: socket.socket | None = None  # a second handle, since TLS takes the first one over while it shakes hands
 
@@ -84,8 +84,12 @@ def _adapter(path: Path) -> HTTPAdapter:
             with suppress(OSError, AttributeError):  # it may just have been closed
                 self._end.shutdown(socket.SHUT_RDWR)  # type: ignore[union-attr]
 
+    return Connection
+
+
+def _adapter(path: Path) -> HTTPAdapter:
     class Pool(HTTPSConnectionPool):
-        ConnectionCls = Connection
+        ConnectionCls = _connection(path)
 
     class Adapter(HTTPAdapter):
         def send(self, request: Any, stream: bool = False, *args: Any, **more: Any) -> requests.Response:

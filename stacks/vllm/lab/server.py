@@ -46,6 +46,10 @@ class Refused(Exception):
         self.status, self.kind, self.text = status, kind, text
 
 
+def _absent(what: str) -> Refused:
+    return Refused(501, "NotImplementedError", f"this is a stand-in ({NAME}), which has no {what}")
+
+
 class Server(ThreadingHTTPServer):
     """The one process."""
 
@@ -121,7 +125,7 @@ class Handler(BaseHTTPRequestHandler):
             about = {"object": "model", "owned_by": "vllm", "root": NAME, "max_model_len": self.server.context}
             return {"object": "list", "data": [{"id": name, **about} for name in self.server.names]}
         if path.startswith(ABSENT) and path not in CHATS:
-            raise Refused(501, "NotImplementedError", f"this is a stand-in ({NAME}), which has no {path}")
+            raise _absent(path)
         raise Refused(404, "NotFoundError", f"there is no {self.command} {path}")
 
     def _read(self) -> Any:
@@ -141,7 +145,7 @@ class Handler(BaseHTTPRequestHandler):
             raise Refused(404, "NotFoundError", f"The model `{body.get('model')}` does not exist.")
         for word in ("tools", "guided_json", "structured_outputs", "logprobs", "prompt_logprobs"):
             if body.get(word):
-                raise Refused(501, "NotImplementedError", f"this is a stand-in ({NAME}), which has no `{word}`")
+                raise _absent(f"`{word}`")
         return json.dumps(body).encode()
 
     def _pass_on(self, path: str, body: bytes) -> None:

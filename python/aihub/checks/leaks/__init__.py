@@ -93,9 +93,7 @@ class Found:
     blind: tuple[str, ...]
     seconds: float
     cut: tuple[str, ...] = ()  # where a limit of bytes or time left something out
-    waived: tuple[
-        Hit, ...
-    ] = ()  # in the environment of a process, where a stack's waiver says that it can't do without
+    waived: tuple[Hit, ...] = ()  # in the environment of a process whose stack has a waiver for that
 
     def without(self, labels: Collection[str]) -> Found:
         """What was found of these secrets in the environment of processes stands apart; anywhere else it is a hit."""
