@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Iterator
 
 import pytest
@@ -36,7 +37,9 @@ class Files:
 
     def __init__(self, hub: Cli) -> None:
         self.folder = hub.hub.parent
-        self.before = {path: path.read_bytes() for path in (hub.hub, *hub.stacks.rglob("*")) if path.is_file()}
+        every = [path for path in (hub.hub, *hub.stacks.rglob("*")) if path.is_file()]
+        self.before = {path: path.read_bytes() for path in every}
+        self.times = {path: path.stat().st_mtime_ns for path in every}
 
     def edit(self, name: str, old: str, new: str) -> None:
         """Replaces a text that must be there once."""
@@ -50,12 +53,13 @@ class Files:
         (self.folder / name).write_text(text)
 
     def put_back(self, hub: Cli) -> None:
-        """Everything is as it was at first."""
+        """Everything is as it was at first, its age too: Python compiles anew what is younger than it was."""
         for path in hub.stacks.rglob("*"):
             if path.is_file() and path not in self.before:
                 path.unlink()
         for path, content in self.before.items():
             path.write_bytes(content)
+            os.utime(path, ns=(self.times[path], self.times[path]))
 
 
 @pytest.fixture
