@@ -33,7 +33,7 @@ def test_what_private_keeps_is_on_no_server_where_public_logs_in(hub: Cli, resol
         if one.consumer != "verify":
             users[one.provider].add(zone(one.consumer))
     private = [name for name, zones in users.items() if "private" in zones]
-    assert {name.partition("@")[0] for name in private} >= {"postgres", "redis"}
+    assert {name.partition("@")[0] for name in private} == {"chroma", "litellm", "postgres", "redis"}
     assert all(users[name] == {"private"} and zone(name) == "private" for name in private)
     public = Consumer(hub, ATTACKER)
     names = public.sql("SELECT datname FROM pg_database").split()
