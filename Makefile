@@ -45,7 +45,7 @@ check: venv ## lint, types, unit tests and cases; no root, no network
 test: tools ## everything, the real lab included
 	@$(AIHUB) test
 
-test-long: $(if $(filter kills files,$(PART)),venv,tools) ## what takes too long for every day, in parts: PART=kills, files (no root), hub or edits; default all
+test-long: $(if $(filter kills files,$(PART)),venv,tools) ## what takes too long for every day, in parts: PART=kills, files (no root), hub, edits or gateway; default all
 	@$(AIHUB) test --long $(PART:%=--part %)
 
 clean: ## remove what was built in this checkout (the hub and its state stay)

@@ -60,10 +60,12 @@ def asked(model: str, **more: Any) -> dict[str, Any]:
     return {"model": model, "messages": QUESTION, "temperature": 0, "seed": 1, "max_tokens": 32, **more}
 
 
-def test_models(gateway: httpx.Client, key: dict[str, str], models: dict[str, LanguageModel]) -> None:
-    """it offers every model of its zone's engines by its name in hub.yml, and no other"""
+def test_models(
+    gateway: httpx.Client, key: dict[str, str], models: dict[str, LanguageModel], hub: Hub, instance: Instance
+) -> None:
+    """it offers every model of its zone's engines and every route between them by its name in hub.yml, and no other"""
     told = gateway.get("/v1/models", headers=key).raise_for_status().json()
-    assert {one["id"] for one in told["data"]} == set(models)
+    assert {one["id"] for one in told["data"]} == {*models, *hub.routes(instance)}
 
 
 def test_context(gateway: httpx.Client, key: dict[str, str], chats: list[str]) -> None:
@@ -83,6 +85,30 @@ def test_stream(gateway: httpx.Client, key: dict[str, str], chats: list[str]) ->
         words = [json.loads(one)["choices"][0]["delta"].get("content") for one in data[:-1]]
         assert len([word for word in words if word]) > 1
         assert ANSWER in "".join(word or "" for word in words)
+
+
+def test_fallback(
+    gateway: httpx.Client, key: dict[str, str], models: dict[str, LanguageModel], chats: list[str]
+) -> None:
+    """while a model fails, its fallback answers"""
+    asked_for = [name for name in chats if models[name].fallback]
+    if not asked_for:
+        pytest.skip("no chat model of its zone has a fallback")
+    for name in asked_for:
+        # LiteLLM's own word for: as if the first one had failed.
+        told = gateway.post("/v1/chat/completions", headers=key, json=asked(name, mock_testing_fallbacks=True))
+        assert ANSWER in told.raise_for_status().json()["choices"][0]["message"]["content"]
+        assert told.headers["x-litellm-attempted-fallbacks"] == "1"
+
+
+def test_routes(gateway: httpx.Client, key: dict[str, str], chats: list[str], hub: Hub, instance: Instance) -> None:
+    """a route answers"""
+    routes = [name for name, shares in hub.routes(instance).items() if set(shares) <= set(chats)]
+    if not routes:
+        pytest.skip("hub.yml has no route between chat models of its zone")
+    for name in routes:
+        told = gateway.post("/v1/chat/completions", headers=key, json=asked(name)).raise_for_status().json()
+        assert ANSWER in told["choices"][0]["message"]["content"]
 
 
 def test_both_keys(gateway: httpx.Client, secret: Callable[[str], str]) -> None:

@@ -121,3 +121,19 @@ def parameters_of(weights: str) -> float:
         return family.parameters
     size = _PARAMETERS.search(weights)
     return float(size[1]) / (1000 if size[2] in "mM" else 1) if size else 0
+
+
+_WORDS: tuple[tuple[str, tuple[str, str]], ...] = (
+    (r"e5-[a-z]+-instruct", ("Instruct: Find passages that answer the question\nQuery: ", "")),
+    (r"e5-(?:small|base|large)", ("query: ", "passage: ")),
+    (r"nomic-embed-text", ("search_query: ", "search_document: ")),
+)
+
+
+def words_before(weights: str) -> tuple[str, str]:
+    """What an embedding model was trained to see before a question and before a passage; empty where nothing is known.
+
+    Each is from the model's own card.
+    """
+    name = weights.lower()
+    return next((words for pattern, words in _WORDS if re.search(rf"(?:^|[/:_\-]){pattern}", name)), ("", ""))

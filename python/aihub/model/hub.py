@@ -6,6 +6,7 @@ from typing import Annotated, Any, Literal, get_args
 
 from pydantic import AfterValidator, BeforeValidator, Field, WithJsonSchema
 
+from .families import words_before
 from .types import (
     DIGEST,
     DOMAIN,
@@ -313,6 +314,20 @@ class LanguageModel(Strict):
     digest: str | None = Field(
         None, pattern=DIGEST, description="What the weights must be, as the engine tells it: 64 hex digits."
     )
+    fallback: list[ModelName] = Field(
+        default_factory=list,
+        max_length=8,
+        description="Models of its zone that the gateway asks in its place, one after the other, while it fails.",
+        examples=[["qwen2.5-14b"]],
+    )
+
+    @property
+    def words_before(self) -> tuple[str, str]:
+        """What stands before a question and before a passage that this model embeds."""
+        return words_before(self.weights)
+
+
+Share = Annotated[int, Field(ge=1, le=1000)]
 
 
 class HubFile(Strict):
@@ -332,4 +347,10 @@ class HubFile(Strict):
     )
     models: dict[ModelName, LanguageModel] = Field(
         default_factory=dict, description="Language models, by the name that their users call."
+    )
+    routes: dict[ModelName, Annotated[dict[ModelName, Share], Field(min_length=2, max_length=20)]] = Field(
+        default_factory=dict,
+        description="More names that users of the gateway may call: MODEL: its share of the requests. The others of a "
+        "route answer in place of one that fails.",
+        examples=[{"chat": {"small": 3, "large": 1}}],
     )

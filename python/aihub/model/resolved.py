@@ -410,6 +410,11 @@ class Hub:
         """The engines that an instance uses, with the models that each serves."""
         return tuple(map(self._engine, instance.every.get(MODELS, ())))
 
+    def routes(self, instance: Instance) -> Mapping[str, Mapping[str, int]]:
+        """The routes of hub.yml between models of the engines that an instance uses: MODEL: its share."""
+        known = {name for engine in self.engines(instance) for name in engine.models}
+        return {name: shares for name, shares in self.file.routes.items() if known >= set(shares)}
+
     def _engine(self, name: str) -> Engine:
         one = self.instance(name)
         offer = one.stack.gives[MODELS]

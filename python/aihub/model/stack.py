@@ -252,6 +252,10 @@ class Offer(Strict):
         None, description="For `models`: the registry that weights come from, which the lab serves itself."
     )
     engine: Engine = Field(Engine(), description="For `models`: what its models can be, and be asked to.")
+    routes: bool = Field(
+        False,
+        description="Whether it acts on `routes` of hub.yml and on `fallback` of its models; it needs every `models`.",
+    )
     stand_in: Sentence | None = Field(
         None, description="For `models`: the small real model that answers in the lab in place of each declared one."
     )

@@ -137,6 +137,7 @@ def _context(hub: Hub, instance: Instance) -> dict[str, Any]:
         "models": hub.served(instance),
         "serving": Serving.of(hub.served(instance)),
         "engines": hub.engines(instance),
+        "routes": hub.routes(instance),
         "egress_hosts": list(hub.allowed_hosts),
         "not_public": names.NOT_PUBLIC,
         "client_subnets": sorted(str(z.subnet) for z in hub.zones.values() if z.internet == "none"),

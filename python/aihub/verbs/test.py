@@ -45,6 +45,7 @@ PARTS = {
     "edits": Part(
         tuple(f"tests/lab/small/long_{name}.py" for name in ("addresses", "cards", "node", "stacks")), {}, root=True
     ),
+    "gateway": Part(("tests/lab/gateway/long_gateway.py",), {}, root=True),
 }
 
 

@@ -55,7 +55,7 @@ def test_the_result_says_what_ran(pytest_run: dict[str, Any], tmp_path: Path, ca
         assert str(found["seed"]) == pytest_run["env"]["AIHUB_CRASH_SEED"]
     assert (kills["random_kills"], files["changed_files"], hub["rotation_kills"]) == (1000, 10_000, 20)
     assert (pytest_run["env"]["AIHUB_CRASH_RANDOM"], pytest_run["env"]["AIHUB_MUTATIONS"]) == ("1000", "10000")
-    assert re.fullmatch(r"=+ 808 passed, 4 skipped in \d+\.\d\ds =+\n", capsys.readouterr().out)
+    assert re.fullmatch(r"=+ 1010 passed, 5 skipped in \d+\.\d\ds =+\n", capsys.readouterr().out)
 
 
 def test_one_part_runs_alone_and_leaves_the_results_of_others(pytest_run: dict[str, Any], tmp_path: Path) -> None:
@@ -114,7 +114,7 @@ def test_every_failure_is_named_at_the_end(pytest_run: dict[str, Any], capsys: A
     assert verb.run(Options(full=True)) == 1
     *names, last = capsys.readouterr().out.splitlines()
     assert names == ["FAILED tests.lab.test_hub::test_up - no answer"] * len(verb.PARTS)
-    assert " 4 failed, 32 passed " in last
+    assert " 5 failed, 40 passed " in last
 
 
 @pytest.mark.parametrize(("report", "code"), [(REPORT.format(tests=203, failures=2), 1), ("", 4)])

@@ -12,7 +12,7 @@ from ..findings import Finding
 from ..hub import HubFile
 from ..stack import Stack
 from ..target import Target
-from . import guests, models, network, nodes, not_yet, placements
+from . import guests, models, network, nodes, not_yet, placements, routes
 from .advice import warnings
 from .manifest import check_stack
 from .names import check_wired
@@ -30,5 +30,6 @@ def check(file: HubFile, stacks: Mapping[str, Stack], declared: Declared, target
         *guests.check(file, declared),
         *placements.check(file, stacks, declared),
         *models.check(file, stacks, declared),
+        *routes.check(file, stacks, declared),
         *not_yet.check(file),
     ]

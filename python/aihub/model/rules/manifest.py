@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 from ..findings import Finding
 from ..resolved import MACHINE, RECONCILE, VERIFY
 from ..stack import HTTP, METRICS, MODELS, NEVER, Need, Offer, SecretSpec, Stack
-from . import not_yet
+from . import not_yet, routes
 
 TAKEN = {
     "agent": "what brings secrets",
@@ -28,6 +28,7 @@ def check_stack(stack: Stack) -> list[Finding]:
         *_behind(stack),
         *_offers(stack),
         *_models(stack),
+        *routes.check_offers(stack),
         *_egress(stack),
         *_secrets(stack),
         *_store(stack),

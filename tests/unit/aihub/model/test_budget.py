@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from aihub.errors import Problem
 from aihub.model.budget import GIB, Need, Serving, largest_context, need_of, total
-from aihub.model.families import family_of, parameters_of, quantisation_of
+from aihub.model.families import family_of, parameters_of, quantisation_of, words_before
 from aihub.model.hub import LanguageModel
 
 from tests.unit.aihub import cases
@@ -135,3 +135,18 @@ def test_models_that_need_not_stay_loaded_take_turns_on_the_card(tmp_path: Path)
 def test_an_engine_that_computes_on_the_processor_takes_nothing_of_the_card(tmp_path: Path) -> None:
     lone = ("stacks: [ollama]", "stacks: [lone]"), ("engine: ollama", "use: embedding, engine: lone")
     assert not problems(tmp_path, "rule-model-memory", *lone)
+
+
+@pytest.mark.parametrize(
+    ("name", "question", "passage"),
+    [
+        ("intfloat/multilingual-e5-small", "query: ", "passage: "),
+        ("intfloat/e5-large-v2", "query: ", "passage: "),
+        ("intfloat/multilingual-e5-large-instruct", "Instruct: Find passages that answer the question\nQuery: ", ""),
+        ("nomic-embed-text:v1.5", "search_query: ", "search_document: "),
+        ("BAAI/bge-m3", "", ""),
+        ("some/these5-small", "", ""),
+    ],
+)
+def test_what_stands_before_a_text_is_what_the_model_was_trained_with(name: str, question: str, passage: str) -> None:
+    assert words_before(name) == (question, passage)
