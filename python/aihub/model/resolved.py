@@ -151,6 +151,8 @@ class Opening:
     inside: int
     client: bool  # whether it asks who comes for a certificate
     paths: tuple[str, ...] = ()  # what it passes on; empty: everything
+    health: str = ""  # where it asks whether there is somebody who serves; empty: it does not
+    hold: str = ""  # how long who comes meanwhile is kept, like 60s
 
     @classmethod
     def of(cls, instance: Instance) -> Opening | None:
@@ -159,7 +161,7 @@ class Opening:
         if http is None:
             return None
         inside, client = http.inside or http.port, http.client == "required"
-        return cls(instance.name, http.port, inside, client, tuple(http.paths))
+        return cls(instance.name, http.port, inside, client, tuple(http.paths), http.health, http.hold or "")
 
 
 @dataclass(frozen=True)

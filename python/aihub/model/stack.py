@@ -191,9 +191,20 @@ class Offer(Strict):
         description="http only: what its door passes on, like /v1/*; everything, where there is none. aihub is inside.",
     )
     path: str = Field("/", pattern=HTTP_PATH, max_length=200, description="Where its pages or metrics begin.")
-    health: Annotated[
-        str, NotYet("nobody asks there in this version, the healthcheck in compose.yml counts; remove `health`")
-    ] = Field("", pattern=HEALTH_PATH, max_length=200, description="A path that answers 200 when it is well (not yet).")
+    health: str = Field(
+        "",
+        pattern=HEALTH_PATH,
+        max_length=200,
+        description="http only, with `hold`: a path that answers 200 when it can serve; its door asks there.",
+        examples=["/health"],
+    )
+    hold: str | None = Field(
+        None,
+        pattern=SECONDS,
+        description="http only, with `health`: how long its door keeps a request that comes while it does not serve, "
+        "as when it starts anew, instead of turning it away at once.",
+        examples=["60s"],
+    )
     publish: Annotated[
         Literal["none", "zone", "hub", "ingress"],
         NotYet("there is no ingress in this version; take none, zone or hub", values=("ingress",)),
