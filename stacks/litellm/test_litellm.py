@@ -87,20 +87,6 @@ def test_stream(gateway: httpx.Client, key: dict[str, str], chats: list[str]) ->
         assert ANSWER in "".join(word or "" for word in words)
 
 
-def test_fallback(
-    gateway: httpx.Client, key: dict[str, str], models: dict[str, LanguageModel], chats: list[str]
-) -> None:
-    """while a model fails, its fallback answers"""
-    asked_for = [name for name in chats if models[name].fallback]
-    if not asked_for:
-        pytest.skip("no chat model of its zone has a fallback")
-    for name in asked_for:
-        # LiteLLM's own word for: as if the first one had failed.
-        told = gateway.post("/v1/chat/completions", headers=key, json=asked(name, mock_testing_fallbacks=True))
-        assert ANSWER in told.raise_for_status().json()["choices"][0]["message"]["content"]
-        assert told.headers["x-litellm-attempted-fallbacks"] == "1"
-
-
 def test_routes(gateway: httpx.Client, key: dict[str, str], chats: list[str], hub: Hub, instance: Instance) -> None:
     """a route answers"""
     routes = [name for name, shares in hub.routes(instance).items() if set(shares) <= set(chats)]

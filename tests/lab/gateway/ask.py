@@ -46,7 +46,7 @@ def client(found, where, url, model, number, until):
         try:
             if link is None:
                 trust = ssl.create_default_context(cafile=SECRETS / "ca.pem")
-                link = http.client.HTTPSConnection(url.hostname, url.port, timeout=120, context=trust)
+                link = http.client.HTTPSConnection(url.hostname, url.port, timeout=300, context=trust)
             _, took, who = ask(link, where, url.path, model, stream=False)
             first, _, _ = ask(link, where, url.path, model, stream=True)
             found.append((took, first, who))

@@ -102,7 +102,7 @@ def test_it_adds_little_to_what_its_engine_takes(hub: Cli):
 def test_a_killed_engine_is_answered_for_by_the_fallback(hub: Cli):
     load = Load()
     thread = load(hub, "first", 4, 40)
-    hub.on("one", "sleep 5; docker kill vllm-vllm-1")
+    hub.on("one", "sleep 5; kill -KILL $(docker inspect --format '{{.State.Pid}}' vllm-vllm-1)")
     thread.join()
     assert load.answers and load.answers.failures == [], load.answers.failures[:5]
     print(f"{len(load.answers.whole)} answers while an engine was killed, by {load.answers.who}")
@@ -131,14 +131,21 @@ def test_keys_are_replaced_under_load_without_a_refusal(hub: Cli):
     print(f"{len(told['rotated'])} secrets replaced, {len(load.answers.whole)} answers meanwhile")
 
 
-def test_a_model_that_comes_and_goes_is_offered_and_is_not(hub: Cli):
-    text = hub.hub.read_text()
+def test_who_comes_while_it_starts_anew_waits(hub: Cli):
+    text, clients, load = hub.hub.read_text(), 4, Load()
     hub.hub.write_text(text.replace("first: 3", "first: 1"))
     code, plan = hub.plan()
     assert code == 3
     assert "config/config.yaml" in json.dumps(plan)
+    thread = load(hub, "second", clients, 200)
     hub.ok("up", "--no-verify")
+    thread.join()
     assert hub.plan()[0] == 0
+    assert load.answers
+    slowest = max(load.answers.whole + load.answers.first)
+    print(f"{len(load.answers.whole)} answers while the gateway started anew, the slowest after {slowest:.0f} s")
+    print(f"lost: {load.answers.failures}")
+    assert len(load.answers.failures) <= clients, "more is lost than what was under way"
     hub.hub.write_text(text)
     hub.ok("up", "--no-verify")
     assert hub.plan()[0] == 0
