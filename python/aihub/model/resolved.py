@@ -151,8 +151,7 @@ class Opening:
     inside: int
     client: bool  # whether it asks who comes for a certificate
     paths: tuple[str, ...] = ()  # what it passes on; empty: everything
-    health: str = ""  # where it asks whether there is somebody who serves; empty: it does not
-    hold: str = ""  # how long who comes meanwhile is kept, like 60s
+    hold: str = ""  # how long who comes while nobody listens there is kept, like 60s; empty: not at all
 
     @classmethod
     def of(cls, instance: Instance) -> Opening | None:
@@ -161,7 +160,7 @@ class Opening:
         if http is None:
             return None
         inside, client = http.inside or http.port, http.client == "required"
-        return cls(instance.name, http.port, inside, client, tuple(http.paths), http.health, http.hold or "")
+        return cls(instance.name, http.port, inside, client, tuple(http.paths), http.hold or "")
 
 
 @dataclass(frozen=True)

@@ -49,14 +49,10 @@ def _name(stack: Stack) -> Iterator[Finding]:
 def _behind(stack: Stack) -> Iterator[Finding]:
     """What only the door of its guest can do."""
     for key, port in stack.gives.items():
-        for word in ("inside", "client", "paths", "health", "hold") if key != HTTP else ():
+        for word in ("inside", "client", "paths", "hold") if key != HTTP else ():
             if getattr(port, word) != type(port).model_fields[word].get_default(call_default_factory=True):
                 text = f"only `{HTTP}` stands behind its guest's door, and {key} does not: remove this"
                 yield Finding(("gives", key, word), text, at_key=True)
-    if (http := stack.http) and bool(http.health) != bool(http.hold):
-        there, missing = ("health", "hold") if http.health else ("hold", "health")
-        text = f"its door needs `{missing}` as well, to keep who comes while it does not serve"
-        yield Finding(("gives", HTTP, there), text, at_key=True)
 
 
 def _models(stack: Stack) -> Iterator[Finding]:
