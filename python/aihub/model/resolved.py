@@ -151,7 +151,6 @@ class Opening:
     inside: int
     client: bool  # whether it asks who comes for a certificate
     paths: tuple[str, ...] = ()  # what it passes on; empty: everything
-    hold: str = ""  # how long who comes while nobody listens there is kept, like 60s; empty: not at all
 
     @classmethod
     def of(cls, instance: Instance) -> Opening | None:
@@ -160,7 +159,7 @@ class Opening:
         if http is None:
             return None
         inside, client = http.inside or http.port, http.client == "required"
-        return cls(instance.name, http.port, inside, client, tuple(http.paths), http.hold or "")
+        return cls(instance.name, http.port, inside, client, tuple(http.paths))
 
 
 @dataclass(frozen=True)

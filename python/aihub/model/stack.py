@@ -194,13 +194,6 @@ class Offer(Strict):
     health: Annotated[
         str, NotYet("nobody asks there in this version, the healthcheck in compose.yml counts; remove `health`")
     ] = Field("", pattern=HEALTH_PATH, max_length=200, description="A path that answers 200 when it is well (not yet).")
-    hold: str | None = Field(
-        None,
-        pattern=SECONDS,
-        description="http only: how long its door keeps a request that comes while nobody listens behind it, as when "
-        "its container starts anew, instead of turning it away at once.",
-        examples=["60s"],
-    )
     publish: Annotated[
         Literal["none", "zone", "hub", "ingress"],
         NotYet("there is no ingress in this version; take none, zone or hub", values=("ingress",)),

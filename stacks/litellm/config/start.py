@@ -30,4 +30,8 @@ sys.argv = ["litellm", "--config", "/etc/litellm/config.yaml", "--host", EVERYWH
 
 from litellm import run_server  # noqa: E402  it reads its environment when it is imported
 
-run_server()
+try:
+    run_server()
+except SystemExit as end:
+    # It has answered all that was under way; Python would wait for its query engine, while nobody is answered.
+    os._exit(end.code if isinstance(end.code, int) else 1)

@@ -49,7 +49,7 @@ def _name(stack: Stack) -> Iterator[Finding]:
 def _behind(stack: Stack) -> Iterator[Finding]:
     """What only the door of its guest can do."""
     for key, port in stack.gives.items():
-        for word in ("inside", "client", "paths", "hold") if key != HTTP else ():
+        for word in ("inside", "client", "paths") if key != HTTP else ():
             if getattr(port, word) != type(port).model_fields[word].get_default(call_default_factory=True):
                 text = f"only `{HTTP}` stands behind its guest's door, and {key} does not: remove this"
                 yield Finding(("gives", key, word), text, at_key=True)
