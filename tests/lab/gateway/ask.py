@@ -6,6 +6,7 @@ streamed, and the longest time in which nobody got an answer.
 """
 
 import http.client
+import itertools
 import json
 import signal
 import ssl
@@ -76,7 +77,7 @@ def main():
     good = [one for one in found if not isinstance(one, str)]
     failures = [one for one in found if isinstance(one, str)]
     times = sorted(one[3] for one in good)
-    gap = max((after - before for before, after in zip(times, times[1:])), default=0)
+    gap = max((after - before for before, after in itertools.pairwise(times)), default=0)
     print(json.dumps({"gap": gap, "whole": [one[0] for one in good], "first": [one[1] for one in good],
                       "who": sorted({one[2] for one in good}), "failures": failures}))  # fmt: skip
 
