@@ -39,6 +39,17 @@ class Marker:
         return cls(found[0][1], int(found[0][2]), found[0][3]) if len(found) == 1 else None
 
 
+def image_line(image: str) -> str:
+    """The line of a guest's description that says which OS image it was made from."""
+    return f"aihub:image {image}"
+
+
+def image_of(description: str) -> str:
+    """The image of that line; empty where there is none."""
+    return next((found[1] for line in description.splitlines() if (found := _IMAGE.match(line.strip()))), "")
+
+
+_IMAGE = re.compile(rf"^{image_line('([a-z0-9.-]{1,40})')}$")
 _MARKER = re.compile(rf"^{marker('([0-9a-f]{16})')} vmid=([0-9]+) guest=([a-z0-9-]+)$")
 
 # In Proxmox.

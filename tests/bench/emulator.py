@@ -17,7 +17,7 @@ from urllib.parse import quote, urlencode
 
 from aihub.model.resolved import Hub
 from aihub.names import pool
-from aihub.proxmox.guests.desired import IMAGES, wanted
+from aihub.proxmox.guests.desired import source_of, wanted
 from metal.rights import ROLES
 
 PASSWORD = "of-a-bench"
@@ -98,16 +98,12 @@ class Emulator:
 
     def prepare(self, hub: Hub) -> None:
         """What the node's own owner does before the first guest: images, bridges, pool, rights, and the token."""
-        storage = self.state / "storage" / "local"
-        for path, content in (
-            (storage / "template" / "cache" / IMAGES["lxc"].rpartition("/")[2], b""),
-            (
-                storage / "import" / IMAGES["vm"].rpartition("/")[2],
-                struct.pack(">4sIQIIQ", b"QFI\xfb", 3, 0, 0, 16, 3 << 30) + bytes(80),
-            ),
-        ):
+        storage, empty = self.state / "storage" / "local", struct.pack(">4sIQIIQ", b"QFI\xfb", 3, 0, 0, 16, 3 << 30)
+        for volume in {source_of(guest).volume for guest in hub.guests.values()}:
+            folder, name = volume.partition(":")[2].split("/")
+            path = storage / {"vztmpl": "template/cache", "import": "import"}[folder] / name
             path.parent.mkdir(parents=True, exist_ok=True)
-            path.write_bytes(content)
+            path.write_bytes(b"" if folder == "vztmpl" else empty + bytes(80))
         bridges = sorted({guest.bridge for guest in hub.guests.values()})
         for bridge in bridges:
             self.root("POST", "/nodes/pve/network", iface=bridge, type="bridge", autostart=1)

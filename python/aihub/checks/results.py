@@ -61,8 +61,10 @@ def _label(context: Context, subject: Guest | Instance | None) -> str:
         if not target.makes_images or not subject.stack.builds:
             return ""
         return f"lab: {subject.stack.stand_in}" if subject.stack.stand_in else "lab build"
-    stands_in = subject and subject.kind == "vm" and not target.vm_owns_kernel
-    return "lab: a container stands in for the VM" if stands_in else ""
+    if subject is None:
+        return ""
+    found = ["a container stands in for the VM"] if subject.kind == "vm" and not target.vm_owns_kernel else []
+    return "; ".join(f"lab: {one}" for one in (*found, target.system_of(subject.image)) if one)
 
 
 def pytest_collection_finish(session: pytest.Session) -> None:

@@ -7,6 +7,7 @@ import re
 from collections.abc import Iterable, Iterator, Mapping
 from itertools import chain
 
+from .catalogue import usual
 from .hub import GuestSpec, HubFile
 from .resolved import (
     VERIFY,
@@ -59,6 +60,7 @@ def guest(file: HubFile, name: str, spec: GuestSpec) -> Guest | None:
         internet=zone.internet == "outbound",
         stacks=tuple(placement.name for placement in spec.stacks),
         vlan=zone.vlan,
+        image=spec.image or usual(spec.gpu),
     )
 
 

@@ -6,6 +6,7 @@ from typing import Annotated, Any, Literal, get_args
 
 from pydantic import AfterValidator, BeforeValidator, Field, WithJsonSchema
 
+from .catalogue import ImageName
 from .families import words_before
 from .types import (
     DIGEST,
@@ -262,6 +263,12 @@ class GuestSpec(Strict):
         description="Size of its root disk.", examples=["64GiB"]
     )
     storage: StorageClass = Field("fast", description="Which of the node's storages holds the disk.")
+    image: ImageName | None = Field(
+        None,
+        description="What it is made from; where nothing is said, debian-13, and with a card ubuntu-24.04. It counts "
+        "when the guest is made: later it changes nothing.",
+        examples=["debian-13"],
+    )
     lan: Lan = Field(
         default_factory=list,
         max_length=100,

@@ -8,6 +8,7 @@ from functools import cached_property
 from ipaddress import IPv4Address, IPv4Network
 from typing import Literal
 
+from .catalogue import USUAL, ImageName
 from .hub import HubFile, LanguageModel, Node, Zone
 from .stack import MODELS, Alphabet, Offer, OnChange, Stack, Strategy
 from .target import Target
@@ -73,6 +74,7 @@ class Guest:
     internet: bool
     stacks: tuple[str, ...]
     vlan: int | None = None
+    image: ImageName = USUAL
 
 
 @dataclass(frozen=True)

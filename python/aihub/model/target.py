@@ -8,6 +8,8 @@ from typing import Literal
 
 from aihub.names import NODE_KEYS
 
+from .catalogue import CATALOGUE, ImageName
+
 Word = Literal["lab", "pve"]
 DEFAULT: Word = "lab"
 """Where a hub is built when nobody says."""
@@ -28,6 +30,8 @@ class Target:
     """The node is as large as hub.yml says, so that what does not fit is known beforehand."""
     makes_images: bool
     """OS images and the stacks' are made there; stacks whose image can't be are left out, and say why."""
+    system: ImageName | None
+    """What all guests are really made from, whatever hub.yml says; None where each has its own."""
     has_stand_ins: bool
     """Some of it stands in for the real thing, and the results of checks say so."""
     own_networks: tuple[IPv4Network, ...]
@@ -40,6 +44,10 @@ class Target:
         """What a command needs to mean it, with a blank before; nothing for the default."""
         return "" if self.word == DEFAULT else f" --target {self.word}"
 
+    def system_of(self, image: ImageName) -> str:
+        """The operating system that stands in for an image; empty where it is the real one."""
+        return CATALOGUE[self.system].title if self.system and self.system != image else ""
+
 
 LAB = Target(
     word="lab",
@@ -48,6 +56,7 @@ LAB = Target(
     vm_owns_kernel=False,
     sized_by_hub_file=True,
     makes_images=True,
+    system="debian-13",
     has_stand_ins=True,
     own_networks=(IPv4Network("10.255.255.0/24"),),
     # Its node got its first key as a file of its own; on a real one that is part of the cluster file system.
@@ -60,6 +69,7 @@ PVE = Target(
     vm_owns_kernel=True,
     sized_by_hub_file=False,
     makes_images=False,
+    system=None,
     has_stand_ins=False,
     own_networks=(),
     node_keys=(NODE_KEYS,),

@@ -12,8 +12,9 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from typing import Any, Literal, TypeVar
 
+from aihub.model.catalogue import USUAL
 from aihub.model.resolved import Hub
-from aihub.names import TAG, Marker, pool
+from aihub.names import TAG, Marker, image_of, pool
 
 from .errors import Lost, RefusedByProxmox
 
@@ -94,6 +95,11 @@ class ActualGuest:
     @property
     def marker(self) -> Marker | None:
         return Marker.find((self.config or {}).get("description", ""))
+
+    @property
+    def image(self) -> str:
+        """The OS image that it was made from; the one that all were, before that was written down."""
+        return image_of((self.config or {}).get("description", "")) or USUAL
 
     @property
     def bare(self) -> bool:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -15,24 +15,26 @@ from aihub.reading import document
 ROLES = ROOT / "roles"
 
 
-def packages(role: str = "*") -> list[str]:
-    """Debian packages that roles install: the lists ROLE_packages and ROLE_packages_vm of their defaults."""
-    return _listed(role, "packages", "packages_vm")
+def packages(role: str = "*", system: str = "debian") -> list[str]:
+    """Packages that roles install: the lists ROLE_packages and ROLE_packages_vm of their defaults.
+
+    On another system than Debian ROLE_packages_SYSTEM counts instead of the first, where there is one.
+    """
+    found: set[str] = set()
+    for name, values in _defaults(role):
+        found.update(values.get(f"{name}_packages_{system}", values.get(f"{name}_packages", ())))
+        found.update(values.get(f"{name}_packages_vm", ()))
+    return sorted(found)
 
 
 def masked() -> list[str]:
     """Units of those packages that must not run: the lists ROLE_masked."""
-    return _listed("*", "masked")
+    return sorted({unit for name, values in _defaults("*") for unit in values.get(f"{name}_masked", ())})
 
 
-def _listed(role: str, *lists: str) -> list[str]:
-    found: set[str] = set()
+def _defaults(role: str) -> Iterator[tuple[str, Mapping[str, Any]]]:
     for path in sorted(ROLES.glob(f"{role}/defaults/main.yml")):
-        name = path.parents[1].name
-        values: dict[str, Any] = document.read(path).data
-        for key in lists:
-            found.update(values.get(f"{name}_{key}", ()))
-    return sorted(found)
+        yield path.parents[1].name, document.read(path).data
 
 
 @cache

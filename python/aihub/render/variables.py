@@ -93,10 +93,8 @@ def _machine(hub: Hub, guest: Guest) -> dict[str, Any]:
         "base_time_server": node,
         "base_owns_kernel": guest.kind == "vm" and hub.target.vm_owns_kernel,
         "base_proxy": through,
-        "base_upcoming_packages": [
-            *(packages("docker") if hub.on(guest.name) else ()),
-            *(packages("door") if hub.door(guest.name) else ()),
-        ],
+        "base_upcoming_packages": _upcoming(hub, guest, "debian"),
+        "base_upcoming_packages_ubuntu": _upcoming(hub, guest, "ubuntu"),
         "firewall_address": str(guest.address),
         "firewall_ssh_from": _nodes(hub, guest),
         "firewall_flows": _flows(hub, guest),
@@ -110,6 +108,12 @@ def _machine(hub: Hub, guest: Guest) -> dict[str, Any]:
         "docker_proxy": through,
         "docker_no_proxy": no_proxy(hub),
     }
+
+
+def _upcoming(hub: Hub, guest: Guest, system: str) -> list[str]:
+    """What later roles install on a guest, if it runs that system: what it runs, it says itself."""
+    docker = packages("docker", system) if hub.on(guest.name) else []
+    return [*docker, *(packages("door", system) if hub.door(guest.name) else ())]
 
 
 def _nodes(hub: Hub, guest: Guest) -> list[str]:

@@ -13,9 +13,6 @@ from aihub.plan import Plan
 from aihub.screen import Screen
 from aihub.state.directory import State
 
-DEBIAN = "*.debian.org"
-"""Where Debian's own images take packages from."""
-
 
 class Images(Protocol):
     """What guests are made from and what runs on them, where the target makes it itself."""
@@ -44,8 +41,7 @@ class Place(Protocol):
     def names(self) -> Mapping[str, str]:
         """Outside names that the node answers itself, with their address."""
 
-    @property
-    def package_hosts(self) -> tuple[str, ...]:
+    def package_hosts(self, hub: Hub) -> tuple[str, ...]:
         """The hosts that its OS images take packages from: the way out lets guests of closed zones reach them."""
 
     @property

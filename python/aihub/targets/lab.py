@@ -14,15 +14,17 @@ from typing import Any
 
 from aihub import node, process, render, ssh
 from aihub.errors import PreconditionFailed, TaskFailed
+from aihub.model.catalogue import CATALOGUE
 from aihub.model.resolved import Guest, Hub, Instance
+from aihub.model.target import LAB
 from aihub.names import is_public
 from aihub.plan import Plan
-from aihub.proxmox.guests.desired import IMAGES
+from aihub.proxmox.guests.desired import source_of
 from aihub.screen import Screen
 from aihub.state import statefile
 from aihub.state.directory import State
 
-from . import DEBIAN, Images, images
+from . import Images, images
 from .background import Background, Progress
 from .images_builder import PVELAB, Taken
 
@@ -140,11 +142,11 @@ def world(name: str) -> World | None:
     return _world(result.stdout) if found.get("running", True) and found.get("api") else None
 
 
-def templates(name: str, packages: list[str], progress: Progress) -> None:
-    """Makes the OS images that guests are created from, with the roles' packages baked in. Raises TaskFailed."""
+def templates(name: str, volumes: Collection[str], packages: list[str], progress: Progress) -> None:
+    """Makes OS images that guests are created from, with the roles' packages baked in. Raises TaskFailed."""
     arguments = [item for package in packages for item in ("--package", package)]
     arguments += [item for unit in (render.masked() if packages else ()) for item in ("--mask", unit)]
-    for volume in IMAGES.values():
+    for volume in volumes:
         progress(volume, "is being made")
         try:
             done = _pvelab("template", name, "--volume", volume, "--suite", SUITE, *arguments, timeout=3600)
@@ -182,12 +184,11 @@ class Lab:
             return {}
         return dict.fromkeys(self.world.registry_names, self.world.registry_address)
 
-    @property
-    def package_hosts(self) -> tuple[str, ...]:
+    def package_hosts(self, hub: Hub) -> tuple[str, ...]:
         """Those of the machine that bakes its images; nothing while there is no lab to ask."""
         if self.world is None and os.geteuid() == 0:
             self.world = world(self.name)
-        return (self.world.package_hosts or (DEBIAN,)) if self.world else ()
+        return (self.world.package_hosts or (CATALOGUE["debian-13"].package_hosts,)) if self.world else ()
 
     @property
     def notes(self) -> tuple[str, ...]:
@@ -256,7 +257,8 @@ class Lab:
         systems, stacks = None, None
         if any(c.action == "create" for c in agreed.of("guests")):
             packages = [] if stock else render.packages()
-            job = Background("OS images", lambda: templates(self.name, packages, progress), progress)
+            volumes = dict.fromkeys(source_of(guest).volume for guest in hub.guests.values())
+            job = Background("OS images", lambda: templates(self.name, volumes, packages, progress), progress)
             systems = stack.enter_context(job)
         if agreed.of("insides", "services", "secrets", "vault"):
             stacks = stack.enter_context(images.Builds(self.name, hub, progress))
@@ -271,12 +273,15 @@ class Lab:
             shutil.rmtree(state.directory)
 
     def stand_in(self, guest: Guest) -> str:
-        """A container behaves as a VM does, and says so."""
-        return "a container stands in for the VM" if guest.kind == "vm" else ""
+        """A container behaves as a VM does, Debian as every image, and both say so."""
+        system = LAB.system_of(guest.image)
+        found = ["a container stands in for the VM"] if guest.kind == "vm" else []
+        return " ".join([*found, f"(lab: {system})"] if system else found)
 
     def labels(self, hub: Hub) -> Mapping[str, str]:
-        """The small model that answers under each declared name, and the programs that others stand in for."""
-        return images.labels(hub)
+        """The small model that answers under each declared name, and the programs and systems that stand in."""
+        systems = {f"{CATALOGUE[g.image].title} on {g.name}": LAB.system_of(g.image) for g in hub.guests.values()}
+        return {**images.labels(hub), **{name: system for name, system in systems.items() if system}}
 
 
 @dataclass(frozen=True)

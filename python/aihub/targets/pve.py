@@ -7,12 +7,13 @@ from contextlib import ExitStack
 
 from aihub import ssh
 from aihub.errors import PreconditionFailed
+from aihub.model.catalogue import CATALOGUE, USUAL
 from aihub.model.resolved import Guest, Hub, Instance
 from aihub.plan import Plan
 from aihub.screen import Screen
 from aihub.state.directory import State
 
-from . import DEBIAN, Images
+from . import Images
 
 API_PORT = 8006
 
@@ -23,13 +24,17 @@ class Pve:
     names: Mapping[str, str] = {}
     outside: tuple[str, ...] = ()
     notes: tuple[str, ...] = ()
-    package_hosts: tuple[str, ...] = (DEBIAN,)
 
     title = "this node"
 
     def is_of(self, hub: str) -> bool:
         """Several may be on a node: only an id tells."""
         return False
+
+    def package_hosts(self, hub: Hub) -> tuple[str, ...]:
+        """Those of every image that guests are made from, and of the one that they were before there was a choice."""
+        images = dict.fromkeys((USUAL, *(guest.image for guest in hub.guests.values())))
+        return tuple(CATALOGUE[image].package_hosts for image in images)
 
     def require_place(self, hub: Hub) -> None:
         """A node is where it is: hub.yml says only how to get there."""

@@ -17,7 +17,7 @@ def run(options: Options) -> int:
     """Prints it as JSON; `inventory/hosts` is how Ansible asks."""
     hub = load.load(options.hub, target=options.target)
     target = targets.chosen(options, hub)
-    hub = replace(hub, package_hosts=target.package_hosts, outside=target.outside)
+    hub = replace(hub, package_hosts=target.package_hosts(hub), outside=target.outside)
     state = State.of(hub.name, options.target, options.lab_name(hub.name))
     sys.stdout.write(json.dumps(render.inventory(hub, state)) + "\n")
     return 0

@@ -520,7 +520,13 @@ def place(request: dict[str, Any]) -> dict[str, Any]:
             place_one(wanted, False)
         for path in stale:
             remove(path)
-    return {"changed": [*changed, *([f"{role}: unfinished"] if left else [])]}
+    return {"changed": [*changed, *([f"{role}: unfinished"] if left else [])], "system": system()}
+
+
+def system() -> str:
+    """The distribution, as it calls itself: `debian` or `ubuntu`."""
+    with open("/etc/os-release") as file:
+        return next((line[3:].strip().strip('"') for line in file if line.startswith("ID=")), "")
 
 
 def leftovers(request: dict[str, Any], manifest: dict[str, Any]) -> list[str]:

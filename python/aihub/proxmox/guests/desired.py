@@ -7,15 +7,11 @@ from dataclasses import dataclass, field
 from typing import Any
 from urllib.parse import quote
 
+from aihub.model.catalogue import CATALOGUE, Source
 from aihub.model.resolved import Guest, Hub
-from aihub.names import TAG, Marker, pool
+from aihub.names import TAG, Marker, image_line, pool
 from aihub.proxmox.properties import join
 
-IMAGES = {
-    "lxc": "local:vztmpl/debian-13-standard_13.1-2_amd64.tar.zst",
-    "vm": "local:import/debian-13-genericcloud-amd64.qcow2",
-}
-"""The volumes that guests are made from, by kind; the same in the lab and on pve."""
 FIRMWARE_DISK = "efidisk0"
 MIB = 1 << 20
 GIB = 1 << 30
@@ -54,7 +50,13 @@ class Wanted:
         Without tags: Proxmox asks for the right to set them before the guest is in the pool that gives it.
         """
         config = {k: v for k, v in self.config.items() if k != "tags"}
-        return {**config, **self.initial, "vmid": self.guest.vmid, "description": str(self.marker)}
+        description = f"{self.marker}\n{image_line(self.guest.image)}"
+        return {**config, **self.initial, "vmid": self.guest.vmid, "description": description}
+
+
+def source_of(guest: Guest) -> Source:
+    """The image that a guest is made from."""
+    return CATALOGUE[guest.image].sources[guest.kind]
 
 
 def disk_key(kind: str) -> str:
@@ -96,7 +98,7 @@ def _container(guest: Guest, keys: str) -> tuple[dict[str, str], dict[str, Any]]
         "onboot": "1",
     }
     initial = {
-        "ostemplate": IMAGES["lxc"],
+        "ostemplate": source_of(guest).volume,
         "rootfs": f"{guest.storage}:{_gib(guest.disk)}",
         "unprivileged": 1,
         "ssh-public-keys": keys,
@@ -124,7 +126,7 @@ def _machine(guest: Guest, keys: str) -> tuple[dict[str, str], dict[str, Any]]:
     # Login name and keys belong to cloud-init's first boot: changed later, they make it take the guest for a
     # new one and replace its host keys. Keys of people are kept right inside the guest.
     initial = {
-        "scsi0": f"{guest.storage}:0,import-from={IMAGES['vm']}",
+        "scsi0": f"{guest.storage}:0,import-from={source_of(guest).volume}",
         "ide2": f"{guest.storage}:cloudinit",
         "ciuser": "root",
         "ciupgrade": 0,  # a zone without internet would wait for mirrors at its first boot

@@ -149,6 +149,7 @@ def _known(draft: Draft, hub: Hub, want: Wanted, have: ActualGuest, allow_destro
         if disk_of(have)[0] != want.guest.storage and len(found.rebuild) == 1:
             draft.warnings.append(f"guest {name}: {move_hint(have, want.disk, want.guest.storage)}")
         return
+    _system(draft, hub, want, have)
     todo = [changes.join(want.guest, have, pool(hub.name))] if have.pool != pool(hub.name) else []
     if have.asleep:
         todo.append(changes.start(want.guest, have))
@@ -165,6 +166,18 @@ def _known(draft: Draft, hub: Hub, want: Wanted, have: ActualGuest, allow_destro
         draft.warnings.append(
             f"guest {name}: attached to nothing, and kept: {', '.join(unused)}. To remove it: "
             f"aihub up --allow-destroy {name}"
+        )
+
+
+def _system(draft: Draft, hub: Hub, want: Wanted, have: ActualGuest) -> None:
+    """What a guest was made from, it stays: worth a word where hub.yml says another."""
+    guest = want.guest
+    if have.image != guest.image:
+        said = "hub.yml says" if hub.file.guests[guest.name].image else "one with a card would be made from"
+        draft.warnings.append(
+            f"guest {guest.name}: it was made from {have.image}, and stays so; {said} {guest.image}. "
+            f"`image: {have.image}` in hub.yml says what it is; to make it anew, without its data: take it out, "
+            f"aihub up --allow-destroy {guest.name}, and put it back"
         )
 
 

@@ -13,7 +13,7 @@ from aihub.plan import Change
 from aihub.proxmox.facts import Facts
 
 from . import owned
-from .desired import IMAGES
+from .desired import source_of
 
 GUEST_PRIVILEGES = (
     "VM.Allocate", "VM.Audit", "VM.PowerMgmt",
@@ -122,9 +122,10 @@ def _missing(hub: Hub, guests: list[Guest], new: list[Guest], facts: Facts, comi
         if not present and guest.bridge not in coming.bridges:
             yield f"node {guest.node}: bridge {guest.bridge} of zone {guest.zone} is not there"
     for guest in new:
-        image = IMAGES[guest.kind]
-        if not (hidden or coming.images or f"{guest.node}:{image}" in facts.volumes):
-            yield f"node {guest.node}: OS image {image} is not there"
+        image = source_of(guest)
+        if not (hidden or coming.images or f"{guest.node}:{image.volume}" in facts.volumes):
+            fetch = image.fetch(guest.node)
+            yield f"node {guest.node}: OS image {image.volume} is not there; as root on it: {fetch}"
     if new and not (hidden or coming.pool or pool(hub.name) in facts.pools):
         yield f"pool {pool(hub.name)} is not there, or the token may not see it"
 

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 from aihub.model.resolved import Hub
+from aihub.names import image_line
 from aihub.proxmox.guests import desired as provision_desired
 from aihub.proxmox.state import ActualGuest, ActualGuests
 from aihub.reading import load
@@ -64,7 +65,10 @@ def as_proxmox_has_it(hub: Hub, name: str) -> ActualGuest:
         config |= {"rootfs": f"{guest.storage}:subvol-{guest.vmid}-disk-0,{size}", "arch": "amd64"}
         config |= {"ostype": "debian", "unprivileged": "1", "description": f"{want.marker}\n"}
     else:
-        config |= {"scsi0": f"{guest.storage}:vm-{guest.vmid}-disk-0,{size}", "description": str(want.marker)}
+        config |= {
+            "scsi0": f"{guest.storage}:vm-{guest.vmid}-disk-0,{size}",
+            "description": f"{want.marker}\n{image_line(guest.image)}",
+        }
         config |= {"ide2": f"{guest.storage}:vm-{guest.vmid}-cloudinit,media=cdrom", "vmgenid": "x"}
         if guest.gpu:
             config |= {"efidisk0": f"{guest.storage}:vm-{guest.vmid}-disk-1,efitype=4m,pre-enrolled-keys=0,size=528K"}

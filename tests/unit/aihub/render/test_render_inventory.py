@@ -199,6 +199,11 @@ def test_dockers_network_overlaps_no_zone(hub: Hub) -> None:
 def test_packages_are_those_of_the_roles() -> None:
     assert {"python3", "nftables", "docker.io", "qemu-guest-agent"} <= set(render.packages())
     assert "nftables" not in render.packages("docker")
+    assert {"docker-cli", "docker-compose"} <= set(render.packages("docker"))
+    ubuntu = set(render.packages("docker", "ubuntu"))
+    assert "docker-compose-v2" in ubuntu
+    assert not {"docker-cli", "docker-compose"} & ubuntu, "there is no such package, or it is the one in Python"
+    assert render.packages("door", "ubuntu") == render.packages("door")
 
 
 def test_the_packages_own_services_that_nobody_wants_are_named() -> None:

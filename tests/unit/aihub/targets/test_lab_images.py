@@ -12,7 +12,7 @@ from aihub import paths
 from aihub.errors import TaskFailed
 from aihub.model.resolved import Hub
 from aihub.plan import Change, Plan
-from aihub.proxmox.guests.desired import IMAGES
+from aihub.proxmox.guests.desired import source_of
 from aihub.reading import load
 from aihub.targets import images_builder
 from aihub.targets import lab as labs
@@ -62,7 +62,7 @@ def hub() -> Hub:
     return load.load(paths.DEFAULT_HUB, target="lab")
 
 
-@pytest.mark.parametrize(("agreed", "broken"), [(STACKS, "valkey/valkey"), (GUESTS, IMAGES["vm"])])
+@pytest.mark.parametrize(("agreed", "broken"), [(STACKS, "valkey/valkey"), (GUESTS, "local:import/ubuntu-24.04")])
 def test_what_could_not_be_made_ends_the_run_though_nobody_waited(
     hub: Hub, pvelab: Pvelab, agreed: Plan, broken: str
 ) -> None:
@@ -84,9 +84,25 @@ def test_the_packages_own_services_that_nobody_wants_are_masked_in_the_image(
 ) -> None:
     asked: list[list[str]] = []
     monkeypatch.setattr(labs.process, "run", lambda argv, **options: asked.append(argv) or pvelab.run(argv, **options))
-    labs.templates("x", ["caddy"], lambda *_: None)
-    assert len(asked) == len(IMAGES)
+    labs.templates("x", ["local:import/one.qcow2", "local:import/other.qcow2"], ["caddy"], lambda *_: None)
+    assert [argv[4] for argv in asked] == ["local:import/one.qcow2", "local:import/other.qcow2"]
     assert all(argv[argv.index("caddy.service") - 1] == "--mask" for argv in asked)
+
+
+def test_the_images_of_all_guests_are_made_and_debian_stands_in_for_ubuntu(
+    hub: Hub, pvelab: Pvelab, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[list[str]] = []
+    monkeypatch.setattr(labs.process, "run", lambda argv, **options: asked.append(argv) or pvelab.run(argv, **options))
+    lab = labs.Lab("x")
+    with ExitStack() as stack:
+        lab.prepare(hub, GUESTS, Screen(), stack, stock=True)
+    volumes = [argv[argv.index("--volume") + 1] for argv in asked]
+    assert sorted(volumes) == sorted({source_of(guest).volume for guest in hub.guests.values()})
+    assert all(argv[argv.index("--suite") + 1] == "trixie" for argv in asked)
+    assert lab.stand_in(hub.guests["private-ai"]) == "a container stands in for the VM (lab: Debian 13)"
+    assert lab.stand_in(hub.guests["db"]) == ""
+    assert lab.labels(hub)["Ubuntu 24.04 on private-ai"] == "Debian 13"
 
 
 @pytest.mark.parametrize("agreed", [STACKS, GUESTS])

@@ -189,7 +189,7 @@ def test_the_create_call_holds_everything_but_tags(hub):
     assert without["pool"] == "hub-small"
     assert without["rootfs"] == "local-zfs:64"
     assert without["ssh-public-keys"] == "ssh-ed25519 AAAA me\n"
-    assert without["description"] == "aihub:v1 hub=00112233445566ff vmid=110 guest=db"
+    assert without["description"] == "aihub:v1 hub=00112233445566ff vmid=110 guest=db\naihub:image debian-13"
 
 
 def test_keys_of_a_vm_are_url_encoded_once_more(hub):

@@ -14,6 +14,7 @@ from aihub.proxmox.state import ActualGuests
 IMAGES = frozenset({
     "pve:local:vztmpl/debian-13-standard_13.1-2_amd64.tar.zst",
     "pve:local:import/debian-13-genericcloud-amd64.qcow2",
+    "pve:local:import/ubuntu-24.04-server-cloudimg-amd64.qcow2",
 })  # fmt: skip
 
 
@@ -73,6 +74,18 @@ def test_everything_that_is_missing_is_named_at_once(hub, changes, facts):
     for text in ("storage local-zfs", "storage tank", "bridge hubinfra", "OS image local:vztmpl", "pool hub-small"):
         assert text in caught.value.what
     assert len(caught.value.what.splitlines()) == 7
+
+
+def test_an_image_that_is_missing_is_named_with_the_command_that_fetches_it(hub, changes, facts):
+    with pytest.raises(PreconditionFailed) as caught:
+        check(
+            hub,
+            changes,
+            replace(facts, volumes=facts.volumes - {"pve:local:import/ubuntu-24.04-server-cloudimg-amd64.qcow2"}),
+        )
+    assert "pvesh create /nodes/pve/storage/local/download-url --content import" in caught.value.what
+    assert "--filename ubuntu-24.04-server-cloudimg-amd64.qcow2" in caught.value.what
+    assert "--checksum-algorithm sha256 --checksum 6e40c07a" in caught.value.what
 
 
 @pytest.mark.parametrize(
