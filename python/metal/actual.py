@@ -13,8 +13,9 @@ from typing import Any
 
 from aihub.names import Layout
 
-from . import hardware
+from . import disks, hardware
 from .desired import Desired
+from .disks import Disk
 from .hardware import Device, Option
 from .refusal import RefusedByNode
 
@@ -73,6 +74,8 @@ class ActualNode:
     interfaces: dict[str, list[str]] = field(default_factory=lambda: {"old": [], "new": []})
     devices: list[Device] = field(default_factory=list)  # of the PCI bus; read where cards matter
     options: list[Option] = field(default_factory=list)  # of the modules that cards have to do with
+    disks: dict[str, Disk] = field(default_factory=dict)  # by their names in /dev/disk/by-id
+    pools: dict[str, str] = field(default_factory=dict)  # of ZFS, with their comments
     loaders: list[str] = field(default_factory=list)  # that proxmox-boot-tool looks after
 
 
@@ -103,6 +106,7 @@ def script(desired: Desired) -> str:
         tables="; ".join(f"nft -s list table {family} {desired.table}" for family in FAMILIES),
         walls=shlex.quote(layout.walls),
         hardware=hardware.reading(desired),
+        disks=disks.reading(desired),
     )
 
 
@@ -115,9 +119,9 @@ n=$(uname -n); n=${{n%%.*}}
 members=$(ls /etc/pve/nodes 2>/dev/null | tr '\n' ' ')
 [ "$n" = {node} ] || {{ printf 'name\t%s\t%s\t%s\n' {node} "$n" "$members"; exit 0; }}
 plain() {{ LC_ALL=C tr -d '\001-\010\013-\037\177-\377'; }}
-d=$(mktemp -d) || exit 1
-trap 'rm -rf "$d"' EXIT
-ask() {{ n=$1; shift; pvesh get "$@" --output-format json >"$d/$n" 2>"$d/$n.err" || : >"$d/$n.bad"; }}
+answers=$(mktemp -d) || exit 1
+trap "rm -rf '$answers'" EXIT
+ask() {{ n=$1; shift; pvesh get "$@" --output-format json >"$answers/$n" 2>"$answers/$n.err" || : >"$answers/$n.bad"; }}
 {calls}
 stat --printf 'file\001%n\001%a %U %G\001%Z\n' {files} 2>/dev/null | tr '\001' '\t'
 sha256sum {files} 2>/dev/null | sed 's/^\([^ ]*\) [ *]/sum\t\1\t/'
@@ -147,11 +151,12 @@ if [ -f /etc/network/interfaces.new ]; then
  sed 's/^/interfaces\tnew\t/' /etc/network/interfaces.new | plain
 fi
 {hardware}
+{disks}
 wait
 for n in {names}; do
- [ -e "$d/$n" ] || continue
- if [ -e "$d/$n.bad" ]; then printf 'fail\t%s\t%s\n' "$n" "$(tr '\n\t' '  ' <"$d/$n.err" | plain)"
- else printf 'api\t%s\t%s\n' "$n" "$(tr -d '\n' <"$d/$n")"; fi
+ [ -e "$answers/$n" ] || continue
+ if [ -e "$answers/$n.bad" ]; then printf 'fail\t%s\t%s\n' "$n" "$(tr '\n\t' '  ' <"$answers/$n.err" | plain)"
+ else printf 'api\t%s\t%s\n' "$n" "$(tr -d '\n' <"$answers/$n")"; fi
 done
 """
 
@@ -184,6 +189,10 @@ def parse(lines: list[str]) -> ActualNode:
             found.values[rest[0]] = rest[1].strip()
         elif kind == "limit":
             found.limits[rest[0]] = int(rest[1])
+        elif kind == "disk":
+            found.disks[rest[0]] = Disk(rest[0], rest[1], int(rest[2]), rest[3].strip("; "))
+        elif kind == "zpool":
+            found.pools[rest[0]] = rest[1] if len(rest) > 1 else ""
         elif kind == "loader":
             found.loaders += hardware.loader(rest[0])
         elif kind == "option":

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from . import boot, cards, collisions, mappings, network, objects, services
+from . import boot, cards, collisions, mappings, network, objects, services, storages
 from .actual import ActualNode
 from .desired import Desired
 from .refusal import RefusedByNode
@@ -37,6 +37,7 @@ def steps(desired: Desired, actual: ActualNode) -> list[Step]:
         # What a mapping's removal leaves undone, the files of its card remind of.
         *mappings.steps(desired, actual, found),
         *boot.preparation(desired, actual, found),
+        *storages.steps(desired, actual),
         *objects.pve(desired, actual),
     ]
 
@@ -54,6 +55,7 @@ def notes(desired: Desired, actual: ActualNode) -> tuple[str, ...]:
         *services.strict(desired, actual),
         *cards.shared_ids(desired, found, actual.devices),
         *boot.notes(desired, actual, found),
+        *storages.kept(desired, actual),
     )
 
 
@@ -77,10 +79,11 @@ def _storage_trouble(node: str, entry: dict[str, Any]) -> str:
 
 
 def _refuse_lacking(desired: Desired, actual: ActualNode) -> None:
-    storages = {entry["storage"]: _storage_trouble(desired.node, entry) for entry in actual.api["storage"]}
-    ready = ", ".join(sorted(name for name, trouble in storages.items() if not trouble))
-    wanted = dict.fromkeys((*desired.storages, desired.images))
-    lacking = [f"{name} ({trouble})" for name in wanted if (trouble := storages.get(name, "there is none"))]
+    there = {entry["storage"]: _storage_trouble(desired.node, entry) for entry in actual.api["storage"]}
+    ready = ", ".join(sorted(name for name, trouble in there.items() if not trouble))
+    made = {mirror.storage for mirror in desired.mirrors} - there.keys()
+    wanted = dict.fromkeys(name for name in (*desired.storages, desired.images) if name not in made)
+    lacking = [f"{name} ({trouble})" for name in wanted if (trouble := there.get(name, "there is none"))]
     if lacking:
         raise RefusedByNode(
             "precondition",

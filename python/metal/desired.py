@@ -90,6 +90,14 @@ class Card:
 
 
 @dataclass(frozen=True)
+class Mirror:
+    """A storage that is made where it is not there: a ZFS pool of its name, of disks as /dev/disk/by-id names them."""
+
+    storage: str
+    disks: tuple[str, ...]
+
+
+@dataclass(frozen=True)
 class VaultServer:
     """The hub's Vault, which the node unseals: where it answers, the name it proves, and the root it is proven by."""
 
@@ -103,12 +111,13 @@ class VaultServer:
 class Desired:
     """The node of one hub.
 
-    `lan` are flows out of zones into the LAN, `outside` addresses that count as internet although they are not public:
-    only a lab has some. `names` are outside names that the node answers itself (the lab's registry). `storages` hold
-    guests, `images` holds templates. `cards` are those that guests get; `held` names mappings that guests are
-    configured with at this moment; `memory` is what all guests have, in bytes. `kept` tells which value of the token
-    the controller holds; empty: none. With `removed` all of ours goes. `leaving` are the VMIDs of guests that will have
-    left a bridge that goes; `staying` are bridges of zones that are gone that guests of ours are configured with.
+    `lan` are flows out of zones into the LAN, `outside` addresses that count as internet although they are not
+    public: only a lab has some. `names` are outside names that the node answers itself (the lab's registry).
+    `storages` hold guests, `images` holds templates; `mirrors` are those that are made. `cards` are those that
+    guests get; `held` names mappings that guests are configured with at this moment; `memory` is what all guests
+    have, in bytes. `kept` tells which value of the token the controller holds; empty: none. With `removed` all of
+    ours goes. `leaving` are the VMIDs of guests that will have left a bridge that goes; `staying` are bridges of
+    zones that are gone that guests of ours are configured with.
     """
 
     hub: str
@@ -124,6 +133,7 @@ class Desired:
     images: str
     lan: tuple[Flow, ...] = ()
     outside: tuple[str, ...] = ()
+    mirrors: tuple[Mirror, ...] = ()
     cards: tuple[Card, ...] = ()
     held: tuple[str, ...] = ()
     memory: int = 0
@@ -183,6 +193,7 @@ def from_data(data: Mapping[str, Any]) -> Desired:
         "records": tuple(Record(**r) for r in data["records"]),
         "names": tuple((name, address) for name, address in data["names"]),
         "storages": tuple(data["storages"]),
+        "mirrors": tuple(Mirror(one["storage"], tuple(one["disks"])) for one in data["mirrors"]),
         "cards": tuple(Card(**card) for card in data["cards"]),
         "held": tuple(data["held"]),
         "leaving": tuple(data["leaving"]),

@@ -20,6 +20,7 @@ from .types import (
     WEIGHTS,
     Address,
     CardName,
+    DiskName,
     Key,
     ModelName,
     Name,
@@ -90,10 +91,24 @@ class Network(Strict):
     )
 
 
+class StorageMaking(Strict):
+    """How a storage is made where the node has none of its name."""
+
+    mirror: list[DiskName] = Field(
+        min_length=2,
+        max_length=4,
+        description="Whole, empty disks of one size, as /dev/disk/by-id names them: ZFS keeps the same on each.",
+        examples=[["nvme-MAKER_MODEL_SERIAL1", "nvme-MAKER_MODEL_SERIAL2"]],
+    )
+
+
 class StorageUse(Strict):
-    """A storage that exists on the node."""
+    """A storage of the node."""
 
     use: StorageId = Field(description="The storage's id in Proxmox.", examples=["local-zfs"])
+    create: StorageMaking | None = Field(
+        None, description="How it is made where the node has none of that name: a ZFS pool, never removed again."
+    )
 
 
 class GpuCard(Strict):

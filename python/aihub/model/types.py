@@ -22,6 +22,7 @@ KEY = r"^[a-z][a-z0-9_]{0,62}$"
 # What others have given names to, follows their rules: nodes, PCI mappings and storages are called so in Proxmox.
 NODE_NAME = r"^[A-Za-z0-9](?:[A-Za-z0-9-]{0,61}[A-Za-z0-9])?$"
 CARD_NAME = r"^[A-Za-z0-9](?:[A-Za-z0-9_-]{0,61}[A-Za-z0-9_])?$"
+DISK_NAME = r"^(?:ata|nvme|scsi|usb|virtio|wwn)-[A-Za-z0-9][A-Za-z0-9._:+=-]{2,200}$"
 STORAGE_ID = r"^[A-Za-z][A-Za-z0-9._-]{0,62}[A-Za-z0-9]$"
 DOMAIN = r"^[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?(?:\.[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?)+$"
 OUTSIDE_HOST = r"^(?:\*\.)?[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?(?:\.[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?)+$"
@@ -72,6 +73,7 @@ MEANING = {
     KEY: "lower-case letters, digits and _, a letter first, at most 63",
     NODE_NAME: "1 to 63 letters, digits and hyphens, no hyphen at an end: a node's name as Proxmox has it",
     CARD_NAME: "1 to 63 letters, digits, _ and hyphens, no hyphen at an end: a card's name as its mapping in Proxmox",
+    DISK_NAME: "a disk as /dev/disk/by-id names it, like nvme-MAKER_MODEL_SERIAL",
     STORAGE_ID: "a storage id of Proxmox VE: letters, digits, . _ - and a letter first",
     DOMAIN: "a lower-case domain of at least two labels, like hub.home.arpa",
     OUTSIDE_HOST: "a lower-case host name like files.example.org, or *.example.org for all below it",
@@ -108,6 +110,7 @@ CardName = Annotated[str, StringConstraints(pattern=CARD_NAME)]
 Key = Annotated[str, StringConstraints(pattern=KEY)]
 """The name of a secret, a database or a volume inside a stack."""
 
+DiskName = Annotated[str, StringConstraints(pattern=DISK_NAME)]
 StorageId = Annotated[str, StringConstraints(pattern=STORAGE_ID)]
 OutsideHost = Annotated[str, StringConstraints(pattern=OUTSIDE_HOST, max_length=253)]
 ModelName = Annotated[str, StringConstraints(pattern=MODEL_NAME)]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from metal.desired import Card, Desired, Flow, Port, Record, VaultServer, Zone
+from metal.desired import Card, Desired, Flow, Mirror, Port, Record, VaultServer, Zone
 
 from aihub.errors import PreconditionFailed
 from aihub.model.resolved import Hub
@@ -51,6 +51,9 @@ def desired(
         outside=tuple(sorted(hub.outside)),
         storages=tuple(sorted({use.use for use in spec.storage.values()})),
         images=IMAGES,
+        mirrors=tuple(
+            Mirror(use.use, tuple(use.create.mirror)) for use in spec.storage.values() if use.create is not None
+        ),
         cards=tuple(Card(name, spec.gpus[name].id, spec.gpus[name].subsystem or "") for name in given),
         memory=sum(guest.memory for guest in hub.guests.values()),
         kept="" if renew else token.mark(state),

@@ -34,6 +34,7 @@ _WHAT: dict[Kind, str] = {
     "binding": "vfio-pci takes the hub's cards at boot; ZFS leaves guests their memory",
     "kernel": "the kernel that the node boots, known to work with its cards",
     "mapping": "the card that a guest gets, by what it is",
+    "storage": "a ZFS pool of empty disks, and Proxmox's storage of its name",
     "unsealing": "a unit that unseals Vault",
     "pool": "Proxmox pool of the hub's guests",
     "role": "privileges that the hub's user needs",

@@ -55,7 +55,8 @@ def require(run: Run, agreed: Plan) -> None:
         provision.preflight(run.proxmox(), run.hub, agreed, run.guests, coming)
     else:
         bridges = frozenset(run.hub.bridge(zone) for zone in run.hub.zones)
-        coming = replace(coming, bridges=bridges, pool=True, rights=True)
+        storages = frozenset(use.use for node in run.hub.nodes.values() for use in node.storage.values() if use.create)
+        coming = replace(coming, bridges=bridges, storages=storages, pool=True, rights=True)
         provision.preflight(Root(run.state), run.hub, agreed, run.guests, coming)
 
 

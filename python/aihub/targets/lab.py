@@ -281,7 +281,12 @@ class Lab:
     def labels(self, hub: Hub) -> Mapping[str, str]:
         """The small model that answers under each declared name, and the programs and systems that stand in."""
         systems = {f"{CATALOGUE[g.image].title} on {g.name}": LAB.system_of(g.image) for g in hub.guests.values()}
-        return {**images.labels(hub), **{name: system for name, system in systems.items() if system}}
+        made = [use.use for node in hub.nodes.values() for use in node.storage.values() if use.create]
+        return {
+            **images.labels(hub),
+            **{name: system for name, system in systems.items() if system},
+            **{f"the ZFS pool of storage {name}": "a figure of the API" for name in made},
+        }
 
 
 @dataclass(frozen=True)

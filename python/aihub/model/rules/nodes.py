@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Mapping
 
 from ..derive import node_of
@@ -10,11 +11,15 @@ from ..hub import GuestSpec, HubFile, LabNode, Node, StorageClass
 from ..target import Target
 from ..types import format_size
 
+_TAKEN = re.compile(r"(?:mirror|raidz|draid|spare)|(?:log|rpool|bpool)$|c[0-9]")
+"""What ZFS itself calls other things, and the pools that systems start from."""
+
 
 def check(file: HubFile, target: Target) -> Iterator[Finding]:
-    """Cards named twice; where hub.yml says how large a node is, also memory, cores and disks."""
+    """Cards and disks named twice; where hub.yml says how large a node is, also memory, cores and disks."""
     for name, node in file.nodes.items():
         yield from _cards(name, node)
+        yield from _made(name, node)
         if target.sized_by_hub_file and node.lab is not None:
             guests = {guest: spec for guest, spec in file.guests.items() if node_of(file, spec) == name}
             yield from _budget(name, node.lab, guests)
@@ -35,6 +40,30 @@ def _cards(name: str, node: Node) -> Iterator[Finding]:
             yield Finding(("nodes", name, "gpus", card, "id"), text)
             break
         seen.setdefault(value.id, []).append(card)
+
+
+def _made(name: str, node: Node) -> Iterator[Finding]:
+    """Storages that are made: each disk once and whole, each under a name that ZFS takes."""
+    seen: set[str] = set()
+    pools: dict[str, StorageClass] = {}
+    for key, storage in node.storage.items():
+        if storage.create is None:
+            continue
+        place = ("nodes", name, "storage", key)
+        first = pools.setdefault(storage.use, key)
+        if first != key:
+            text = f"{first} says already how {storage.use} is made; write `{{use: {storage.use}}}` alone here"
+            yield Finding((*place, "create"), text, at_key=True)
+            continue
+        if storage.use == "local" or _TAKEN.match(storage.use):
+            yield Finding((*place, "use"), f"a ZFS pool can't be called {storage.use}; call it tank, for example")
+        for number, disk in enumerate(storage.create.mirror):
+            if re.search(r"-part[0-9]+$", disk):
+                text = f"{disk} is a partition: a storage is made of whole disks"
+                yield Finding((*place, "create", "mirror", number), text)
+            elif disk in seen:
+                yield Finding((*place, "create", "mirror", number), f"disk {disk} is named twice")
+            seen.add(disk)
 
 
 def _budget(name: str, size: LabNode, guests: dict[str, GuestSpec]) -> Iterator[Finding]:

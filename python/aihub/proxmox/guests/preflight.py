@@ -28,6 +28,7 @@ class Coming:
     """What will be made before the guests' turn, by a part of the plan that was agreed to, and is no obstacle now."""
 
     bridges: Collection[str] = ()
+    storages: Collection[str] = ()
     pool: bool = False
     rights: bool = False  # the token's own: what it may see is then not known either
     images: bool = False
@@ -117,7 +118,7 @@ def _missing(hub: Hub, guests: list[Guest], new: list[Guest], facts: Facts, comi
     # What a token without its rights does not see may be there all the same.
     hidden = coming.rights and facts.permissions is not None
     for guest in guests:
-        yield from _storage(guest, facts, hidden)
+        yield from _storage(guest, facts, hidden or guest.storage in coming.storages)
         present = hidden or guest.bridge in facts.bridges.get(guest.node, frozenset())
         if not present and guest.bridge not in coming.bridges:
             yield f"node {guest.node}: bridge {guest.bridge} of zone {guest.zone} is not there"
