@@ -12,20 +12,16 @@ from collections.abc import Sequence
 
 from aihub.names import Layout
 
+from . import arc
 from .actual import ActualNode
 from .cards import Found, bound
 from .desired import Desired
-from .hardware import GRUB, SYSTEMD_BOOT, Option
+from .hardware import GRUB, SYSTEMD_BOOT
 from .refusal import RefusedByNode
 from .services import file_part
 from .steps import Kind, Step, Upload, command
 from .texts import render
 
-GIB = 1 << 30
-HOST_MEMORY = 8 * GIB
-"""What the node keeps for itself beside guests and ZFS."""
-LEAST_ARC, MOST_ARC = GIB, 16 * GIB
-"""What ZFS can work with, and what Proxmox itself gives it at most."""
 CMDLINE = "/etc/kernel/cmdline"
 NEXT_BOOT = "in force at the next boot"
 _BLACKWELL = re.compile(r"10de:2[b-f]..")  # GB20x: RTX 50 and RTX PRO Blackwell
@@ -52,9 +48,11 @@ def removal(desired: Desired, actual: ActualNode) -> list[Step]:
 def notes(desired: Desired, actual: ActualNode, found: Sequence[Found]) -> tuple[str, ...]:
     """What somebody else has set, and is left alone."""
     pin, ours = actual.values.get("pin", ""), actual.values.get("pinned", "")
-    if any(map(touchy, found)) and pin and ours and pin != ours:
-        return (f"node {desired.node}: kernel {pin} is pinned, not {ours}, with which its cards were set up",)
-    return ()
+    other = [f"kernel {pin} is pinned, not {ours}, with which its cards were set up"]
+    told = other if any(map(touchy, found)) and pin and ours and pin != ours else []
+    if found and (said := arc.others(desired, actual)):
+        told = [*told, said]
+    return tuple(f"node {desired.node}: {text}" for text in told)
 
 
 def touchy(found: Found) -> bool:
@@ -134,9 +132,9 @@ def _binding(desired: Desired, actual: ActualNode, found: Sequence[Found]) -> St
     if blackwell:
         split = [one.main.id.split(":") for one in blackwell]
         texts[layout.card_rules] = render("cards.rules.j2", desired, cards=split)
-    arc = _arc(desired, actual, layout)
-    if arc:
-        texts[layout.arc] = render("zfs.conf.j2", desired, arc=arc)
+    cached = arc.limit(desired, actual)
+    if cached:
+        texts[layout.arc] = render("zfs.conf.j2", desired, arc=cached)
     uploads: list[str | Upload] = []
     differences: Differences = []
     for path, text in texts.items():
@@ -148,16 +146,16 @@ def _binding(desired: Desired, actual: ActualNode, found: Sequence[Found]) -> St
             uploads.append(command("rm", "-f", path))
             differences.append((path, "ours", "none"))
     after = [_INITRAMFS]
-    if arc:
+    if cached:
         limit = "/sys/module/zfs/parameters/zfs_arc_max"
-        after.append(f"if [ -w {limit} ]; then echo {arc} >{limit}; fi")
+        after.append(f"if [ -w {limit} ]; then echo {cached} >{limit}; fi")
     return _stamped("binding", "drivers of its cards", layout.binding_done, actual, differences, uploads, texts, after)
 
 
 def _refuse_other_ids(desired: Desired, actual: ActualNode, layout: Layout, ids: Sequence[str]) -> None:
     """Of two lines with `ids=` the kernel heeds one: somebody's cards would no longer be taken."""
     for option in actual.options:
-        other = _value(option, ("vfio-pci", "vfio_pci"), "ids")
+        other = option.value(("vfio-pci", "vfio_pci"), "ids")
         if option.path != layout.card_options and other and not set(ids) <= set(other.lower().split(",")):
             raise RefusedByNode(
                 "conflict",
@@ -165,38 +163,6 @@ def _refuse_other_ids(desired: Desired, actual: ActualNode, layout: Layout, ids:
                 "the kernel heeds one such line",
                 f"write our ids into {option.path} beside its own, or remove the line there",
             )
-
-
-def _arc(desired: Desired, actual: ActualNode, layout: Layout) -> int:
-    """What ZFS may cache at most; 0 where there is no ZFS, or somebody has set as little already.
-
-    A guest with a card has all its memory from its start on: what ZFS holds by then is not there for it.
-    """
-    total = int((actual.api.get("status") or {}).get("memory", {}).get("total") or 0)
-    rest = total - desired.memory - HOST_MEMORY
-    if not any(str(entry.get("type")) == "zfspool" for entry in actual.api.get("storage", [])) or not total:
-        return 0
-    if rest < LEAST_ARC:
-        raise RefusedByNode(
-            "precondition",
-            f"node {desired.node} has {_gib(total)} of memory: guests have {_gib(desired.memory)} of it, it needs "
-            f"{_gib(HOST_MEMORY)} itself, and ZFS at least {_gib(LEAST_ARC)}",
-            f"give guests {_gib(LEAST_ARC - rest)} less in hub.yml: one with a card takes all of its own at once",
-        )
-    cap = min(rest, MOST_ARC)
-    others = [_value(option, ("zfs",), "zfs_arc_max") for option in actual.options if option.path != layout.arc]
-    set_by_others = [int(value) for value in others if value.isdigit() and int(value)]
-    return 0 if set_by_others and set_by_others[-1] <= cap else cap
-
-
-def _value(option: Option, modules: Sequence[str], name: str) -> str:
-    if option.words[:1] and option.words[0] in modules:
-        return next((word.partition("=")[2] for word in option.words[1:] if word.startswith(f"{name}=")), "")
-    return ""
-
-
-def _gib(size: int) -> str:
-    return f"{size / GIB:.1f}".removesuffix(".0") + " GiB"
 
 
 def _no_binding(desired: Desired, actual: ActualNode) -> Step | None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import shlex
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass
 
 from aihub.names import Layout
@@ -51,6 +51,11 @@ class Option:
 
     path: str
     words: tuple[str, ...]  # the module, then NAME=VALUE
+
+    def value(self, modules: Collection[str], name: str) -> str:
+        """What it gives one of these modules under a name; empty where it gives nothing."""
+        values = self.words[1:] if self.words[:1] and self.words[0] in modules else ()
+        return next((word.partition("=")[2] for word in values if word.startswith(f"{name}=")), "")
 
 
 def reading(desired: Desired) -> str:

@@ -165,7 +165,13 @@ def test_zfs_leaves_guests_their_memory(guests, others, limit):
     actual.api["storage"][1]["type"] = "zfspool"
     if others:
         actual.options = [Option("/etc/modprobe.d/zfs.conf", ("zfs", f"zfs_arc_max={others}"))]
-    files = written(taken(replace(WANTED, memory=guests * GIB), actual, here)["binding"])
+    wanted = replace(WANTED, memory=guests * GIB)
+    files = written(taken(wanted, actual, here)["binding"])
+    said = " ".join(boot.notes(wanted, actual, here))
+    counts = "ours, 4 GiB, is read after it and counts" if limit else "no more than guests leave: it stays so"
+    assert said == (
+        f"node pve: /etc/modprobe.d/zfs.conf lets ZFS cache {others // GIB} GiB; {counts}" if others else ""
+    )
     assert (f"options zfs zfs_arc_max={limit}" in files[NAMES.arc]) if limit else NAMES.arc not in files
 
 
