@@ -193,6 +193,14 @@ class Layout:
         return f"/etc/sysctl.d/10-hub-{self.hub}.conf"
 
     @property
+    def repositories(self) -> str:
+        return f"/etc/apt/sources.list.d/hub-{self.hub}.sources"
+
+    @property
+    def aside(self) -> str:
+        return f".hub-{self.hub}.disabled"  # behind the name of a file that apt is to pass over, unsaid
+
+    @property
     def binding(self) -> tuple[str, ...]:
         """What makes vfio-pci take the cards at boot, and keeps memory for their guests: in the initramfs, too."""
         return (self.card_modules, self.card_options, self.card_rules, self.arc)
@@ -251,6 +259,7 @@ class Layout:
             self.chrony_override,
             self.sysctl,
             self.limits,
+            self.repositories,
             *secrets,
             *units,
             *self.cards,

@@ -76,6 +76,7 @@ class ActualNode:
     options: list[Option] = field(default_factory=list)  # of the modules that cards have to do with
     disks: dict[str, Disk] = field(default_factory=dict)  # by their names in /dev/disk/by-id
     pools: dict[str, str] = field(default_factory=dict)  # of ZFS, with their comments
+    sources: dict[str, list[str]] = field(default_factory=dict)  # files for apt that name Proxmox, also those put aside
     loaders: list[str] = field(default_factory=list)  # that proxmox-boot-tool looks after
 
 
@@ -92,6 +93,8 @@ def script(desired: Desired) -> str:
     if not desired.removed:
         queries["storage"] = ["/storage"]
         queries["mappings"] = ["/cluster/mapping/pci"]
+    if desired.packages:
+        queries["subscription"] = [f"/nodes/{desired.node}/subscription"]
     if desired.cards:
         queries["status"] = [f"/nodes/{desired.node}/status"]
     calls = "\n".join(f"ask {name} {shlex.join(path)} &" for name, path in queries.items())
@@ -107,6 +110,7 @@ def script(desired: Desired) -> str:
         walls=shlex.quote(layout.walls),
         hardware=hardware.reading(desired),
         disks=disks.reading(desired),
+        aside=layout.aside,
     )
 
 
@@ -150,6 +154,11 @@ if [ -f /etc/network/interfaces.new ]; then
  sed 's/^/interfaces\told\t/' /etc/network/interfaces 2>/dev/null | plain
  sed 's/^/interfaces\tnew\t/' /etc/network/interfaces.new | plain
 fi
+for f in /etc/apt/sources.list /etc/apt/sources.list.d/*.sources /etc/apt/sources.list.d/*.list \
+ /etc/apt/sources.list.d/*{aside}; do
+ [ -f "$f" ] && grep -q proxmox\\.com "$f" && awk -v f="$f" '{{ print "source\t" f "\t" $0 }}' "$f"
+done | plain
+printf 'value\tsuite\t%s\n' "$(sed -n 's/^VERSION_CODENAME=//p' /etc/os-release)"
 {hardware}
 {disks}
 wait
@@ -193,6 +202,8 @@ def parse(lines: list[str]) -> ActualNode:
             found.disks[rest[0]] = Disk(rest[0], rest[1], int(rest[2]), rest[3].strip("; "))
         elif kind == "zpool":
             found.pools[rest[0]] = rest[1] if len(rest) > 1 else ""
+        elif kind == "source":
+            found.sources.setdefault(rest[0], []).append("\t".join(rest[1:]))
         elif kind == "loader":
             found.loaders += hardware.loader(rest[0])
         elif kind == "option":

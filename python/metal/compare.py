@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from . import boot, cards, collisions, mappings, network, objects, services, storages
+from . import boot, cards, collisions, mappings, network, objects, repositories, services, storages
 from .actual import ActualNode
 from .desired import Desired
 from .refusal import RefusedByNode
@@ -20,10 +20,12 @@ def steps(desired: Desired, actual: ActualNode) -> list[Step]:
         # The walls go after the bridges that they guard.
         gone = network.removal(desired, actual)
         without = [*mappings.removal(desired, actual), *boot.removal(desired, actual)]
+        without += repositories.removal(desired, actual)
         return [*gone, *without, *services.removal(desired, actual), *objects.removal(desired, actual)]
     _refuse_lacking(desired, actual)
     found = cards.find(desired, actual)
     return [
+        *repositories.steps(desired, actual),
         services.packages(desired, actual),
         services.limits(desired, actual),
         services.forwarding(desired, actual),

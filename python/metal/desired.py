@@ -115,9 +115,10 @@ class Desired:
     public: only a lab has some. `names` are outside names that the node answers itself (the lab's registry).
     `storages` hold guests, `images` holds templates; `mirrors` are those that are made. `cards` are those that
     guests get; `held` names mappings that guests are configured with at this moment; `memory` is what all guests
-    have, in bytes. `kept` tells which value of the token the controller holds; empty: none. With `removed` all of
-    ours goes. `leaving` are the VMIDs of guests that will have left a bridge that goes; `staying` are bridges of
-    zones that are gone that guests of ours are configured with.
+    have, in bytes; `packages` says where Proxmox's own come from (empty: as it is). `kept` tells which value of the
+    token the controller holds; empty: none. With `removed` all of ours goes. `leaving` are the VMIDs of guests that
+    will have left a bridge that goes; `staying` are bridges of zones that are gone that guests of ours are
+    configured with.
     """
 
     hub: str
@@ -137,6 +138,7 @@ class Desired:
     cards: tuple[Card, ...] = ()
     held: tuple[str, ...] = ()
     memory: int = 0
+    packages: str = ""
     kept: str = ""
     vault: VaultServer | None = None
     removed: bool = False

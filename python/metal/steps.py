@@ -8,7 +8,7 @@ from typing import Literal
 
 Action = Literal["create", "update", "delete", "configure"]
 Kind = Literal[
-    "packages", "limits", "routing", "walls", "bridge", "interfaces", "dns", "time", "unsealing",
+    "repositories", "packages", "limits", "routing", "walls", "bridge", "interfaces", "dns", "time", "unsealing",
     "storage", "flags", "binding", "kernel", "mapping", "pool", "role", "user", "token", "rights",
 ]  # fmt: skip
 

@@ -144,6 +144,11 @@ class Node(Strict):
     gpus: dict[CardName, GpuCard] = Field(
         default_factory=dict, description="Cards that guests may use, by the names of their PCI mappings in Proxmox."
     )
+    packages: Literal["no-subscription"] | None = Field(
+        None,
+        description="no-subscription: Proxmox's packages come from the repository that asks for none, the enterprise "
+        "one is put aside. Where nothing is said, nothing is changed.",
+    )
     lab: LabNode | None = Field(
         None, description="The size that the node has in the lab, so that budgets are rehearsed too."
     )

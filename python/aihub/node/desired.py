@@ -56,6 +56,7 @@ def desired(
         ),
         cards=tuple(Card(name, spec.gpus[name].id, spec.gpus[name].subsystem or "") for name in given),
         memory=sum(guest.memory for guest in hub.guests.values()),
+        packages=spec.packages or "",
         kept="" if renew else token.mark(state),
         vault=_vault(hub, state),
     )

@@ -22,6 +22,7 @@ from aihub.state.directory import State
 from . import token
 
 _WHAT: dict[Kind, str] = {
+    "repositories": "Proxmox's packages come from where no subscription is asked for",
     "packages": "Debian packages",
     "limits": "kernel limits that all containers of the node share",
     "routing": "the kernel forwards between zones",
