@@ -217,6 +217,10 @@ class Layout:
     def card_rules(self) -> str:
         return f"/etc/udev/rules.d/81-hub-cards-{self.hub}.rules"
 
+    def link(self, name: str) -> str:
+        """What keeps the name of a network card; `*` stands for all. No hub's name has a dot in it."""
+        return f"/etc/systemd/network/10-hub.{self.hub}.{name}.link"
+
     @property
     def arc(self) -> str:
         return f"/etc/modprobe.d/zz-hub-zfs-{self.hub}.conf"  # after what others say there: the last one wins

@@ -16,7 +16,7 @@ from aihub.names import Layout
 from . import disks, hardware
 from .desired import Desired
 from .disks import Disk
-from .hardware import Device, Option
+from .hardware import Device, Nic, Option
 from .refusal import RefusedByNode
 
 PACKAGES = ("unbound", "chrony", "nftables")
@@ -77,6 +77,8 @@ class ActualNode:
     disks: dict[str, Disk] = field(default_factory=dict)  # by their names in /dev/disk/by-id
     pools: dict[str, str] = field(default_factory=dict)  # of ZFS, with their comments
     sources: dict[str, list[str]] = field(default_factory=dict)  # files for apt that name Proxmox, also those put aside
+    nics: list[Nic] = field(default_factory=list)  # as devices
+    pinned: set[str] = field(default_factory=set)  # MACs of network cards to which somebody else has given a name
     loaders: list[str] = field(default_factory=list)  # that proxmox-boot-tool looks after
 
 
@@ -103,7 +105,7 @@ def script(desired: Desired) -> str:
         limits=" ".join((*LEAST, OVERCOMMIT)),
         calls=calls,
         names=" ".join((*queries, hardware.MAPPINGS)),
-        files=shlex.join(layout.files),
+        files=f"{shlex.join(layout.files)} {layout.link('*')}",
         units=shlex.join(layout.units),
         packages=" ".join(PACKAGES),
         tables="; ".join(f"nft -s list table {family} {desired.table}" for family in FAMILIES),
@@ -202,6 +204,10 @@ def parse(lines: list[str]) -> ActualNode:
             found.disks[rest[0]] = Disk(rest[0], rest[1], int(rest[2]), rest[3].strip("; "))
         elif kind == "zpool":
             found.pools[rest[0]] = rest[1] if len(rest) > 1 else ""
+        elif kind == "nic":
+            found.nics.append(Nic(rest[0], rest[1].lower(), rest[2]))
+        elif kind == "pinned":
+            found.pinned |= {*rest[0].lower().split()}
         elif kind == "source":
             found.sources.setdefault(rest[0], []).append("\t".join(rest[1:]))
         elif kind == "loader":

@@ -1,4 +1,4 @@
-"""What has to stand before the node boots, so that its cards are the guests': kernel flags, drivers, memory, kernel.
+"""What has to stand before the node boots, so that its cards are the guests': flags, drivers, memory, names, kernel.
 
 All of it is in files of our own but the one line of systemd-boot, to which flags are added that were missing. A stamp
 is written last: without it the tools that put the files into force are run again.
@@ -12,7 +12,7 @@ from collections.abc import Sequence
 
 from aihub.names import Layout
 
-from . import arc
+from . import arc, nics
 from .actual import ActualNode
 from .cards import Found, bound
 from .desired import Desired
@@ -135,6 +135,7 @@ def _binding(desired: Desired, actual: ActualNode, found: Sequence[Found]) -> St
     cached = arc.limit(desired, actual)
     if cached:
         texts[layout.arc] = render("zfs.conf.j2", desired, arc=cached)
+    texts |= nics.files(desired, actual)
     uploads: list[str | Upload] = []
     differences: Differences = []
     for path, text in texts.items():
@@ -167,11 +168,11 @@ def _refuse_other_ids(desired: Desired, actual: ActualNode, layout: Layout, ids:
 
 def _no_binding(desired: Desired, actual: ActualNode) -> Step | None:
     layout = Layout(desired.hub)
-    files = [path for path in (*layout.binding, layout.binding_done) if path in actual.files]
-    if not files:
+    links = nics.removable(desired, actual)
+    if not links and not any(path in actual.files for path in (*layout.binding, layout.binding_done)):
         return None
-    commands = (command("rm", "-f", *layout.binding), _INITRAMFS, command("rm", "-f", layout.binding_done))
-    differences = (("vfio-pci, blacklist and memory of ZFS", "ours", f"none, {NEXT_BOOT}"),)
+    commands = (command("rm", "-f", *layout.binding, *links), _INITRAMFS, command("rm", "-f", layout.binding_done))
+    differences = (("vfio-pci, blacklist, memory of ZFS, names of network cards", "ours", f"none, {NEXT_BOOT}"),)
     return Step("binding", "drivers of its cards", "delete", differences, commands)
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from . import boot, cards, collisions, mappings, network, objects, repositories, services, storages
+from . import boot, cards, collisions, mappings, network, nics, objects, repositories, services, storages
 from .actual import ActualNode
 from .desired import Desired
 from .refusal import RefusedByNode
@@ -58,6 +58,7 @@ def notes(desired: Desired, actual: ActualNode) -> tuple[str, ...]:
         *cards.shared_ids(desired, found, actual.devices),
         *boot.notes(desired, actual, found),
         *storages.kept(desired, actual),
+        *(nics.kept(desired, actual) if not found else ()),
     )
 
 

@@ -46,6 +46,15 @@ class Device:
 
 
 @dataclass(frozen=True)
+class Nic:
+    """A network card on the PCI bus: its name, its own MAC, and what it would be called if nobody said otherwise."""
+
+    name: str
+    mac: str
+    natural: str
+
+
+@dataclass(frozen=True)
 class Option:
     """A line `options MODULE ...` of a file in /etc/modprobe.d."""
 
@@ -61,12 +70,13 @@ class Option:
 def reading(desired: Desired) -> str:
     """The part of the reading script that is about the machine; empty where no card was ever wanted."""
     layout = Layout(desired.hub)
-    wanted = "true" if desired.cards else f"ls {shlex.join(layout.cards)} 2>/dev/null | grep -q ."
+    wanted = "true" if desired.cards else f"ls {shlex.join(layout.cards)} {layout.link('*')} 2>/dev/null | grep -q ."
     return _SCRIPT.format(
         wanted=wanted,
         mappings=MAPPINGS,
         flags=shlex.quote(layout.flags),
         kernel=shlex.quote(layout.kernel),
+        links=layout.link("*"),
     )
 
 
@@ -89,6 +99,19 @@ if {wanted}; then
  printf 'value\tadded flags\t%s\n' "$(head -n 1 {flags} 2>/dev/null)"
  grep -HE '^[[:blank:]]*options[[:blank:]]+(vfio-pci|vfio_pci|zfs)[[:blank:]]' /etc/modprobe.d/*.conf 2>/dev/null |
   sed 's/^\([^:]*\):/option\t\1\t/' | plain
+ for k in /sys/class/net/*/device; do
+  i=${{k%/device}}; i=${{i##*/}}
+  case "$(readlink -f "$k/subsystem")" in */pci) ;; *) continue ;; esac
+  m=$(ip -o link show dev "$i" | sed -n 's/.* permaddr \([^ ]*\).*/\1/p; t; s/.*link\/ether \([^ ]*\).*/\1/p')
+  n=$(for o in ONBOARD SLOT PATH; do
+   udevadm info --query=property --property="ID_NET_NAME_$o" --value -p "/sys/class/net/$i"
+  done 2>/dev/null | grep -m 1 .)
+  printf 'nic\t%s\t%s\t%s\n' "$i" "$m" "$n"
+ done | plain
+ for f in /etc/systemd/network/*.link /run/systemd/network/*.link /usr/local/lib/systemd/network/*.link; do
+  case "$f" in {links}) continue ;; esac
+  sed -n 's/^[[:blank:]]*\(Permanent\)\{{0,1\}}MACAddress=/pinned\t/p' "$f" 2>/dev/null
+ done | plain
 fi
 """
 

@@ -32,7 +32,7 @@ _WHAT: dict[Kind, str] = {
     "dns": "unbound, for the zones",
     "time": "chrony, for the zones",
     "flags": "kernel command line, by which devices are kept apart",
-    "binding": "vfio-pci takes the hub's cards at boot; ZFS leaves guests their memory",
+    "binding": "vfio-pci takes the hub's cards at boot; ZFS leaves guests their memory, network cards keep their names",
     "kernel": "the kernel that the node boots, known to work with its cards",
     "mapping": "the card that a guest gets, by what it is",
     "storage": "a ZFS pool of empty disks, and Proxmox's storage of its name",

@@ -7,10 +7,10 @@ from dataclasses import replace
 
 import pytest
 from aihub.names import Layout
-from metal import boot, cards
+from metal import boot, cards, nics
 from metal.actual import ActualNode, File
 from metal.desired import Card, Desired
-from metal.hardware import Device, Option, loader
+from metal.hardware import Device, Nic, Option, loader
 from metal.refusal import RefusedByNode
 from metal.steps import Step, Upload
 
@@ -181,6 +181,39 @@ def test_memory_that_is_not_there_is_refused():
     actual.api["storage"][1]["type"] = "zfspool"
     with pytest.raises(RefusedByNode, match="guests have 120 GiB of it, it needs 8 GiB itself, and ZFS at least 1 GiB"):
         boot.preparation(replace(WANTED, memory=120 * GIB), actual, here)
+
+
+def test_network_cards_are_pinned_to_the_names_that_they_have():
+    here = found("10de:2504")
+    actual = node(here)
+    actual.nics = [
+        Nic("enp5s0", "aa:bb:cc:00:00:01", "enp5s0"),
+        Nic("eth1", "aa:bb:cc:00:00:02", "enp6s0"),  # the kernel's own kind of name
+        Nic("nic0", "aa:bb:cc:00:00:03", "enp7s0"),  # somebody else has pinned it
+        Nic("enp8s0", "aa:bb:cc:00:00:04", "enp8s0"),
+        Nic("enp9s0", "aa:bb:cc:00:00:04", "enp9s0"),  # two of one MAC
+    ]
+    actual.pinned = {"aa:bb:cc:00:00:03"}
+    step = taken(WANTED, actual, here)["binding"]
+    links = {path: text for path, text in written(step).items() if path.endswith(".link")}
+    assert list(links) == ["/etc/systemd/network/10-hub.my-hub.enp5s0.link"]
+    assert "MACAddress=aa:bb:cc:00:00:01\nType=ether\n\n[Link]\nName=enp5s0\n" in links[NAMES.link("enp5s0")]
+    assert "update-initramfs -u -k all" in step.commands
+    apply(actual, step)
+    assert "binding" not in taken(WANTED, actual, here)
+    gone = next(step for step in boot.removal(WANTED, actual) if step.kind == "binding")
+    assert NAMES.link("enp5s0") in str(gone.commands[0])
+
+
+def test_a_name_that_a_card_would_lose_stays_pinned_and_is_said():
+    actual = node([])
+    actual.files[NAMES.link("enp5s0")] = File("644 root root", "", 2000)
+    actual.nics = [Nic("enp5s0", "aa:bb:cc:00:00:01", "enp6s0")]  # the bus was numbered anew meanwhile
+    assert boot.removal(WANTED, actual) == []
+    (text,) = nics.kept(WANTED, actual)
+    assert "network card enp5s0 would be called enp6s0" in text
+    actual.nics = []
+    assert NAMES.link("enp5s0") in str(boot.removal(WANTED, actual)[0].commands[0])
 
 
 def test_everything_that_was_set_goes_and_nothing_is_left_to_do():
