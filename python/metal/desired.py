@@ -91,10 +91,14 @@ class Card:
 
 @dataclass(frozen=True)
 class Mirror:
-    """A storage that is made where it is not there: a ZFS pool of its name, of disks as /dev/disk/by-id names them."""
+    """A storage that is made where it is not there: a ZFS pool of its name, of disks as /dev/disk/by-id names them.
+
+    With `stand_in` no disk is touched: what that says stands in for the pool, and Proxmox has the storage alone.
+    """
 
     storage: str
     disks: tuple[str, ...]
+    stand_in: str = ""
 
 
 @dataclass(frozen=True)
@@ -195,7 +199,7 @@ def from_data(data: Mapping[str, Any]) -> Desired:
         "records": tuple(Record(**r) for r in data["records"]),
         "names": tuple((name, address) for name, address in data["names"]),
         "storages": tuple(data["storages"]),
-        "mirrors": tuple(Mirror(one["storage"], tuple(one["disks"])) for one in data["mirrors"]),
+        "mirrors": tuple(Mirror(one["storage"], tuple(one["disks"]), one["stand_in"]) for one in data["mirrors"]),
         "cards": tuple(Card(**card) for card in data["cards"]),
         "held": tuple(data["held"]),
         "leaving": tuple(data["leaving"]),

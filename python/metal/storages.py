@@ -21,7 +21,7 @@ FUZZ = 16 << 20
 def steps(desired: Desired, actual: ActualNode) -> list[Step]:
     """One step per storage that is to be made and is not there; raises RefusedByNode before anything is changed."""
     lacking = [mirror for mirror in desired.mirrors if mirror.storage not in _storages(actual)]
-    half = [mirror for mirror in lacking if actual.pools.get(mirror.storage) == desired.marker]
+    half = [m for m in lacking if m.stand_in or actual.pools.get(m.storage) == desired.marker]
     if wrong := [text for mirror in lacking if mirror not in half for text in _obstacles(desired, actual, mirror)]:
         raise RefusedByNode(
             "precondition",
@@ -78,7 +78,9 @@ def _made(desired: Desired, mirror: Mirror, *, whole: bool) -> Step:
         "--content", "images,rootdir", "--sparse", "1", "--nodes", desired.node,
     )  # fmt: skip
     text = f"ZFS mirror of {' and '.join(mirror.disks)}"
-    differences = (("pool", "none" if whole else f"{text}, no storage yet", text),)
+    if mirror.stand_in:
+        text += f" ({mirror.stand_in})"
+    differences = (("pool", "none" if whole or mirror.stand_in else f"{text}, no storage yet", text),)
     commands = (again + pool, storage) if whole else (storage,)
     return Step("storage", f"storage {mirror.storage}", "create", differences, commands)
 

@@ -207,7 +207,7 @@ def test_a_card_on_a_foreign_bridge_comes_back_as_root_and_the_other_changes_go_
 
 @pytest.mark.parametrize("text", ["", "aihub:v1 hub=00112233445566ff vmid=110 guest=bd", "aihub:v1 hub=0011 vmid=110"])
 def test_an_edited_marker_makes_a_guest_foreign_and_the_line_to_put_back_is_printed(lab, hub, text):
-    mark = lab.root.config(110)["description"].strip()
+    mark = lab.root.config(110)["description"].splitlines()[0]
     lab.root("PUT", f"{CT}/config", description=text)
     refused(lab, hub, "up", "VMID 110", code=4 if "guest=bd" in text else 6)
     if "guest=bd" not in text:

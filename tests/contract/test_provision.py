@@ -28,7 +28,7 @@ def test_up_makes_the_declared_guests_and_a_second_up_writes_nothing(lab, hub):
     }
     config = lab.root.config(110)
     assert config["tags"] == "aihub;infra"
-    assert config["description"] == "aihub:v1 hub=00112233445566ff vmid=110 guest=db\n"
+    assert config["description"] == "aihub:v1 hub=00112233445566ff vmid=110 guest=db\naihub:image debian-13\n"
     assert "size=10G" in lab.root.config(201)["scsi0"]
     assert hub("plan") == 0
     assert hub.journal == []

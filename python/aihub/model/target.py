@@ -32,6 +32,8 @@ class Target:
     """OS images and the stacks' are made there; stacks whose image can't be are left out, and say why."""
     system: ImageName | None
     """What all guests are really made from, whatever hub.yml says; None where each has its own."""
+    pools: str
+    """What stands in for ZFS pools that hub.yml makes; empty where they are real."""
     has_stand_ins: bool
     """Some of it stands in for the real thing, and the results of checks say so."""
     own_networks: tuple[IPv4Network, ...]
@@ -57,6 +59,7 @@ LAB = Target(
     sized_by_hub_file=True,
     makes_images=True,
     system="debian-13",
+    pools="lab: a figure of the API, no disk is touched",
     has_stand_ins=True,
     own_networks=(IPv4Network("10.255.255.0/24"),),
     # Its node got its first key as a file of its own; on a real one that is part of the cluster file system.
@@ -70,6 +73,7 @@ PVE = Target(
     sized_by_hub_file=False,
     makes_images=False,
     system=None,
+    pools="",
     has_stand_ins=False,
     own_networks=(),
     node_keys=(NODE_KEYS,),

@@ -52,7 +52,9 @@ def desired(
         storages=tuple(sorted({use.use for use in spec.storage.values()})),
         images=IMAGES,
         mirrors=tuple(
-            Mirror(use.use, tuple(use.create.mirror)) for use in spec.storage.values() if use.create is not None
+            Mirror(use.use, tuple(use.create.mirror), hub.target.pools)
+            for use in spec.storage.values()
+            if use.create is not None
         ),
         cards=tuple(Card(name, spec.gpus[name].id, spec.gpus[name].subsystem or "") for name in given),
         memory=sum(guest.memory for guest in hub.guests.values()),

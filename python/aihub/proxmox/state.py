@@ -12,7 +12,6 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from typing import Any, Literal, TypeVar
 
-from aihub.model.catalogue import USUAL
 from aihub.model.resolved import Hub
 from aihub.names import TAG, Marker, image_of, pool
 
@@ -98,8 +97,8 @@ class ActualGuest:
 
     @property
     def image(self) -> str:
-        """The OS image that it was made from; the one that all were, before that was written down."""
-        return image_of((self.config or {}).get("description", "")) or USUAL
+        """The OS image that it was made from, as its description says; empty where that says nothing."""
+        return image_of((self.config or {}).get("description", ""))
 
     @property
     def bare(self) -> bool:

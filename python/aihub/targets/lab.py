@@ -64,11 +64,12 @@ def configuration(hub: Hub, root_key: str) -> dict[str, Any]:
     memory = node.lab.memory if node.lab else sum(g.memory for g in hub.guests.values())
     declared = node.lab.disk if node.lab else {}
     pools: dict[str, int] = {}
+    made = {use.use for use in node.storage.values() if use.create}
     for key, use in node.storage.items():
         pools[use.use] = declared.get(key, pools.get(use.use, DISK))
     storages = [{"id": "local", "type": "dir", "content": "iso,vztmpl,backup,import,snippets", "size": 200 << 30}]
     storages += [
-        {"id": pool, "type": "zfspool", "content": "images,rootdir", "size": size}
+        {"id": pool, "type": "zfspool", "content": "images,rootdir", "size": size, "later": pool in made}
         for pool, size in sorted(pools.items())
         if pool != "local"
     ]

@@ -89,6 +89,14 @@ def test_a_run_that_was_killed_between_pool_and_storage_is_finished():
     assert "zpool" not in str(step.commands[0])
 
 
+def test_what_stands_in_for_a_pool_is_named_and_touches_no_disk():
+    actual = converged()  # without a zpool, and without disks
+    (step,) = storages.steps(replace(DESIRED, mirrors=(replace(MADE, stand_in="lab: a figure"),)), actual)
+    assert step.differences == (("pool", "none", "ZFS mirror of nvme-A_1 and nvme-B_2 (lab: a figure)"),)
+    (made,) = map(str, step.commands)
+    assert made.startswith("pvesh create /storage --storage pond")
+
+
 def test_what_hub_yml_has_no_more_is_kept_and_said():
     actual = node()
     actual.pools = {"pond": WANTED.marker, "theirs": "-"}

@@ -6,6 +6,7 @@ import itertools
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import replace
 
+from aihub.model.catalogue import USUAL
 from aihub.model.resolved import Hub
 from aihub.names import pool
 from aihub.plan import Plan
@@ -171,14 +172,16 @@ def _known(draft: Draft, hub: Hub, want: Wanted, have: ActualGuest, allow_destro
 
 def _system(draft: Draft, hub: Hub, want: Wanted, have: ActualGuest) -> None:
     """What a guest was made from, it stays: worth a word where hub.yml says another."""
-    guest = want.guest
-    if have.image != guest.image:
-        said = "hub.yml says" if hub.file.guests[guest.name].image else "one with a card would be made from"
-        draft.warnings.append(
-            f"guest {guest.name}: it was made from {have.image}, and stays so; {said} {guest.image}. "
-            f"`image: {have.image}` in hub.yml says what it is; to make it anew, without its data: take it out, "
-            f"aihub up --allow-destroy {guest.name}, and put it back"
-        )
+    guest, image = want.guest, have.image or USUAL  # the one that all were made from, before that was written down
+    if image == guest.image:
+        return
+    known = "it was made from" if have.image else "its description names no image, so that it counts as made from"
+    said = "hub.yml says" if hub.file.guests[guest.name].image else "one with a card would be made from"
+    anew = f"take it out, aihub up --allow-destroy {guest.name}, and put it back"
+    draft.warnings.append(
+        f"guest {guest.name}: {known} {image}, and stays so; {said} {guest.image}. `image: {image}` in hub.yml says "
+        f"what it is; to make it anew, without its data: {anew}"
+    )
 
 
 def _leftover(draft: Draft, hub: Hub, have: ActualGuest, allow_destroy: Collection[str]) -> None:

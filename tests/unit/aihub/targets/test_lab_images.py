@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import threading
 from contextlib import AbstractContextManager, ExitStack, nullcontext
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -114,3 +115,12 @@ def test_a_run_ends_after_what_it_began(hub: Hub, pvelab: Pvelab, agreed: Plan) 
         assert not [text for _, text in screen.lines if text.startswith("built")]
         threading.Timer(0.2, pvelab.held.set).start()
     assert [text for _, text in screen.lines if text == "built in 7 s (0123)"]
+
+
+def test_a_storage_that_hub_yml_makes_is_not_there_from_the_start_and_named_a_figure(tmp_path: Path) -> None:
+    text = paths.DEFAULT_HUB.read_text().replace("{use: tank}", "{use: tank, create: {mirror: [ata-AAAA, ata-BBBB]}}")
+    (tmp_path / "hub.yml").write_text(text)
+    hub = load.load(tmp_path / "hub.yml", target="lab")
+    later = {one["id"]: one.get("later") for one in labs.configuration(hub, "key")["storages"]}
+    assert later == {"local": None, "local-zfs": False, "tank": True}
+    assert labs.Lab("x").labels(hub)["the ZFS pool of storage tank"] == "a figure of the API"

@@ -35,6 +35,7 @@ class StorageSpec:
     type: str = "dir"
     content: str = ALL_CONTENT
     size: int = 500 * GIB
+    later: bool = False  # defined by a caller, and of this size then
 
 
 @dataclass(frozen=True)
@@ -83,7 +84,7 @@ class NodeInfo:
 def initial_storages(node: NodeInfo) -> dict[str, dict[str, Any]]:
     """storage.cfg of a fresh node."""
     found: dict[str, dict[str, Any]] = {}
-    for item in node.storages:
+    for item in (one for one in node.storages if not one.later):
         entry: dict[str, Any] = {"type": item.type, "content": item.content}
         if item.type == "dir":
             entry["path"] = "/var/lib/vz" if item.id == "local" else f"/mnt/pve/{item.id}"

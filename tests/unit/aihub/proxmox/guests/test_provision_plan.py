@@ -75,11 +75,17 @@ def test_what_a_guest_was_made_from_it_stays(hub, make_hub, world, have):
     written = "aihub:v1 hub=00112233445566ff vmid=201 guest=ai"
     before = plan(hub, world(ai=have("ai", {"description": written})))  # Debian, when there was no choice
     assert before.is_empty
-    assert before.warnings[0].startswith("guest ai: it was made from debian-13, and stays so; one with a card would be")
+    assert before.warnings[0].startswith(
+        "guest ai: its description names no image, so that it counts as made from debian-13"
+    )
+    was = plan(hub, world(ai=have("ai", {"description": f"{written}\naihub:image debian-13"}))).warnings[0]
+    assert was.startswith(
+        "guest ai: it was made from debian-13, and stays so; one with a card would be made from ubuntu"
+    )
     other = make_hub({"disk: 16GiB,": "disk: 16GiB, image: ubuntu-24.04,"})
     after = plan(other, world())
     assert after.is_empty
-    assert "guest cache: it was made from debian-13, and stays so; hub.yml says ubuntu-24.04" in after.warnings[0]
+    assert "made from debian-13, and stays so; hub.yml says ubuntu-24.04" in after.warnings[0]
     said = make_hub({"gpu: card}": "gpu: card, image: debian-13}"})
     assert plan(said, world(ai=have("ai", {"description": written}))).warnings == ()
     hostile = plan(hub, world(ai=have("ai", {"description": f"{written}\naihub:image \x1b[2J"})))
