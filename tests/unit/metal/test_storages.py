@@ -176,3 +176,15 @@ def test_the_whole_script_reads_the_api_and_removes_nothing_but_its_own_folder(t
     assert found.values[f"folder {pond}"] == "full"
     assert (pond / "data").read_text() == "theirs"
     assert list(own.iterdir()) == []
+
+
+def test_a_disk_is_looked_at_once_more_right_before_it_is_taken(tmp_path):
+    (tmp_path / "zpool").write_text(f'#!/bin/sh\necho "$@" >>{tmp_path}/log\n')
+    (tmp_path / "zpool").chmod(0o755)
+    (step,) = storages.steps(DESIRED, node())
+    environment = {**os.environ, "PATH": f"{tmp_path}:{os.environ['PATH']}"}
+    taken = ["/bin/sh", "-c", str(step.commands[0])]
+    done = subprocess.run(taken, capture_output=True, text=True, check=False, env=environment)
+    assert done.returncode == 1
+    assert done.stderr.startswith("/dev/disk/by-id/nvme-A_1: no block device")
+    assert "create" not in (tmp_path / "log").read_text()

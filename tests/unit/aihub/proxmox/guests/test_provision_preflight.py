@@ -173,6 +173,7 @@ BRIDGES = {"hubinfra", "hubprivate"}
         ({"bridges": {}}, Coming(bridges=BRIDGES)),
         ({"pools": frozenset()}, Coming(pool=True)),
         ({"volumes": frozenset()}, Coming(images=True)),
+        ({"storages": {}}, Coming(storages={"local-zfs", "tank"})),
         ({"permissions": {}}, Coming(rights=True)),
         # A token without its rights sees nothing of what is there.
         ({"permissions": {}, "storages": {}, "bridges": {}, "pools": frozenset(), "volumes": frozenset()},
