@@ -28,6 +28,8 @@ def with_agent(hub: Hub) -> Iterator[Guest]:
 @pytest.fixture(scope="session")
 def scans(request: pytest.FixtureRequest, context: Context) -> Scans:
     """Every machine that is asked about here, scanned at the same time."""
+    if context.hub.vault is None:
+        pytest.skip("this hub has no store, and so no secret")
     items = [item for item in request.session.items if item.path == HERE]
     guests = {subject.name for item in items if (subject := subject_of(item))}
     others = {marker.args[0] for item in items if (marker := item.get_closest_marker("about"))}

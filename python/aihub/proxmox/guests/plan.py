@@ -176,7 +176,7 @@ def _system(draft: Draft, hub: Hub, want: Wanted, have: ActualGuest) -> None:
     if image == guest.image:
         return
     known = "it was made from" if have.image else "its description names no image, so that it counts as made from"
-    said = "hub.yml says" if hub.file.guests[guest.name].image else "one with a card would be made from"
+    said = "hub.yml says" if hub.file.guests[guest.name].image else "like this it would be made from"
     anew = f"take it out, aihub up --allow-destroy {guest.name}, and put it back"
     draft.warnings.append(
         f"guest {guest.name}: {known} {image}, and stays so; {said} {guest.image}. `image: {image}` in hub.yml says "
