@@ -387,47 +387,6 @@ def test_features_of_a_container_on_raw_disks(pve: Server) -> None:
 # --- the rest
 
 
-def test_cloudinit_files(pve: Server) -> None:
-    vmid = pve.machine(name="web", ide2="local:cloudinit", ciuser="joe", ipconfig0="ip=10.0.0.5/24,gw=10.0.0.1",
-                       sshkeys=KEY.replace(" ", "%20"), nameserver="1.1.1.1", searchdomain="lan")  # fmt: skip
-    base = f"{QEMU}/{vmid}/cloudinit"
-    user = pve.get(f"{base}/dump", type="user")
-    assert user == (
-        "#cloud-config\nhostname: web\nmanage_etc_hosts: true\nfqdn: web.lan\nuser: joe\n"
-        f"ssh_authorized_keys:\n  - {KEY}\nchpasswd:\n  expire: False\nusers:\n  - default\n"
-        "package_upgrade: true\n"
-    )
-    network = pve.get(f"{base}/dump", type="network")
-    mac = config(pve, QEMU, vmid)["net0"].partition("=")[2].partition(",")[0].lower()
-    assert network == (
-        f"version: 1\nconfig:\n    - type: physical\n      name: eth0\n      mac_address: '{mac}'\n      subnets:\n"
-        "      - type: static\n        address: '10.0.0.5'\n        netmask: '255.255.255.0'\n"
-        "        gateway: '10.0.0.1'\n    - type: nameserver\n      address:\n      - '1.1.1.1'\n"
-        "      search:\n      - 'lan'\n"
-    )
-    assert re.fullmatch(r"instance-id: [0-9a-f]{40}\n", pve.get(f"{base}/dump", type="meta"))
-    listed = {item["key"]: item for item in pve.get(base)}
-    assert listed["ciuser"] == {"key": "ciuser", "value": "joe"}
-    assert "ipconfig0" not in listed
-    assert pve.done(pve.call("POST", f"{QEMU}/{vmid}/status/start", {})) == "OK"
-    change(pve, QEMU, vmid, ciuser="ann", citype="nocloud", delete="searchdomain")
-    listed = {item["key"]: item for item in pve.get(base)}
-    assert listed["ciuser"] == {"key": "ciuser", "value": "joe", "pending": "ann"}
-    assert (listed["citype"], listed["searchdomain"]) == (
-        {"key": "citype", "pending": "nocloud"}, {"key": "searchdomain", "delete": 1},
-    )  # fmt: skip
-    assert pve.call("PUT", base, {}).data is None
-    assert {item["key"]: item for item in pve.get(base)}["ciuser"] == {"key": "ciuser", "value": "ann"}
-
-
-def test_statistics_have_times(pve: Server) -> None:
-    vmid = pve.machine()
-    found = pve.get(f"{QEMU}/{vmid}/rrddata", timeframe="hour")
-    assert found[1]["time"] - found[0]["time"] == 60
-    wrong = pve.call("GET", f"{QEMU}/{vmid}/rrddata", {"timeframe": "century"})
-    assert wrong.errors["timeframe"].startswith("value 'century' does not have a value in the enumeration 'hour, day")
-
-
 def test_volumes_that_no_option_names_stay(pve: Server) -> None:
     """DELETE removes what the configuration names; the rest goes only when asked for."""
     for asked, left in (({}, 1), ({"destroy-unreferenced-disks": 1}, 0)):

@@ -104,6 +104,10 @@ def test_what_the_lab_has_not_is_said(pve: Server) -> None:
         ("GET", "/cluster/log"),
         ("POST", "/nodes/pve/qemu/999/vncproxy"),
         ("DELETE", "/cluster/sdn/zones/z1"),
+        ("PUT", "/nodes/pve/qemu/999/cloudinit"),
+        ("POST", "/nodes/pve/apt/update"),
+        ("GET", "/nodes/pve/services/pveproxy/state"),
+        ("GET", "/nodes/pve/firewall/log"),
     ],
 )
 def test_what_has_no_effect_here_is_not_taken(pve: Server, method: str, path: str) -> None:

@@ -140,7 +140,6 @@ def test_a_download_and_all_that_can_go_wrong(pve: Server, web: str) -> None:
     assert ended(f"https://127.0.0.1:{pve.port}/x", "e.iso")[0] == untrusted
     packed = {"compression": "gz"}
     assert ended(f"{web}/a.iso", "e.tar", "vztmpl", **packed)[0] == "decompression not supported for vztmpl"
-    assert pve.get("/nodes/pve/query-url-metadata", url=f"{web}/a.iso") == {"filename": "a.iso", "size": len(DATA)}
 
 
 def test_content_is_listed_as_pve_lists_it(pve: Server) -> None:

@@ -23,11 +23,6 @@ def _file() -> dict[str, Any]:
     return found
 
 
-def known(path: str) -> Any:
-    """The constant answer of a path."""
-    return _file()["answers"][path]
-
-
 def register() -> None:
     """Registers every answer of the file."""
     found = _file()

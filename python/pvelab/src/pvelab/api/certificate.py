@@ -7,7 +7,6 @@ import ipaddress
 import ssl
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import Any
 
 from . import store
 
@@ -27,24 +26,6 @@ def fingerprint(state: Path) -> str:
     der = ssl.PEM_cert_to_DER_cert(certificate_file(state).read_text())
     text = hashlib.sha256(der).hexdigest().upper()
     return ":".join(text[n : n + 2] for n in range(0, len(text), 2))
-
-
-def facts(state: Path) -> dict[str, Any]:
-    """What is in the certificate, as PVE tells it."""
-    from cryptography import x509
-
-    text = certificate_file(state).read_text()
-    found = x509.load_pem_x509_certificate(text.encode())
-    names = found.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
-    return {
-        "filename": "pve-ssl.pem", "fingerprint": fingerprint(state),
-        "notbefore": int(found.not_valid_before_utc.timestamp()),
-        "notafter": int(found.not_valid_after_utc.timestamp()),
-        "subject": "/" + "/".join(part.rfc4514_string() for part in found.subject.rdns),
-        "issuer": "/" + "/".join(part.rfc4514_string() for part in found.issuer.rdns),
-        "san": [str(name.value) for name in names], "pem": text, "public-key-type": "id-ecPublicKey",
-        "public-key-bits": 256,
-    }  # fmt: skip
 
 
 def ensure(state: Path, name: str, address: str) -> None:

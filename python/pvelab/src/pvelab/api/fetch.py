@@ -26,7 +26,7 @@ REDIRECTED = (
 )
 
 
-def _open(url: str, verify: bool, agent: str, method: str = "GET") -> http.client.HTTPResponse:
+def _open(url: str, verify: bool) -> http.client.HTTPResponse:
     """Asks by HTTP and HTTPS alone: no other scheme, no proxy."""
     context = ssl.create_default_context()
     if not verify:
@@ -34,7 +34,7 @@ def _open(url: str, verify: bool, agent: str, method: str = "GET") -> http.clien
     opener = urllib.request.OpenerDirector()
     for handler in (HTTPHandler(), HTTPSHandler(context=context), *(kind() for kind in REDIRECTED)):
         opener.add_handler(handler)
-    request = urllib.request.Request(url, headers={"User-Agent": agent}, method=method)  # noqa: S310 - see above
+    request = urllib.request.Request(url, headers={"User-Agent": "Wget/1.25.0"})  # noqa: S310 - see above
     found: http.client.HTTPResponse = opener.open(request, timeout=TIMEOUT)
     return found
 
@@ -43,7 +43,7 @@ def fetch(url: str, target: Path, verify: bool, log: Say) -> None:
     """Writes what a URL answers to a file, or raises what PVE says of a failed download."""
     log(f"--{time.strftime('%Y-%m-%d %H:%M:%S')}--  {url}")
     try:
-        with _open(url, verify, "Wget/1.25.0") as response:
+        with _open(url, verify) as response:
             log(f"HTTP request sent, awaiting response... {response.status} {response.reason}")
             with target.open("wb") as file:
                 shutil.copyfileobj(response, file)
@@ -69,19 +69,6 @@ def _wget_says(url: str, reason: object) -> str:
     if isinstance(reason, ssl.SSLError):
         return "Unable to establish SSL connection."
     return f"Connecting to {_place(url)}... failed: {_why(reason)}."
-
-
-def head(url: str, verify: bool) -> http.client.HTTPMessage:
-    """The headers of a URL; raises ConnectionError with the status line of a refusal, as LWP words it."""
-    try:
-        with _open(url, verify, "Proxmox VE", "HEAD") as response:
-            return response.headers
-    except HTTPError as error:
-        raise ConnectionError(f"{error.code} {error.reason}") from error
-    except URLError as error:
-        raise ConnectionError(f"500 Can't connect to {_place(url)} ({_why(error.reason)})") from error
-    except (OSError, http.client.HTTPException) as error:
-        raise ConnectionError("500 Server closed connection without sending any data back") from error
 
 
 def _why(reason: object) -> str:

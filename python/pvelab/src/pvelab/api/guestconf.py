@@ -28,7 +28,6 @@ class GuestConf:
     deleted: dict[str, bool] = field(default_factory=dict)  # option -> forced
     snapshots: dict[str, Values] = field(default_factory=dict)
     digest: str = ""
-    cloudinit: Values = field(default_factory=dict)  # what a running machine's cloud-init drive still says
 
     def copy(self) -> GuestConf:
         """A copy to change."""
@@ -40,7 +39,6 @@ class GuestConf:
             dict(self.deleted),
             {name: dict(values) for name, values in self.snapshots.items()},
             self.digest,
-            dict(self.cloudinit),
         )
 
     @property
@@ -70,8 +68,6 @@ class GuestConf:
                 marks = [f"!{name}" if forced else name for name, forced in sorted(self.deleted.items())]
                 lines.append(f"delete: {','.join(marks)}")
             lines += _section(self.pending)
-        if self.cloudinit:
-            lines += ["", "[special:cloudinit]", *_section(self.cloudinit)]
         for name, values in sorted(self.snapshots.items()):
             lines += ["", f"[{name}]", *_section(values)]
         return "\n".join(lines) + "\n"
@@ -141,8 +137,8 @@ def from_text(vmid: int, kind: str, text: str) -> GuestConf:
             close()
             section = line[1:-1]
             pending = section.lower() in ("pve:pending", "pending")
-            if section == "special:cloudinit":
-                values = conf.cloudinit
+            if section.startswith("special:"):
+                values = {}  # of the cloud-init drive, which nobody looks into
             else:
                 values = conf.pending if pending else conf.snapshots.setdefault(section, {})
         elif line.startswith("#"):

@@ -7,7 +7,7 @@ import json
 from typing import Any
 
 HTML_TYPE = "text/html;charset=UTF-8"
-FORMATS = ("json", "extjs", "htmljs", "html", "png", "spiceconfig")
+FORMATS = ("json", "extjs", "htmljs", "html", "png")
 LOGIN = "/api2/html/access/ticket"
 
 
@@ -19,15 +19,7 @@ def rendered(form: str, new: dict[str, Any], status: int, message: str) -> tuple
         return _page(new, status, message).encode(), HTML_TYPE
     if form == "png":
         return b"", "image/png"
-    if form == "spiceconfig":
-        return _viewer(new.get("data")), "application/x-virt-viewer;charset=UTF-8"
     return None
-
-
-def _viewer(data: Any) -> bytes:
-    if not isinstance(data, dict):
-        return b""
-    return ("[virt-viewer]\n" + "".join(f"{k}={v}\n" for k, v in data.items() if v is not None)).encode()
 
 
 def _page(new: dict[str, Any], status: int, message: str) -> str:

@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-import re
-
 from . import common, qemu_disks
 from .errors import ApiError, refuse_if
 from .guestconf import GuestConf
-from .qemu_config import CLOUD, FASTPLUG, is_cdrom, is_drive, parse_drive
+from .qemu_config import FASTPLUG, is_cdrom, is_drive, parse_drive
 from .qemu_hotplug import goes_live, media_changed
 from .registry import Call
-from .words import split_list
 
 
 def apply_pending(call: Call, conf: GuestConf, touched: set[str] | None, running: bool, errors: dict[str, str]) -> None:
@@ -25,8 +22,6 @@ def apply_pending(call: Call, conf: GuestConf, touched: set[str] | None, running
             if running and not free:
                 _check_media(conf, key)
                 live.add(key)
-            if running:
-                _record_cloudinit(conf, key)
             _apply_one(call, conf, key)
         except ApiError as error:
             errors[key] = f"{what} {error}\n"
@@ -40,29 +35,6 @@ def _check_media(conf: GuestConf, key: str) -> None:
     if not is_drive(key) or key not in conf.values or key not in conf.pending:
         return
     refuse_if(media_changed(key, conf.values[key], conf.pending[key]), "unable to change media type")
-
-
-def _record_cloudinit(conf: GuestConf, key: str) -> None:
-    """Keeps what the running machine's cloud-init drive says of an option that is changed now."""
-    if not (key in CLOUD or key == "name" or re.fullmatch(r"(ipconfig|net)\d+", key)):
-        return
-    if qemu_disks.attached_cloudinit(conf.values) is None:
-        return
-    old, new = conf.values.get(key), conf.pending.get(key)
-    added = set(split_list(conf.cloudinit.pop("added", "")))
-    recorded = conf.cloudinit.get(key)
-    if new is not None and recorded is not None and new == recorded:
-        del conf.cloudinit[key]
-        added.discard(key)
-    elif recorded is None and key not in added and old != new:
-        if old is None:
-            added.add(key)
-        else:
-            conf.cloudinit[key] = old
-    elif new is None:
-        added.discard(key)
-    if added:
-        conf.cloudinit["added"] = ",".join(sorted(added))
 
 
 def _apply_one(call: Call, conf: GuestConf, key: str) -> None:

@@ -63,12 +63,7 @@ def start(call: Call) -> str:
 
 def start_machine(call: Call, conf: GuestConf, log: Log) -> None:
     """Applies what is pending, looks at what the start needs, starts, and forgets a saved state."""
-    pve, fresh = call.pve, conf.copy()
-    if conf.pending or conf.deleted:
-        qemu_pending.apply_pending(call, fresh, None, False, {})
-    fresh.cloudinit = {}
-    if fresh != conf:
-        conf = pve.guests.save(fresh)
+    pve, conf = call.pve, _settle(call, conf)
     check_start(call, conf, log)
     if conf.values.get("vmstate"):
         log("Resuming suspended VM")
@@ -112,12 +107,13 @@ def _stop(call: Call, conf: GuestConf, log: Log) -> None:
     _settle(call, conf)
 
 
-def _settle(call: Call, conf: GuestConf) -> None:
-    """A machine that has stopped takes its pending changes."""
+def _settle(call: Call, conf: GuestConf) -> GuestConf:
+    """A machine that is off takes its pending changes; returns its configuration as it is then."""
     fresh = call.pve.conf(conf.vmid, "qemu").copy()
-    if fresh.pending or fresh.deleted:
-        qemu_pending.apply_pending(call, fresh, None, False, {})
-        call.pve.guests.save(fresh)
+    if not (fresh.pending or fresh.deleted):
+        return fresh
+    qemu_pending.apply_pending(call, fresh, None, False, {})
+    return call.pve.guests.save(fresh)
 
 
 @route("POST", STATUS + "/shutdown")

@@ -1,34 +1,20 @@
-"""Packages and templates: what could be fetched."""
+"""Templates of containers that could be downloaded."""
 
 from __future__ import annotations
 
 import json
-import re
 import tarfile
 from functools import lru_cache
 from pathlib import Path
-from typing import Any
 from urllib.parse import urlsplit
 
-from .. import fetch, volumes
+from .. import volumes
 from ..errors import bad, existing, failure, refuse_if
 from ..registry import Call, route
 from ..storage_paths import folder_path
 from ..tasks import Log
 
 ONE = "/nodes/{node}"
-
-
-@route("POST", ONE + "/apt/update")
-def refresh(call: Call) -> str:
-    """Ends well without asking anyone: the lab has no package lists."""
-
-    def work(log: Log) -> None:
-        if not call.flag("quiet"):
-            log("starting apt-get update")
-            log("Reading package lists...")
-
-    return call.start("aptupdate", "", work)
 
 
 @lru_cache(maxsize=1)
@@ -77,23 +63,3 @@ def download_template(call: Call) -> str:
         log(f"download of '{known['location']}' to '{shown}' finished")
 
     return call.start("download", name, work)
-
-
-@route("GET", ONE + "/query-url-metadata", slow=True)
-def url_metadata(call: Call) -> dict[str, Any]:
-    """Name, size and type of what a URL of the caller leads to."""
-    url = str(call["url"])
-    try:
-        headers = fetch.head(url, call.flag("verify-certificates", default=True))
-    except ConnectionError as error:
-        raise failure(f"invalid server response: '{error}'") from error
-    disposition = headers.get("Content-Disposition") or ""
-    named = re.search(r'filename="([^"]*)"', disposition) or re.search(r"filename=([^;]*)", disposition)
-    named = named or re.fullmatch(r"[^?]+/([^?/]*)(?:\?.*)?", url)
-    found: dict[str, Any] = {}
-    if named and named[1]:
-        found["filename"] = named[1]
-    if headers.get("Content-Length"):
-        found["size"] = int(headers["Content-Length"])
-    kind = (headers.get("Content-Type") or "").partition(";")[0]
-    return {**found, "mimetype": kind} if kind else found
