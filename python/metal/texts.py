@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import cache
 from ipaddress import ip_address
 from pathlib import Path
 from typing import Any
@@ -27,16 +28,20 @@ def render(
 
     `near` are the networks that it stands in itself; on the bridges in `closed` are guests of zones that are gone.
     """
+    return str(_templates().get_template(name).render({**_values(desired, upstream, near, closed), **more}))
+
+
+@cache
+def _templates() -> Any:
     from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
-    environment = Environment(
+    return Environment(
         loader=FileSystemLoader(TEMPLATES),
         undefined=StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,
         keep_trailing_newline=True,
     )
-    return environment.get_template(name).render({**_values(desired, upstream, near, closed), **more})
 
 
 def _values(

@@ -7,9 +7,11 @@ refused, so that nothing a person wrote turns silently into something else.
 from __future__ import annotations
 
 import json
+import pickle
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -103,7 +105,14 @@ def read(path: Path, *, name: str = "") -> Document:
 def parse(path: Path, *, name: str = "") -> Document:
     """As `read`, but raises only where nobody could go on: the rest of the file is to be judged too."""
     shown = name or str(path)
-    return _Reader(shown).read(textfile.read(path, name=shown))
+    found: Document = pickle.loads(_packed(shown, textfile.read(path, name=shown)))  # noqa: S301  (packed below)
+    return found
+
+
+@lru_cache(maxsize=256)
+def _packed(file: str, text: str) -> bytes:
+    """The document of a text, read once: a run asks for its stacks' files many times, and may change what it gets."""
+    return pickle.dumps(_Reader(file).read(text))
 
 
 class _Reader:

@@ -6,7 +6,7 @@ import hashlib
 import json
 import shlex
 from collections.abc import Mapping
-from functools import cache
+from functools import cache, lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -153,10 +153,15 @@ def rendered(path: Path, template: bytes, context: Mapping[str, Any]) -> bytes:
     import jinja2
 
     try:
-        return bytes(_templates().from_string(template.decode()).render(context).encode())
+        return bytes(_compiled(template.decode()).render(context).encode())
     except jinja2.TemplateError as error:
         where = f"{path}:{getattr(error, 'lineno', None) or 0}:0"
         raise InvalidInput(error.message or type(error).__name__, where=where) from error
+
+
+@lru_cache(maxsize=256)
+def _compiled(text: str) -> Any:
+    return _templates().from_string(text)
 
 
 @cache
