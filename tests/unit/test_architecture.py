@@ -73,10 +73,16 @@ DOORS = {
 
 
 @cache
+def parsed(path: Path) -> ast.Module:
+    """A module as Python reads it, for all tests that look at it."""
+    return ast.parse(path.read_text())
+
+
+@cache
 def modules() -> dict[str, tuple[str, ...]]:
     """Every module with the full names of all that it imports."""
     paths = sorted(AIHUB.rglob("*.py"))
-    return {name: tuple(imports(name, ast.parse(p.read_text()))) for p in paths if (name := str(p.relative_to(AIHUB)))}
+    return {name: tuple(imports(name, parsed(p))) for p in paths if (name := str(p.relative_to(AIHUB)))}
 
 
 def imports(name: str, tree: ast.Module, top: str = "aihub") -> Iterator[str]:
@@ -119,7 +125,7 @@ def on_loading() -> dict[str, set[str]]:
     paths = {_dotted(name): AIHUB / name for name in modules()}
     found = {}
     for name, path in paths.items():
-        top = [node for node in ast.parse(path.read_text()).body if isinstance(node, ast.Import | ast.ImportFrom)]
+        top = [node for node in parsed(path).body if isinstance(node, ast.Import | ast.ImportFrom)]
         every = list(imports(str(path.relative_to(AIHUB)), ast.Module(top, [])))
         # Of `from aihub import parallel` the module is meant, not the package.
         packages = {one.rpartition(".")[0] for one in every if one in paths}
@@ -153,7 +159,7 @@ def test_the_lab_s_modules_import_each_other_in_no_circle() -> None:
     names = {name: ".".join(["pvelab", *Path(name).with_suffix("").parts]).removesuffix(".__init__") for name in paths}
     found = {}
     for name, path in paths.items():
-        every = {one for one in imports(name, ast.parse(path.read_text()), "pvelab") if one in names.values()}
+        every = {one for one in imports(name, parsed(path), "pvelab") if one in names.values()}
         # Of `from pvelab.api import ha` the module is meant, not the package.
         packages = {one.rpartition(".")[0] for one in every}
         found[names[name]] = every - packages - {names[name]}
@@ -241,7 +247,7 @@ def test_a_choice_by_name_is_seen(code: str, found: list[int]) -> None:
 
 def test_what_holds_at_a_target_is_asked_for_and_never_its_name() -> None:
     paths = [p for p in AIHUB.rglob("*.py") if str(p.relative_to(AIHUB)) not in NAMES_A_TARGET]
-    assert not [f"{p}:{line}" for p in paths for line in chooses_by_name(ast.parse(p.read_text()))]
+    assert not [f"{p}:{line}" for p in paths for line in chooses_by_name(parsed(p))]
 
 
 STACK_NAMES = {path.parent.name for path in ROOT.glob("stacks/*/stack.yml")}
@@ -253,7 +259,7 @@ def enumerated() -> set[str]:
     """The words that the models themselves enumerate: offices, engines of language models."""
     found = set()
     for path in (AIHUB / "model").glob("*.py"):
-        for node in ast.walk(ast.parse(path.read_text())):
+        for node in ast.walk(parsed(path)):
             if isinstance(node, ast.Subscript) and getattr(node.value, "id", "") == "Literal":
                 found |= {word.value for word in ast.walk(node.slice) if isinstance(word, ast.Constant)}
     return {word for word in found if isinstance(word, str)}
@@ -264,6 +270,12 @@ def docstrings(tree: ast.Module) -> set[ast.AST]:
     return {
         node.value for node in ast.walk(tree) if isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant)
     }
+
+
+@cache
+def words_in(text: str) -> frozenset[str]:
+    """Its words; several that hyphens join are one."""
+    return frozenset(re.findall(r"[a-z0-9]+(?:-[a-z0-9]+)*", text.lower()))
 
 
 def names_a_stack(tree: ast.Module, stacks: set[str], words: set[str]) -> Iterator[str]:
@@ -280,8 +292,7 @@ def names_a_stack(tree: ast.Module, stacks: set[str], words: set[str]) -> Iterat
                 pass
             case ast.FunctionDef(name=text) | ast.ClassDef(name=text) | ast.alias(name=text):
                 pass
-        named = set(re.findall(r"[a-z0-9]+(?:-[a-z0-9]+)*", text.lower())) if isinstance(text, str) else set()
-        if found := named & stacks:
+        if isinstance(text, str) and (found := words_in(text) & stacks):
             yield f"line {getattr(node, 'lineno', 0)}: {', '.join(sorted(found))}"
 
 
@@ -307,7 +318,7 @@ def test_nothing_under_aihub_names_a_stack() -> None:
     assert len(STACK_NAMES) >= 7
     # What a hub has at most once is called by its office, in the core as in hub.yml's words.
     wanted, words = STACK_NAMES - {STORE, *get_args(Office)}, enumerated() | PATHS
-    found = {p: list(names_a_stack(ast.parse(p.read_text()), wanted, words)) for p in AIHUB.rglob("*.py")}
+    found = {p: list(names_a_stack(parsed(p), wanted, words)) for p in AIHUB.rglob("*.py")}
     assert not [f"{path}: {one}" for path, all_of in found.items() for one in all_of]
 
 

@@ -9,6 +9,7 @@ import json
 from collections.abc import Iterator
 from copy import deepcopy
 from dataclasses import dataclass
+from functools import cache
 from typing import Any
 
 from aihub.reading import document, schema
@@ -34,16 +35,18 @@ class Form:
 
     def values(self) -> list[Path]:
         """The places of all values that are neither a list nor a mapping."""
-        return self._places(keys=False)
+        return list(_places(self, keys=False))
 
     def names(self) -> list[Path]:
         """The mappings whose keys are names of a person's choice."""
-        return self._places(keys=True)
+        return list(_places(self, keys=True))
 
-    def _places(self, keys: bool) -> list[Path]:
-        root, data = self.schema(), self.data()
-        found = {_concrete(place, data) for is_key, place in _walk(root, root, ()) if is_key == keys}
-        return sorted(found, key=str)
+
+@cache
+def _places(form: Form, *, keys: bool) -> tuple[Path, ...]:
+    root, data = form.schema(), form.data()
+    found = {_concrete(place, data) for is_key, place in _walk(root, root, ()) if is_key == keys}
+    return tuple(sorted(found, key=str))
 
 
 HUB = Form(schema.HUB, "hub/valid/everything.yml")

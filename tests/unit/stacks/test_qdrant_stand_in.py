@@ -16,14 +16,13 @@ import time
 import warnings
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
 import requests
 from aihub import paths
 
-with warnings.catch_warnings():
-    warnings.simplefilter("ignore")
+if TYPE_CHECKING:
     from qdrant_client import QdrantClient, models
     from qdrant_client.http.exceptions import UnexpectedResponse
 
@@ -31,6 +30,16 @@ LAB = paths.STACKS / "qdrant" / "lab"
 KEYS = {"api_key": "full-key", "alt_api_key": "signing-key", "read_only_api_key": "reading-key", "jwt_rbac": True}
 UUID = "6ba7b810-9dad-11d1-80b4-00c04fd430c8"
 pytestmark = pytest.mark.filterwarnings("ignore")  # the client warns of keys over plain HTTP
+
+
+@pytest.fixture(scope="module", autouse=True)
+def library() -> None:
+    """The client: its import takes a second, which only the process pays that runs these tests."""
+    global QdrantClient, models, UnexpectedResponse
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        from qdrant_client import QdrantClient, models
+        from qdrant_client.http.exceptions import UnexpectedResponse
 
 
 class Running:
