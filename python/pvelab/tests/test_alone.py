@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import re
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -10,6 +13,7 @@ from pvelab.fixture import pvelab  # noqa: F401  (a fixture)
 from pvelab.running import TEMPLATES, TOKEN, Running, running
 
 pytestmark = pytest.mark.slow
+README = Path(__file__).parents[1] / "README.md"
 
 
 def client(lab: Running, secret: str) -> ProxmoxAPI:
@@ -53,3 +57,17 @@ def test_a_state_of_ones_own_is_kept(tmp_path: Path) -> None:
 def test_what_cannot_be_preloaded_is_said(given: dict[str, list[str]], said: str) -> None:
     with pytest.raises(RuntimeError, match=said), running(**given):
         pass
+
+
+def test_what_the_readme_shows_is_true(tmp_path: Path) -> None:
+    """Its files, as a reader would take them."""
+    shown = re.findall(r"```(?:python|json)\n(.*?)```", README.read_text(), re.DOTALL)
+    for name, text in zip(("conftest.py", "test_mine.py", "node.json"), shown, strict=True):
+        (tmp_path / name).write_text(text)
+    argv = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", str(tmp_path)]
+    done = subprocess.run(argv, capture_output=True, text=True, check=False, cwd=tmp_path)
+    assert done.returncode == 0, done.stdout
+    assert "2 passed" in done.stdout
+    with running(options=["--config", str(tmp_path / "node.json")]) as lab:
+        cards = client(lab, lab.tokens[TOKEN]).nodes("pve1").hardware.pci.get()
+    assert {card["device_name"] for card in cards} == {"RTX 5090 (simulated)", "RTX 5090 audio (simulated)"}
