@@ -8,13 +8,13 @@ SETS = "/cluster/firewall/ipset"
 
 
 def test_a_backup_jobs_property_strings_are_objects(pve: Server) -> None:
-    job = {"id": "nightly", "schedule": "01:00", "all": 1, "fleecing": "enabled=0", "performance": "max-workers=4"}
+    job = {"id": "typed", "schedule": "01:00", "all": 1, "fleecing": "enabled=0", "performance": "max-workers=4"}
     assert pve.call("POST", "/cluster/backup", job).status == 200
-    found = pve.get("/cluster/backup/nightly")
+    found = pve.get("/cluster/backup/typed")
     assert (found["fleecing"], found["performance"]) == ({"enabled": 0}, {"max-workers": "4"})
-    assert pve.call("PUT", "/cluster/backup/nightly", {"exclude": "999"}).status == 200
-    assert pve.get("/cluster/backup/nightly")["all"] == 1
-    assert pve.call("DELETE", "/cluster/backup/nightly").status == 200
+    assert pve.call("PUT", "/cluster/backup/typed", {"exclude": "999"}).status == 200
+    assert pve.get("/cluster/backup/typed")["all"] == 1
+    assert pve.call("DELETE", "/cluster/backup/typed").status == 200
 
 
 def test_a_machine_without_a_name_has_none_in_lists_of_backups(pve: Server) -> None:

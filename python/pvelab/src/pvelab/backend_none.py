@@ -8,9 +8,10 @@ import json
 import threading
 import time
 from pathlib import Path
+from typing import Any
 
 from .api import simulated, store
-from .backend import ExecResult, GuestSpec, Interface, Log, RunState
+from .backend import ExecResult, GuestSpec, Log, RunState
 
 
 def host_key(name: str, kind: str = "ssh-ed25519") -> bytes:
@@ -41,8 +42,10 @@ class NoneBackend:
         since = {vmid: state.since for vmid, state in self.states.items()}
         store.write(self.file, json.dumps(since).encode())
 
-    def create(self, guest: GuestSpec, archive: Path | None, log: Log) -> None:
-        """Nothing to make."""
+    def _nothing(self, *_: Any, **__: Any) -> None:
+        """No disks and no bridges: nothing to make, to keep or to put back."""
+
+    create = clone = resize = snapshot = rollback = delete_snapshot = reload_network = _nothing
 
     def destroy(self, guest: GuestSpec, log: Log) -> None:
         """Stops counting the guest as running."""
@@ -73,21 +76,6 @@ class NoneBackend:
     def apply(self, guest: GuestSpec, changed: set[str]) -> set[str]:
         """Everything takes effect at once."""
         return set()
-
-    def clone(self, source: GuestSpec, target: GuestSpec, log: Log) -> None:
-        """Nothing to copy."""
-
-    def resize(self, guest: GuestSpec, disk: str, size: int, log: Log) -> None:
-        """Nothing to grow."""
-
-    def snapshot(self, guest: GuestSpec, name: str, log: Log) -> None:
-        """Nothing to keep."""
-
-    def rollback(self, guest: GuestSpec, name: str, log: Log) -> None:
-        """Nothing to put back."""
-
-    def delete_snapshot(self, guest: GuestSpec, name: str, log: Log) -> None:
-        """Nothing to forget."""
 
     def export(self, guest: GuestSpec, archive: Path, log: Log) -> None:
         """An archive of the guest's configuration and an empty root, compressed as its name says where that can be."""
@@ -130,6 +118,3 @@ class NoneBackend:
             lines.append(f"Creating SSH host key 'ssh_host_{kind}_key' - this may take some time ...")
             lines.append(f"done: SHA256:{digest} root@{name}")
         return lines
-
-    def reload_network(self, interfaces: list[Interface], log: Log) -> None:
-        """No bridges to make."""

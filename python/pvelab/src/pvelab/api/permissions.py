@@ -8,7 +8,7 @@ from .errors import denied, failure, refuse_if
 from .formats import user_id
 from .registry import Call
 from .usercfg import normalize_path
-from .words import split_list, template, truth
+from .words import template, truth
 
 
 def check_endpoint(call: Call, perm: dict[str, Any] | None) -> None:
@@ -109,7 +109,7 @@ def _group_rule(call: Call, user: str, privs: list[str], param: str | None, quie
     groups = call.pve.users.data["groups"]
     mine = {g for g in groups if call.allowed(f"/access/groups/{g}", *privs, any_of=True)}
     if param:
-        named = split_list(str(call.get("groups", "")))
+        named = call.words("groups")
         refuse_if(not named, denied(f"/access/groups, {'|'.join(privs)}"))
         for group in named:
             refuse_if(group not in mine, denied(f"/access/groups/{group}, {'|'.join(privs)}"))

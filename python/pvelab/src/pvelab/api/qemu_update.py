@@ -31,7 +31,6 @@ from .qemu_config import (
 from .qemu_hotplug import windows
 from .qemu_pending import apply_pending
 from .registry import Call
-from .words import split_list
 
 CHANGED = "checksum mismatch (file change by other user?)"
 DEVICE = re.compile(r"(serial|usb|hostpci|rng|virtiofs)\d+")
@@ -45,7 +44,7 @@ class Update:
         self.call, self.vmid = call, call.vmid
         refuse_if(call.flag("skiplock") and not call.is_root, bad(skiplock="Only root may use this option."))
         self.new = {k: str(v) for k, v in call.params.items() if k not in NOT_OPTIONS}
-        delete, revert = split_list(str(call.get("delete", ""))), split_list(str(call.get("revert", "")))
+        delete, revert = call.words("delete"), call.words("revert")
         check_ssh_keys(self.new)
         self.empty = {key for key in call.emptied if key not in NOT_OPTIONS and is_option(key)}
         refuse_if(not self.new and not self.empty and not delete and not revert, "no options specified")

@@ -13,7 +13,7 @@ from .guestconf import GuestConf
 from .pve import Pve
 from .surface import Schema, entry, parameters
 from .tasks import Log
-from .words import truth
+from .words import split_list, truth
 
 REST = {"volume", "cidr"}  # a path variable that takes the rest of the path, slashes too
 Handler = Callable[["Call"], Any]
@@ -61,6 +61,14 @@ class Call:
     def number(self, name: str, default: int = 0) -> int:
         """An integer parameter."""
         return int(self.params[name]) if self.has(name) else default
+
+    def words(self, name: str) -> list[str]:
+        """A parameter that is a list in one text, empty where it is absent."""
+        return split_list(str(self.get(name, "")))
+
+    def without(self, *names: str) -> dict[str, Any]:
+        """All parameters but some, as those that the path itself names."""
+        return {name: value for name, value in self.params.items() if name not in names}
 
     @property
     def vmid(self) -> int:

@@ -7,7 +7,7 @@ from typing import Any
 from ..errors import bad, existing, refuse_if
 from ..privileges import BUILTIN_ROLES, PRIVILEGES
 from ..registry import Call, route
-from ..words import commented, split_list
+from ..words import commented
 
 ROLES, GROUPS = "/access/roles", "/access/groups"
 VISIBLE = ("User.Modify", "Sys.Audit", "Group.Allocate")
@@ -37,7 +37,7 @@ def create_role(call: Call) -> None:
     refuse_if(name.upper().startswith("PVE"), bad(roleid=reserved))
     with call.pve.users.changed() as data:
         refuse_if(name in call.pve.users.roles(), f"create role failed: role '{name}' already exists")
-        data["roles"][name] = sorted(set(split_list(str(call.get("privs", "")))))
+        data["roles"][name] = sorted(set(call.words("privs")))
 
 
 def _own_role(call: Call, roles: dict[str, Any], verb: str) -> str:
@@ -52,7 +52,7 @@ def _own_role(call: Call, roles: dict[str, Any], verb: str) -> str:
 def update_role(call: Call) -> None:
     """Changes a role's privileges."""
     with call.pve.users.changed() as data:
-        name, privs = _own_role(call, data["roles"], "update"), set(split_list(str(call.get("privs", ""))))
+        name, privs = _own_role(call, data["roles"], "update"), set(call.words("privs"))
         kept = set(data["roles"][name]) if call.flag("append") else set()
         data["roles"][name] = sorted((privs | kept) & PRIVILEGES)
 

@@ -8,7 +8,7 @@ from typing import Any
 from ..errors import bad, bad_field, existing, failure, refuse_if
 from ..registry import Call, route
 from ..usercfg import hash_password
-from ..words import split_list, truth
+from ..words import truth
 
 FIELDS = ("enable", "expire", "firstname", "lastname", "email", "comment", "keys")
 NUMBERS = ("enable", "expire", "privsep")
@@ -73,7 +73,7 @@ def _visible(call: Call, name: str) -> bool:
 
 def _set_groups(call: Call, name: str, prefix: str) -> None:
     groups = call.pve.users.data["groups"]
-    wanted = split_list(str(call.get("groups", "")))
+    wanted = call.words("groups")
     for group in wanted:
         refuse_if(group not in groups, f"{prefix}no such group '{group}'")
     for group, entry in groups.items():
@@ -201,7 +201,7 @@ def create_token(call: Call) -> dict[str, Any]:
 @route("PUT", ONE)
 def update_token(call: Call) -> dict[str, Any]:
     """Changes a token; what was sent comes back as the text it was."""
-    delete = split_list(str(call.get("delete", "")))
+    delete = call.words("delete")
     with call.pve.users.changed() as data:
         entry = _token(call)
         for key in delete:

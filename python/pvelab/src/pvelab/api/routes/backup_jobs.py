@@ -87,8 +87,7 @@ def get_job(call: Call) -> dict[str, Any]:
 @route("PUT", BASE + "/{id}")
 def update_job(call: Call) -> None:
     """Changes a backup job."""
-    params = {k: v for k, v in call.params.items() if k not in ("id", "delete")}
-    delete = split_list(str(call.get("delete", "")))
+    params, delete = call.without("id", "delete"), call.words("delete")
     _checked(call, params, {*params, *delete})
     _schedule(params, False)
     with prefixed(""), call.pve.changed("backup") as table:

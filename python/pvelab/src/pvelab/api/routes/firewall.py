@@ -17,7 +17,7 @@ from ..fw_macros import MACROS
 from ..registry import Call, route
 from ..sections import typed
 from ..surface import parameters
-from ..words import commented, split_list
+from ..words import commented
 from .firewall_objects import make_or_rename, register_objects
 
 SCOPES = ("/cluster/firewall", "/nodes/{node}/firewall", "/nodes/{node}/lxc/{vmid}/firewall",
@@ -105,7 +105,7 @@ def _update_rule(call: Call) -> None:
             rules.insert(target if target < position else target - 1, rule)
             return
         rule = _copied(rules[position], call)
-        for key in split_list(str(call.get("delete", ""))):
+        for key in call.words("delete"):
             refuse_if(key not in FIELDS, bad(delete=f"no such property ('{key}')"))
             refuse_if(key in ("type", "action"), bad(delete=f"unable to delete required property '{key}'"))
             rule.pop(key, None)
@@ -145,11 +145,11 @@ def _put_options(call: Call) -> None:
     with call.pve.firewall.changed():
         options = section_of(call)["options"]
         call.check_digest(digest([options]))
-        for key in split_list(str(call.get("delete", ""))):
+        for key in call.words("delete"):
             if key not in schema or key in ("delete", "digest", "node", "vmid"):
                 raise bad(delete=f"no such option '{key}'")
             options.pop(key, None)
-        new = {k: v for k, v in call.params.items() if k not in ("delete", "digest", "node", "vmid")}
+        new = call.without("delete", "digest", "node", "vmid")
         options |= typed(f"PUT {template}/options", new)
 
 

@@ -58,8 +58,7 @@ def create(call: Call) -> None:
         raise failure(f"resource '{sid}' - guest with ID {vmid} is not a {WORD[kind][1]}")
     with call.pve.cluster.changed():
         refuse_if(sid in call.pve.table("ha_resources"), f"create resource failed: resource ID '{sid}' already defined")
-        new = {k: v for k, v in call.params.items() if k not in ("sid", "type")}
-        call.pve.table("ha_resources")[sid] = typed(f"POST {BASE}", new)
+        call.pve.table("ha_resources")[sid] = typed(f"POST {BASE}", call.without("sid", "type"))
 
 
 @route("DELETE", BASE + "/{sid}")

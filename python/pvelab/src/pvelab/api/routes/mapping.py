@@ -10,7 +10,6 @@ from ..errors import ApiError, existing, failure, prefixed, refuse_if
 from ..pci import check_mapping, of_node, parsed
 from ..registry import Call, route
 from ..sections import section, typed
-from ..words import split_list
 
 BASE = "/cluster/mapping"
 KINDS = {"pci": "hardware", "usb": "hardware", "dir": "directory"}
@@ -72,8 +71,7 @@ def get(call: Call, kind: str) -> dict[str, Any]:
 
 
 def _fields(call: Call) -> dict[str, Any]:
-    skipped = ("id", "digest", "delete", "type", "node")
-    return typed(f"POST {BASE}/pci", {k: v for k, v in call.params.items() if k not in skipped})
+    return typed(f"POST {BASE}/pci", call.without("id", "digest", "delete", "type", "node"))
 
 
 def _check_folders(call: Call, kind: str, failed: str) -> None:
@@ -105,7 +103,7 @@ def update(call: Call, kind: str) -> None:
         refuse_if(name not in table, f"{failed}{kind} ID '{name}' does not exist")
         refuse_if("map" not in call.params, f"{failed}missing value for required option 'map'")
         _check_folders(call, kind, failed)
-        delete, new = split_list(str(call.get("delete", ""))), _fields(call)
+        delete, new = call.words("delete"), _fields(call)
         with prefixed(failed):
             OPTIONS.remove(delete, new)
         table[name] = {k: v for k, v in table[name].items() if k not in delete} | new

@@ -123,8 +123,7 @@ def _settle_methods(new: dict[str, Any]) -> None:
 @route("POST", BASE)
 def create(call: Call) -> None:
     """Adds an interface to the pending configuration."""
-    new = {k: v for k, v in call.params.items() if k not in ("node", "iface")}
-    name = str(call["iface"])
+    new, name = call.without("node", "iface"), str(call["iface"])
     with call.pve.network.lock:
         ifaces = _effective(call)
         refuse_if(name in ifaces or name == "lo", bad(iface="interface already exists"))
@@ -145,13 +144,12 @@ def create(call: Call) -> None:
 @route("PUT", ONE)
 def update(call: Call) -> None:
     """Changes an interface; without an address in the call its method becomes manual."""
-    new = {k: v for k, v in call.params.items() if k not in ("node", "iface", "delete")}
-    name = str(call["iface"])
+    new, name = call.without("node", "iface", "delete"), str(call["iface"])
     with call.pve.network.lock:
         ifaces = _effective(call)
         refuse_if(name not in ifaces, bad(iface="interface does not exist"))
         values = ifaces[name]
-        for key in split_list(str(call.get("delete", ""))):
+        for key in call.words("delete"):
             values.pop(key, None)
             if key in ("cidr", "cidr6"):
                 values.pop(key.replace("cidr", "address"), None)

@@ -8,7 +8,7 @@ from typing import Any
 from ..errors import existing, refuse_if
 from ..permissions import may_modify
 from ..registry import Call, route
-from ..words import commented, split_list
+from ..words import commented
 from .cluster import guest_entry, storage_entry
 
 
@@ -73,7 +73,7 @@ def update(call: Call) -> None:
         if call.has("comment"):
             fresh["comment"] = call["comment"]
         moves: list[tuple[str, int]] = []
-        for vmid in map(int, split_list(str(call.get("vms", "")))):
+        for vmid in map(int, call.words("vms")):
             may_modify(call, f"/vms/{vmid}")
             _change(call, fresh["vms"], vmid, f"{failed}VM {vmid}")
             old = None if call.flag("delete") else call.pve.users.pool_of(vmid)
@@ -82,7 +82,7 @@ def update(call: Call) -> None:
                 refuse_if(not call.flag("allow-move"), f"{failed}{text}")
                 call.check(f"/pool/{old}", "Pool.Allocate")
                 moves.append((old, vmid))
-        for sid in split_list(str(call.get("storage", ""))):
+        for sid in call.words("storage"):
             may_modify(call, f"/storage/{sid}")
             _change(call, fresh["storage"], sid, f"{failed}Storage '{sid}'")
         for old, vmid in moves:

@@ -114,8 +114,8 @@ def create(call: Call) -> Storage:
 @route("PUT", "/storage/{storage}")
 def update(call: Call) -> Storage:
     """Changes a storage's definition."""
-    new = {k: v for k, v in call.params.items() if k not in ("storage", "digest", "delete")}
-    delete, sid = split_list(str(call.get("delete", ""))), str(call["storage"])
+    new = call.without("storage", "digest", "delete")
+    delete, sid = call.words("delete"), str(call["storage"])
     failed = "update storage failed: "
     with call.pve.storages.lock:
         call.check_digest(digest(call.pve.storages.data), f"{failed}{CHANGED}")

@@ -10,7 +10,7 @@ from ..errors import ApiError, bad, refuse_if
 from ..registry import Call, route
 from ..storage_paths import activated, files, unmounted
 from ..volume_features import FORMATS
-from ..words import split_list, truth
+from ..words import truth
 
 BASE = "/nodes/{node}/storage"
 ONE = BASE + "/{storage}"
@@ -32,7 +32,7 @@ def _status(call: Call, sid: str, config: dict[str, Any]) -> dict[str, Any]:
 @route("GET", BASE)
 def listing(call: Call) -> list[dict[str, Any]]:
     """All storages that the caller may see, with their figures."""
-    wanted = set(split_list(str(call.get("content", ""))))
+    wanted = set(call.words("content"))
     found = {}
     for sid, config in sorted(call.pve.storages.data.items()):
         if not wanted or (wanted & volumes.contents(config) and volumes.is_enabled(config, call.pve.node.name)):

@@ -69,7 +69,7 @@ def included(call: Call, params: dict[str, Any]) -> list[int]:
 @route("POST", NOW)
 def vzdump(call: Call) -> str:
     """Backs guests up in a task."""
-    params = {k: v for k, v in call.params.items() if k != "node"}
+    params = call.without("node")
     refuse_if(truth(params.get("stdout")), bad_field("stdout", "option is only allowed on the command line interface."))
     check_options(call, {*params})
     if not call.is_root:
