@@ -23,7 +23,7 @@ def config(hub: Hub, guest: str) -> dict[str, Any]:
     """agent.json: where Vault is, who the guest is there, and what its instances need; no secret."""
     vault = hub.vault
     if vault is None:
-        raise HubError("an agent without a vault")
+        raise HubError("this hub has no Vault for the agents of its guests to ask")
     return {
         "vault": f"https://{vault.guest.fqdn}:{vault.stack.main_port}",
         "address": str(vault.guest.address),

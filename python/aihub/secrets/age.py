@@ -19,7 +19,9 @@ def encrypt(data: bytes, recipients: Sequence[str]) -> str:
     import pyrage
 
     if not recipients:
-        raise InvalidInput("nobody could open the recovery kit", where="operator.recovery", hint=HOW)
+        raise InvalidInput(
+            "it names no key, so nobody could open the recovery kit", where="operator.recovery", hint=HOW
+        )
     return bytes(pyrage.encrypt(data, [_recipient(line) for line in recipients], armored=True)).decode()
 
 
@@ -55,7 +57,7 @@ def recipient_of(identity: Path) -> str:
 
     found = [one for one in _identities(identity) if isinstance(one, pyrage.x25519.Identity)]
     if not found:
-        raise PreconditionFailed("not an age identity", where=str(identity))
+        raise PreconditionFailed("there is no private age key (AGE-SECRET-KEY-...) in it", where=str(identity))
     return str(found[0].to_public())
 
 
@@ -83,13 +85,15 @@ def _identities(path: Path) -> list[Any]:
         return [_ssh(text, path)]
     if text.startswith("age-encryption.org/") or "BEGIN AGE ENCRYPTED FILE" in text:
         raise PreconditionFailed(
-            "this identity file is itself encrypted", where=str(path), hint="age -d FILE > elsewhere, and use that"
+            "this file of private keys is itself encrypted",
+            where=str(path),
+            hint="age -d FILE > elsewhere, and use that",
         )
     lines = [line.strip() for line in text.splitlines()]
     try:
         found = [pyrage.x25519.Identity.from_str(line) for line in lines if line.startswith("AGE-SECRET-KEY-")]
     except pyrage.IdentityError as error:
-        raise PreconditionFailed(f"not an age identity: {error}", where=str(path), hint=HOW) from None
+        raise PreconditionFailed(f"not a private age key: {error}", where=str(path), hint=HOW) from None
     if not found:
         what = "this is a public key, the private one is needed" if _public(text) else "there is no private key in it"
         raise PreconditionFailed(what, where=str(path), hint=HOW)

@@ -35,7 +35,7 @@ def chosen(hub: Hub, word: str) -> SecretRef:
     if word not in known:
         inside = [name(ref) for ref in hub.secrets if ref.given and ref.instance == word]
         hint = f"one of: {', '.join(inside)}" if inside else "aihub secrets status names them"
-        raise InvalidInput(f"{word} is no secret but the owner of several", where=hub.path, hint=hint)
+        raise InvalidInput(f"{word} has secrets, and which of them is meant is not said", where=hub.path, hint=hint)
     ref = known[word].of
     if not isinstance(ref, SecretRef) or not ref.given:
         why = f"{word} is made by aihub: nobody gives it, and nobody takes it away"

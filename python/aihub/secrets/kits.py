@@ -65,7 +65,9 @@ def recipients(hub: Hub, state: State) -> tuple[str, ...]:
     if hub.operator_recovery:
         return hub.operator_recovery
     if hub.target.needs_people:
-        raise InvalidInput("nobody could open the recovery kit", where="operator.recovery", hint=age.HOW)
+        raise InvalidInput(
+            "it names no key, so nobody could open the recovery kit", where="operator.recovery", hint=age.HOW
+        )
     return (age.recipient_of(lab_identity(state)),)
 
 
@@ -182,7 +184,7 @@ def restore(state: State, file: Path, identity: Path) -> list[str]:
     left = pending.read(state)
     if left is not None and left.shares and left.shares != root.shares:
         raise PreconditionFailed(
-            "this machine is bringing up another vault", where=str(state.vault_pending), hint="aihub up"
+            "this machine is in the middle of setting up another Vault", where=str(state.vault_pending), hint="aihub up"
         )
     if left is not None and not left.shares and state.ca.is_file() and not state.vault_login.is_file():
         state.ca.unlink()
@@ -291,7 +293,7 @@ def _same_root(known: Mapping[str, Any], root: Root) -> bool:
 
 def _root_text(root: Root | None) -> bytes:
     if root is None:
-        raise HubError("the recovery kit lacks what exists once")
+        raise HubError("the recovery kit lacks Vault's shares and its authority's key, which nothing else holds")
     data = {"shares": list(root.shares), "certificate": root.authority.certificate, "key": root.authority.key}
     return (json.dumps({**data, "threshold": 3}, indent=1) + "\n").encode()
 

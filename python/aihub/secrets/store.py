@@ -121,7 +121,7 @@ def fresh_pair(hub: Hub, store: Secrets, pair: Pair) -> dict[str, str]:
 def _login(store: Secrets, pair: Pair) -> dict[str, str]:
     entry = store.read(pair.path)
     if entry is None:
-        raise HubError("the pair of this login is gone", where=pair.path, hint="aihub up")
+        raise HubError("Vault no longer holds the passwords of this login", where=pair.path, hint="aihub up")
     half = entry.data["active"]
     return {"user": pair.user(half), "password": entry.data[half]}
 

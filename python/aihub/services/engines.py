@@ -105,7 +105,7 @@ def _chat(engine: Http, api: str, model: LanguageModel, tokens: int) -> Speed:
     for event in engine.events("POST", f"{api}/chat/completions", body, _Event, silence=LOADING):
         times += [time.monotonic() for part in event.choices if part.delta.content]
     if not times:
-        raise TaskFailed(f"{model.weights} said nothing", hint="aihub logs shows what its engine says")
+        raise TaskFailed(f"{model.weights} answered without a word", hint="aihub logs shows what its engine says")
     took = times[-1] - times[0]
     return Speed(times[0] - begin, (len(times) - 1) / took if took else 0.0, len(times))
 
@@ -115,7 +115,9 @@ def _embed(engine: Http, api: str, model: LanguageModel) -> Speed:
     for _ in range(9):
         found = engine.ask("POST", f"{api}/embeddings", {"model": model.weights, "input": [_TEXT]}, _Vectors)
         if not found.data or not found.data[0].embedding:
-            raise TaskFailed(f"{model.weights} made no vector", hint="aihub logs shows what its engine says")
+            raise TaskFailed(
+                f"{model.weights} answered without an embedding", hint="aihub logs shows what its engine says"
+            )
         times.append(time.monotonic())
     return Speed(times[1] - times[0], (len(times) - 2) / (times[-1] - times[1]), len(times) - 1)
 

@@ -49,7 +49,10 @@ def to(state: State, instance: Instance) -> Iterator[Road]:
     """The road to an instance's main port, through its guest's ssh."""
     main = instance.stack.main_port
     if main is None:
-        raise HubError("it has a reconcile.py and gives no port", where=f"stacks/{instance.stack.name}/stack.yml")
+        raise HubError(
+            "a stack with a reconcile.py needs a port, by which aihub reaches its service",
+            where=f"stacks/{instance.stack.name}/stack.yml",
+        )
     opening = Opening.of(instance)  # behind the guest's door, in plain HTTP: ssh is the way through
     guest = instance.guest.name
     remote = f"{names.INSIDE}:{opening.inside}" if opening else f"{instance.guest.address}:{main}"

@@ -108,7 +108,9 @@ class Service:
         path = next(p.path for p in self.hub.pairs if (p.provider, p.role) == (self.instance.name, role))
         entry = self.secrets.read(path)
         if entry is None:
-            raise PreconditionFailed(f"no passwords of {role} are kept", where=self.instance.name, hint="aihub up")
+            raise PreconditionFailed(
+                f"Vault holds no passwords of {role} yet", where=self.instance.name, hint="aihub up"
+            )
         return entry.data
 
 

@@ -28,5 +28,5 @@ def told(
     with ssh.stream(state, guest, _PROGRAM, request, timeout=seconds, most=most) as said:
         while (line := said.line(_WIDTH)) != b".":
             if not line.startswith(b"="):
-                raise BadAnswer("its answer is another than expected", where=guest)
+                raise BadAnswer("what it answered are no lines of a log", where=guest)
             yield words.harmlessly(line[1:].decode(errors="replace"), _WIDTH)

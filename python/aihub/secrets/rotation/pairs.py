@@ -121,7 +121,7 @@ class Rotation:
     def _require_refused(self, service: Service, half: Half, password: str) -> None:
         if self._provider.can_login(service, self.pair.role, half, password):
             raise TaskFailed(
-                "the old password still opens it",
+                "the old password still gets in",
                 where=self.record.name,
                 hint=f"aihub secrets rotate {self.record.name}",
             )

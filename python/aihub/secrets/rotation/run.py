@@ -195,7 +195,9 @@ def _taken(systems: Systems, item: Rotatable) -> Replacement:
         return pairs.taken(systems, item.of, record)
     if isinstance(item.of, Certificate):
         return certificates.Rotation(systems, item.of, record)
-    raise Conflict("the journal has an entry of something that needs none", where=records.path(item.kept))
+    raise Conflict(
+        "a replacement is noted as begun for a secret that is replaced at once", where=records.path(item.kept)
+    )
 
 
 @contextmanager

@@ -71,7 +71,7 @@ def _prove(state: State, alias: str) -> None:
         argv = ["ssh", "-F", str(config), "-T", "-o", "ControlMaster=no", "-o", "ControlPath=none", alias, "true"]
         if process.run(argv, check=False, timeout=60).returncode != 0:
             raise PreconditionFailed(
-                "the new key does not open it, so the old one stays",
+                "ssh does not get in with the new key, so the old one stays",
                 where=alias,
                 hint="aihub secrets rotate controller/ssh",
             )

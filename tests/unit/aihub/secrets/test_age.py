@@ -44,7 +44,7 @@ def test_each_recipient_opens_it_alone_and_nobody_else(tmp_path: Path) -> None:
 def test_the_recipient_of_an_identity_file(tmp_path: Path) -> None:
     path, public = age_key(tmp_path)
     assert kit.recipient_of(path) == public
-    with pytest.raises(PreconditionFailed, match="not an age identity"):
+    with pytest.raises(PreconditionFailed, match="no private age key"):
         kit.recipient_of(ssh_key(tmp_path)[0])
 
 
@@ -64,7 +64,7 @@ def test_a_damaged_text_is_refused(tmp_path: Path) -> None:
         (lambda d: ssh_key(d, "rsa")[0], "takes ssh-ed25519 keys, this is ssh-rsa"),
         (lambda d: Path(f"{ssh_key(d)[0]}.pub"), "this is a public key"),
         (lambda d: write(d, "age-encryption.org/v1\n-> scrypt\n"), "itself encrypted"),
-        (lambda d: write(d, "AGE-SECRET-KEY-1NONSENSE\n"), "not an age identity"),
+        (lambda d: write(d, "AGE-SECRET-KEY-1NONSENSE\n"), "not a private age key"),
         (
             lambda d: write(d, "-----BEGIN OPENSSH PRIVATE KEY-----\nAAAA\n-----END OPENSSH PRIVATE KEY-----\n"),
             "not an",

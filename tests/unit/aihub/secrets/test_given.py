@@ -56,8 +56,8 @@ def test_what_no_file_of_a_secret_may_have_is_refused_and_not_quoted(typed: byte
     ("word", "why", "hint"),
     [
         ("notes@private-ai/api_kee", "no secret called", KEY),
-        ("notes@private-ai", "owner of several", KEY),
-        ("postgres@db", "owner of several", "secrets status"),
+        ("notes@private-ai", "which of them is meant", KEY),
+        ("postgres@db", "which of them is meant", "secrets status"),
         ("notes@private-ai/salt", "made by aihub", "given: true"),
         ("notes@private-ai/postgres_main", "made by aihub", "aihub secrets rotate notes@private-ai/postgres_main"),
         ("notes@private-ai/tls", "made by aihub", "aihub secrets rotate"),

@@ -190,7 +190,7 @@ def test_an_authority_that_was_made_for_nothing_gives_way(
     kits.restore(fresh, kit.path, kits.lab_identity(state))
     assert fresh.ca.read_text() == pending.authority(hub, fresh) == AUTHORITY.certificate
     pending.write(fresh, replace(pending.read(fresh), shares=("other",)))  # type: ignore[type-var]
-    with pytest.raises(PreconditionFailed, match="another vault"):
+    with pytest.raises(PreconditionFailed, match="another Vault"):
         kits.restore(fresh, kit.path, kits.lab_identity(state))
 
 

@@ -78,7 +78,7 @@ def test_words_that_come_one_by_one_are_counted_until_the_end(at: Any, engine: A
 
 
 def test_a_model_that_says_nothing_has_failed(at: Any, engine: Any) -> None:
-    with at(lambda _: "data: [DONE]\n\n"), pytest.raises(TaskFailed, match="said nothing"):
+    with at(lambda _: "data: [DONE]\n\n"), pytest.raises(TaskFailed, match="answered without a word"):
         engines.measure(None, engine, CHAT)  # type: ignore[arg-type]
 
 

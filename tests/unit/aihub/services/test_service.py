@@ -247,7 +247,7 @@ def test_a_stack_without_port_cannot_be_reconciled(hub: Hub, fake: Fake, forward
 
     instance = hub.instance("redis@cache")
     closed = replace(instance, stack=instance.stack.model_copy(update={"gives": {}}))
-    with pytest.raises(HubError, match="no port"):
+    with pytest.raises(HubError, match="needs a port"):
         services.plan(replace(hub, instances=(closed,)), State(tmp_path), Store(), ["redis@cache"])
 
 
@@ -279,5 +279,5 @@ def test_our_own_pair_is_the_providers_own_entry(hub: Hub) -> None:
 
 def test_a_pair_that_is_not_kept_is_told(hub: Hub) -> None:
     service = Service(hub, hub.instance("redis@cache"), Store(), Path("ca.pem"), NOWHERE)
-    with pytest.raises(PreconditionFailed, match="no passwords of verify"):
+    with pytest.raises(PreconditionFailed, match="Vault holds no passwords of verify"):
         service.pair("verify")
