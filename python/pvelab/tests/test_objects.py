@@ -71,6 +71,7 @@ def test_backup_jobs(pve: Server) -> None:
     gone = pve.call("DELETE", f"{base}/nope")
     assert gone.status == 500
     assert gone.message.startswith("400 Parameter verification failed.")
+    assert pve.call("DELETE", f"{base}/nightly").status == 200
 
 
 def test_ha_groups_are_gone(pve: Server) -> None:
