@@ -102,7 +102,8 @@ def test_containers_are_found_and_ended_whatever_became_of_the_namespace(
     # What lxc does: a process with that title, and the container's init as its child.
     held = subprocess.Popen(["perl", "-e", '$0 = shift; system("sleep", "60")', title])
     try:
-        assert wait_for(lambda: bool(found := monitors.of(mine)) and bool(found[0].inits), 5)
+        # For a moment, until it is `sleep`, the child has the title too.
+        assert wait_for(lambda: [len(one.inits) for one in monitors.of(mine)] == [1], 5)
         (found,) = monitors.of(mine)
         assert (found.name, found.process.pid) == ("110", held.pid)
         assert monitors.of(other) == []
