@@ -50,3 +50,4 @@ test-long: $(if $(filter kills files,$(PART)),venv,tools) ## what takes too long
 
 clean: ## remove what was built in this checkout (the hub and its state stay)
 	@rm -rf build .mypy_cache .ruff_cache .pytest_cache .hypothesis .ansible python/*.egg-info python/pvelab/build python/pvelab/.pytest_cache python/pvelab/src/*.egg-info
+	@find python stacks tests -name __pycache__ -prune -exec rm -rf {} +
