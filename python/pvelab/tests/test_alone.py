@@ -59,6 +59,23 @@ def test_what_cannot_be_preloaded_is_said(given: dict[str, list[str]], said: str
         pass
 
 
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ('{"node": {"core": 4}}', "node has no option core"),
+        ('{"storages": [{"id": "local", "kind": "dir"}]}', "storages has no option kind"),
+        ('{"pci": [{"adress": "0000:01:00.0"}]}', "describes no node"),
+        ('{"gpus": [{"name": "RTX 5090"}]}', "describes no node"),
+        ("[]", "describes no node"),
+        ("{", "describes no node"),
+    ],
+)
+def test_a_node_that_cannot_be_is_said(tmp_path: Path, text: str, said: str) -> None:
+    (tmp_path / "node.json").write_text(text)
+    with pytest.raises(RuntimeError, match=said), running(options=["--config", str(tmp_path / "node.json")]):
+        pass
+
+
 def test_what_the_readme_shows_is_true(tmp_path: Path) -> None:
     """Its files, as a reader would take them."""
     shown = re.findall(r"```(?:python|json)\n(.*?)```", README.read_text(), re.DOTALL)

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 from .world.errors import LabError
 
 if TYPE_CHECKING:
-    from .api.pve import Pve
+    from .api.pve import NodeInfo, Pve
 
 IMAGE = b"QFI\xfb" + bytes(20) + (3 << 30).to_bytes(8, "big")  # the head of a disk image of 3 GiB
 
@@ -47,8 +47,7 @@ def run(asked: Request) -> None:
     with ExitStack() as stack:
         state = asked.state or Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="pvelab-")))
         password = _password(asked.password_file)
-        config = json.loads(asked.config.read_text()) if asked.config else {}
-        node = server.NodeInfo.from_config(config)
+        node = _node(asked.config)
         app = server.make_app(state, NoneBackend(state), node, password)
         pve = app[server.PVE_KEY]
         for volid in asked.templates:
@@ -68,6 +67,19 @@ def run(asked: Request) -> None:
             sys.stdout.flush()
 
         asyncio.run(server.serve(app, [listening], ready))
+
+
+def _node(file: Path | None) -> NodeInfo:
+    from .api.pve import NodeInfo
+
+    if file is None:
+        return NodeInfo()
+    try:
+        config = json.loads(file.read_text())
+        NodeInfo.check_config(config)
+        return NodeInfo.from_config(config)
+    except (OSError, AttributeError, KeyError, TypeError, ValueError) as error:
+        raise LabError(f"{file} describes no node: {error}") from error
 
 
 def _password(file: Path | None) -> str:

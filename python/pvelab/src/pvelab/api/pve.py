@@ -68,6 +68,15 @@ class NodeInfo:
         return self.pci or tuple(device for both in every for device in both)
 
     @classmethod
+    def check_config(cls, config: dict[str, Any]) -> None:
+        """Raises ValueError for an option that a node, a storage or a card does not have."""
+        for part, kind in (("node", cls), ("storages", StorageSpec), ("gpus", Gpu)):
+            found = config.get(part, [])
+            for item in [found] if isinstance(found, dict) else found:
+                if unknown := sorted(item.keys() - kind.__dataclass_fields__.keys()):
+                    raise ValueError(f"{part} has no option {', '.join(unknown)}")
+
+    @classmethod
     def from_config(cls, config: dict[str, Any]) -> NodeInfo:
         """Reads the `node`, `storages`, `gpus` and `pci` parts of a lab's configuration."""
         node = {k: v for k, v in config.get("node", {}).items() if k in cls.__dataclass_fields__}
