@@ -79,9 +79,7 @@ def test_what_a_guest_was_made_from_it_stays(hub, make_hub, world, have):
         "guest ai: its description names no image, so that it counts as made from debian-13"
     )
     was = plan(hub, world(ai=have("ai", {"description": f"{written}\naihub:image debian-13"}))).warnings[0]
-    assert was.startswith(
-        "guest ai: it was made from debian-13, and stays so; like this it would be made from ubuntu"
-    )
+    assert was.startswith("guest ai: it was made from debian-13, and stays so; like this it would be made from ubuntu")
     other = make_hub({"disk: 16GiB,": "disk: 16GiB, image: ubuntu-24.04,"})
     after = plan(other, world())
     assert after.is_empty
