@@ -28,7 +28,7 @@ _STACK = "stack/"
 _RETIRED = "retired"  # the tag under which a guest loses the roles that it no longer needs
 _LAST = "Report instances that did not start"  # the last task of roles/stack: a guest is through with it
 _OVER = ("runner_on_ok", "runner_on_failed", "runner_on_skipped")
-_LONGEST = 1800  # seconds that one task may take on a guest: as long as any unit, and packages over a slow line
+_LONGEST = 3600  # seconds that one task may take on a guest: as long as the units of several instances one by one
 _TAIL = 20  # lines of a failed run's output
 _NEEDED = ("HOME", "LANG", "LOGNAME", "PATH", "TERM", "TMPDIR", "TZ", "USER")
 

@@ -297,6 +297,7 @@ class Hub:
     certificates: tuple[Certificate, ...] = ()
     package_hosts: tuple[str, ...] = ()  # where the OS images of its target take packages from
     outside: tuple[str, ...] = ()  # what zones with internet reach in its target although it is not public
+    built: Mapping[str, str] = field(default_factory=dict)  # of images that its target builds itself, what of, hashed
     lan: tuple[Flow, ...] = ()
 
     @property

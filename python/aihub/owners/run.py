@@ -185,13 +185,13 @@ def perform(run: Run, steps: tuple[Step, ...]) -> None:
 def make_target(run: Run) -> None:
     """The node can be reached; a lab is brought up."""
     run.target.make(run.hub, run.state, run.screen)
-    run.hub = replace(run.hub, package_hosts=run.target.package_hosts(run.hub), outside=run.target.outside)
+    run.hub = targets.known(run.hub, run.target)
 
 
 def find_target(run: Run) -> None:
     """The node can be reached; a lab must run already."""
     run.target.find(run.hub, run.state)
-    run.hub = replace(run.hub, package_hosts=run.target.package_hosts(run.hub), outside=run.target.outside)
+    run.hub = targets.known(run.hub, run.target)
 
 
 def keep_identity(run: Run) -> None:

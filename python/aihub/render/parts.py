@@ -15,6 +15,7 @@ from .sources import role_parts
 
 DIGITS = 16  # of a part's hash: it tells that something changed, and proves nothing
 COMPOSE, OVERRIDE, ENVIRONMENT = "compose.yml", "compose.override.yml", ".env"
+BUILT = " built from"  # how parts end that the program on a guest knows, too
 RESTARTING = {
     "docker": frozenset(
         {
@@ -41,7 +42,8 @@ def of_role(role: str, inputs: Mapping[str, Any]) -> dict[str, str]:
 def of_instance(instance: Instance, given: Mapping[str, Any]) -> dict[str, str]:
     """An instance's files, settings and images; `given` is what its role is given for it."""
     home, unit = names.home(instance.stack.name) + "/", names.unit_file(names.unit(instance.stack.name))
-    found = dict(role_parts("stack", DIGITS))
+    found = {f"image {image}{BUILT}": digest[:DIGITS] for image, digest in given["built"].items()}
+    found |= role_parts("stack", DIGITS)
     for one in given["files"]:
         path = one["path"]
         if "content" not in one:

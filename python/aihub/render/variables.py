@@ -175,6 +175,9 @@ def _instance(hub: Hub, instance: Instance) -> dict[str, Any]:
             *({"path": f"{data}/{one.volume}", "mode": "0700", "owner": owner} for one in stack.data),
             *({"path": path, "content": content} for path, content in files.items()),
         ],
+        "built": {
+            reference: hub.built[reference] for reference in parts.images(instance).values() if reference in hub.built
+        },
         "networks": [names.network(name) for name in containers.networks(instance).values()],
         "manages": {
             "files": [*files, *(f"{data}/{one.volume}" for one in stack.data)],

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Mapping
 from contextlib import ExitStack
+from dataclasses import replace
 from typing import Protocol
 
 from aihub import options
@@ -48,6 +49,9 @@ class Place(Protocol):
     def outside(self) -> tuple[str, ...]:
         """Addresses that zones with internet reach although they are not public."""
 
+    def built(self, hub: Hub) -> Mapping[str, str]:
+        """Of images that it builds itself, what each is built from, hashed: the same name may become another image."""
+
     @property
     def notes(self) -> tuple[str, ...]:
         """What a person must know of what is not real here."""
@@ -75,6 +79,11 @@ class Place(Protocol):
 
     def labels(self, hub: Hub) -> Mapping[str, str]:
         """What stands in for language models and programs: their names in hub.yml -> what really answers."""
+
+
+def known(hub: Hub, place: Place) -> Hub:
+    """A hub with what follows from where it is built."""
+    return replace(hub, package_hosts=place.package_hosts(hub), outside=place.outside, built=place.built(hub))
 
 
 def chosen(wanted: options.Options, hub: Hub) -> Place:

@@ -95,6 +95,14 @@ def check(hub: Hub) -> None:
     _tasks(hub)
 
 
+def built(hub: Hub) -> dict[str, str]:
+    """What each image is built from, hashed; nothing where `check` refuses."""
+    try:
+        return {task.subject: task.digest for task in _image_tasks(hub)}
+    except PreconditionFailed:
+        return {}
+
+
 def _builds(stack: str) -> bool:
     return (STACKS / stack / "lab" / "Dockerfile").is_file()
 
@@ -202,8 +210,15 @@ def _ordered(hub: Hub, tasks: list[_Task]) -> list[_Task]:
 
 
 def _tasks(hub: Hub) -> list[_Task]:
-    tasks: list[_Task] = []
+    tasks = _image_tasks(hub)
     engines: dict[str, _Task] = {}
+    for task in tasks:
+        engines.setdefault(task.stack, task)
+    return tasks + _model_tasks(hub, engines)
+
+
+def _image_tasks(hub: Hub) -> list[_Task]:
+    tasks: list[_Task] = []
     for image in images_of(hub):
         if image.lab == "pull":
             raise PreconditionFailed(
@@ -222,10 +237,8 @@ def _tasks(hub: Hub) -> list[_Task]:
             recipe = images_builder.image_recipe(image.name, context, ("--build-arg", f"VERSION={image.tag}"))
             reference = f"{'/'.join(_place(image.name))}:{image.tag}"
             digest = recipe.digest(_BASE_DIGEST)
-            task = _Task(image.reference, image.stack, reference, recipe, digest, stand_in=image.stand_in)
-            tasks.append(task)
-            engines.setdefault(image.stack, task)
-    return tasks + _model_tasks(hub, engines)
+            tasks.append(_Task(image.reference, image.stack, reference, recipe, digest, stand_in=image.stand_in))
+    return tasks
 
 
 def _model_tasks(hub: Hub, engines: dict[str, _Task]) -> list[_Task]:

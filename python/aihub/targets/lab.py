@@ -209,6 +209,10 @@ class Lab:
         registry = [self.world.registry_address] if self.world.registry_address else []
         return tuple(dict.fromkeys([*registry, *mirrors]))
 
+    def built(self, hub: Hub) -> Mapping[str, str]:
+        """The images of the lab's registry."""
+        return images.built(hub)
+
     def require_place(self, hub: Hub) -> None:
         """Raises PreconditionFailed for another address of the lab's node than it was made with."""
         address = ssh.node_address(hub)

@@ -36,6 +36,10 @@ class Pve:
         images = dict.fromkeys((USUAL, *(guest.image for guest in hub.guests.values())))
         return tuple(CATALOGUE[image].package_hosts for image in images)
 
+    def built(self, hub: Hub) -> Mapping[str, str]:
+        """Images are what their names say."""
+        return {}
+
     def require_place(self, hub: Hub) -> None:
         """A node is where it is: hub.yml says only how to get there."""
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import sys
-from dataclasses import replace
 
 from aihub import render, targets
 from aihub.reading import load
@@ -17,7 +16,7 @@ def run(options: Options) -> int:
     """Prints it as JSON; `inventory/hosts` is how Ansible asks."""
     hub = load.load(options.hub, target=options.target)
     target = targets.chosen(options, hub)
-    hub = replace(hub, package_hosts=target.package_hosts(hub), outside=target.outside)
+    hub = targets.known(hub, target)
     state = State.of(hub.name, options.target, options.lab_name(hub.name))
     sys.stdout.write(json.dumps(render.inventory(hub, state)) + "\n")
     return 0

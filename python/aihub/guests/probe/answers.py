@@ -78,6 +78,8 @@ class Manifest(_Strict):
     desired: dict[Role, Hash]
     entries: dict[Role, Managed]
     made_from: NotRequired[dict[Role, dict[Line, Line]]]
+    placed: NotRequired[dict[Role, dict[Path, FileState]]]
+    volumes: NotRequired[dict[Stack, list[Hash]]]
 
 
 class Other(_Strict):

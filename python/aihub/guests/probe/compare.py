@@ -283,6 +283,8 @@ def _stack(stack: str, before: Mapping[str, Any], now: Mapping[str, Any]) -> Ite
             ):
                 if before[name][key] != now[name][key]:
                     yield f"{label} {how}"
-            for key in ("state", "health"):
-                if before[name][key] != now[name][key]:
-                    yield f"{label} is {now[name][key]}, not {before[name][key]}"
+            # Whatever was recorded: what a stack has runs, and is well where it says so.
+            well = {"state": "running", "health": "healthy" if before[name]["health"] != "none" else "none"}
+            for key, right in well.items():
+                if now[name][key] != right:
+                    yield f"{label} is {now[name][key]}, not {right}"

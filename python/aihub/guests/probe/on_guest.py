@@ -6,7 +6,8 @@ on a command line or in a traceback:
 {"action": "forget", "stack": NAME}
 {"action": "record", "desired": {KEY: HASH}, "made_from": {KEY: {PART: TEXT}}, "entries": {KEY: MANAGED},
     "stacks_gone": [STACK]}
-    with MANAGED = {"files": [], "units": [], "boot_units": [], "tables": [], "stacks": []}
+    with MANAGED = {"files": [], "units": [], "boot_units": [], "tables": [] or {TABLE: HASH}, "stacks": []}
+{"action": "bring", "networks": {STACK: [NETWORK]}} for the stacks that run, with all that "place" and "record" take
 {"action": "leave", "stacks": [STACK]} or with "declared": [STACK] instead: every other one that the manifest lists
 {"action": "agent", "wake": false, "renew": [STACK]}
 {"action": "place", "wanted": [FILE], "role": KEY, "check": false} or with "lists": {KEY: [PATH]} instead of "role"
@@ -44,6 +45,9 @@ DOCKER_LINK = "docker0"
 BY_IPTABLES = ("filter", "mangle", "nat", "raw", "security")  # nft tables that Docker fills, by their names
 MOST = 200  # things that nobody declares, named in one answer
 LINES = 1 << 18  # characters of a file whose lines are asked for
+UNNAMED = re.compile(r"[0-9a-f]{64}")  # how Docker calls a volume that nobody gave a name
+SAID = 4000  # characters of what a program said last
+BUILT = " built from"  # how the parts end that say what an image was built from, where its tag does not
 DOCKER_SOCKET = "/var/run/docker.sock"
 
 
@@ -229,8 +233,11 @@ def there(manifest: dict[str, Any], every: list[dict[str, Any]]) -> dict[str, An
             seen(project, f"container {name}")
         elif project not in listed:
             others.add(("container", name))
+    known = {name: stack for stack, names in manifest.get("volumes", {}).items() for name in names}
     for kind, name, project in in_docker() if every or os.path.exists(DOCKER_SOCKET) else ():
-        if kind == "network" and name.startswith("hub-") and STACK_NAME.fullmatch(project):
+        if kind == "volume" and name in known:
+            seen(known[name], f"volume {name}")
+        elif kind == "network" and name.startswith("hub-") and STACK_NAME.fullmatch(project):
             seen(project, f"network {name}")
         else:
             others.add((kind, name))
@@ -362,9 +369,114 @@ def agent(request: dict[str, Any]) -> dict[str, Any]:
     return {"status": agent_status()}
 
 
+def bring(request: dict[str, Any]) -> dict[str, Any]:
+    """Instances are as declared and run, one after the other, and are recorded at once; answers with what was changed,
+    and with what those said that did not start: they keep no other from it, and are not recorded.
+    """
+    changed = place(request)["changed"]
+    if request.get("check"):
+        return {"changed": changed, "failed": {}}
+    failed: dict[str, str] = {}
+    remembered = read_manifest().get("volumes", {})
+    if request["networks"]:
+        reload_units([unit_of(name) for name in request["networks"]])
+    for name, networks in request["networks"].items():
+        try:
+            if is_built_anew(request, name):
+                tell(["docker", "compose", "pull", "--quiet"], f"{HOME}/{name}")
+            changed += start(name)
+            changed += clear_networks(name, networks)
+            changed += clear_volumes(remembered.get(name, []))
+        except RuntimeError as error:
+            failed[name] = str(error)
+    entries = {key: entry for key, entry in request["entries"].items() if key.partition("/")[2] not in failed}
+    record({**request, "entries": entries})
+    return {"changed": changed, "failed": failed}
+
+
+def unit_of(stack: str) -> str:
+    """The unit that starts a stack."""
+    return f"hub-{stack}.service"
+
+
+def reload_units(units: list[str]) -> None:
+    """systemd reads anew what it has read before and what was written since, by this run or by one that was killed."""
+    asked = ["systemctl", "show", "--property=NeedDaemonReload", "--value", "--", *units]
+    if b"yes" in subprocess.run(asked, stdout=subprocess.PIPE, check=True).stdout:
+        subprocess.run(["systemctl", "daemon-reload"], stdout=sys.stderr, check=True)
+
+
+def is_built_anew(request: dict[str, Any], stack: str) -> bool:
+    """Whether an image may be another one under the same name: Docker takes the one that it has."""
+    key = "stack/" + stack
+    before, now = read_manifest().get("made_from", {}), request.get("made_from", {})
+    old, new = ({p: t for p, t in found.get(key, {}).items() if p.endswith(BUILT)} for found in (before, now))
+    return bool(new) and old != new
+
+
+def start(stack: str) -> list[str]:
+    """The unit of a stack has started it and does so at boot; the containers of one that ran before are as declared."""
+    unit = unit_of(stack)
+    state = unit_states([unit])[unit]
+    changed = []
+    if state["boot"] != "enabled":
+        tell(["systemctl", "enable", unit])
+        changed.append(f"{unit}: enabled")
+    if state["active"] == "activating":
+        tell(["systemctl", "stop", unit])  # one that failed tries again by itself, and would make the same containers
+    if state["active"] not in ("active", "reloading"):
+        tell(["systemctl", "start", unit])
+        return [*changed, f"{unit}: started"]
+    up = ["docker", "compose", "up", "--detach", "--wait", "--remove-orphans", "--quiet-pull"]
+    lines = tell(up, f"{HOME}/{stack}").splitlines()
+    return [*changed, *(one.strip() for one in lines if re.search(" (Created|Recreated|Started)", one))]
+
+
+def unnamed(every: list[dict[str, Any]]) -> dict[str, list[str]]:
+    """The volumes without a name that containers of each stack have: an image asks for one, and nobody declared it.
+
+    Compose hands them on to the next container, and after that Docker takes them for somebody's: they outlive it.
+    """
+    found: dict[str, list[str]] = {}
+    for one in filter(is_ours, every):
+        mounts = [mount.get("Name", "") for mount in one.get("Mounts") or () if mount.get("Type") == "volume"]
+        found.setdefault(project_of(one), []).extend(filter(UNNAMED.fullmatch, mounts))
+    return {stack: sorted(names) for stack, names in found.items() if names}
+
+
+def clear_volumes(remembered: list[str]) -> list[str]:
+    """Volumes without a name go that a stack had, and whose container somebody has removed."""
+    (found,) = ask_docker('/volumes?filters={"dangling":["true"]}')
+    left = [one["Name"] for one in found["Volumes"] or () if one["Name"] in remembered]
+    if left:
+        tell(["docker", "volume", "rm", *left])
+    return [f"volume {name}" for name in left]
+
+
+def clear_networks(stack: str, wanted: list[str]) -> list[str]:
+    """Compose makes networks, and removes none of those that a stack no longer names."""
+    (found,) = ask_docker("/networks")
+    own = [one["Name"] for one in found if (one["Labels"] or {}).get(PROJECT) == stack]
+    left = [name for name in own if name not in wanted]
+    if left:
+        tell(["docker", "network", "rm", *left])
+    return [f"network {name}" for name in left]
+
+
+def tell(argv: list[str], folder: str | None = None) -> str:
+    """What a program says beside its output. Raises RuntimeError with its last words when it fails."""
+    done = subprocess.run(argv, cwd=folder, stdin=subprocess.DEVNULL, capture_output=True, check=False)
+    said = done.stderr.decode(errors="replace")
+    if done.returncode != 0:
+        raise RuntimeError(said.strip()[-SAID:] or f"{argv[0]} ended with exit code {done.returncode}")
+    return said
+
+
 def record(request: dict[str, Any]) -> dict[str, Any]:
     """Writes the manifest anew for the given entries; forgets those that nobody wants any more.
 
+    What is known is recorded as it was to be, so that nothing that somebody changed meanwhile counts as ours: files as
+    they were placed, rules as they were loaded, and of a definition that is the same whether its units start at boot.
     A stack is forgotten only by the run that has just taken it away: until then it is still here. A role goes now, its
     units and its files; what its packages brought stays, but does not run.
     """
@@ -372,6 +484,9 @@ def record(request: dict[str, Any]) -> dict[str, Any]:
     old, every = read_manifest(), every_container()
     wanted, made_from = request["desired"], request.get("made_from", {})
     now = states(request["entries"], every)
+    for key, entry in now.items():
+        same = old["desired"].get(key) == wanted.get(key)
+        settle(entry, request["entries"][key], old["entries"].get(key, {}), old.get("placed", {}).get(key, {}), same)
     left = {key for key in old["entries"] if key.startswith("stack/") and key not in gone}
     for key, value in old["entries"].items():
         if key not in wanted and not key.startswith("stack/"):
@@ -384,9 +499,31 @@ def record(request: dict[str, Any]) -> dict[str, Any]:
     before = old.get("made_from", {})
     parts = {key: made_from.get(key, {}) if key in now else before.get(key, {}) for key in entries}
     new = {"format": FORMAT, "desired": desired, "entries": entries, "made_from": parts}
+    changed = new != {key: value for key, value in old.items() if key not in ("placed", "volumes")}
+    placed = {key: files for key, files in old.get("placed", {}).items() if key in wanted and key not in now}
+    if placed:
+        new["placed"] = placed
+    volumes = {stack: names for stack, names in old.get("volumes", {}).items() if "stack/" + stack in left - now.keys()}
+    volumes |= {stack: names for stack, names in unnamed(every).items() if "stack/" + stack in now}
+    if volumes:
+        new["volumes"] = volumes
     if new != old:
         write_manifest(new)
-    return {"changed": new != old}
+    return {"changed": changed}
+
+
+def settle(
+    now: dict[str, Any], asked: dict[str, Any], before: dict[str, Any], placed: dict[str, Any], same: bool
+) -> None:
+    """Puts what is known in place of what was found; `before` is the last record."""
+    for path in now["files"]:
+        known = placed.get(path) or before.get("files", {}).get(path)
+        now["files"][path] = known or now["files"][path]
+    for table, loaded in asked["tables"].items() if isinstance(asked.get("tables"), dict) else ():
+        now["tables"][table] = loaded or now["tables"][table]
+    for kind in ("units", "boot_units") if same else ():
+        for name, state in now[kind].items():
+            state["boot"] = before.get(kind, {}).get(name, state)["boot"]
 
 
 def is_used(entry: dict[str, Any], containers: bool) -> bool:
@@ -470,7 +607,7 @@ def leave_one(stack: str) -> None:
 
     if not STACK_NAME.fullmatch(stack):
         sys.exit(f"no stack is called {stack}")
-    unit, installed = f"hub-{stack}.service", shutil.which("docker")
+    unit, installed = unit_of(stack), shutil.which("docker")
     if os.path.lexists(UNITS + unit):
         stop([unit])
     if installed and (os.path.exists(DOCKER_SOCKET) or os.path.isdir("/var/lib/docker")):
@@ -480,6 +617,7 @@ def leave_one(stack: str) -> None:
         if found:
             subprocess.run(["docker", "stop", *found], stdout=sys.stderr, check=True)
             subprocess.run(["docker", "rm", "--force", "--volumes", *found], stdout=sys.stderr, check=True)
+        clear_volumes([*unnamed(every).get(stack, []), *read_manifest().get("volumes", {}).get(stack, [])])
         own = [one["Id"] for one in networks if (one["Labels"] or {}).get(PROJECT) == stack]
         if own:
             subprocess.run(["docker", "network", "rm", *own], stdout=sys.stderr, check=True)
@@ -512,10 +650,14 @@ def place(request: dict[str, Any]) -> dict[str, Any]:
     stale = leftovers(request, manifest)
     changed += stale
     left = bool(role) and manifest["desired"].get(role) == UNFINISHED
-    if changed and not check:
-        if role and not left:
+    if not check:
+        begun = promise(request, manifest)
+        if changed and role and not left:
             manifest["desired"][role] = UNFINISHED
+            begun = True
+        if begun:
             write_manifest(manifest)
+    if changed and not check:
         for wanted in request["wanted"]:
             place_one(wanted, False)
         for path in stale:
@@ -527,6 +669,28 @@ def system() -> str:
     """The distribution, as it calls itself: `debian` or `ubuntu`."""
     with open("/etc/os-release") as file:
         return next((line[3:].strip().strip('"') for line in file if line.startswith("ID=")), "")
+
+
+def promise(request: dict[str, Any], manifest: dict[str, Any]) -> bool:
+    """Notes in the manifest how files are to be, where it does not say so yet; tells whether it is to be written."""
+    wanted = {one["path"]: state_of(one) for one in request["wanted"]}
+    lists = request.get("lists") or ({request["role"]: list(wanted)} if request.get("role") else {})
+    before = manifest.get("placed", {})
+    placed = dict(before)
+    for key, paths in lists.items():
+        now = {path: wanted[path] for path in paths if path in wanted}
+        known = {**manifest["entries"].get(key, {}).get("files", {}), **before.get(key, {})}
+        if any(known.get(path) != state for path, state in now.items()):
+            placed[key] = now
+    if placed != before:
+        manifest["placed"] = placed
+    return bool(placed != before)
+
+
+def state_of(wanted: dict[str, Any]) -> dict[str, str]:
+    """How a file or a directory is to be, as `file_state` tells it."""
+    content = hashlib.sha256(wanted["content"].encode()).hexdigest() if "content" in wanted else "directory"
+    return {"content": content, "mode": wanted.get("mode", "0644"), "owner": wanted.get("owner", "0:0")}
 
 
 def leftovers(request: dict[str, Any], manifest: dict[str, Any]) -> list[str]:
@@ -542,19 +706,15 @@ def leftovers(request: dict[str, Any], manifest: dict[str, Any]) -> list[str]:
 
 def place_one(wanted: dict[str, Any], check: bool) -> bool:
     """Makes one file, or a directory where there is no content."""
-    path, mode, owner = wanted["path"], wanted.get("mode", "0644"), wanted.get("owner", "0:0")
-    found = file_state(path)
-    if "content" in wanted:
-        data = wanted["content"].encode()
-        changed = found != {"content": hashlib.sha256(data).hexdigest(), "mode": mode, "owner": owner}
-        if changed and not check:
-            write(path, data, mode, owner, wanted.get("validate", []))
-        return changed
-    changed = found != {"content": "directory", "mode": mode, "owner": owner}
+    path, state = wanted["path"], state_of(wanted)
+    changed = file_state(path) != state
     if changed and not check:
-        handle = folder(path)
-        adopt(handle, mode, owner)
-        os.close(handle)
+        if "content" in wanted:
+            write(path, wanted["content"].encode(), state["mode"], state["owner"], wanted.get("validate", []))
+        else:
+            handle = folder(path)
+            adopt(handle, state["mode"], state["owner"])
+            os.close(handle)
     return changed
 
 
@@ -625,8 +785,9 @@ def adopt(handle: int, mode: str, owner: str) -> None:
 
 def main() -> None:
     request = json.loads(sys.stdin.buffer.read())
-    actions = {"probe": probe, "forget": forget, "leave": leave, "record": record, "place": place, "agent": agent}
-    json.dump(actions[request["action"]](request), sys.stdout, separators=(",", ":"))
+    actions = (probe, forget, leave, record, place, bring, agent)
+    done = next(one for one in actions if one.__name__ == request["action"])(request)
+    json.dump(done, sys.stdout, separators=(",", ":"))
 
 
 if __name__ == "__main__":

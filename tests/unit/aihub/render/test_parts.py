@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import shutil
+from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
+from types import MappingProxyType
 
 import pytest
 from aihub import paths, render
+from aihub.guests.probe import on_guest
 from aihub.model.resolved import Hub
 from aihub.reading import load
 from aihub.render import containers, parts, sources, stacks
@@ -25,7 +29,9 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path
 
 
-def made_from(folder: Path, guest: str = "app") -> dict[str, dict[str, str]]:
+def made_from(
+    folder: Path, guest: str = "app", built: Mapping[str, str] = MappingProxyType({})
+) -> dict[str, dict[str, str]]:
     containers._read.cache_clear()
     text = (paths.ROOT / "tests" / "lab" / "small" / "hub.yml").read_text()
     (folder / "hub.yml").write_text(text.replace("vault, redis", "vault").replace("client, notes", "notes"))
@@ -33,7 +39,17 @@ def made_from(folder: Path, guest: str = "app") -> dict[str, dict[str, str]]:
     state = State(folder / "state")
     state.make()
     state.key.with_suffix(".pub").write_text("ssh-ed25519 AAAA controller\n")
-    return render.made_from(hub, state)[guest]
+    return render.made_from(replace(hub, built=built), state)[guest]
+
+
+def test_an_image_under_the_same_name_is_told_by_what_it_is_built_from(folder: Path) -> None:
+    image = "valkey/valkey:8.1.9"
+    assert not [part for part in made_from(folder)["stack/notes"] if part.endswith(parts.BUILT)]
+    made = made_from(folder, built={image: "0123456789abcdef0", "other:1": "1"})["stack/notes"]
+    assert {part: text for part, text in made.items() if part.endswith(parts.BUILT)} == {
+        f"image {image} built from": "0123456789abcdef"
+    }
+    assert parts.BUILT == on_guest.BUILT, "the program on a guest fetches it again by this"
 
 
 EDITS = {

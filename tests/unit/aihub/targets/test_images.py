@@ -227,6 +227,22 @@ def test_a_changed_dockerfile_is_built_again_alone(
     assert built.startswith("chromadb/chroma:")
 
 
+def test_what_each_image_is_built_from_is_known_without_building_it(
+    hub: Hub, builder: Builder, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shutil.copytree(paths.STACKS, tmp_path / "stacks")
+    monkeypatch.setattr(images, "STACKS", tmp_path / "stacks")
+    before = images.built(hub)
+    assert before.keys() == {image.reference for image in images.images_of(hub) if image.lab != "pull"}
+    dockerfile = tmp_path / "stacks" / "chroma" / "lab" / "Dockerfile"
+    dockerfile.write_text(dockerfile.read_text() + "USER 1000\n")
+    (changed,) = {name for name, digest in images.built(hub).items() if digest != before[name]}
+    assert changed.startswith("chromadb/chroma:")
+    dockerfile.unlink()
+    assert images.built(hub) == {}, "`check` says why"
+    assert builder.made == []
+
+
 def test_a_changed_engine_makes_its_models_again(
     hub: Hub, builder: Builder, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

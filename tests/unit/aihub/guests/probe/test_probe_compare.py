@@ -87,6 +87,17 @@ def test_a_unit_that_was_recorded_while_it_was_down_is_still_drift() -> None:
     assert change.summary == "unit ssh.service is inactive, not active"
 
 
+def test_a_container_that_was_recorded_while_it_was_down_or_ill_is_still_drift() -> None:
+    entries = copy.deepcopy(ENTRIES)
+    entries["stack/redis"]["stacks"]["redis"]["redis-1"] |= {"state": "exited", "health": "unhealthy"}
+    (change,) = configuration_changes("db", DESIRED, {"desired": DESIRED, "entries": entries}, entries)
+    assert change.summary == (
+        "container redis-redis-1 is exited, not running; container redis-redis-1 is unhealthy, not healthy"
+    )
+    entries["stack/redis"]["stacks"]["redis"]["redis-1"] |= {"state": "running", "health": "none"}
+    assert configuration_changes("db", DESIRED, {"desired": DESIRED, "entries": entries}, entries) == []
+
+
 def test_of_some_units_only_the_start_at_boot_matters() -> None:
     entries = {"base": {"boot_units": {"clock.service": {"boot": "enabled"}}}}
     now = {"base": {"boot_units": {"clock.service": {"boot": "disabled"}}}}

@@ -279,7 +279,7 @@ def test_a_stack_leaves_with_all_that_is_its_own_whatever_is_missing(
 
     def run(argv: list[str], **_: Any) -> subprocess.CompletedProcess[bytes]:
         ran.append(argv)
-        return subprocess.CompletedProcess(argv, 0, b"")
+        return subprocess.CompletedProcess(argv, 0, b"", b"")
 
     monkeypatch.setattr(on_guest.subprocess, "run", run)
     monkeypatch.setattr(on_guest, "unit_states", lambda names: {n: {"active": "inactive"} for n in names})
@@ -288,7 +288,9 @@ def test_a_stack_leaves_with_all_that_is_its_own_whatever_is_missing(
     monkeypatch.setattr(on_guest, "LOGROTATE", f"{guest}/logrotate-")
     every = [container("notes-1", "notes", f"{guest}/opt/notes"), container("other-1", "notes", "/home/me/notes")]
     networks = [{"Id": "n1", "Labels": {on_guest.PROJECT: "notes"}}, {"Id": "n2", "Labels": None}]
-    monkeypatch.setattr(on_guest, "ask_docker", lambda *_: [every, networks])
+    every[0]["Mounts"] = [{"Type": "volume", "Name": "a" * 64}, {"Type": "bind"}, {"Type": "volume", "Name": "mine"}]
+    dangling = [{"Volumes": [{"Name": "a" * 64}, {"Name": "b" * 64}, {"Name": "mine"}]}]
+    monkeypatch.setattr(on_guest, "ask_docker", lambda *paths: [every, networks] if len(paths) == 2 else dangling)
     unit(guest, "hub-notes.service", "notes: written by aihub, changes are undone")
     (guest / "run" / "notes").mkdir()
     assert on_guest.leave({"stacks": ["notes"], "check": True}) == {"left": ["notes"]}
@@ -299,6 +301,7 @@ def test_a_stack_leaves_with_all_that_is_its_own_whatever_is_missing(
     assert docker == [
         ["stop", "notes-1" * 12],
         ["rm", "--force", "--volumes", "notes-1" * 12],
+        ["volume", "rm", "a" * 64],
         ["network", "rm", "n1"],
     ]
     assert on_guest.leave({"stacks": ["notes"]}) == {"left": ["notes"]}, "fine where nothing is left"
@@ -396,3 +399,180 @@ def test_it_runs_from_stdin_as_it_does_on_a_guest() -> None:
     found = json.loads(result.stdout)
     assert found["changed"] == []
     assert found["system"] in Path("/etc/os-release").read_text()
+
+
+def test_what_a_hand_changed_since_it_was_placed_is_not_recorded_as_ours(manifest: Path, tmp_path: Path) -> None:
+    """Files are as they were to be; of the same definition a unit keeps what was recorded, of another it is new."""
+    path = tmp_path / "file"
+    request = {"role": "ssh", "wanted": [{**file_of(path), "mode": "0600"}]}
+    entries = {"ssh": {"files": [str(path)]}}
+    on_guest.place(request)
+    path.write_text("by hand\n"), path.chmod(0o666)
+    record({"ssh": "1"}, entries)
+    kept = json.loads(manifest.read_text())
+    right = kept["entries"]["ssh"]["files"][str(path)]
+    assert right == on_guest.state_of(request["wanted"][0])
+    assert on_guest.file_state(str(path)) != right
+    assert "placed" not in kept
+    assert not record({"ssh": "1"}, entries), "nor by a run that places nothing"
+    assert json.loads(manifest.read_text()) == kept
+
+
+def test_a_record_that_took_a_hands_work_for_ours_is_put_right(manifest: Path, tmp_path: Path) -> None:
+    """As an older version left it: the file is as it is to be, and the record says otherwise."""
+    path = tmp_path / "file"
+    record({"ssh": "1"}, {"ssh": {"files": [str(path)]}})
+    path.write_text("one\n")
+    on_guest.place({"role": "ssh", "wanted": [file_of(path)]})
+    record({"ssh": "1"}, {"ssh": {"files": [str(path)]}})
+    assert json.loads(manifest.read_text())["entries"]["ssh"]["files"][str(path)] == on_guest.state_of(file_of(path))
+
+
+def test_what_was_placed_for_others_waits_for_its_record(manifest: Path, tmp_path: Path) -> None:
+    path = tmp_path / "file"
+    on_guest.place({"role": "base", "wanted": [file_of(path)]})
+    record({"base": "1", "ssh": "1"}, {"ssh": {}})
+    path.write_text("by hand\n")
+    record({"base": "1", "ssh": "1"}, {"base": {"files": [str(path)]}})
+    assert json.loads(manifest.read_text())["entries"]["base"]["files"][str(path)] == on_guest.state_of(file_of(path))
+
+
+def test_rules_are_recorded_as_they_were_loaded(manifest: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(on_guest, "table_state", lambda name: "by hand")
+    record({"firewall": "1"}, {"firewall": {"tables": {"inet hub": "loaded"}}})
+    assert json.loads(manifest.read_text())["entries"]["firewall"]["tables"] == {"inet hub": "loaded"}
+    record({"firewall": "1"}, {"firewall": {"tables": {"inet hub": ""}}})
+    assert json.loads(manifest.read_text())["entries"]["firewall"]["tables"] == {"inet hub": "by hand"}
+
+
+def test_a_unit_that_a_hand_took_from_boot_stays_drift_until_its_definition_is_another(
+    manifest: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    boot = {"x.service": {"boot": "enabled", "active": "active"}}
+    monkeypatch.setattr(on_guest, "unit_states", lambda names: {name: dict(boot[name]) for name in names})
+    entries = {"ssh": {"units": ["x.service"]}}
+    record({"ssh": "1"}, entries)
+    boot["x.service"]["boot"] = "disabled"
+    assert not record({"ssh": "1"}, entries)
+    assert record({"ssh": "2"}, entries)
+    assert json.loads(manifest.read_text())["entries"]["ssh"]["units"]["x.service"]["boot"] == "disabled"
+
+
+class Machine:
+    """What is asked of systemd, Compose and Docker; units are in the state that a test says."""
+
+    def __init__(self) -> None:
+        self.asked: list[str] = []
+        self.state = {"boot": "enabled", "active": "active"}
+        self.fails: str = ""
+        self.dangling: list[dict[str, str]] = []
+
+    def run(self, argv: list[str], **options: Any) -> subprocess.CompletedProcess[bytes]:
+        text = " ".join(argv)
+        if "show" not in argv:
+            self.asked.append(text)
+        failed = bool(self.fails) and self.fails in f"{text} {options.get('cwd')}"
+        return subprocess.CompletedProcess(argv, int(failed), b"no\n", b" Container a-1 Recreated\nwhat it said\n")
+
+
+@pytest.fixture
+def machine(manifest: Path, guest: Path, monkeypatch: pytest.MonkeyPatch) -> Machine:
+    found = Machine()
+    monkeypatch.setattr(on_guest.subprocess, "run", found.run)
+    monkeypatch.setattr(on_guest, "unit_states", lambda names: {name: dict(found.state) for name in names})
+    networks, volumes = [{"Name": "hub-old", "Labels": {on_guest.PROJECT: "a"}}], {"Volumes": found.dangling}
+    monkeypatch.setattr(on_guest, "ask_docker", lambda path: [networks if path == "/networks" else volumes])
+    return found
+
+
+UP = "docker compose up --detach --wait --remove-orphans --quiet-pull"
+
+
+def bring(*stacks: str, **more: Any) -> dict[str, Any]:
+    keys = [f"stack/{name}" for name in stacks]
+    networks = {name: ["hub-old"] for name in stacks}
+    entries: dict[str, Any] = {key: {} for key in keys}
+    request = {"networks": networks, "wanted": [], "lists": {}, "entries": entries, "desired": dict.fromkeys(keys, "1")}
+    return on_guest.bring({**request, **more})
+
+
+def test_what_ran_before_is_as_declared_and_what_did_not_is_started(machine: Machine) -> None:
+    assert bring("a") == {"changed": ["Container a-1 Recreated"], "failed": {}}
+    assert machine.asked == [UP]
+    machine.asked.clear()
+    machine.state = {"boot": "disabled", "active": "inactive"}
+    assert bring("a")["changed"] == ["hub-a.service: enabled", "hub-a.service: started"]
+    assert machine.asked == ["systemctl enable hub-a.service", "systemctl start hub-a.service"]
+
+
+def test_a_unit_that_tries_again_by_itself_is_stopped_before_anybody_makes_its_containers(machine: Machine) -> None:
+    machine.state["active"] = "activating"
+    bring("a")
+    assert machine.asked == ["systemctl stop hub-a.service", "systemctl start hub-a.service"]
+
+
+def test_one_that_does_not_start_keeps_no_other_from_it_and_is_not_recorded(machine: Machine, manifest: Path) -> None:
+    machine.fails = f"{UP} {on_guest.HOME}/a"
+    found = bring("a", "b")
+    assert found["failed"] == {"a": "Container a-1 Recreated\nwhat it said"}
+    assert json.loads(manifest.read_text())["desired"] == {"stack/b": "1"}
+
+
+def test_images_are_fetched_again_where_they_were_built_of_something_else(machine: Machine) -> None:
+    pull = "docker compose pull --quiet"
+    made = {"stack/a": {"image x:1 built from": "1", ".env: A": "1"}}
+    for made_from, asked in (
+        (made, [pull, UP]),
+        (made, [UP]),
+        ({"stack/a": {"image x:1 built from": "1", ".env: A": "2"}}, [UP]),
+        ({"stack/a": {"image x:1 built from": "2", ".env: A": "2"}}, [pull, UP]),
+        ({"stack/a": {".env: A": "2"}}, [UP]),
+    ):
+        machine.asked.clear()
+        assert bring("a", made_from=made_from)["failed"] == {}
+        assert machine.asked == asked
+
+
+def test_an_image_that_could_not_be_fetched_is_asked_for_again_by_the_next_run(machine: Machine) -> None:
+    made = {"stack/a": {"image x:1 built from": "1"}}
+    machine.fails = "compose pull"
+    assert set(bring("a", made_from=made)["failed"]) == {"a"}
+    assert UP not in machine.asked
+    machine.fails = ""
+    machine.asked.clear()
+    assert bring("a", made_from=made)["failed"] == {}
+    assert machine.asked == ["docker compose pull --quiet", UP]
+
+
+def test_networks_go_that_a_stack_no_longer_names(machine: Machine) -> None:
+    assert bring("a", networks={"a": ["hub-a"]})["changed"] == ["Container a-1 Recreated", "network hub-old"]
+    assert machine.asked == [UP, "docker network rm hub-old"]
+
+
+def test_a_volume_without_a_name_goes_with_the_container_that_a_hand_removed(
+    machine: Machine, guest: Path, manifest: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Nobody can tell by the volume whose it was: it is remembered while its container is there."""
+    old, strange = "a" * 64, "b" * 64
+    one = {**container("a-1", "a", f"{guest}/opt/a"), "Mounts": [{"Type": "volume", "Name": old}, {"Type": "bind"}]}
+    monkeypatch.setattr(on_guest, "every_container", lambda: [one])
+    bring("a")
+    assert json.loads(manifest.read_text())["volumes"] == {"a": [old]}
+    monkeypatch.setattr(on_guest, "every_container", lambda: [])
+    record({"ssh": "1", "stack/a": "1"}, {"ssh": {}})
+    monkeypatch.setattr(on_guest, "DOCKER_SOCKET", str(guest))
+    monkeypatch.setattr(on_guest, "in_docker", lambda: [("volume", old, ""), ("volume", strange, "")])
+    seen = on_guest.there(on_guest.read_manifest(), [])
+    assert seen == {"stacks": {"a": [f"volume {old}"]}, "others": [{"kind": "volume", "name": strange}]}
+
+    machine.dangling += [{"Name": old}, {"Name": strange}]
+    machine.asked.clear()
+    assert bring("a")["changed"] == ["Container a-1 Recreated", f"volume {old}"]
+    assert machine.asked == [UP, f"docker volume rm {old}"]
+    assert "volumes" not in json.loads(manifest.read_text())
+
+
+def test_a_check_brings_nothing_up(machine: Machine, manifest: Path) -> None:
+    assert bring("a", check=True) == {"changed": [], "failed": {}}
+    assert machine.asked == []
+    assert not manifest.exists()
