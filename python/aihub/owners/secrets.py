@@ -64,6 +64,8 @@ class Agents:
         """
         run = self._run
         require_agreed(self._agreed, choice.only(_newer(run, guest, self._versions), run.choice))
+        if self._is_served(guest):
+            return
         self._progress(guest, "its agent fetches secrets")
         if guest in self._ended or not _logged_in(run, guest):
             run.changed = True
@@ -75,6 +77,17 @@ class Agents:
             if not error.behind <= wanted.keys():
                 raise  # what is the machine's own is everybody's matter there
             self._late[guest] = error
+
+    def _is_served(self, guest: str) -> bool:
+        """Whether the look just before this found it so, and nothing was to be done that an agent has to hear of."""
+        run, inside = self._run, self._run.insides.get(guest)
+        here = [change for change in self._agreed.of("insides") if change.subject == guest]
+        roles = any(not part.startswith(probe.STACK) for change in here for part in change.parts or ("all",))
+        if run.options.full or self._agreed.of("guests", "vault", "secrets") or roles or inside is None:
+            return False
+        says = agent.Status.of(guest, inside.agent)
+        changes = agent.changes(run.hub, {guest: inside}, self._versions, self._ended)
+        return says.logged_in and says.has_certificate and not inside.error and not changes
 
     def require(self, name: str) -> None:
         """An instance has its secrets, and uses them where it runs. Raises NotInUse."""

@@ -5,13 +5,17 @@ from __future__ import annotations
 import json
 import threading
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 from aihub.errors import Conflict, HubError, Locked, TaskFailed
-from aihub.owners import hub, order
+from aihub.guests.probe import Inside
+from aihub.owners import hub, order, secrets
 from aihub.owners.run import Run
+from aihub.plan import Change, Plan
+from aihub.secrets import agent
 from aihub.secrets.agent import NotInUse
 from aihub.services.service import Step
 from aihub.verbs import up
@@ -321,3 +325,47 @@ def test_a_store_that_was_silent_tells_on_the_way_who_waits(made: World, monkeyp
     assert sorted(set(subjects)) == sorted(subjects), "each once"
     assert not set(made.done("start")) & set(WAITING)
     assert {"queue@apps", "plain@apps"} <= set(made.done("start"))
+
+
+STATUS: dict[str, Any] = {"login": {"ok": True, "error": "", "since": "x"}, "errors": [], "tls": {}}
+
+
+def served(made: World, run: Run, guest: str) -> Inside:
+    """A guest whose agent has all that is its own, in use."""
+    own = {"name": "x", "serial": "1", "issued": 1.0, "not_after": 2.0, "applied": "1"}
+    entries = {path: {"version": 1, "applied": 1} for path in agent.paths(run.hub, guest)}
+    known = {"desired": {"vault_agent": "1"}, "entries": {}}
+    return replace(run.insides[guest], manifest=known, agent={**STATUS, "entries": entries, "tls": {agent.OWN: own}})
+
+
+def test_an_agent_that_has_all_that_is_its_own_is_not_waited_for(made: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where only instances differ; whatever else there is to do, it is asked."""
+    asked: list[str] = []
+    monkeypatch.setattr(secrets, "_logged_in", lambda run, guest: not asked.append(guest))
+    monkeypatch.setattr(secrets.enrol, "ended", lambda hub, known: frozenset())
+    run = made.run()
+    whole = served(made, run, "db")
+    behind = {path: {"version": 1, "applied": 0} for path in agent.paths(run.hub, "db")}
+    lost = {**STATUS["login"], "ok": False}
+    only = Change("db", "configure", "insides", "guest", "x", parts=("stack/postgres",))
+    cases = {
+        "quiet": (whole, (only,), False),
+        "a role": (whole, (replace(only, parts=("ssh", "stack/postgres")),), False),
+        "everything": (whole, (replace(only, parts=()),), False),
+        "the store": (whole, (only, Change("vault@security", "update", "vault", "vault", "x")), False),
+        "a guest": (whole, (only, Change("db", "update", "guests", "token", "x", restart=True)), False),
+        "full": (whole, (only,), True),
+        "no login": (replace(whole, agent={**whole.agent, "login": lost}), (only,), False),  # type: ignore[dict-item]
+        "no certificate": (replace(whole, agent={**whole.agent, "tls": {}}), (only,), False),  # type: ignore[dict-item]
+        "behind": (replace(whole, agent={**whole.agent, "entries": behind}), (only,), False),  # type: ignore[dict-item]
+        "silent": (replace(whole, error="no ssh"), (only,), False),
+    }
+    for name, (inside, changes, full) in cases.items():
+        asked.clear()
+        run.insides = {**run.insides, "db": inside}
+        run.options = replace(run.options, full=full)
+        agreed = Plan((*changes, Change("db", "deliver", "insides", "guest", "x", later=True, parts=("stack/x",))))
+        agents = secrets.Agents(run, agreed, run.screen.progress("x").__enter__())
+        agents.learn()
+        agents.serve("db")
+        assert (asked == []) == (name == "quiet"), name
