@@ -18,8 +18,10 @@ def run(options: Options) -> int:
     """Prints node and guests with their state, and in the lab what is simulated."""
     with opened(options, "status", report, reads=True) as found:
         perform(found, (find_target,))
-        rows = _rows(found, found.proxmox().read(found.hub))
-        notes = [*found.target.notes, *leftovers.look(found)]
+        px, left = found.proxmox(), leftovers.look(found)
+        # What the look has read is enough; one that was refused before it came so far has read nothing.
+        rows = _rows(found, found.guests if found.guests.guests else px.read(found.hub))
+        notes = [*found.target.notes, *left]
         if options.as_json:
             labels = dict(found.target.labels(found.hub))
             machines = [r.as_json() for r in rows]
