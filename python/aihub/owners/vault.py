@@ -285,6 +285,7 @@ def _lost(run: Run, instance: Instance) -> Plan:
     if instance.guest.name in run.made and login:
         if allowed:
             return Plan((_empty(instance),))
+        _refuse_loss(run, instance)
         raise PreconditionFailed(
             "its guest is to be made anew, and its content, every secret of this hub, went with the old one",
             where=instance.name,
@@ -297,6 +298,20 @@ def _lost(run: Run, instance: Instance) -> Plan:
     if _opens(run, login=login):
         return Plan(warnings=(f"{instance.name} is ours and open: nothing is given up",))
     return Plan((_empty(instance),))
+
+
+def _refuse_loss(run: Run, instance: Instance) -> None:
+    """Raises PreconditionFailed where the store's guest is there, and hub.yml wants another one in its place."""
+    name = instance.guest.name
+    for change in run.plan.of("guests"):
+        if change.subject == name and change.action == "delete":
+            ways = [one.partition(": ")[2] for one in run.plan.warnings if one.startswith(f"guest {name}: ")]
+            anew = f"aihub up --allow-destroy {name} --allow-destroy {instance.name}"
+            raise PreconditionFailed(
+                f"{change.summary}; with it would go every secret of this hub",
+                where=instance.name,
+                hint="; ".join(["take the edit back", *ways, f"or to begin anew with fresh secrets: {anew}"]),
+            )
 
 
 def _empty(instance: Instance) -> Change:

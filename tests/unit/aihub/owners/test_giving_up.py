@@ -13,6 +13,7 @@ import pytest
 from aihub import paths
 from aihub.errors import PreconditionFailed, Unreachable
 from aihub.owners import vault
+from aihub.plan import Change, Plan
 from aihub.reading import load
 from aihub.state.directory import State
 from aihub.vault import pending
@@ -33,6 +34,7 @@ def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
         made=(),
         options=SimpleNamespace(allow_destroy={"vault@security"}),
         screen=SimpleNamespace(say=lambda line: None),
+        plan=Plan(),
     )
 
 
@@ -102,3 +104,16 @@ def test_a_store_that_went_with_its_guest_is_refused_before_anything_is_changed(
         lost(run)
     run.options.allow_destroy = {"vault@security"}
     assert lost(run).changes
+
+
+def test_a_store_whose_guest_an_edit_would_make_anew_says_which_and_how_it_keeps_its_data(run: Any) -> None:
+    run.made, run.options = ("security",), SimpleNamespace(allow_destroy=frozenset())
+    run.state.vault_login.write_text("{}")
+    gone = Change("security", "delete", "guests", "token", "VMID 310 is removed: its disk is on a", data_at_risk="all")
+    run.plan = Plan((gone,), warnings=("guest security: root moves it", "guest db: something else"))
+    with pytest.raises(PreconditionFailed, match="its disk is on a; with it would go every secret") as refused:
+        lost(run)
+    assert refused.value.hint == (
+        "take the edit back; root moves it; or to begin anew with fresh secrets: "
+        "aihub up --allow-destroy security --allow-destroy vault@security"
+    )
