@@ -29,6 +29,11 @@ def look(
     """
     found = store.entries(hub, vault)
     yield from (_change(instance, path, "create", "missing") for path in store.missing(hub, found))
+    for pair in store.elsewhere(hub, found):
+        if pair.entry:
+            yield _change(
+                instance, pair.entry.path, "update", f"a login at {pair.provider}, and not where it was before"
+            )
     for ref in hub.secrets:
         if found[ref.path] is not None and kept.differs(hub, ref, found[ref.path]):
             why = "says that it is kept with its instance's data" if ref.keep else "goes with its instance from now on"

@@ -48,6 +48,9 @@ def ensure(hub: Hub, store: Marked) -> list[str]:
             changed = _create(store, path, fresh_pair(hub, store, pairs[path]))
         elif entry is None and ref:
             changed = _create(store, path, _login(store, logins[path]) if path in logins else new_value(ref))
+        elif entry is not None and path in logins and _is_another(logins[path], store.read(logins[path].path), entry):
+            store.write(path, _login(store, logins[path]), cas=entry.version)
+            changed = True
         if changed:
             made.append(path)
     return made
@@ -69,9 +72,24 @@ def versions(hub: Hub, store: Secrets) -> dict[str, int]:
 
 
 def coming(hub: Hub, store: Secrets) -> dict[str, int]:
-    """The versions once `ensure` has made what is missing; 0 for what a person has still to give."""
-    given = {ref.path for ref in hub.secrets if ref.given}
-    return {path: version or int(path not in given) for path, version in versions(hub, store).items()}
+    """The versions once `ensure` has done its work; 0 for what a person has still to give."""
+    given, found = {ref.path for ref in hub.secrets if ref.given}, entries(hub, store)
+    anew = {pair.entry.path for pair in elsewhere(hub, found) if pair.entry}
+    there = {path: entry.version if entry else 0 for path, entry in found.items()}
+    return {path: version + int(path in anew) or int(path not in given) for path, version in there.items()}
+
+
+def elsewhere(hub: Hub, found: Mapping[str, Entry | None]) -> list[Pair]:
+    """The logins that consumers have an entry of, but one of another provider than now: `ensure` writes it anew."""
+    every = [(pair, found[pair.entry.path]) for pair in hub.pairs if pair.entry]
+    return [pair for pair, entry in every if entry is not None and _is_another(pair, found[pair.path], entry)]
+
+
+def _is_another(pair: Pair, have: Entry | None, entry: Entry) -> bool:
+    """Whether an entry holds no login of its pair, and no rotation is why: that one writes the pair first."""
+    if have is None:
+        return True
+    return have.version == 1 and all(entry.data != _half(pair, have, half) for half in pair.halves)
 
 
 def declared(hub: Hub) -> list[str]:
@@ -122,7 +140,10 @@ def _login(store: Secrets, pair: Pair) -> dict[str, str]:
     entry = store.read(pair.path)
     if entry is None:
         raise HubError("Vault no longer holds the passwords of this login", where=pair.path, hint="aihub up")
-    half = entry.data["active"]
+    return _half(pair, entry, entry.data["active"])
+
+
+def _half(pair: Pair, entry: Entry, half: str) -> dict[str, str]:
     return {"user": pair.user(half), "password": entry.data[half]}
 
 

@@ -43,7 +43,12 @@ PARTS = {
     ),
     "hub": Part(("tests/lab/whole/long_rotations.py",), {"rotation_kills": int(LONG[ROTATION_KILLS])}, root=True),
     "edits": Part(
-        tuple(f"tests/lab/small/long_{name}.py" for name in ("addresses", "cards", "node", "stacks")), {}, root=True
+        tuple(
+            f"tests/lab/small/long_{name}.py"
+            for name in ("addresses", "cards", "halfway", "machines", "node", "providers", "stacks")
+        ),
+        {},
+        root=True,
     ),
     "gateway": Part(("tests/lab/gateway/long_gateway.py",), {}, root=True),
 }

@@ -57,6 +57,16 @@ def test_the_way_out_leads_nowhere_that_is_not_public_but_where_a_lab_says_so(hu
     assert rules(lab) == ["http_access deny inside", "http_access deny inland !outside"]
 
 
+def test_a_way_out_that_no_zone_needs_yet_lets_nobody_through(tmp_path: Path) -> None:
+    """Squid takes no empty list, and no word for one."""
+    small = (paths.ROOT / "tests" / "lab" / "small" / "hub.yml").read_text()
+    path = tmp_path / "hub.yml"
+    path.write_text(small.replace("vault, redis", "vault, egress").replace(", stacks: [client, notes]", ""))
+    own = load.load(path, target="lab")
+    text = render.stack_files(own, own.instance("egress@security"))["config/squid.conf"].decode()
+    assert [line for line in text.splitlines() if line.startswith("acl clients")] == ["acl clients src 192.0.2.0/32"]
+
+
 def test_an_unknown_name_in_a_template_is_an_error_with_its_place(hub: Hub, folder: Path) -> None:
     (folder / "config" / "bad.conf.j2").write_text("{{ nobody }}\n")
     with pytest.raises(InvalidInput, match="nobody") as caught:

@@ -10,7 +10,7 @@ from datetime import UTC, datetime
 import pytest
 from aihub.errors import PreconditionFailed
 from aihub.model.resolved import RECONCILE_ROLE, Hub, SecretRef
-from aihub.secrets.store import ensure, entries, fresh_pair, generate, missing, new_pair
+from aihub.secrets.store import coming, elsewhere, ensure, entries, fresh_pair, generate, missing, new_pair, versions
 from aihub.services import service as services
 from aihub.services.secrets import Entry, Secrets
 
@@ -109,3 +109,44 @@ def test_of_two_at_once_the_first_wins(hub: Hub) -> None:
 
 def test_an_entry_never_shows_its_values() -> None:
     assert "hidden" not in repr(Entry({"value": "hidden"}, 3, datetime.now(UTC)))
+
+
+def test_a_login_at_another_provider_is_written_anew_and_no_other_is(hub: Hub) -> None:
+    """Its pair begins anew there, and what its consumer reads is of the one before."""
+    pair = next(p for p in hub.pairs if p.role == "notes_public_ai_main")
+    assert pair.entry is not None
+    path, store = pair.entry.path, Memory()
+    store.write(path, {"user": "notes_public_ai_main_b", "password": "of the one before"}, cas=0)
+    before = coming(hub, store)
+    assert before[path] == 2
+    assert [one.path for one in elsewhere(hub, entries(hub, store))] == [pair.path]
+    assert path in ensure(hub, store)
+    made, login = store.read(pair.path), store.read(path)
+    assert made is not None and login is not None
+    assert login.data == {"user": "notes_public_ai_main_a", "password": made.data["a"]}
+    assert versions(hub, store) == before
+    assert (elsewhere(hub, entries(hub, store)), ensure(hub, store)) == ([], [])
+
+
+def test_a_run_that_died_between_a_pair_and_what_is_read_of_it_is_finished(hub: Hub) -> None:
+    pair = next(p for p in hub.pairs if p.role == "notes_public_ai_main")
+    assert pair.entry is not None
+    store = Memory()
+    store.write(pair.entry.path, {"user": "x", "password": "of the one before"}, cas=0)
+    store.write(pair.path, {"a": "one", "b": "two", "active": "a"}, cas=0)
+    ensure(hub, store)
+    login = store.read(pair.entry.path)
+    assert login is not None and login.data["password"] == "one"
+
+
+def test_what_a_rotation_has_half_published_is_its_own_matter(hub: Hub) -> None:
+    """It writes the pair, and then what is read of it; with a single password neither half is the old one then."""
+    pair = next(p for p in hub.pairs if p.role == "notes_public_ai_main")
+    assert pair.entry is not None
+    store = Memory()
+    ensure(hub, store)
+    for data in ({"a": "1", "b": "2", "active": "b"}, {"a": "3", "b": "4", "active": "a"}):
+        have = store.read(pair.path)
+        assert have is not None
+        store.write(pair.path, data, cas=have.version)
+        assert (elsewhere(hub, entries(hub, store)), ensure(hub, store)) == ([], [])
