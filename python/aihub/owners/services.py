@@ -28,6 +28,8 @@ def look(run: Run) -> Plan:
         standing = run.standing(instance)
         if standing == "new":
             new.append(instance.name)
+            if _takes_up(run, instance):
+                silent.append(instance)
         elif standing == "there":
             (silent if _cannot_log_in(run, instance) else there).append(instance)
     quiet = [i.name for i in there if not run.differs(i)]
@@ -59,6 +61,12 @@ def _refuse(failed: Mapping[str, HubError]) -> None:
 def _goes(change: Change, going: Collection[str]) -> bool:
     """Whether a change removes a kept object that somebody has named, and nothing else that is lost."""
     return change.action == "delete" and f"{change.holder}/{change.subject.rpartition(' ')[2]}" in going
+
+
+def _takes_up(run: Run, instance: Instance) -> bool:
+    """Whether one that is still to be made finds data there that it has left, and in it who used it then."""
+    inside = run.insides.get(instance.guest.name)
+    return bool(inside and instance.stack.name in inside.data)
 
 
 def _cannot_log_in(run: Run, instance: Instance) -> bool:

@@ -12,9 +12,9 @@ from aihub import paths, report, targets
 from aihub.errors import PreconditionFailed
 from aihub.guests.probe import Inside
 from aihub.options import Options
-from aihub.owners import entries, kept, moves
+from aihub.owners import entries, kept, moves, services
 from aihub.owners.run import Run
-from aihub.plan import Change, Kept, Plan
+from aihub.plan import Change, Kept, Plan, adds
 from aihub.reading import load
 from aihub.secrets.kept import INSTANCE, KEEP, left
 from aihub.state.directory import State
@@ -113,3 +113,19 @@ def test_kept_data_is_no_change_and_is_shown(run: Run, capsys: pytest.CaptureFix
     assert "nothing to change" in shown
     assert "notes@app kept: volumes /var/lib/hub/notes on guest app --allow-destroy notes@app" in shown
     assert plan.as_json()["kept"] == [plan.kept[0].as_json()]
+
+
+@pytest.mark.parametrize("data", [("redis",), ("postgres",)])
+def test_a_provider_that_takes_up_its_data_may_find_users_there_whom_nobody_declares(
+    run: Run, data: tuple[str, ...]
+) -> None:
+    """Who used it when it left: they are compared once it runs, and that is agreed to."""
+    run.insides = {name: Inside(name, error="no ssh") for name in run.hub.guests} | {
+        "cache": Inside("cache", data=data)
+    }
+    found = services.look(run).changes
+    here = [change for change in found if change.holder == "redis@cache"]
+    assert {change.action for change in here if not change.later} == {"create"}
+    left = Change("redis@cache: ACL user x", "update", "services", "service", "ACL user x has no consumer any more")
+    assert any(change.later for change in here) == (data == ("redis",))
+    assert adds(Plan(found), left) == (data != ("redis",))
