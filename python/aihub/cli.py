@@ -84,6 +84,9 @@ GIVEN = {
         NAMES, None, "An instance that may start empty at another provider; may be repeated.", metavar="NAME"
     ),
     "allow_reboot": _option(NAMES, None, "A node that may be rebooted where its cards need that.", metavar="NODE"),
+    "allow_gpu_reset": _flag(
+        "Stop guests whose card may not come back from a reset: the node may have to be rebooted.", "--allow-gpu-reset"
+    ),
     "kit_proof": _file("KEY", "Prove with this key that the recovery kit can be opened.", "--kit-proof"),
     "kit": _file("FILE", "Use the shares in this recovery kit.", "--kit"),
     "identity": _file("KEY", "The key that opens the recovery kit.", "--identity"),
@@ -120,8 +123,8 @@ VERBS = {
         "Show what `up` would change. Exit code 3 when changes are pending.",
     ),
     "up": (
-        "only hub target lab scope yes full no_verify stock allow_destroy allow_move allow_reboot kit_proof as_json "
-        "debug",
+        "only hub target lab scope yes full no_verify stock allow_destroy allow_move allow_reboot "
+        "allow_gpu_reset kit_proof as_json debug",
         "Build the hub, or change it to what the file says, and verify it.",
     ),
     "verify": ("hub target lab only as_json debug", "Run every check. Exit code 7 when one fails."),
@@ -144,11 +147,11 @@ VERBS = {
     ),
     "open": ("page hub target lab debug", "Open the pages of an instance in your browser, over ssh, until Ctrl-C."),
     "stop": (
-        "named hub target lab yes debug",
+        "named hub target lab yes allow_gpu_reset debug",
         "Shut down a guest, or stop an instance, until `aihub start` or the next `aihub up`.",
     ),
     "start": ("named hub target lab debug", "Start a guest, or an instance, that was stopped."),
-    "restart": ("named hub target lab yes debug", "Restart a guest, or an instance."),
+    "restart": ("named hub target lab yes allow_gpu_reset debug", "Restart a guest, or an instance."),
     "models.list": (
         "model hub target lab as_json debug",
         "Show every model: what it takes of its card, who serves it.",
@@ -228,7 +231,8 @@ def _options(verb: str, given: Mapping[str, Any]) -> Options:
         if field == "only":
             fields[field] = (*fields.get(field, ()), *((value,) if isinstance(value, str) else value or ()))
         else:
-            kind = frozenset if field.startswith("allow_") else {"needs": tuple}.get(field)
+            listed = field.startswith("allow_") and not isinstance(value, bool)
+            kind = frozenset if listed else {"needs": tuple}.get(field)
             fields[field] = kind(value or ()) if kind else value
     return Options(**fields)
 

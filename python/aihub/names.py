@@ -116,6 +116,8 @@ def is_public(address: str) -> bool:
 # On the node.
 
 NODE_FOLDER = "/etc/hub-node"
+SNIPPETS_STORAGE, SNIPPETS = "local", "/var/lib/vz/snippets/"
+"""The storage of every Proxmox on which hook scripts may lie, and where that is."""
 NODE_KEYS = "/root/.ssh/authorized_keys2"  # PVE links authorized_keys into its cluster file system: not ours to edit
 
 
@@ -127,6 +129,16 @@ def lease(hub_id: str) -> str:
 def table(hub: str) -> str:
     """The nft table of the walls; nft takes no hyphen everywhere."""
     return f"hub_{hub.replace('-', '_')}"
+
+
+def guard(hub: str) -> str:
+    """The hook script that refuses to start a guest whose card is dead."""
+    return f"hub-{hub}-gpu-guard"
+
+
+def guard_volume(hub: str) -> str:
+    """It as a guest's configuration names it."""
+    return f"{SNIPPETS_STORAGE}:{SNIPPETS.rstrip('/').rpartition('/')[2]}/{guard(hub)}"
 
 
 @dataclass(frozen=True)
@@ -246,9 +258,18 @@ class Layout:
         return f"{self.folder}/kernel"  # which one was pinned
 
     @property
+    def guard(self) -> str:
+        return SNIPPETS + guard(self.hub)  # run by Proxmox before each start of a guest with a card
+
+    @property
+    def snippets(self) -> str:
+        return f"{self.folder}/snippets"  # that the storage holds snippets since we asked for it
+
+    @property
     def cards(self) -> tuple[str, ...]:
         """Everything that is there for cards alone."""
-        return (*self.binding, self.binding_done, self.grub, self.flags, self.flags_done, self.kernel)
+        boot = (*self.binding, self.binding_done, self.grub, self.flags, self.flags_done, self.kernel)
+        return (*boot, self.guard, self.snippets)
 
     @property
     def files(self) -> tuple[str, ...]:

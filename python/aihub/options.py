@@ -27,6 +27,7 @@ class Options:
     allow_destroy: frozenset[str] = field(default_factory=frozenset)
     allow_move: frozenset[str] = field(default_factory=frozenset)
     allow_reboot: frozenset[str] = field(default_factory=frozenset)
+    allow_gpu_reset: bool = False
     debug: bool = False
     only: tuple[str, ...] = ()
     kit_proof: Path | None = None

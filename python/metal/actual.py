@@ -91,9 +91,9 @@ def script(desired: Desired) -> str:
         "roles": ["/access/roles"],
         "users": ["/access/users", "--full", "1"],
         "acl": ["/access/acl"],
+        "storage": ["/storage"],
     }
     if not desired.removed:
-        queries["storage"] = ["/storage"]
         queries["mappings"] = ["/cluster/mapping/pci"]
     if desired.packages:
         queries["subscription"] = [f"/nodes/{desired.node}/subscription"]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from . import boot, cards, collisions, mappings, network, nics, objects, repositories, services, storages
+from . import boot, cards, collisions, guard, mappings, network, nics, objects, repositories, services, storages
 from .actual import ActualNode
 from .desired import Desired
 from .refusal import RefusedByNode
@@ -21,6 +21,7 @@ def steps(desired: Desired, actual: ActualNode) -> list[Step]:
         gone = network.removal(desired, actual)
         without = [*mappings.removal(desired, actual), *boot.removal(desired, actual)]
         without += repositories.removal(desired, actual)
+        without += guard.removal(desired, actual)
         return [*gone, *without, *services.removal(desired, actual), *objects.removal(desired, actual)]
     _refuse_lacking(desired, actual)
     found = cards.find(desired, actual)
@@ -39,6 +40,7 @@ def steps(desired: Desired, actual: ActualNode) -> list[Step]:
         # What a mapping's removal leaves undone, the files of its card remind of.
         *mappings.steps(desired, actual, found),
         *boot.preparation(desired, actual, found),
+        guard.step(desired, actual, found),
         *storages.steps(desired, actual),
         *objects.pve(desired, actual),
     ]

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 from aihub.model.hub import LanguageModel
-from aihub.model.resolved import Guest, Hub
+from aihub.model.resolved import Guest, Hub, Instance
 from aihub.targets import images
 
 pytestmark = pytest.mark.slow
@@ -83,6 +83,19 @@ def test_context(
         digests = {m["name"]: m["digest"] for m in https("GET", "/api/tags")["models"]}
         name = model.weights if ":" in model.weights.rpartition("/")[2] else f"{model.weights}:latest"
         assert loaded[digests[name]] == max(m.context for m in models.values())
+
+
+def test_on_card(https: Callable[..., Any], models: dict[str, LanguageModel], instance: Instance, hub: Hub) -> None:
+    """what it has loaded lies on the card, all of it"""
+    if hub.target.has_stand_ins:
+        pytest.skip("lab: a simulated card, it computes on the processor")
+    if not instance.has_card:
+        pytest.skip("its guest has no card: it computes on the processor")
+    model = next(iter(models.values()))
+    https("POST", "/api/generate", {"model": model.weights, "stream": False})  # loads it and answers nothing
+    loaded = {one["name"]: (one["size_vram"], one["size"]) for one in https("GET", "/api/ps")["models"]}
+    assert loaded, "it has loaded none"
+    assert not {name: sizes for name, sizes in loaded.items() if sizes[0] < sizes[1]}, "part of it is on the processor"
 
 
 def test_other_zones(from_other_zones: Callable[..., list[str]]) -> None:

@@ -21,7 +21,7 @@ TESTS = ROOT / "tests"
 ON_A_LAB = (TESTS / "lab", TESTS / "attacks" / "whole", TESTS / "attacks" / "small")
 CASES = TESTS / "cases" / "stacks"
 SERVICES = ("vault", "redis")  # of the small hub; they are the real ones
-OWN = ("client", "notes", "wrecked")  # stacks that start in two seconds
+OWN = ("client", "cruncher", "notes", "wrecked")  # stacks that start in two seconds
 
 
 @pytest.hookimpl(tryfirst=True)

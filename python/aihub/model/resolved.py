@@ -94,6 +94,11 @@ class Instance:
         return (*self.providers.items(), *((kind, name) for kind, names in self.every.items() for name in names))
 
     @property
+    def has_card(self) -> bool:
+        """Whether its containers get the guest's card."""
+        return self.stack.gpu.need != "none" and self.guest.gpu is not None
+
+    @property
     def id(self) -> str:
         """What its data is called by: databases, roles, entries of the store. `STACK@ID`, for ever the same."""
         return str(self.options.get("id") or f"{self.stack.name}@{self.guest.id}")

@@ -307,7 +307,8 @@ class Gpu(Strict):
     """How a stack uses the guest's GPU."""
 
     need: Literal["none", "shared", "whole"] = Field(
-        default="none", description="none, shared with other stacks of the guest, or the whole card."
+        default="none",
+        description="none, shared with other stacks of the guest, or the whole card; all its containers get it.",
     )
 
 

@@ -15,7 +15,7 @@ from aihub.screen import Progress
 from aihub.secrets import given
 from aihub.secrets.given import WAITS
 
-from . import choice, guests, identity, insides, node, secrets, services, vault
+from . import choice, guests, identity, insides, node, resets, secrets, services, vault
 from .kept import NAMED
 from .order import Order
 from .run import Run, close_connections
@@ -42,6 +42,7 @@ def look(run: Run) -> None:
     first = node.settled(run, first, choice.narrowed(parts[0], run.choice))
     run.plan = choice.narrowed(joined([first, *parts], run.hub.warnings), run.choice)
     _require_removals(run)
+    resets.warn(run)
     guests.require(run, run.plan)
     vault.require_login_there(run)
     if run.plan.of("insides", "services", "secrets", "vault"):

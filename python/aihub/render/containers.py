@@ -19,6 +19,7 @@ from aihub.reading import document
 from .sources import flavour_of
 
 DEFAULT = "default"
+CARD = "nvidia.com/gpu=all"
 NO_NEW_PRIVILEGES = "no-new-privileges:true"
 NOT_OUTSIDE = ("127.0.0.0/8", "169.254.0.0/16", "224.0.0.0/4")
 """Beside the hub's own networks: what no way out leads to."""
@@ -77,8 +78,8 @@ def override(instance: Instance, revision: str) -> bytes:
         labels = {"hub.revision": revision} if revision else {}
         if "network_mode" not in service:
             labels["hub.networks"] = " ".join(own.values())
-        hardened = _hardened(instance, service)
-        services[name] = {**({"labels": labels} if labels else {}), **hardened, **chosen.get(name, {})}
+        more = {**_hardened(instance, service), **_card(instance), **chosen.get(name, {})}
+        services[name] = {**({"labels": labels} if labels else {}), **more}
     made = {
         key: {"name": names.network(name), "driver_opts": {"com.docker.network.bridge.name": names.bridge(name)}}
         for key, name in own.items()
@@ -96,6 +97,17 @@ def _hardened(instance: Instance, service: Mapping[str, Any]) -> dict[str, Any]:
     if NO_NEW_PRIVILEGES not in (service.get("security_opt") or ()) and "no_new_privileges" not in waived:
         found["security_opt"] = [NO_NEW_PRIVILEGES]
     return {key: value for key, value in found.items() if value}
+
+
+def _card(instance: Instance) -> dict[str, Any]:
+    """The guest's card for a service of a stack that can use one, by the name that all engines know it by.
+
+    Nothing where the guest has none: engines then compute on its processors.
+    """
+    if not instance.has_card:
+        return {}
+    reserved = {"driver": "cdi", "device_ids": [CARD], "capabilities": ["gpu"]}
+    return {"deploy": {"resources": {"reservations": {"devices": [reserved]}}}}
 
 
 def _providers(hub: Hub, instance: Instance) -> list[tuple[str, Instance]]:

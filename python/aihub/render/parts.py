@@ -21,6 +21,7 @@ RESTARTING = {
         {
             "docker_bridge",
             "docker_ca",
+            "docker_cdi",
             "docker_no_proxy",
             "docker_pool",
             "docker_proxy",

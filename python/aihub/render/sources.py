@@ -27,6 +27,11 @@ def packages(role: str = "*", system: str = "debian") -> list[str]:
     return sorted(found)
 
 
+def hosts(role: str) -> list[str]:
+    """Where a role has packages from, beside the system's own sources: the list ROLE_hosts."""
+    return sorted({str(host) for name, values in _defaults(role) for host in values.get(f"{name}_hosts", ())})
+
+
 def masked() -> list[str]:
     """Units of those packages that must not run: the lists ROLE_masked."""
     return sorted({unit for name, values in _defaults("*") for unit in values.get(f"{name}_masked", ())})

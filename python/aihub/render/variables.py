@@ -32,6 +32,7 @@ def inventory(hub: Hub, state: State) -> dict[str, Any]:
         "containers": [],
         "agents": list(hub.agents),
         "doors": [name for name in hub.agents if hub.door(name)],
+        "cards": [guest.name for guest in hub.guests.values() if guest.gpu],
     }
     for guest in hub.guests.values():
         groups.setdefault(f"zone_{guest.zone}", []).append(guest.name)
@@ -55,6 +56,8 @@ def hostvars(hub: Hub, state: State) -> dict[str, dict[str, Any]]:
             "docker_ca": ca,
             "stack_instances": [_instance(hub, one) for one in hub.on(guest.name)],
         }
+        if guest.gpu:
+            values |= _card(hub, guest)
         if guest.name in hub.agents:
             values |= {
                 "vault_agent_ca": authority,
@@ -131,6 +134,15 @@ def _door(hub: Hub, guest: Guest) -> dict[str, Any]:
     }
 
 
+def _card(hub: Hub, guest: Guest) -> dict[str, Any]:
+    return {
+        "nvidia_simulated": hub.target.has_stand_ins,
+        "nvidia_owns_kernel": hub.target.vm_owns_kernel,
+        "nvidia_proxy": proxy(hub, guest),
+        "docker_cdi": True,
+    }
+
+
 def _flows(hub: Hub, guest: Guest) -> list[dict[str, Any]]:
     found = {(f.source, f.port, f.protocol) for f in hub.flows if f.destination == str(guest.address)}
     offers = [offer for instance in hub.on(guest.name) for offer in instance.stack.gives.values()]
@@ -196,7 +208,11 @@ def _made_from(hub: Hub, guest: str, values: Mapping[str, Any]) -> dict[str, dic
 
 
 def _roles(values: Mapping[str, Any]) -> list[str]:
-    roles = [*_MACHINE, "docker"] if values["stack_instances"] else list(_MACHINE)
+    roles = list(_MACHINE)
+    if "nvidia_simulated" in values:
+        roles.append("nvidia")
+    if values["stack_instances"]:
+        roles.append("docker")
     if "vault_agent_config" in values:
         roles.append("vault_agent")
     if "door_openings" in values:

@@ -7,7 +7,7 @@ from contextlib import ExitStack
 from dataclasses import replace
 from typing import Protocol
 
-from aihub import options
+from aihub import options, render
 from aihub.model.resolved import Guest, Hub, Instance
 from aihub.model.target import LAB
 from aihub.plan import Plan
@@ -82,8 +82,10 @@ class Place(Protocol):
 
 
 def known(hub: Hub, place: Place) -> Hub:
-    """A hub with what follows from where it is built."""
-    return replace(hub, package_hosts=place.package_hosts(hub), outside=place.outside, built=place.built(hub))
+    """A hub with what follows from where it is built; drivers of real cards have packages of their own."""
+    real_cards = not hub.target.has_stand_ins and any(guest.gpu for guest in hub.guests.values())
+    hosts = (*place.package_hosts(hub), *(render.hosts("nvidia") if real_cards else ()))
+    return replace(hub, package_hosts=hosts, outside=place.outside, built=place.built(hub))
 
 
 def chosen(wanted: options.Options, hub: Hub) -> Place:

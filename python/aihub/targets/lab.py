@@ -82,7 +82,7 @@ def configuration(hub: Hub, root_key: str) -> dict[str, Any]:
             "memory": memory,
         },
         "storages": storages,
-        "gpus": [{"name": label, "id": card.id} for label, card in node.gpus.items()],
+        "gpus": [{"name": label, "id": card.id, "memory": card.vram >> 20} for label, card in node.gpus.items()],
         "root_key": root_key,
         "registry_names": list(dict.fromkeys((*REGISTRY_NAMES, *images.model_registries(), *images.registries(hub)))),
         "builder": True,

@@ -15,8 +15,7 @@ from ..options import Options
 def run(options: Options) -> int:
     """Prints it as JSON; `inventory/hosts` is how Ansible asks."""
     hub = load.load(options.hub, target=options.target)
-    target = targets.chosen(options, hub)
-    hub = targets.known(hub, target)
+    hub = targets.known(hub, targets.chosen(options, hub))
     state = State.of(hub.name, options.target, options.lab_name(hub.name))
     sys.stdout.write(json.dumps(render.inventory(hub, state)) + "\n")
     return 0

@@ -12,6 +12,7 @@ from aihub.proxmox.guests import provision
 
 from ..errors import DONE, PreconditionFailed
 from ..options import Options
+from ..owners import guests, resets
 from ..owners.choice import named
 from ..owners.run import Run, find_target, opened, perform, take_lease
 
@@ -27,6 +28,9 @@ def run(options: Options, action: Action) -> int:
         guest, stack = named(found.hub, name)
         perform(found, (find_target,))
         if action != "start":
+            if not stack:
+                found.guests = guests.read(found)
+                resets.refuse_power(found, name, action)
             _agree(found, name, action)
         perform(found, (take_lease,))
         with report.progress(f"{action} {name}") as progress:

@@ -221,3 +221,28 @@ def test_the_boot_tools_read_what_the_real_ones_read(node: Path, capsys: pytest.
 def test_what_the_lab_does_not_know_it_does_not_do(node: Path, words: list[str]) -> None:
     assert boot_tools.boot_tool(words) == 1
     assert boot_tools.update_initramfs(words) == 1
+
+
+def test_a_card_that_is_dead_keeps_its_machine_from_starting(pve: Server) -> None:
+    plug(pve, [{**one, "revision": "ff"} for one in CARD])
+    mapped(pve, {})
+    made = {"vmid": 161, "machine": "q35", "hostpci0": "mapping=gpu,pcie=1"}
+    assert pve.done(pve.call("POST", QEMU, made)) == "OK"
+    assert begun(pve, 161) == "start failed: QEMU exited with code 1"
+
+
+def test_a_card_that_does_not_come_back_from_a_reset_is_dead_after_the_stop(pve: Server) -> None:
+    mapped(pve, {})
+    made = {"vmid": 162, "machine": "q35", "hostpci0": "mapping=gpu,pcie=1"}
+    assert pve.done(pve.call("POST", QEMU, made)) == "OK"
+    assert begun(pve, 162) == "OK"
+    assert pve.call("POST", "/pvelab/faults", {"kind": "card-dead", "path": "/162/status/stop"}).status == 200
+    assert pve.done(pve.call("POST", f"{QEMU}/162/status/stop")) == "OK"
+    assert [one["revision"] for one in pve.get(BUS)] == ["ff", "ff", "a1"]
+    assert begun(pve, 162) == "start failed: QEMU exited with code 1"
+
+
+def test_a_hook_script_is_a_snippet_that_can_be_run(pve: Server, server: Server) -> None:
+    assert pve.done(pve.call("POST", QEMU, {"vmid": 163})) == "OK"
+    lost = pve.call("PUT", f"{QEMU}/163/config", {"hookscript": "local:snippets/guard"})
+    assert "does not exist" in lost.text

@@ -1,8 +1,9 @@
-"""A card is given to a VM, held back by what a node can have, found again where it moved, and taken out."""
+"""A card is given to a VM and its containers, held back by what a node can have, lost, found again, and taken out."""
 
 from __future__ import annotations
 
 import json
+import time
 from collections.abc import Iterator
 from typing import Any
 
@@ -16,8 +17,16 @@ __all__ = ["files"]
 pytestmark = pytest.mark.lab
 BOOT = (
     "find /etc/modprobe.d /etc/modules-load.d /etc/default/grub.d /etc/udev/rules.d /etc/hub-node/small -type f "
-    "2>/dev/null | sort; cat /etc/kernel/proxmox-boot-pin 2>/dev/null; true"
+    "2>/dev/null | sort; cat /etc/kernel/proxmox-boot-pin 2>/dev/null; ls /var/lib/vz/snippets; true"
 )
+INSIDE = (
+    "apt-mark showhold; ls -d /dev/nvidia* /run/cdi/* /dev/lab-cards/0* /etc/apt/*.d/*nvidia* 2>/dev/null; "
+    "systemctl list-units --state=failed --no-legend --plain; grep features /etc/docker/daemon.json; "
+    "docker inspect cruncher-cruncher-1 --format '{{json .HostConfig.DeviceRequests}}'"
+)
+"""All that a card brings into a guest but packages; with the instance that uses it, whether there is a card or not."""
+RESET = "--allow-gpu-reset"
+LISTED = "systemctl daemon-reload; docker exec cruncher-cruncher-1 nvidia-smi -L"
 NETWORK_CARD = {
     "address": "0000:02:00.0",
     "kind": "020000",
@@ -61,39 +70,101 @@ def kept(hub: Cli) -> list[str]:
     return [*(looks[name] for name in ("files", "rights", "pools", "units")), hub.on("node", BOOT)]
 
 
+def checked(hub: Cli) -> tuple[int, list[str]]:
+    """How `verify` of the guest and of what uses its card ends, and what failed, each on one line."""
+    done = hub("verify", "app", "cruncher@app", "--json")
+    assert done.returncode in (0, 7), done.stderr
+    failed = [one for one in json.loads(done.stdout)["checks"] if one["outcome"] == "failed"]
+    return done.returncode, [" ".join(one["message"].split()) for one in failed]
+
+
 @pytest.fixture
 def card(hub: Cli, files: Files) -> Iterator[list[str]]:
     """What the node was like before `app` was given a card in hub.yml; the card is on its bus from then on."""
     before = kept(hub)
     files.edit("hub.yml", "    lab: {cores: 4", '    gpus: {big: {id: "10de:2b85", vram: 32GiB}}\n    lab: {cores: 4')
     hub("up", "--no-verify")  # the lab has the card now
-    files.edit("hub.yml", "disk: 8GiB, stacks: [client, notes]}", "disk: 8GiB, gpu: big, stacks: [client, notes]}")
+    files.edit("hub.yml", "stacks: [client, notes]}", "stacks: [client, notes, cruncher]}")
+    hub.ok("up", "--no-verify")
+    files.edit("hub.yml", "disk: 8GiB, stacks: [client", "disk: 8GiB, gpu: big, stacks: [client")
     yield before
     files.put_back(hub)
-    hub("up", "--no-verify", "--allow-reboot", "pve")
+    hub("up", "--no-verify", "--allow-reboot", "pve", RESET)
 
 
 def test_a_card_is_put_in_moves_and_is_taken_out(hub: Cli, files: Files, card: list[str]) -> None:
+    without = hub.on("app", INSIDE)
+    assert without == "null", "no card, and none asked for"
     come_true(hub, "app", "node pve")
     found = machine(hub)
     assert {key: found[key] for key in ("hostpci0", "machine", "bios", "balloon", "vga")} == {
         "hostpci0": "mapping=big,pcie=1", "machine": "q35", "bios": "ovmf", "balloon": 0, "vga": "serial0",
     }  # fmt: skip
     assert "pre-enrolled-keys=0" in found["efidisk0"]
+    assert found["hookscript"] == "local:snippets/hub-small-gpu-guard"
     assert "vfio-pci ids=10de:22e8,10de:2b85" in hub.on("node", "cat /etc/modprobe.d/hub-cards-small.conf")
+    assert "RTX 5090 (simulated)" in hub.on("app", LISTED)
+    assert checked(hub) == (0, [])
 
     plug(hub, bus("0000:05:00", 21, driver=""))
+    assert "GPU is lost" in checked(hub)[1][0], "it left the slot under its running guest"
     come_true(hub, "node pve")
     assert mapping(hub) == ["node=pve,path=0000:05:00,id=10de:2b85,subsystem-id=1043:89e4,iommugroup=21"]
-    hub.ok("restart", "app")
+    done = hub("restart", "app")
+    assert (done.returncode, RESET in done.stderr, "systemctl reboot" in done.stderr) == (4, True, True)
+    hub.ok("restart", "app", RESET)
+    hub.settles()
+    assert "RTX 5090 (simulated)" in hub.on("app", LISTED)
 
     files.edit("hub.yml", ", gpu: big", "")
-    come_true(hub, "app", "node pve")
-    assert "hostpci0" not in machine(hub)
+    done = hub("up", "--no-verify")
+    assert (done.returncode, RESET in done.stderr) == (4, True)
+    assert "hostpci0" in machine(hub)
+    come_true(hub, "app", "node pve", told=(RESET,))
+    assert not {"hostpci0", "hookscript"} & machine(hub).keys()
     assert mapping(hub) == []
+    assert hub.on("app", INSIDE) == without
     files.put_back(hub)
     hub.ok("up", "--no-verify")
     assert kept(hub) == card
+
+
+def test_what_is_broken_inside_is_seen_and_mended(hub: Cli, card: list[str]) -> None:
+    come_true(hub, "app", "node pve")
+    assert checked(hub) == (0, [])
+    hub.on("app", "rm /run/cdi/nvidia.yaml")
+    assert "it offers none" in checked(hub)[1][0]
+    hub.on("app", "systemctl restart hub-card && apt-mark unhold nvidia-driver-cuda")
+    assert checked(hub) == (0, [])
+    code, plan = hub.plan()
+    (change,) = plan["changes"]
+    assert (code, change["summary"], change["restart"]) == (3, "package nvidia-driver-cuda is no longer held", False)
+    come_true(hub, "app")
+    hub.on("app", "cd /opt/hub/cruncher && docker compose --file compose.yml up --detach --wait")
+    assert any("nvidia-smi" in text for text in checked(hub)[1]), "a container that was made without the card"
+    come_true(hub, "app")
+    hub.on("app", "echo 570.10.01 >/run/lab-nvidia/module && nvidia-modprobe")
+    assert any("the loaded module is 570.10.01, the libraries are 580.173" in text for text in checked(hub)[1])
+    hub.on("app", "docker network rm cruncher_default; systemctl reboot || true")  # from inside: no reset
+    time.sleep(5)
+    hub.settles(120)
+    assert checked(hub) == (0, [])
+
+
+def test_a_card_that_does_not_come_back_keeps_its_guest_from_starting(hub: Cli, card: list[str]) -> None:
+    come_true(hub, "app", "node pve")
+    api = Api(hub)
+    there = api("GET", "/pvelab/pci")
+    fault = {"kind": "card-dead", "path": "/311/status/(shutdown|stop)"}
+    assert api.session.post(f"{api.base}/pvelab/faults", json=fault, timeout=30).ok
+    done = hub("restart", "app", RESET)
+    assert (done.returncode, "the node has to be rebooted" in " ".join(done.stderr.split())) == (1, True)
+    done = hub("plan")
+    assert (done.returncode, "does not answer (it reads as ff only)" in " ".join(done.stderr.split())) == (4, True)
+    plug(hub, there)
+    hub.ok("start", "app")
+    hub.settles()
+    assert "RTX 5090 (simulated)" in hub.on("app", LISTED)
 
 
 def test_what_only_a_person_can_mend_is_refused_with_everything_as_it_was(hub: Cli, card: list[str]) -> None:

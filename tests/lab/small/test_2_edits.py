@@ -69,14 +69,17 @@ def files(hub: Cli) -> Iterator[Files]:
     found.put_back(hub)
 
 
-def come_true(hub: Cli, *subjects: str, allow: tuple[str, ...] = ()) -> None:
-    """The plan is about these guests, instances and the node, one `up` does it, and nothing is left to do then."""
+def come_true(hub: Cli, *subjects: str, allow: tuple[str, ...] = (), told: tuple[str, ...] = ()) -> None:
+    """The plan is about these guests, instances and the node, one `up` does it, and nothing is left to do then.
+
+    `told` are options that `up` is given besides.
+    """
     options = [word for name in allow for word in ("--allow-destroy", name)]
     done = hub("plan", "--json", *options)
     assert done.returncode == 3, f"{done.stdout[-3000:]}\n{done.stderr[-3000:]}"
     planned = {change["subject"].partition(": ")[0] for change in json.loads(done.stdout)["changes"]}
     assert set(subjects) <= planned
-    hub.ok("up", "--no-verify", *options)
+    hub.ok("up", "--no-verify", *options, *told)
     code, left = hub.plan()
     assert (code, left["changes"], left["unknown"]) == (0, [], [])
 

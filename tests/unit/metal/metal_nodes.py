@@ -53,7 +53,7 @@ def fresh() -> ActualNode:
             "roles": [{"roleid": "PVEVMUser", "privs": "VM.Audit"}],
             "users": [{"userid": "root@pam", "enable": 1}],
             "acl": [],
-            "storage": [{"storage": s} for s in ("local", "local-zfs", "tank")],
+            "storage": [{"storage": "local", "content": "iso,snippets"}, {"storage": "local-zfs"}, {"storage": "tank"}],
         },
         addresses={"vmbr0": ["192.168.1.10/24"]},
         limits={**dict.fromkeys(LEAST, 128), OVERCOMMIT: 0},

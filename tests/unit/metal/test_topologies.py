@@ -16,7 +16,7 @@ from typing import Any
 import pytest
 import requests
 from aihub.names import Layout
-from metal import boot, cards, hardware
+from metal import boot, cards, guard, hardware
 from metal.actual import ActualNode, File
 from metal.compare import notes, steps
 from metal.desired import Card, Desired
@@ -73,7 +73,8 @@ def prepare(desired: Desired, actual: ActualNode, when: int) -> None:
     """What metal's own steps leave on a node with one card that fits."""
     devices = [device for device in actual.devices if device.id in ("10de:2b85", "10de:22e8")]
     here = cards.Found(desired.cards[0], tuple(devices))
-    for step in boot.preparation(desired, replace(actual, devices=devices), [here]):
+    ready = replace(actual, devices=devices)
+    for step in [*boot.preparation(desired, ready, [here]), guard.step(desired, ready, [here])]:
         put(actual, step, when)
 
 
@@ -181,8 +182,15 @@ def test_a_hub_without_cards_reads_nothing_of_them_and_a_former_one_is_put_back(
     found = case(FOLDER / "ready.yml")
     actual = node(found)
     gone = {step.subject: step for step in steps(WANTED, actual) if step.commands}
-    assert list(gone) == ["PCI mapping rtx5090", "kernel flags", "drivers of its cards", "kernel", *list(gone)[4:]]
-    assert {gone[name].action for name in list(gone)[:4]} == {"delete"}
+    assert list(gone) == [
+        "PCI mapping rtx5090",
+        "kernel flags",
+        "drivers of its cards",
+        "kernel",
+        "guard of its cards",
+        *list(gone)[5:],
+    ]
+    assert {gone[name].action for name in list(gone)[:5]} == {"delete"}
     assert layout.card_options in "".join(map(str, gone["drivers of its cards"].commands))
 
 

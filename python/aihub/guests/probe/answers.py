@@ -24,6 +24,7 @@ Role = Annotated[str, Field(pattern=_ROLE)]
 Path = Annotated[str, Field(pattern=r"^/[^\p{C}\p{Zl}\p{Zp}]*$", max_length=512)]
 Line = Annotated[str, Field(pattern=_LINE, max_length=256)]
 Name = Annotated[str, Field(pattern=r"^[\w@\\:.?-]+$", max_length=160)]
+Package = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9+.-]*$", max_length=128)]
 Table = Annotated[str, Field(pattern=r"^[\w-]+( [\w-]+)?$", max_length=64)]
 Word = Annotated[str, Field(pattern=r"^[a-z-]+$", max_length=32)]
 Mode = Annotated[str, Field(pattern=r"^[0-7]{4}$")]
@@ -71,6 +72,7 @@ class Managed(_Strict, total=False):
     boot_units: dict[Name, Boot]
     tables: dict[Table, Hash | None]
     stacks: dict[Name, dict[Name, Container]]
+    holds: dict[Package, bool]
 
 
 class Manifest(_Strict):

@@ -245,6 +245,9 @@ def _differences(before: Mapping[str, Any], now: Mapping[str, Any]) -> Iterator[
     for name, state in before.get("tables", {}).items():
         if now["tables"][name] != state:
             yield f"nft table {name} {'is missing' if now['tables'][name] is None else 'has other rules'}"
+    for name, state in before.get("holds", {}).items():
+        if now.get("holds", {}).get(name) != state:
+            yield f"package {name} is {'no longer' if state else 'now'} held"
     for name, services in before.get("stacks", {}).items():
         yield from _stack(name, services, now["stacks"][name])
 

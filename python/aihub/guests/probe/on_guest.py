@@ -6,7 +6,8 @@ on a command line or in a traceback:
 {"action": "forget", "stack": NAME}
 {"action": "record", "desired": {KEY: HASH}, "made_from": {KEY: {PART: TEXT}}, "entries": {KEY: MANAGED},
     "stacks_gone": [STACK]}
-    with MANAGED = {"files": [], "units": [], "boot_units": [], "tables": [] or {TABLE: HASH}, "stacks": []}
+    with MANAGED = {"files": [], "units": [], "boot_units": [], "tables": [] or {TABLE: HASH}, "stacks": [],
+        "holds": []}
 {"action": "bring", "networks": {STACK: [NETWORK]}} for the stacks that run, with all that "place" and "record" take
 {"action": "leave", "stacks": [STACK]} or with "declared": [STACK] instead: every other one that the manifest lists
 {"action": "agent", "wake": false, "renew": [STACK]}
@@ -94,6 +95,11 @@ def unit_states(names: list[str]) -> dict[str, dict[str, str]]:
     return states
 
 
+def held() -> set[str]:
+    """The packages that nothing but a person's own word replaces."""
+    return set(subprocess.run(["apt-mark", "showhold"], stdout=subprocess.PIPE, check=True).stdout.decode().split())
+
+
 def table_state(name: str) -> str | None:
     """The hash of an nft table's rules without counters; None when there is no such table."""
     found = subprocess.run(["nft", "--stateless", "list", "table", *name.split()], capture_output=True, check=False)
@@ -156,6 +162,7 @@ def states(entries: dict[str, dict[str, Any]], every: list[dict[str, Any]]) -> d
     names = sorted({name for entry in entries.values() for kind in kinds for name in entry.get(kind, ())})
     units = unit_states(names) if names else {}
     projects = containers(every)
+    holds = held() if any(entry.get("holds") for entry in entries.values()) else set()
     return {
         key: {
             "files": {path: file_state(path) for path in entry.get("files", ())},
@@ -163,6 +170,7 @@ def states(entries: dict[str, dict[str, Any]], every: list[dict[str, Any]]) -> d
             "boot_units": {name: {"boot": units[name]["boot"]} for name in entry.get("boot_units", ())},
             "tables": {name: table_state(name) for name in entry.get("tables", ())},
             "stacks": {name: projects.get(name, {}) for name in entry.get("stacks", ())},
+            **({"holds": {name: name in holds for name in entry["holds"]}} if entry.get("holds") else {}),
         }
         for key, entry in entries.items()
     }
@@ -541,6 +549,8 @@ def retire(entry: dict[str, Any]) -> None:
     """Stops the units of a role and removes its files, and its folder when that is empty then."""
     units, files = list(entry.get("units", ())), list(entry.get("files", ()))
     stop(units)
+    if names := [name for name in entry.get("holds", ()) if name in held()]:
+        subprocess.run(["apt-mark", "unhold", *names], stdout=sys.stderr, check=True)
     for path in files:
         remove(path)
         folder = os.path.dirname(path)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 
 from aihub.model.types import format_size
@@ -119,13 +119,18 @@ def _config(have: ActualGuest) -> Mapping[str, str]:
 
 
 def _writer(want: Wanted, key: str, present: str | None) -> owned.Writer:
-    return "root@node" if key in want.root_only else owned.writer(want.guest, want.bridges, key, present, want.cards)
+    root = key in want.root_only or key in want.passing
+    return "root@node" if root else owned.writer(want.guest, want.bridges, key, present, want.cards)
 
 
-def _undeclared(want: Wanted, config: Iterable[str]) -> list[str]:
-    """Hardware and reach that are there and that nobody declared."""
+def _undeclared(want: Wanted, config: Mapping[str, str]) -> list[str]:
+    """Hardware and reach that are there and that nobody declared, and what of ours is not wanted any more."""
     declared = want.declared.keys() | want.initial.keys()
-    return [key for key in config if key not in declared and owned.gives(want.guest, key)]
+    return [
+        key
+        for key, value in config.items()
+        if key not in declared and (owned.gives(want.guest, key) or want.passing.get(key) == value)
+    ]
 
 
 def _waiting(want: Wanted, have: ActualGuest) -> list[Difference]:

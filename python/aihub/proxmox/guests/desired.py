@@ -9,9 +9,10 @@ from urllib.parse import quote
 
 from aihub.model.catalogue import CATALOGUE, Source
 from aihub.model.resolved import Guest, Hub
-from aihub.names import TAG, Marker, image_line, pool
+from aihub.names import TAG, Marker, guard_volume, image_line, pool
 from aihub.proxmox.properties import join
 
+GUARD = "hookscript"
 FIRMWARE_DISK = "efidisk0"
 MIB = 1 << 20
 GIB = 1 << 30
@@ -33,6 +34,7 @@ class Wanted:
     bridges: frozenset[str]
     cards: frozenset[str] = frozenset()
     root_only: Mapping[str, str] = field(default_factory=dict)
+    passing: Mapping[str, str] = field(default_factory=dict)  # what is ours to take away where it is not wanted
 
     @property
     def declared(self) -> dict[str, str]:
@@ -74,7 +76,9 @@ def wanted(hub: Hub, guest: Guest, keys: Sequence[str]) -> Wanted:
     config["searchdomain"] = hub.domain
     bridges = frozenset(hub.bridge(zone) for zone in hub.zones)
     cards = frozenset(card for node in hub.nodes.values() for card in node.gpus)
-    return Wanted(guest, marker, config, {**initial, "pool": pool(hub.name)}, bridges, cards)
+    guarded = {GUARD: guard_volume(hub.name)}
+    initial |= {"pool": pool(hub.name)}
+    return Wanted(guest, marker, config, initial, bridges, cards, guarded if guest.gpu else {}, guarded)
 
 
 def _container(guest: Guest, keys: str) -> tuple[dict[str, str], dict[str, Any]]:

@@ -18,6 +18,8 @@ def chosen(hub: Hub, names: tuple[str, ...]) -> dict[str, LanguageModel]:
     return {name: model for name, model in hub.models.items() if not names or name in names}
 
 
-def card(engine: Instance) -> str | None:
-    """The card that an engine computes on; None where that is the processor."""
-    return engine.guest.gpu if engine.stack.gpu.need != "none" else None
+def card(hub: Hub, engine: Instance) -> str | None:
+    """The card that an engine computes on, and whether that is a simulated one; None where it is the processor."""
+    if not engine.has_card:
+        return None
+    return f"{engine.guest.gpu}{' (simulated)' if hub.target.has_stand_ins else ''}"

@@ -24,7 +24,7 @@ def run(options: Options) -> int:
                 engines.measure(found.state, where[name], model, tokens=1)
                 speed = engines.measure(found.state, where[name], model)
                 label = stands_in.get(name, "")
-                rows.append(report.SpeedRow(name, model, where[name].name, card(where[name]), label, speed))
+                rows.append(report.SpeedRow(name, model, where[name].name, card(found.hub, where[name]), label, speed))
                 progress.done(name)
         if options.as_json:
             report.as_json([row.as_json() for row in rows])

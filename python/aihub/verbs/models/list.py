@@ -30,7 +30,9 @@ def run(options: Options) -> int:
             else:
                 state = report.SERVED if engines.has(told, model, name) else "its engine does not have it: aihub up"
             engine, label = where[name], stands_in.get(name, "")
-            rows.append(report.ModelRow(name, model, engine.name, card(engine), label, need.total, need.known, state))
+            rows.append(
+                report.ModelRow(name, model, engine.name, card(found.hub, engine), label, need.total, need.known, state)
+            )
         if options.as_json:
             report.as_json([row.as_json() for row in rows])
         else:

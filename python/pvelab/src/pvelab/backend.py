@@ -7,7 +7,7 @@ All methods block and are called from worker threads, one thread per guest at a 
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal, Protocol
@@ -20,12 +20,23 @@ class BackendError(Exception):
 
 
 @dataclass(frozen=True)
+class Card:
+    """A display card that a machine gets: where the node has it, what it is, whether it answers; memory in MiB."""
+
+    place: str
+    ident: str
+    memory: int = 0
+    alive: bool = True
+
+
+@dataclass(frozen=True)
 class GuestSpec:
     """A guest as its stored PVE config says (all values are the config's own strings)."""
 
     vmid: int
     kind: Literal["lxc", "qemu"]
     config: Mapping[str, str]
+    cards: tuple[Card, ...] = ()  # of the node's bus as it is now
 
 
 @dataclass(frozen=True)
@@ -116,6 +127,12 @@ class Backend(Protocol):
 
     def host_keys(self, guest: GuestSpec) -> list[str]:
         """Lines like `Creating SSH host key 'ssh_host_ed25519_key' ... SHA256:... root@name` for the create log."""
+
+    def plug(self, cards: Sequence[Card]) -> None:
+        """The node's bus has these display cards now: a machine that runs with another one has lost it."""
+
+    def hook(self, script: str, vmid: int, phase: str, log: Log) -> int:
+        """Runs a hook script, by its path on the node; returns its exit code. What it prints is logged."""
 
     def reload_network(self, interfaces: list[Interface], log: Log) -> None:
         """Makes the node's bridges and their addresses what `interfaces` says."""

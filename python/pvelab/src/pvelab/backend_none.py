@@ -7,11 +7,12 @@ import hashlib
 import json
 import threading
 import time
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from .api import simulated, store
-from .backend import ExecResult, GuestSpec, Log, RunState
+from .backend import Card, ExecResult, GuestSpec, Log, RunState
 
 
 def host_key(name: str, kind: str = "ssh-ed25519") -> bytes:
@@ -118,3 +119,11 @@ class NoneBackend:
             lines.append(f"Creating SSH host key 'ssh_host_{kind}_key' - this may take some time ...")
             lines.append(f"done: SHA256:{digest} root@{name}")
         return lines
+
+    def plug(self, cards: Sequence[Card]) -> None:
+        """No machine that could lose one."""
+
+    def hook(self, script: str, vmid: int, phase: str, log: Log) -> int:
+        """Nothing runs: there is no node."""
+        log(f"{script} {vmid} {phase}: hook scripts run with `pvelab up` alone")
+        return 0

@@ -57,7 +57,7 @@ def as_proxmox_has_it(hub: Hub, name: str) -> ActualGuest:
     """A guest right after its creation, written the way Proxmox rewrites what it is sent."""
     guest = hub.guests[name]
     want = provision_desired.wanted(hub, guest, ["ssh-ed25519 AAAA me"])
-    config = dict(want.config)
+    config = dict(want.declared)
     size = f"size={guest.disk >> 30}G"
     if guest.kind == "lxc":
         address = f"{guest.address}/24"

@@ -129,3 +129,15 @@ def test_a_bridge_is_never_longer_than_linux_takes() -> None:
     found = {names.bridge(name) for name in ("a", "a" * 12, "a" * 13, "a" * 14, "prometheus_alertmanager")}
     assert len(found) == 5
     assert max(map(len, found)) == 15
+
+
+def test_the_card_of_a_guest_is_for_the_stacks_that_can_use_one(hub: Hub) -> None:
+    containers._read.cache_clear()
+    for name, has in (("ollama@private-ai", True), ("vllm@public-ai", True), ("chroma@private-ai", False)):
+        instance = hub.instance(name)
+        made = json.loads(containers.override(instance, ""))["services"][instance.stack.name]
+        wanted = {"driver": "cdi", "device_ids": ["nvidia.com/gpu=all"], "capabilities": ["gpu"]}
+        reserved = made.get("deploy", {}).get("resources", {}).get("reservations", {}).get("devices", [])
+        assert reserved == ([wanted] if has else []), name
+    without = replace(hub.instance("ollama@private-ai"), guest=replace(hub.guests["private-ai"], gpu=None))
+    assert "deploy" not in json.loads(containers.override(without, ""))["services"]["ollama"]

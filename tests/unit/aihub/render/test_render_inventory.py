@@ -208,3 +208,15 @@ def test_packages_are_those_of_the_roles() -> None:
 
 def test_the_packages_own_services_that_nobody_wants_are_named() -> None:
     assert render.masked() == ["caddy-api.service", "caddy.service"]
+
+
+def test_a_guest_with_a_card_gets_its_driver_and_no_other_does(hub: Hub, state: State) -> None:
+    found = render.inventory(hub, state)
+    assert found["cards"]["hosts"] == ["private-ai", "public-ai"]
+    variables = found["_meta"]["hostvars"]
+    assert (variables["private-ai"]["nvidia_simulated"], variables["private-ai"]["docker_cdi"]) == (True, True)
+    assert variables["private-ai"]["nvidia_proxy"] == {"__ansible_unsafe": "http://10.10.10.12:3128"}
+    assert [name for name in variables["db"] if name.startswith("nvidia") or name == "docker_cdi"] == []
+    assert "nvidia" in render.desired(hub, state)["private-ai"]
+    assert "nvidia" not in render.desired(hub, state)["db"]
+    assert {"developer.download.nvidia.com", "nvidia.github.io"} == set(render.hosts("nvidia"))

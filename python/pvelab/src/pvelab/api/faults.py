@@ -2,7 +2,8 @@
 
 A rule has a kind, patterns for `method` and `path`, `count` (how often it strikes; 0: always) and `skip` (how many
 requests it lets through first), and `only` (token: what API tokens ask for). Some kinds take more: `seconds` (delay,
-task-hang, clock), `status` and `message` (status, task-fail), `body` (answer).
+task-hang, clock), `status` and `message` (status, task-fail), `body` (answer). card-dead strikes what stops a
+machine with a card: it does not come back from its reset.
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ from typing import Any
 
 KINDS = (
     "delay", "drop-before", "drop-after", "status", "task-fail", "task-hang", "task-vanish", "task-warn", "lock",
-    "storage-full", "token-revoked", "answer", "clock",
+    "storage-full", "token-revoked", "answer", "clock", "card-dead",
 )  # fmt: skip
 BODIES = ("cut", "truncated", "html", "garbage", "empty", "null", "shape")
 

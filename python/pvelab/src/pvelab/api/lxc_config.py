@@ -183,3 +183,5 @@ def check_hookscript(pve: Pve, volid: str) -> None:
     """Raises unless a hook script is a snippet that exists."""
     refuse_if(volumes.named(pve, volid).kind != "snippets", f"'{volid}' is not in the snippets directory")
     refuse_if(not volumes.exists(pve, volid), f"script '{volid}' does not exist")
+    path = volumes.file_path(pve, volid)
+    refuse_if(path.is_file() and not path.stat().st_mode & 0o111, f"script '{volid}' is not executable")

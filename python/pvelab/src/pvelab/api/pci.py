@@ -6,6 +6,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
 
+from ..backend import Card
 from .errors import failure
 
 VENDORS = {"10de": "NVIDIA Corporation", "1002": "AMD/ATI", "8086": "Intel Corporation"}
@@ -27,11 +28,26 @@ class Device:
     driver: str = ""
     name: str = "simulated"
     revision: str = "a1"
+    memory: int = 0  # of a display card, in MiB, where a test says more than its id does
+
+    @property
+    def dead(self) -> bool:
+        """Whether it reads as ones only, as after a reset that it did not come back from."""
+        return self.revision == "ff"
+
+    @property
+    def is_display(self) -> bool:
+        """Whether it is what a display card computes with, and not its sound."""
+        return self.kind.startswith("03")
+
+    def as_card(self) -> Card:
+        """It as a machine gets it."""
+        return Card(self.address, f"{self.vendor}:{self.device}", self.memory, not self.dead)
 
     @classmethod
     def parse(cls, item: Mapping[str, Any]) -> Device:
         """A device as a lab's configuration names it. Raises TypeError for what it does not know."""
-        return cls(**{**item, "group": int(item.get("group", NO_GROUP))})
+        return cls(**{**item, "group": int(item.get("group", NO_GROUP)), "memory": int(item.get("memory", 0))})
 
     def as_json(self) -> dict[str, Any]:
         """It as `parse` reads it."""
@@ -50,13 +66,15 @@ class Device:
         return found
 
 
-def of_card(number: int, name: str, ident: str) -> tuple[Device, Device]:
+def of_card(number: int, name: str, ident: str, memory: int = 0) -> tuple[Device, Device]:
     """The two functions of a graphics card that only its name and id are known of, in a group of its own."""
     vendor, _, device = ident.partition(":")
     sound = AUDIO.get(device, "22e9")
     address, group = f"0000:{number:02x}:00", 10 + number
     return (
-        Device(f"{address}.0", "030000", vendor, device, vendor, device, group, name=f"{name} (simulated)"),
+        Device(
+            f"{address}.0", "030000", vendor, device, vendor, device, group, name=f"{name} (simulated)", memory=memory
+        ),
         Device(f"{address}.1", "040300", vendor, sound, vendor, sound, group, name=f"{name} audio (simulated)"),
     )
 
@@ -103,3 +121,17 @@ def parsed(text: str) -> dict[str, str]:
 def of_node(entry: Mapping[str, Any], node: str) -> Iterator[dict[str, str]]:
     """The parts of a mapping that are about a node."""
     yield from (fields for fields in map(parsed, entry["map"]) if fields.get("node") == node)
+
+
+def passed(
+    devices: Iterable[Device], mappings: Mapping[str, Mapping[str, Any]], node: str, values: Mapping[str, str]
+) -> list[Device]:
+    """The devices that a machine gets by its hostpciN, in their order; of several that one may mean, the first."""
+    known, found = list(devices), list[Device]()
+    for number in range(16):
+        parts = parsed(values.get(f"hostpci{number}", ""))
+        host = parts.get("host") or next((key for key, value in parts.items() if key and not value), "")
+        if entry := mappings.get(parts.get("mapping", "")):
+            host = next((fields["path"] for fields in of_node(entry, node)), "")
+        found += [one for path in host.split(";") if path for one in matching(known, path)]
+    return found

@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 import time
 from collections import defaultdict
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -16,7 +16,7 @@ from .auth import Auth
 from .errors import failure, refuse_if
 from .faults import Faults
 from .guestconf import GuestConf, Guests
-from .pci import Device, of_card
+from .pci import Device, of_card, passed
 from .rows import Rows
 from .store import Document
 from .tasks import Tasks
@@ -44,6 +44,7 @@ class Gpu:
 
     name: str
     id: str
+    memory: int = 0  # in MiB; of some cards it is known by their id
 
 
 @dataclass(frozen=True)
@@ -64,7 +65,7 @@ class NodeInfo:
     @property
     def devices(self) -> tuple[Device, ...]:
         """The devices on the PCI bus."""
-        every = (of_card(number, gpu.name, gpu.id) for number, gpu in enumerate(self.gpus, 1))
+        every = (of_card(number, gpu.name, gpu.id, gpu.memory) for number, gpu in enumerate(self.gpus, 1))
         return self.pci or tuple(device for both in every for device in both)
 
     @classmethod
@@ -85,7 +86,7 @@ class NodeInfo:
             StorageSpec(**{k: v for k, v in item.items() if k in fields and v is not None})
             for item in config.get("storages", [])
         )
-        gpus = tuple(Gpu(item["name"], item["id"]) for item in config.get("gpus", []))
+        gpus = tuple(Gpu(item["name"], item["id"], int(item.get("memory", 0))) for item in config.get("gpus", []))
         pci = tuple(Device.parse(item) for item in config.get("pci", []))
         return cls(**{**node, "gpus": gpus, "pci": pci, **({"storages": storages} if storages else {})})
 
@@ -229,7 +230,17 @@ class Pve:
 
     def spec(self, conf: GuestConf) -> GuestSpec:
         """A guest as the backend wants to know it."""
-        return GuestSpec(conf.vmid, "lxc" if conf.kind == "lxc" else "qemu", conf.values)
+        cards = tuple(device.as_card() for device in self.passed(conf) if device.is_display)
+        return GuestSpec(conf.vmid, "lxc" if conf.kind == "lxc" else "qemu", conf.values, cards)
+
+    def passed(self, conf: GuestConf) -> list[Device]:
+        """The devices of the node's bus that a machine gets at its start."""
+        return passed(self.devices, self.table("mapping_pci"), self.node.name, conf.values)
+
+    def plug(self, devices: Iterable[Device]) -> None:
+        """What is on the PCI bus from now on."""
+        self.devices = tuple(devices)
+        self.backend.plug([device.as_card() for device in self.devices if device.is_display])
 
     def interfaces(self) -> list[Interface]:
         """The active network configuration."""

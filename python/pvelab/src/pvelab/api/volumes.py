@@ -139,6 +139,13 @@ def file_path(pve: Pve, volid: str) -> Path:
     return root(pve, sid) / "images" / name
 
 
+def seen_path(pve: Pve, volid: str) -> str:
+    """Where the file of a directory storage is for who works on the node."""
+    sid, name = split(volid)
+    config = storage(pve, sid)
+    return f"{config['path']}/{FOLDERS[parse_name(config, name).kind]}/{name.partition('/')[2]}"
+
+
 def exists(pve: Pve, volid: str) -> bool:
     """Whether a volume is there."""
     return volid in pve.volumes.data or file_path(pve, volid).is_file()

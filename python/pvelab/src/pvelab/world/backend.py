@@ -5,14 +5,14 @@ from __future__ import annotations
 import json
 import os
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from functools import wraps
 from pathlib import Path
 from typing import Any, TypeVar
 
-from ..backend import BackendError, ExecResult, GuestSpec, Interface, Log, RunState
-from . import accounts, bridges, cgroups, cloudinit, identity, measures, properties, rootfs
+from ..backend import BackendError, Card, ExecResult, GuestSpec, Interface, Log, RunState
+from . import accounts, bridges, cards, cgroups, cloudinit, identity, measures, node, properties, rootfs
 from .errors import LabError
 from .lab import Lab
 from .lxc import Lxc, Machine
@@ -163,6 +163,8 @@ class LxcBackend:
         for link in properties.links(guest.kind, guest.vmid, guest.config):
             if not Path("/sys/class/net", link.bridge, "bridge").is_dir():
                 raise BackendError(f"bridge '{link.bridge}' does not exist")
+        if guest.kind == "qemu":
+            cards.give(self.lab, guest.vmid, guest.cards)
         self.lxc.write(self._machine(guest))
         pid = self.lxc.start(str(guest.vmid))
         log(f"container {guest.vmid} runs, init has pid {pid}")
@@ -261,6 +263,18 @@ class LxcBackend:
     def reload_network(self, interfaces: list[Interface], log: Log) -> None:
         bridges.reload(interfaces, log)
 
+    @_translated
+    def plug(self, cards_there: Sequence[Card]) -> None:
+        for vmid in self.running():
+            cards.lose(self.lab, vmid, cards_there)
+
+    @_translated
+    def hook(self, script: str, vmid: int, phase: str, log: Log) -> int:
+        result = self.lxc.execute(node.NAME, [script, str(vmid), phase])
+        for line in (result.stdout + result.stderr).decode(errors="replace").splitlines():
+            log(line)
+        return result.returncode
+
     # -- how a guest's config becomes a container
 
     def _machine(self, guest: GuestSpec) -> Machine:
@@ -273,6 +287,7 @@ class LxcBackend:
             nesting=guest.kind == "qemu" or properties.split(config.get("features", "")).get("nesting") == "1",
             links=properties.links(guest.kind, guest.vmid, config),
             limits=self._limits(guest),
+            mounts=cards.mounts(self.lab, guest.vmid) if guest.kind == "qemu" else (),
         )
 
     def _limits(self, guest: GuestSpec) -> cgroups.Limits:

@@ -169,7 +169,8 @@ def _simulated(config: Config) -> list[str]:
     cards = [f"{gpu['name']} ({gpu['id']})" for gpu in config.raw.get("gpus", [])]
     if cards:
         tools = "its lspci, update-grub, update-initramfs and proxmox-boot-tool are the lab's own"
-        lines.append(f"{', '.join(cards)}: on the node's PCI bus in name only, no guest sees a card; {tools}")
+        where = "simulated, nothing computes: on the node's bus, and in guests with a driver that says so"
+        lines.append(f"{', '.join(cards)}: {where}; {tools}")
     return lines
 
 

@@ -48,7 +48,7 @@ class Machine:
     nesting: bool = True
     links: Sequence[Link] | None = ()
     limits: cgroups.Limits | None = None
-    mounts: Sequence[str] = field(default_factory=tuple)
+    mounts: Sequence[str] = field(default_factory=tuple)  # entries of lxc's configuration
 
 
 def config(machine: Machine, version: cgroups.Version, group: str) -> str:

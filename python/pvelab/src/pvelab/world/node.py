@@ -106,12 +106,21 @@ def start(lab: Lab, config: Config) -> None:
     """Starts the node unless it runs, and waits until its sshd answers."""
     lxc = containers(lab)
     if lxc.pid(NAME) is None:
-        machine = Machine(NAME, lab.seen_rootfs(NAME), config.node_name, links=None, mounts=hostlimits.mounts())
+        machine = Machine(
+            NAME, lab.seen_rootfs(NAME), config.node_name, links=None, mounts=[*hostlimits.mounts(), _snippets(lab)]
+        )
         lxc.write(machine)
         lxc.start(NAME)
     if not wait_for(lambda: answers(lab, config.node_address, 22), 60, 0.2):
         raise LabError("the node's sshd does not answer within 60 s", hint=f"see {lab.log('lxc-node')}")
     say("node", f"answers ssh at {config.node_address}")
+
+
+def _snippets(lab: Lab) -> str:
+    """The node's files of hook scripts are those of the API's storage `local`: an entry of lxc's configuration."""
+    folder = lab.api / "storage" / "local" / "snippets"
+    folder.mkdir(parents=True, exist_ok=True)
+    return f"{folder} var/lib/vz/snippets none bind,create=dir 0 0"
 
 
 def answers(lab: Lab, address: str, port: int) -> bool:

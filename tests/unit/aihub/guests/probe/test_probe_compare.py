@@ -16,6 +16,7 @@ CONTAINER = {"image": "sha256:1", "configuration": "c1", "state": "running", "he
 ENTRIES: dict[str, Any] = {
     "ssh": {"files": {"/etc/a": FILE}, "units": {"ssh.service": {"boot": "enabled", "active": "active"}}},
     "firewall": {"tables": {"inet hub": "t1"}},
+    "nvidia": {"holds": {"driver": True}},
     "stack/redis": {"stacks": {"redis": {"redis-1": CONTAINER}}},
 }
 DESIRED = dict.fromkeys(ENTRIES, "h1")
@@ -36,6 +37,7 @@ def configuration_changes(
 
 DRIFT = [
     (("ssh", "files", "/etc/a"), None, "file /etc/a is missing"),
+    (("nvidia", "holds", "driver"), False, "package driver is no longer held"),
     (("ssh", "files", "/etc/a", "content"), "def", "file /etc/a changed"),
     (("ssh", "files", "/etc/a", "mode"), "0666", "file /etc/a: mode is 0666, not 0644"),
     (("ssh", "files", "/etc/a", "owner"), "5:5", "file /etc/a: owner is 5:5, not 0:0"),

@@ -154,6 +154,16 @@ def test_what_a_package_brought_stops_when_its_role_goes_and_its_files_go(
     assert json.loads(manifest.read_text())["entries"] == {}
 
 
+def test_packages_are_no_longer_held_when_their_role_goes(
+    manifest: Path, ran: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(on_guest, "held", lambda: {"driver", "somebodys"})
+    record({"nvidia": "1"}, {"nvidia": {"holds": ["driver", "other"]}})
+    assert json.loads(manifest.read_text())["entries"]["nvidia"]["holds"] == {"driver": True, "other": False}
+    assert record({}, {})
+    assert ran == ["apt-mark unhold driver"]
+
+
 def test_docker_stays_while_a_container_runs_that_is_nobodys(
     manifest: Path, ran: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:

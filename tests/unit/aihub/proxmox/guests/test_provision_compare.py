@@ -248,14 +248,26 @@ def test_what_gives_neither_stays(hub, have, name, key, value):
 def test_a_card_that_is_taken_out_leaves_its_vm_and_the_firmware_stays(hub, make_hub, have):
     found = look(make_hub({", gpu: card": ""}), have("ai"))
     assert found.edits["token"].delete == ["hostpci0"]
-    assert [d.field for d in found.differences] == ["hostpci0"]
+    assert found.edits["root@node"].delete == ["hookscript"], "the script that guarded it goes with it"
+    assert [d.field for d in found.differences] == ["hookscript", "hostpci0"]
     assert found.restart
+
+
+def test_a_hook_script_of_somebody_else_stays_where_there_is_no_card(make_hub, have):
+    theirs = {"hostpci0": None, "hookscript": "local:snippets/theirs"}
+    assert not look(make_hub({", gpu: card": ""}), have("ai", theirs)).differences
+
+
+def test_a_guest_with_a_card_gets_its_guard_without_a_restart(hub, have):
+    found = look(hub, have("ai", {"hookscript": None}))
+    assert found.edits["root@node"].put == {"hookscript": "local:snippets/hub-small-gpu-guard"}
+    assert not found.restart
 
 
 @pytest.mark.parametrize("present", ["mapping=theirs,pcie=1", "0000:01:00,pcie=1", "host=01:00"])
 def test_a_device_that_is_not_the_hubs_own_is_roots_to_take(make_hub, have, present):
     found = look(make_hub({", gpu: card": ""}), have("ai", {"hostpci0": present}))
-    assert found.edits["root@node"].delete == ["hostpci0"]
+    assert set(found.edits["root@node"].delete) == {"hostpci0", "hookscript"}
     assert not found.edits["token"]
 
 

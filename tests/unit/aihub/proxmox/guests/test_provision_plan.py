@@ -28,8 +28,11 @@ def test_a_hub_that_is_as_wanted_has_an_empty_plan(hub, world):
 
 def test_an_empty_node_gets_every_guest(hub):
     found = plan(hub, ActualGuests({}))
-    assert actions(found) == [(name, action) for name in ("db", "cache", "ai") for action in ("create", "start")]
-    assert {c.identity for c in found.changes} == {"token"}
+    plain = [(name, action) for name in ("db", "cache") for action in ("create", "start")]
+    assert actions(found) == [*plain, ("ai", "create"), ("ai", "update"), ("ai", "start")]
+    assert [c.differences for c in found.changes if c.identity != "token"] == [
+        (Difference("hookscript", None, "local:snippets/hub-small-gpu-guard"),)
+    ]
 
 
 def test_a_stopped_guest_is_started_and_a_changed_one_updated(hub, world, have):

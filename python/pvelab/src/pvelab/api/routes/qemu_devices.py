@@ -28,6 +28,9 @@ def check_start(call: Call, conf: GuestConf, log: Log) -> None:
         log.warn("no efidisk configured! Using temporary efivars disk.")
     cards = {key: _card(call, key, text, is_q35(values.get("machine"))) for key, text in _numbered(values, "hostpci")}
     _reserve(call, conf.vmid, cards)
+    for device in [device for choices in cards.values() for device in choices[0] if device.dead]:
+        log(f"kvm: -device vfio-pci,host={device.address}: vfio {device.address}: Unknown PCI header type '127'")
+        raise failure("start failed: QEMU exited with code 1")
     for key, text in _numbered(values, "usb"):
         _check_usb(call, key, text)
     for _, path in _numbered(values, "serial"):

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
-from .. import common, ha, machine_state, qemu_config, qemu_pending, volume_features
+from .. import common, ha, hooks, machine_state, qemu_config, qemu_pending, volume_features
 from ..errors import bad, refuse_if
 from ..guestconf import GuestConf
 from ..qemu_checks import check_exists
@@ -64,10 +65,12 @@ def start(call: Call) -> str:
 def start_machine(call: Call, conf: GuestConf, log: Log) -> None:
     """Applies what is pending, looks at what the start needs, starts, and forgets a saved state."""
     pve, conf = call.pve, _settle(call, conf)
+    hooks.run(call, conf, "pre-start", log)
     check_start(call, conf, log)
     if conf.values.get("vmstate"):
         log("Resuming suspended VM")
     pve.backend.start(pve.spec(conf), log)
+    hooks.run(call, conf, "post-start", log)
     if conf.values.get("vmstate"):
         fresh = conf.copy()
         volume_features.free(pve, fresh.values["vmstate"])
@@ -103,7 +106,17 @@ def if_running(call: Call, action: Callable[[GuestConf], object]) -> None:
 
 
 def _stop(call: Call, conf: GuestConf, log: Log) -> None:
+    hooks.run(call, conf, "pre-stop", log)
     call.pve.backend.stop(call.pve.spec(conf), log)
+    _stopped(call, conf, log)
+
+
+def _stopped(call: Call, conf: GuestConf, log: Log) -> None:
+    """A machine that has stopped gives its cards back, and takes its pending changes."""
+    if "card-dead" in call.faults:
+        lost = {device.address for device in call.pve.passed(conf)}
+        call.pve.plug([replace(one, revision="ff") if one.address in lost else one for one in call.pve.devices])
+    hooks.run(call, conf, "post-stop", log)
     _settle(call, conf)
 
 
@@ -132,12 +145,13 @@ def shutdown(call: Call) -> str:
 
 
 def _bring_down(call: Call, conf: GuestConf, log: Log, force: bool | None = None) -> None:
+    hooks.run(call, conf, "pre-stop", log)
     if not call.pve.backend.shutdown(call.pve.spec(conf), float(call.number("timeout", 60)), log):
         forced = call.flag("forceStop") if force is None else force
         refuse_if(not forced, "VM quit/powerdown failed - got timeout")
         log("VM still running - terminating now with SIGTERM")
         call.pve.backend.stop(call.pve.spec(conf), log)
-    _settle(call, conf)
+    _stopped(call, conf, log)
 
 
 def check_running(call: Call, unchecked: bool = False) -> None:

@@ -62,7 +62,7 @@ def list_devices(call: Call) -> list[dict[str, Any]]:
 def set_devices(call: Call) -> None:
     """What is on the PCI bus from now on, until the server ends: a card moves, comes, goes."""
     try:
-        call.pve.devices = tuple(Device.parse(item) for item in call["devices"])
+        call.pve.plug([Device.parse(item) for item in call["devices"]])
     except (TypeError, ValueError) as error:
         raise bad(devices=str(error)) from error
 
