@@ -142,6 +142,7 @@ class Agent(_Strict):
 
 class Placed(_Strict):
     changed: list[Line]
+    system: Annotated[str, Field(pattern="^[a-z0-9._-]{0,40}$")]
 
 
 class Forgotten(_Strict):

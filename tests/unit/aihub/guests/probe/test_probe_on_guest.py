@@ -12,6 +12,8 @@ from typing import Any
 import pytest
 from aihub import paths
 from aihub.guests.probe import on_guest
+from aihub.guests.probe.answers import Placed
+from aihub.ssh.programs import answer
 
 ME = f"{os.geteuid()}:{os.getegid()}"
 
@@ -586,3 +588,9 @@ def test_a_check_brings_nothing_up(machine: Machine, manifest: Path) -> None:
     assert bring("a", check=True) == {"changed": [], "failed": {}}
     assert machine.asked == []
     assert not manifest.exists()
+
+
+def test_what_a_guest_answers_about_placed_files_is_what_is_believed(tmp_path: Path) -> None:
+    done = on_guest.place({"wanted": [{"path": str(tmp_path / "file"), "content": "x", "owner": ME}], "check": True})
+    told = answer("guest", json.dumps(done).encode(), Placed)
+    assert told["changed"] == [str(tmp_path / "file")]
