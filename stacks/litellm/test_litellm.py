@@ -68,9 +68,10 @@ def test_models(
     assert {one["id"] for one in told["data"]} == {*models, *hub.routes(instance)}
 
 
-def test_context(gateway: httpx.Client, key: dict[str, str], chats: list[str]) -> None:
-    """every model answers from a fact that it is given"""
-    for name in chats:
+def test_context(gateway: httpx.Client, key: dict[str, str], chats: list[str], hub: Hub, instance: Instance) -> None:
+    """every model, and every route between some, answers from a fact that it is given"""
+    routes = [name for name, shares in hub.routes(instance).items() if set(shares) <= set(chats)]
+    for name in (*chats, *routes):
         told = gateway.post("/v1/chat/completions", headers=key, json=asked(name)).raise_for_status().json()
         assert ANSWER in told["choices"][0]["message"]["content"]
 
@@ -85,16 +86,6 @@ def test_stream(gateway: httpx.Client, key: dict[str, str], chats: list[str]) ->
         words = [json.loads(one)["choices"][0]["delta"].get("content") for one in data[:-1]]
         assert len([word for word in words if word]) > 1
         assert ANSWER in "".join(word or "" for word in words)
-
-
-def test_routes(gateway: httpx.Client, key: dict[str, str], chats: list[str], hub: Hub, instance: Instance) -> None:
-    """a route answers"""
-    routes = [name for name, shares in hub.routes(instance).items() if set(shares) <= set(chats)]
-    if not routes:
-        pytest.skip("hub.yml has no route between chat models of its zone")
-    for name in routes:
-        told = gateway.post("/v1/chat/completions", headers=key, json=asked(name)).raise_for_status().json()
-        assert ANSWER in told["choices"][0]["message"]["content"]
 
 
 def test_both_keys(gateway: httpx.Client, secret: Callable[[str], str]) -> None:
