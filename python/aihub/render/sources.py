@@ -47,7 +47,7 @@ def role_hash(role: str) -> str:
     """The hash of everything in a role that can change what it does."""
     digest = hashlib.sha256()
     base = ROLES / role
-    for path in sorted(p for p in base.rglob("*") if p.is_file() and p.suffix != ".md"):
+    for path in _files(base):
         _add(digest, str(path.relative_to(base)).encode())
         _add(digest, path.read_bytes())
     return digest.hexdigest()
@@ -57,8 +57,18 @@ def role_hash(role: str) -> str:
 def role_parts(role: str, digits: int) -> Mapping[str, str]:
     """Each such file, with the first digits of its hash."""
     base = ROLES / role
-    files = (p for p in sorted(base.rglob("*")) if p.is_file() and p.suffix != ".md")
+    files = _files(base)
     return {f"roles/{role}/{p.relative_to(base)}": hashlib.sha256(p.read_bytes()).hexdigest()[:digits] for p in files}
+
+
+def _files(base: Path) -> list[Path]:
+    """What a role does is in these: all but its README."""
+    return [path for path in _sources(base) if path.suffix != ".md"]
+
+
+def _sources(folder: Path) -> list[Path]:
+    """Every file below a folder but what Python leaves beside a program that it has run."""
+    return sorted(path for path in folder.rglob("*") if path.is_file() and path.suffix != ".pyc")
 
 
 def flavour_of(instance: Instance) -> dict[str, Any]:
@@ -72,7 +82,7 @@ def tree(folder: Path) -> dict[str, bytes]:
     """Every file below a folder, by its relative path; nothing when there is no such folder."""
     if not folder.is_dir():
         return {}
-    return {str(p.relative_to(folder)): p.read_bytes() for p in sorted(folder.rglob("*")) if p.is_file()}
+    return {str(path.relative_to(folder)): path.read_bytes() for path in _sources(folder)}
 
 
 def _add(digest: Any, part: bytes) -> None:

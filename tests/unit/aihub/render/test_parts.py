@@ -106,3 +106,25 @@ def test_what_restarts_all_stacks_is_really_a_part_of_its_role(folder: Path) -> 
         assert {name for name in names if not name.startswith("/")} <= found[role].keys()
         placed = (paths.ROOT / "roles" / role / "vars" / "main.yml").read_text()
         assert [name for name in names if name.startswith("/") and name not in placed] == []
+
+
+def test_what_python_leaves_beside_a_program_is_no_change(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A check of this checkout may import a program of a role, or of a stack's config."""
+    monkeypatch.setattr(sources, "ROLES", tmp_path)
+    program, compiled = tmp_path / "mine" / "files" / "it.py", tmp_path / "mine" / "files" / "__pycache__" / "it.pyc"
+    program.parent.mkdir(parents=True)
+    program.write_text("")
+
+    def told() -> tuple[object, ...]:
+        sources.role_hash.cache_clear()
+        sources.role_parts.cache_clear()
+        return sources.role_hash("mine"), sources.role_parts("mine", 8), sources.tree(tmp_path)
+
+    before = told()
+    compiled.parent.mkdir()
+    compiled.write_text("")
+    assert told() == before
+    program.write_text("changed")
+    assert told() != before
+    sources.role_hash.cache_clear()
+    sources.role_parts.cache_clear()
