@@ -77,7 +77,9 @@ def attempt(place: Place, kill: Kill, *, slow: bool = False, weakening: str = ""
     begin(place, kill.run)
     hub.weaken = weakening
     if slow:
-        lab.root.fault(kind="task-hang", method="POST", path="/nodes/pve/lxc$", seconds=1)
+        lab.root.fault(
+            kind="task-hang", method="POST", path="/nodes/pve/lxc$", seconds=3
+        )  # a busy machine takes one to start `down`
     code = hub(*VERBS[kill.run], crash=kill.point)
     over = code == 0 and (kill.point.endswith("inside") or kill.point.startswith("after"))
     if code not in KILLED and not over:
