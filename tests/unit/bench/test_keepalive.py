@@ -24,6 +24,7 @@ class Peer:
         self.certificate = certificate.certificate_file(state)
         self.context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
         self.context.load_cert_chain(self.certificate, certificate.key_file(state))
+        self.serving: set[asyncio.Task[None]] = set()
         self.clear()
 
     def clear(self) -> None:
@@ -33,6 +34,8 @@ class Peer:
 
     async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         self.connections.append(len(self.paths))
+        if task := asyncio.current_task():
+            self.serving.add(task)
         with suppress(asyncio.IncompleteReadError, ConnectionError):
             while head := (await reader.readuntil(b"\r\n\r\n")).decode():
                 path = head.split()[1]
@@ -46,6 +49,8 @@ class Peer:
                 writer.write(b"HTTP/1.1 " + status + b"\r\nContent-Length: %d\r\n\r\n" % len(body) + body)
                 await writer.drain()
         writer.close()
+        with suppress(OSError):
+            await writer.wait_closed()
 
 
 @pytest.fixture(scope="module")
@@ -60,6 +65,8 @@ def peer(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Peer]:
         await found.over.wait()
         server.close()
         await server.wait_closed()
+        if found.serving:  # a connection that outlives its loop is a warning in another test
+            await asyncio.wait(found.serving, timeout=5)
 
     thread = threading.Thread(target=lambda: loop.run_until_complete(run()))
     thread.start()
