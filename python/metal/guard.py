@@ -23,6 +23,7 @@ PROGRAM = Path(__file__).with_name("guard_on_node.py")
 SUBJECT = "guard of its cards"
 KIND = "snippets"
 _FOLDER = SNIPPETS.rpartition("/")[0]
+_STORAGE = _FOLDER.rpartition("/")[0]  # the directory of the storage
 
 
 def step(desired: Desired, actual: ActualNode, found: Sequence[Found]) -> Step:
@@ -60,10 +61,10 @@ def _content(desired: Desired, actual: ActualNode) -> list[str]:
     """What the storage holds. Raises RefusedByNode where it is not the folder that every Proxmox has."""
     entries: list[dict[str, Any]] = actual.api["storage"]
     entry = next((one for one in entries if one["storage"] == SNIPPETS_STORAGE), {})
-    if entry.get("type", "dir") != "dir" or entry.get("path", _FOLDER.rpartition("/")[0]) != _FOLDER.rpartition("/")[0]:
+    if entry.get("type", "dir") != "dir" or entry.get("path", _STORAGE) != _STORAGE:
         raise RefusedByNode(
             "precondition",
-            f"storage {SNIPPETS_STORAGE} of node {desired.node} is not the folder {_FOLDER.rpartition('/')[0]}: the "
+            f"storage {SNIPPETS_STORAGE} of node {desired.node} is not the folder {_STORAGE}: the "
             "script that guards its cards has no place",
             f"see to it on the node (Datacenter > Storage): {SNIPPETS_STORAGE} is a directory there on every Proxmox",
         )

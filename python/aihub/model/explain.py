@@ -55,12 +55,9 @@ def _finding(item: Any, model: type[BaseModel]) -> Finding:
         return Finding(place, f"{show(item['input'])} is {word} than {item['ctx'][bound]} characters")
     if kind in ("too_short", "too_long"):
         least, most = item["ctx"].get("min_length"), item["ctx"].get("max_length")
-        return Finding(
-            place,
-            f"needs at least {least} {'entry' if least == 1 else 'entries'}"
-            if least
-            else f"has more than {most} entries",
-        )
+        if not least:
+            return Finding(place, f"has more than {most} entries")
+        return Finding(place, f"needs at least {least} {'entry' if least == 1 else 'entries'}")
     return Finding(place, f"{show(item['input'])} is not {_wanted(item)}")
 
 

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterable, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
+from types import MappingProxyType
 from typing import Literal
 
 from aihub.model.resolved import Hub, Instance
@@ -11,7 +12,7 @@ from aihub.secrets import kept, store
 from aihub.secrets.kept import Left
 from aihub.vault.client import Vault
 
-ENTRY = "entry"
+ENTRY, MOVED = "entry", "moved"
 Action = Literal["create", "update", "delete"]
 
 
@@ -31,9 +32,8 @@ def look(
     yield from (_change(instance, path, "create", "missing") for path in store.missing(hub, found))
     for pair in store.elsewhere(hub, found):
         if pair.entry:
-            yield _change(
-                instance, pair.entry.path, "update", f"a login at {pair.provider}, and not where it was before"
-            )
+            why = f"a login at {pair.provider}, and not where it was before"
+            yield _change(instance, pair.entry.path, "update", why, {MOVED: pair.entry.instance})
     for ref in hub.secrets:
         if found[ref.path] is not None and kept.differs(hub, ref, found[ref.path]):
             why = "says that it is kept with its instance's data" if ref.keep else "goes with its instance from now on"
@@ -55,5 +55,13 @@ def apply(hub: Hub, vault: Vault, agreed: Iterable[Change], say: Callable[[str],
             say(f"removed {change.details[ENTRY]}")
 
 
-def _change(instance: Instance, path: str, action: Action, why: str) -> Change:
-    return Change(f"{instance.name}: entry {path}", action, "vault", "vault", why, details={ENTRY: path})
+def moved(agreed: Iterable[Change]) -> list[str]:
+    """The instances that get a login at another provider than before."""
+    return list(dict.fromkeys(change.details[MOVED] for change in agreed if MOVED in change.details))
+
+
+def _change(
+    instance: Instance, path: str, action: Action, why: str, more: Mapping[str, str] = MappingProxyType({})
+) -> Change:
+    details = {ENTRY: path, **more}
+    return Change(f"{instance.name}: entry {path}", action, "vault", "vault", why, details=details)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from contextlib import suppress
 from typing import get_args
 
@@ -16,7 +16,6 @@ from aihub.plan import Change, Plan, require_agreed
 from aihub.render import images
 from aihub.screen import Progress
 from aihub.secrets import kits, rotation
-from aihub.secrets import store as secretstore
 from aihub.secrets.kept import Left
 from aihub.secrets.kept import left as undeclared
 from aihub.vault import bringup, pending, setup
@@ -176,19 +175,17 @@ def apply(run: Run, agreed: Plan, progress: Progress) -> None:
     run.changed = run.changed or bool(now)
     bringup.bring_up(run.hub, run.state, vault, outside(run), say)
     run.opened_vault = vault
-    _stop_moved(run, vault)
+    _stop(run, entries.moved(now))
     entries.apply(run.hub, vault, now, say)
     keep_kit(run, progress)
 
 
-def _stop_moved(run: Run, vault: Vault) -> None:
+def _stop(run: Run, instances: Iterable[str]) -> None:
     """Who gets a login at another provider does not run until it is told where that is: its files come before that."""
-    for pair in secretstore.elsewhere(run.hub, secretstore.entries(run.hub, vault)):
-        if pair.entry:
-            instance = run.hub.instance(pair.entry.instance)
-            with suppress(Unreachable):  # whoever is silent is told of it by nobody
-                unit = names.unit(instance.stack.name)
-                ssh.run(run.state, instance.guest.name, f"systemctl stop {unit} 2>/dev/null || true", timeout=300)
+    for instance in map(run.hub.instance, instances):
+        with suppress(Unreachable):  # whoever is silent is told of it by nobody
+            unit = names.unit(instance.stack.name)
+            ssh.run(run.state, instance.guest.name, f"systemctl stop {unit} 2>/dev/null || true", timeout=300)
 
 
 def _again(run: Run, instance: Instance, vault: Vault) -> list[Change]:

@@ -16,11 +16,10 @@ def check(file: HubFile, stacks: Mapping[str, Stack], declared: Mapping[str, set
     for name, model in file.models.items():
         for index, other in enumerate(model.fallback):
             place: Place = ("models", name, "fallback", index)
-            if other in (name, *model.fallback[:index]):
-                yield Finding(
-                    place,
-                    "a model does not stand in for itself" if other == name else f"{other} is in the list already",
-                )
+            if other == name:
+                yield Finding(place, "a model does not stand in for itself")
+            elif other in model.fallback[:index]:
+                yield Finding(place, f"{other} is in the list already")
             else:
                 yield from _unlike(file, known, place, name, other)
         if model.fallback:
@@ -30,8 +29,8 @@ def check(file: HubFile, stacks: Mapping[str, Stack], declared: Mapping[str, set
         if route in known:
             yield Finding(("routes", route), f"models has {route} already: take another name", at_key=True)
         for other in shares:
-            yield from _unlike(file, known, ("routes", route, other), first, other, at_key=True)
-        yield from _unserved(file, zones, ("routes", route), first, at_key=True)
+            yield from _unlike(file, known, ("routes", route, other), first, other)
+        yield from _unserved(file, zones, ("routes", route), first)
 
 
 def _routing(stacks: Mapping[str, Stack], names: Sequence[str]) -> bool:
@@ -39,33 +38,33 @@ def _routing(stacks: Mapping[str, Stack], names: Sequence[str]) -> bool:
     return any(name not in stacks or any(one.routes for one in stacks[name].gives.values()) for name in names)
 
 
-def _unlike(
-    file: HubFile, known: set[str], place: Place, name: str, other: str, *, at_key: bool = False
-) -> Iterator[Finding]:
+def _unlike(file: HubFile, known: set[str], place: Place, name: str, other: str) -> Iterator[Finding]:
     """Why a model can't answer in place of another; the first reason."""
     if other not in file.models:
         if other not in known:
-            yield Finding(place, f'models has no "{other}"{did_you_mean(other, file.models)}', at_key)
+            yield _at(place, f'models has no "{other}"{did_you_mean(other, file.models)}')
         return
     if name not in file.models or name == other:
         return
     ours, theirs = file.models[name], file.models[other]
     if ours.use != theirs.use:
-        yield Finding(place, f"{other} is for {theirs.use}, and {name} for {ours.use}", at_key)
+        yield _at(place, f"{other} is for {theirs.use}, and {name} for {ours.use}")
     elif ours.use == "embedding" and ours.weights != theirs.weights:
-        text = f"{other} has other weights than {name}: what one embeds, the other does not find again"
-        yield Finding(place, text, at_key)
+        yield _at(place, f"{other} has other weights than {name}: what one embeds, the other does not find again")
     elif (here := _zone(file, name)) and (there := _zone(file, other)) and here != there:
-        yield Finding(place, f"{other} is in zone {there}, and {name} in {here}: a gateway asks its own only", at_key)
+        yield _at(place, f"{other} is in zone {there}, and {name} in {here}: a gateway asks its own only")
 
 
-def _unserved(file: HubFile, zones: set[str], place: Place, name: str, *, at_key: bool = False) -> Iterator[Finding]:
+def _unserved(file: HubFile, zones: set[str], place: Place, name: str) -> Iterator[Finding]:
     """A zone without a gateway, where nothing would act on it."""
     zone = _zone(file, name)
     if zone and zone not in zones:
-        yield Finding(
-            place, f"zone {zone} has no gateway that acts on it: add one to a guest there, or remove it", at_key
-        )
+        yield _at(place, f"zone {zone} has no gateway that acts on it: add one to a guest there, or remove it")
+
+
+def _at(place: Place, text: str) -> Finding:
+    """At the name: of a route that is a key, of a fallback a value."""
+    return Finding(place, text, at_key=place[0] == "routes")
 
 
 def _zone(file: HubFile, name: str) -> str | None:
