@@ -21,6 +21,14 @@ ROOT = Path(__file__).resolve().parents[2]
 BIN = Path(sys.executable).parent
 
 
+def told(what: str, done: subprocess.CompletedProcess[str]) -> str:
+    """How a run ended: its failed checks and its error in the first line, which is all that a summary shows."""
+    failed = [line for line in done.stdout.partition("\nfailed:")[2].splitlines() if line.startswith("✘")]
+    errors = [line for line in done.stderr.splitlines() if line.startswith("error:")]
+    why = "; ".join((*failed, *errors))[:600]
+    return f"{what} ended with {done.returncode}: {why}\n{done.stdout[-8000:]}\n{done.stderr[-8000:]}"
+
+
 @dataclass
 class Cli:
     """aihub as a person runs it: one hub file, one lab, one state directory."""
@@ -113,17 +121,13 @@ class Cli:
     def ok(self, *arguments: str) -> str:
         """Runs `aihub ARGUMENTS`, which must end with 0; returns its standard output."""
         done = self(*arguments)
-        assert done.returncode == 0, (
-            f"aihub {' '.join(arguments)} ended with {done.returncode}\n{done.stdout[-6000:]}\n{done.stderr[-6000:]}"
-        )
+        assert done.returncode == 0, told(f"aihub {' '.join(arguments)}", done)
         return done.stdout
 
     def plan(self) -> tuple[int, dict]:
         """The plan as JSON, with the exit code."""
         done = self("plan", "--json")
-        assert done.returncode in (0, 3), (
-            f"plan ended with {done.returncode}\n{done.stdout[-3000:]}\n{done.stderr[-3000:]}"
-        )
+        assert done.returncode in (0, 3), told("plan", done)
         return done.returncode, json.loads(done.stdout)
 
     def settles(self, seconds: float = 60) -> None:

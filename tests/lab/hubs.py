@@ -15,7 +15,7 @@ import pytest
 from aihub.checks.context import Context
 from aihub.model.resolved import Hub
 
-from tests.lab.cli import ROOT, Api, Cli
+from tests.lab.cli import ROOT, Api, Cli, told
 
 TESTS = ROOT / "tests"
 ON_A_LAB = (TESTS / "lab", TESTS / "attacks" / "whole", TESTS / "attacks" / "small")
@@ -59,9 +59,7 @@ def first_up(whole: Cli) -> Iterator[subprocess.CompletedProcess[str]]:
 @pytest.fixture(scope="session")
 def whole_hub(whole: Cli, first_up: subprocess.CompletedProcess[str]) -> Cli:
     """The whole hub, running and converged."""
-    assert first_up.returncode == 0, (
-        f"up ended with {first_up.returncode}\n{first_up.stdout[-8000:]}\n{first_up.stderr[-8000:]}"
-    )
+    assert first_up.returncode == 0, told("up", first_up)
     return whole
 
 
