@@ -22,10 +22,10 @@ pytest_plugins = ["aihub.checks.fixtures", "aihub.checks.results", "aihub.checks
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
-    """`--subject NAME`: checks of these guests, instances, stacks, zones or the node only."""
-    parser.getgroup("aihub").addoption(
-        "--subject", action="append", default=[], help="a guest, instance, stack, zones or node"
-    )
+    """`--subject NAME`: checks of these guests, instances, stacks, zones or the node only; `--only`: a file of ids."""
+    group = parser.getgroup("aihub")
+    group.addoption("--subject", action="append", default=[], help="a guest, instance, stack, zones or node")
+    group.addoption("--only", default="", help="a file with the ids of the checks to run, one a line")
 
 
 def pytest_configure(config: pytest.Config) -> None:
@@ -80,8 +80,11 @@ def left_out(subject: Guest | Instance, context: Context) -> bool:
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     """Leaves out checks about nothing (a hub without a private zone), and what `--subject` doesn't name."""
-    wanted = set(config.getoption("--subject"))
+    wanted, file = set(config.getoption("--subject")), str(config.getoption("--only"))
     kept = [item for item in items if is_about_something(item) and (not wanted or wanted & _names(item))]
+    if file:
+        ids = set(Path(file).read_text().splitlines())
+        kept = [item for item in kept if item.nodeid in ids]
     config.hook.pytest_deselected(items=[item for item in items if item not in kept])
     items[:] = kept
 

@@ -6,6 +6,7 @@ import json
 import os
 import sys
 import threading
+import time
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -20,6 +21,7 @@ CHECKS = Path(__file__).resolve().parents[1] / "checks"
 PASSED, SOME_FAILED = 0, 1  # of pytest's exit codes, those after which the results count
 NONE_CHOSEN = 5
 TIME_LIMIT = 1800.0
+FEW, PAUSE = 12, 3.0  # failed checks that are tried again, and the seconds before that
 WORKERS = 4  # they mostly wait, for networks and for services
 
 Outcome = Literal["passed", "failed", "skipped"]
@@ -52,19 +54,48 @@ def run(
 ) -> list[CheckResult]:
     """Runs every check, or those about `select`: guests, instances, stacks, `zones`, `node`, `controller`.
 
-    Instances that are `waiting` are not checked, and listed with their reason. A failed check is a result. Raises
-    TaskFailed when the checks themselves could not run or there were none, and InvalidInput for a name in `select`
-    that is nothing of this hub.
+    Instances that are `waiting` are not checked, and listed with their reason. A failed check is a result: where few
+    fail they are tried once more, and who passes only then says so. Raises TaskFailed when the checks themselves could
+    not run or there were none, and InvalidInput for a name in `select` that is nothing of this hub.
     """
     _refuse_unknown(hub, select)
+    found = _once(hub, state, select, progress, waiting or {})
+    failed = [name for name, result in found.items() if result.outcome == "failed"]
+    if 0 < len(failed) <= FEW:
+        time.sleep(PAUSE)
+        again = _once(hub, state, select, progress, waiting or {}, failed)
+        found |= {name: _at_last(found[name], again[name]) for name in failed if name in again}
+    return list(found.values())
+
+
+def _at_last(first: CheckResult, second: CheckResult) -> CheckResult:
+    """What two tries say together: who passes at the second has a note of what the first one found."""
+    if second.outcome == "failed":
+        if second.message == first.message:
+            return first
+        return replace(first, message=f"{first.message}\nat the second try: {second.message}")
+    said = words.line(next(iter(first.message.strip().splitlines()), ""), 160)
+    label = "; ".join(filter(None, (second.label, f"passed at the second try only: {first.claim}: {said}")))
+    return replace(second, label=label)
+
+
+def _once(
+    hub: Hub,
+    state: State,
+    select: Sequence[str],
+    progress: Progress | None,
+    waiting: Mapping[str, str],
+    only: Collection[str] = (),
+) -> dict[str, CheckResult]:
+    """One run of pytest: the results by the checks' ids, of `only` these checks where there are some."""
     with state.scratch("checks") as scratch:
         lines = scratch / "results.jsonl"
         lines.touch()
         watch = _Watch(lines, progress)
         try:
             done = process.run(
-                command(hub, state, select),
-                env=_environment(hub, state, lines, waiting or {}),
+                [*command(hub, state, select), *_of_these(scratch, only)],
+                env=_environment(hub, state, lines, waiting),
                 check=False,
                 timeout=TIME_LIMIT,
                 cwd=paths.ROOT,
@@ -72,7 +103,7 @@ def run(
         finally:
             told = watch.stop()
     found, collected = merged(told), order(told)
-    apart = [*_left_out(hub, select), *_waiting(hub, select, waiting or {})]
+    apart = {f"{one.subject} runs": one for one in (*_left_out(hub, select), *_waiting(hub, select, waiting))}
     if done.returncode == NONE_CHOSEN and apart:
         return apart  # nothing else was asked about
     if done.returncode not in (PASSED, SOME_FAILED) or not found:
@@ -80,9 +111,9 @@ def run(
         raise TaskFailed("the checks did not run:\n" + words.last(output), where="verify")
     if len(found) != len(collected):
         raise TaskFailed(f"of {len(collected)} checks, {len(found)} have a result", where="verify")
-    if done.returncode == SOME_FAILED and all(r.outcome != "failed" for r in found):
-        found.append(CheckResult("hub", "pytest ends without an error", "failed", 0.0, _tail(done.stdout)))
-    return [*found, *apart]
+    if done.returncode == SOME_FAILED and all(r.outcome != "failed" for r in found.values()):
+        found[""] = CheckResult("hub", "pytest ends without an error", "failed", 0.0, _tail(done.stdout))
+    return {**found, **apart}
 
 
 def command(hub: Hub, state: State, select: Sequence[str]) -> list[str]:
@@ -96,6 +127,15 @@ def command(hub: Hub, state: State, select: Sequence[str]) -> list[str]:
         f"--workers={WORKERS}",
         *(f"--junitxml={state.runs / 'junit.xml'}", *subjects, str(CHECKS), *map(str, tests)),
     ]
+
+
+def _of_these(scratch: Path, only: Collection[str]) -> list[str]:
+    """Further options for a second try; the file for other programs stays that of the first, which has every check."""
+    if not only:
+        return []
+    chosen = scratch / "only"
+    chosen.write_text("".join(f"{name}\n" for name in only))
+    return ["--only", str(chosen), f"--junitxml={scratch / 'junit.xml'}"]
 
 
 def _environment(hub: Hub, state: State, lines: Path, waiting: Collection[str]) -> dict[str, str]:
@@ -151,8 +191,8 @@ def order(lines: Sequence[str]) -> list[str]:
     return next((list(raw["collected"]) for raw in map(json.loads, lines) if "collected" in raw), [])
 
 
-def merged(lines: Sequence[str]) -> list[CheckResult]:
-    """The results in the order in which the checks were collected; one that failed in any phase failed."""
+def merged(lines: Sequence[str]) -> dict[str, CheckResult]:
+    """The results by id, in the order in which the checks were collected; one that failed in any phase failed."""
     found: dict[str, CheckResult] = {}
     for raw in map(json.loads, lines):
         if "collected" in raw:
@@ -166,7 +206,7 @@ def merged(lines: Sequence[str]) -> list[CheckResult]:
             message = f"{known.message}\n{result.message}".strip()
             found[name] = replace(known, outcome="failed", message=message)
     places = {name: place for place, name in enumerate(order(lines))}
-    return [found[name] for name in sorted(found, key=lambda name: places.get(name, 0))]
+    return {name: found[name] for name in sorted(found, key=lambda name: places.get(name, 0))}
 
 
 def _tail(output: bytes) -> str:
@@ -199,7 +239,7 @@ class _Watch:
         if not self._progress:
             return
         lines = self._lines()
-        for result in merged(lines[self._shown :]):
+        for result in merged(lines[self._shown :]).values():
             failed = f"FAILED: {result.claim}" if result.outcome == "failed" else "being checked"
             self._progress(result.subject, failed)
         self._shown = len(lines)

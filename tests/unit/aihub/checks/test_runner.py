@@ -123,6 +123,42 @@ def test_checks_that_do_not_run_are_no_success(hub: Hub, state: State, folder: P
 
 
 @pytest.mark.slow
+def test_what_fails_is_tried_once_more_and_says_so(
+    hub: Hub, state: State, folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(checks, "PAUSE", 0.0)
+    (folder / "test_some.py").write_text(f'''
+from pathlib import Path
+import pytest
+
+def count(name):
+    file = Path("{tmp_path}", name)
+    file.write_text(file.read_text() + "x" if file.exists() else "x")
+    return len(file.read_text())
+
+@pytest.mark.about("zones")
+def test_late():
+    """it comes late"""
+    assert count("late") == 2, "not yet"
+
+@pytest.mark.about("zones")
+def test_never():
+    """it never comes"""
+    assert not count("never"), "no"
+
+@pytest.mark.about("zones")
+def test_once():
+    """it was there"""
+    assert count("once") == 1
+''')
+    late, never, once = checks.run(hub, state, ["zones"])
+    assert (late.outcome, never.outcome, once.outcome) == ("passed", "failed", "passed")
+    assert "passed at the second try only: it comes late: not yet" in late.label
+    assert "at the second try: " in never.message
+    assert not once.label
+
+
+@pytest.mark.slow
 def test_a_machine_that_does_not_answer_fails_its_checks(hub: Hub, state: State, folder: Path) -> None:
     program = folder.parent / "bin" / "ssh"
     program.write_text("#!/bin/sh\necho Connection refused >&2\nexit 255\n")
@@ -134,7 +170,7 @@ def test_a_machine_that_does_not_answer_fails_its_checks(hub: Hub, state: State,
 def test_a_check_that_fails_while_cleaning_up_failed() -> None:
     passed = {"id": "a", "subject": "db", "claim": "c", "outcome": "passed", "seconds": 0.1, "message": ""}
     failed = {**passed, "outcome": "failed", "message": "could not remove its row"}
-    (result,) = checks.merged([json.dumps(passed), json.dumps(failed)])
+    (result,) = checks.merged([json.dumps(passed), json.dumps(failed)]).values()
     assert (result.outcome, result.message) == ("failed", "could not remove its row")
 
 
