@@ -96,6 +96,11 @@ GIVEN = {
     "path": _argument(Path, Path("hub.yml"), "The file to write.", field="hub"),
     "guest": _argument(str, ..., "A guest's name."),
     "named": _argument(str, ..., "A guest, or an instance as STACK@GUEST.", metavar="GUEST|STACK@GUEST"),
+    "at": _option(
+        str, "", "The newest copy at this time, like 2026-11-29 or 2026-11-29T03:00.", "--at", metavar="TIME"
+    ),
+    "no_backup": _flag("Do not copy first what is there now.", "--no-backup"),
+    "restored": _argument(list[str], ..., "Instances, or guests with all theirs.", metavar="GUEST|STACK@GUEST..."),
     "lines": _option(int, 100, "How many lines to show.", "--lines", "-n", min=1, max=100_000),
     "follow": _flag("Go on with new lines, for a day at most.", "--follow", "-f"),
     "machine": _argument(str, ..., "A guest's name, node, or the VMID of an undeclared guest.", metavar="guest"),
@@ -152,6 +157,15 @@ VERBS = {
     ),
     "start": ("named hub target lab debug", "Start a guest, or an instance, that was stopped."),
     "restart": ("named hub target lab yes allow_gpu_reset debug", "Restart a guest, or an instance."),
+    "backup": ("only hub target lab debug", "Copy now what is copied every night."),
+    "backups": (
+        "only hub target lab as_json debug",
+        "Show which copies there are, and how old. Exit code 7 when one is late, or was not found whole.",
+    ),
+    "restore": (
+        "restored at no_backup hub target lab yes debug",
+        "Put copies back: what an instance keeps becomes what it was.",
+    ),
     "models.list": (
         "model hub target lab as_json debug",
         "Show every model: what it takes of its card, who serves it.",

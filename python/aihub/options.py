@@ -36,6 +36,8 @@ class Options:
     kit: Path | None = None
     identity: Path | None = None
     out: Path | None = None
+    at: str = ""
+    no_backup: bool = False
     needs: tuple[str, ...] = ()
     lines: int = 100
     follow: bool = False

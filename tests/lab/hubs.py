@@ -20,7 +20,7 @@ from tests.lab.cli import ROOT, Api, Cli, told
 TESTS = ROOT / "tests"
 ON_A_LAB = (TESTS / "lab", TESTS / "attacks" / "whole", TESTS / "attacks" / "small")
 CASES = TESTS / "cases" / "stacks"
-SERVICES = ("vault", "redis")  # of the small hub; they are the real ones
+SERVICES = ("vault", "redis", "restic-server")  # of the small hub; they are the real ones
 OWN = ("client", "cruncher", "notes", "wrecked")  # stacks that start in two seconds
 
 

@@ -43,6 +43,7 @@ LADDER = [
     {"guests"},
     {"services"},
     {"vault", "secrets"},
+    {"backup"},
     {"targets"},
     {"owners"},
     {"checks", "report"},

@@ -93,8 +93,7 @@ class Tried:
 
 def question(hub: Hub, guest: str) -> dict[str, Any]:
     """What a guest is to try: every entry, pair and certificate of everybody else."""
-    owner = {instance.name: instance.guest.name for instance in hub.instances}
-    own = [ref.path for ref in hub.secrets if owner[ref.instance] == guest]
+    own = list(dict.fromkeys(ref.path for instance in hub.told(guest) for ref in hub.read(instance)))
     every = [ref.path for ref in hub.secrets] + [pair.path for pair in hub.pairs]
     others = [path for path in dict.fromkeys(every) if path not in own]
     folders = {"", *(path.rpartition("/")[0] for path in every), "hub", "operator", "operator/rotation"}

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
-from typing import Literal
+from dataclasses import replace
+from typing import Any, Literal
 
 from .resolved import (
     RECONCILE,
@@ -31,6 +32,22 @@ def secrets(instances: Iterable[Instance], logins: Iterable[Consumer]) -> tuple[
         if login.strategy and login.strategy != "certificate":
             mine.setdefault(login.consumer, []).append(login)
     return tuple(ref for instance in every.values() for ref in _entries(instance, mine.get(instance.name, []), every))
+
+
+def handed(
+    instances: Iterable[Instance], logins: Iterable[Consumer], refs: Iterable[SecretRef]
+) -> tuple[SecretRef, ...]:
+    """The entries that a provider is handed of its consumers' own."""
+    every = {instance.name: instance for instance in instances}
+    known = {(ref.instance, ref.name): ref for ref in refs}
+    found: list[SecretRef] = []
+    for login in logins:
+        for secret in every[login.provider].stack.gives[login.kind].reads:
+            if ref := known.get((login.consumer, secret)):
+                name = f"{login.kind}_{login.role}_{secret}"
+                more: dict[str, Any] = {"instance": login.provider, "name": name, "files": {name: "{value}"}}
+                found.append(replace(ref, **more, on_change="none", later=True))
+    return tuple(found)
 
 
 def pairs(instances: Iterable[Instance], logins: Iterable[Consumer], refs: Iterable[SecretRef]) -> tuple[Pair, ...]:

@@ -158,6 +158,7 @@ class Opening:
     inside: int
     client: bool  # whether it asks who comes for a certificate
     paths: tuple[str, ...] = ()  # what it passes on; empty: everything
+    own: bool = False  # whether who comes reaches only what lies below the name in its certificate
 
     @classmethod
     def of(cls, instance: Instance) -> Opening | None:
@@ -166,7 +167,7 @@ class Opening:
         if http is None:
             return None
         inside, client = http.inside or http.port, http.client == "required"
-        return cls(instance.name, http.port, inside, client, tuple(http.paths))
+        return cls(instance.name, http.port, inside, client, tuple(http.paths), http.own)
 
 
 @dataclass(frozen=True)
@@ -302,6 +303,8 @@ class Hub:
     certificates: tuple[Certificate, ...] = ()
     package_hosts: tuple[str, ...] = ()  # where the OS images of its target take packages from
     outside: tuple[str, ...] = ()  # what zones with internet reach in its target although it is not public
+    handed: tuple[SecretRef, ...] = ()  # entries of `secrets` that somebody else is handed, too
+    copiers: Mapping[str, Instance] = field(default_factory=dict)  # by guest: what makes copies there, as an instance
     built: Mapping[str, str] = field(default_factory=dict)  # of images that its target builds itself, what of, hashed
     lan: tuple[Flow, ...] = ()
 
@@ -385,7 +388,7 @@ class Hub:
 
     @cached_property
     def _by_name(self) -> Mapping[str, Instance]:
-        return {i.name: i for i in self.instances}
+        return {i.name: i for i in (*self.instances, *self.copiers.values())}
 
     @cached_property
     def _by_guest(self) -> Mapping[str, tuple[Instance, ...]]:
@@ -431,6 +434,14 @@ class Hub:
     def _models(self, instance: Instance) -> dict[str, LanguageModel]:
         here = (instance.stack.name, instance.guest.name)
         return {name: one for name, one in self.models.items() if (one.engine, one.guest) == here}
+
+    def told(self, guest: str) -> tuple[Instance, ...]:
+        """Whom the agent of a guest brings what they need: its instances, and what makes copies there."""
+        return (*self.on(guest), *((self.copiers[guest],) if guest in self.copiers else ()))
+
+    def read(self, instance: Instance) -> tuple[SecretRef, ...]:
+        """The entries that an instance reads: its own, and those that it is handed."""
+        return tuple(ref for ref in (*self.secrets, *self.handed) if ref.instance == instance.name)
 
     def on(self, guest: str) -> tuple[Instance, ...]:
         """The instances of one guest, in start order."""

@@ -19,7 +19,6 @@ from .types import (
     LOGIN,
     SECONDS,
     Argument,
-    Command,
     DoorPath,
     FileText,
     Key,
@@ -33,6 +32,7 @@ from .types import (
 )
 
 OnChange = Literal["restart", "reload", "none"]
+Copied = Literal["stopped", "live", "dump", "snapshot", "none"]
 Alphabet = Literal["alphanumeric", "hex", "base64"]
 Strategy = Literal["pair", "overlap", "single", "certificate"]
 AdminStrategy = Literal["pair", "overlap", "single"]
@@ -40,6 +40,8 @@ Office = Literal["secrets", "egress"]
 HTTP = "http"
 """The kind that the door of its guest serves, and what else is given on its port."""
 METRICS = "metrics"
+COPIES = "restic"
+"""The kind whose givers keep copies of what lies on guests: each guest has a repository of its own there."""
 MODELS = "models"
 """The kind whose givers serve the language models of hub.yml; they are called as the models' `engine`."""
 LOGIN_FILES = {"user": "{user}", "password": "{password}", "login": "{user}\n{password}"}
@@ -190,6 +192,11 @@ class Offer(Strict):
         default_factory=list,
         description="http only: what its door passes on, like /v1/*; everything, where there is none. aihub is inside.",
     )
+    own: bool = Field(
+        False,
+        description="http only: whether who connects reaches only what lies below /NAME/, NAME being the one in the "
+        "certificate that it shows.",
+    )
     path: str = Field("/", pattern=HTTP_PATH, max_length=200, description="Where its pages or metrics begin.")
     health: Annotated[
         str, NotYet("nobody asks there in this version, the healthcheck in compose.yml counts; remove `health`")
@@ -240,6 +247,18 @@ class Offer(Strict):
         description="What puts such a dump from stdin back, where the consumer's objects are there and empty. "
         "Anything but a whole one is a failure.",
     )
+    clear: Program | None = Field(
+        None,
+        description="What removes all that one consumer keeps here, so that a dump can be restored; what must be there "
+        "for its login the next `up` makes anew.",
+    )
+    listing: Program | None = Field(
+        None, description="For `restic`: what writes the snapshots of one consumer to stdout, as restic lists them."
+    )
+    reads: list[Key] = Field(
+        default_factory=list,
+        description="Secrets of its consumers that it is handed, too: file KIND_NAME_SECRET, NAME as in `consumers`.",
+    )
     options: list[Key] = Field(default_factory=list, description="The options that a need of this kind may have.")
     api: str = Field(
         "",
@@ -277,23 +296,16 @@ class Offer(Strict):
         return LOGIN_FILES if self.passwords and not self.files else self.files
 
 
-_NO_COPIES = NotYet("no copies are made in this version; remove it")
-
-
 class Data(Strict):
-    """A volume whose content matters."""
+    """A volume whose content matters, and how a copy of it is whole."""
 
     volume: Key = Field(description="The volume's name in compose.yml.")
-    backup: Literal["restic", "none"] = Field(
-        "restic", description="restic: to be kept (no copies are made yet). none: can be made again."
+    backup: Copied = Field(
+        description="stopped: copied while the instance is stopped. live: while it runs, for the reason in `because`. "
+        "dump: what the `dump` of each kind that it gives writes is kept, not the volume. snapshot: for the office "
+        "secrets, what its API gives as its snapshot. none: it can be made again."
     )
-    before: Annotated[Command, _NO_COPIES] = Field(
-        "", description="What makes the copy consistent, run before it is taken (not yet)."
-    )
-    after: Annotated[Command, _NO_COPIES] = Field(
-        "", description="What runs when the copy is taken, also after a failure (not yet)."
-    )
-    restore: Annotated[Command, _NO_COPIES] = Field("", description="What puts a copy back (not yet).")
+    because: Sentence | None = Field(None, description="For `live`: why a copy of it is whole while it is in use.")
 
 
 class Log(Strict):
@@ -394,7 +406,11 @@ class Stack(Strict):
     @property
     def delivered(self) -> bool:
         """Whether an agent brings its instances anything: secrets, logins, a certificate, whom to trust."""
-        return bool(self.needs.secrets or self.needs.tls or self.possible or self.needs.every or self.admin)
+        return bool(self._wanted or self.admin or any(offer.reads for offer in self.gives.values()))
+
+    @property
+    def _wanted(self) -> bool:
+        return bool(self.needs.secrets or self.needs.tls or self.possible or self.needs.every)
 
     @property
     def needs_store(self) -> bool:

@@ -15,7 +15,7 @@ from pydantic import ValidationError
 
 from aihub import paths
 from aihub.errors import InvalidInput, Problem
-from aihub.model import delivery, derive, explain, rules, wiring
+from aihub.model import copying, delivery, derive, explain, rules, wiring
 from aihub.model.findings import Finding, did_you_mean
 from aihub.model.hub import HubFile
 from aihub.model.resolved import Hub
@@ -59,26 +59,31 @@ def load(path: Path, stacks: Path = paths.STACKS, *, target: Word) -> Hub:
     guests = {name: derive.guest(file, name, spec) for name, spec in file.guests.items()}
     found = {name: guest for name, guest in guests.items() if guest is not None}
     instances, where = wiring.placed(file, found, manifests)
+    copiers = {one.name: one for one in copying.copiers(found.values(), instances)}
     if whole and not problems and not unknown and len(found) == len(file.guests):
-        instances, unserved = wiring.wire(instances, where, partial(givers, stacks=stacks))
+        where = {**where, **{name: ("guests", one.guest.name) for name, one in copiers.items()}}
+        instances, unserved = wiring.wire([*instances, *copiers.values()], where, partial(givers, stacks=stacks))
         findings += unserved or rules.check_wired(instances, where)
     if findings or problems or read.problems:
         raise _invalid(read, findings, problems)
     logins = derive.consumers(instances)
     secrets = delivery.secrets(instances, logins)
+    served = [instance for instance in instances if instance.name not in copiers]
     return Hub(
         file=file,
         path=str(path),
         stacks=manifests,
         id=derive.hub_id(file),
         guests=found,
-        instances=tuple(instances),
+        instances=tuple(served),
+        copiers={one.guest.name: one for one in instances if one.name in copiers},
         flows=derive.flows(file, instances),
         lan=derive.lan(file),
         consumers=logins,
         secrets=secrets,
+        handed=delivery.handed(instances, logins, secrets),
         target=facts,
-        warnings=(*warnings, *kit_warnings, *rules.warnings(file, instances, facts)),
+        warnings=(*warnings, *kit_warnings, *rules.warnings(file, served, facts)),
         operator_keys=keys,
         operator_recovery=recipients,
         pairs=delivery.pairs(instances, logins, secrets),

@@ -30,7 +30,7 @@ def config(hub: Hub, guest: str) -> dict[str, Any]:
         "source": str(hub.guests[guest].address),
         "ca": "/etc/hub/ca.pem",
         "role": names.approle(hub.guests[guest].id),
-        "instances": [_machine(hub, guest), *(one for i in hub.on(guest) if (one := _instance(hub, i)))],
+        "instances": [_machine(hub, guest), *(one for i in hub.told(guest) if (one := _instance(hub, i)))],
     }
 
 
@@ -59,8 +59,7 @@ def _instance(hub: Hub, instance: Instance) -> dict[str, Any] | None:
             "later": ref.later,
             "given": ref.given,
         }
-        for ref in hub.secrets
-        if ref.instance == instance.name
+        for ref in hub.read(instance)
     ]
     certificates = [_certificate(one) for one in hub.certificates if one.instance == instance.name]
     if not instance.stack.delivered:

@@ -80,7 +80,7 @@ def secret_files(hub: Hub, instance: Instance, *, starting: bool = False) -> lis
 
     With `starting` only those that it can't start without.
     """
-    refs = [ref for ref in hub.secrets if ref.instance == instance.name and not (starting and ref.later)]
+    refs = [ref for ref in hub.read(instance) if not (starting and ref.later)]
     shown = [one for one in hub.certificates if one.instance == instance.name and not (starting and one.later)]
     files = {*(name for ref in refs for name in ref.files), *(one.file for one in shown)}
     if instance.stack.delivered:

@@ -16,7 +16,7 @@ from aihub.errors import PreconditionFailed
 from aihub.model.resolved import Guest, Hub, Instance
 from aihub.state.directory import State
 
-from . import agent, containers, parts
+from . import agent, containers, copying, parts
 from .sources import packages, role_hash
 from .stacks import logrotate, no_proxy, proxy, stack_files, unit_file
 
@@ -32,6 +32,7 @@ def inventory(hub: Hub, state: State) -> dict[str, Any]:
         "containers": [],
         "agents": list(hub.agents),
         "doors": [name for name in hub.agents if hub.door(name)],
+        "copiers": list(hub.copiers),
         "cards": [guest.name for guest in hub.guests.values() if guest.gpu],
     }
     for guest in hub.guests.values():
@@ -64,6 +65,8 @@ def hostvars(hub: Hub, state: State) -> dict[str, dict[str, Any]]:
                 "vault_agent_config": agent.config(hub, guest.name),
                 "vault_agent_program": agent.program(),
             }
+        if guest.name in hub.copiers:
+            values["restic_config"] = copying.config(hub, guest.name)
         if guest.name in hub.agents and hub.door(guest.name):
             values |= _door(hub, guest)
         connection = {
@@ -116,7 +119,8 @@ def _machine(hub: Hub, guest: Guest) -> dict[str, Any]:
 def _upcoming(hub: Hub, guest: Guest, system: str) -> list[str]:
     """What later roles install on a guest, if it runs that system: what it runs, it says itself."""
     docker = packages("docker", system) if hub.on(guest.name) else []
-    return [*docker, *(packages("door", system) if hub.door(guest.name) else ())]
+    copies = packages("restic", system) if guest.name in hub.copiers else []
+    return [*docker, *copies, *(packages("door", system) if hub.door(guest.name) else ())]
 
 
 def _nodes(hub: Hub, guest: Guest) -> list[str]:
@@ -215,6 +219,8 @@ def _roles(values: Mapping[str, Any]) -> list[str]:
         roles.append("docker")
     if "vault_agent_config" in values:
         roles.append("vault_agent")
+    if "restic_config" in values:
+        roles.append("restic")
     if "door_openings" in values:
         roles.append("door")
     return roles

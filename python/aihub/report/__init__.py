@@ -3,6 +3,7 @@
 from collections.abc import Callable
 
 from .console import as_json, ask, ask_secret, confirm, say
+from .copies import copies, copies_as_json
 from .hubs import StatusRow, addresses, status, valid
 from .live import Progress, progress
 from .models import SERVED, ModelRow, SpeedRow, models, speeds
@@ -27,6 +28,8 @@ __all__ = [
     "ask_secret",
     "checks",
     "confirm",
+    "copies",
+    "copies_as_json",
     "error",
     "kept",
     "models",

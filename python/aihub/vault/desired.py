@@ -117,10 +117,10 @@ def _mounts() -> dict[str, dict[str, Any]]:
 
 def _policies(hub: Hub) -> dict[str, Grants]:
     found: dict[str, Grants] = {OPERATOR: _operator(), AGENT: _agent()}
-    for instance in hub.instances:
-        grants: dict[str, tuple[str, ...]] = {
-            f"{KV}/data/{ref.path}": ("read",) for ref in hub.secrets if ref.instance == instance.name
-        }
+    for instance in (*hub.instances, *hub.copiers.values()):
+        grants: dict[str, tuple[str, ...]] = {f"{KV}/data/{ref.path}": ("read",) for ref in hub.read(instance)}
+        if instance.name == _copier_of_store(hub):
+            grants["sys/storage/raft/snapshot"] = ("read",)
         for one in hub.certificates:
             if one.instance == instance.name:
                 grants[f"{PKI}/issue/{one.role}"] = ("update",)
@@ -135,10 +135,16 @@ def _policies(hub: Hub) -> dict[str, Grants]:
     return found
 
 
+def _copier_of_store(hub: Hub) -> str:
+    """What makes copies on the store's own guest: it is given the store's snapshot."""
+    copier = hub.copiers.get(hub.vault.guest.name) if hub.vault else None
+    return copier.name if copier else ""
+
+
 def _approles(hub: Hub, vault: Instance) -> dict[str, dict[str, Any]]:
     found = {OPERATOR: _approle([OPERATOR], vault.guest)}
     for name in hub.agents:
-        own = [policy_of(i) for i in hub.on(name) if _reads(hub, i)]
+        own = [policy_of(i) for i in hub.told(name) if _reads(hub, i)]
         guest = hub.guests[name]
         _refuse_twice(hub, approle(guest.id), found, f"the login of the guest {name}")
         found[approle(guest.id)] = _approle([AGENT, machine_policy(guest), *own], guest)
@@ -240,8 +246,7 @@ def _operator() -> Grants:
 
 
 def _reads(hub: Hub, instance: Instance) -> bool:
-    named = {ref.instance for ref in hub.secrets} | {one.instance for one in hub.certificates}
-    return instance.name in named
+    return bool(hub.read(instance)) or any(one.instance == instance.name for one in hub.certificates)
 
 
 def _refuse_twice(hub: Hub, name: str, found: Mapping[str, object], what: str) -> None:

@@ -72,8 +72,13 @@ def test_mounts_fail_without_their_source(name: str, service: dict[str, Any], st
         assert mount["bind"] == {"create_host_path": False}
         data = [f"${{HUB_DATA:-/var/lib/hub}}/{name}/{data.volume}" for data in stack.data]
         assert mount.get("read_only") is True or mount["source"] in data
-    sources = [mount["source"] for mount in service.get("volumes", [])]
-    assert (f"${{HUB_SECRETS:-/run/hub/{name}}}" in sources) == stack.delivered
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_who_is_brought_secrets_has_a_service_that_mounts_them(name: str) -> None:
+    every = compose(name)["services"].values()
+    sources = [mount["source"] for service in every for mount in service.get("volumes", [])]
+    assert (f"${{HUB_SECRETS:-/run/hub/{name}}}" in sources) == load.stack(name).delivered
 
 
 @pytest.mark.parametrize(("name", "service", "stack"), services())

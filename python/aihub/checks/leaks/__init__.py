@@ -138,6 +138,8 @@ def known(hub: Hub, state: State, vault: Vault) -> Known:
         _belongs(hub, ref, taken, files)
         if ENVIRONMENT in hub.instance(ref.instance).stack.waivers:
             waived |= set(taken.values())
+    for ref in hub.handed:
+        _belongs(hub, ref, take(ref.path), files)
     read = {ref.path for ref in hub.secrets}
     for path in [*(pair.path for pair in hub.pairs if pair.path not in read), *vault.list("operator/rotation")]:
         take(path)

@@ -193,7 +193,7 @@ def secret_paths(hub: Hub, guest: str, waiting: Collection[str] = ()) -> dict[st
     own = [f"{secret_folder(MACHINE)}/{name}" for name in ("ca.pem", "tls.pem") if guest in hub.machines]
     return dict.fromkeys(own, (guest, 0)) | {
         f"{secret_folder(instance.stack.name)}/{name}": (instance.name, instance.stack.uid)
-        for instance in hub.on(guest)
+        for instance in hub.told(guest)
         for name in secret_files(hub, instance)
         if instance.name not in waiting
     }

@@ -73,6 +73,7 @@ class Managed(_Strict, total=False):
     tables: dict[Table, Hash | None]
     stacks: dict[Name, dict[Name, Container]]
     holds: dict[Package, bool]
+    folders: Annotated[list[Path], Field(max_length=20)]
 
 
 class Manifest(_Strict):

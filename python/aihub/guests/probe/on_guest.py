@@ -7,7 +7,7 @@ on a command line or in a traceback:
 {"action": "record", "desired": {KEY: HASH}, "made_from": {KEY: {PART: TEXT}}, "entries": {KEY: MANAGED},
     "stacks_gone": [STACK]}
     with MANAGED = {"files": [], "units": [], "boot_units": [], "tables": [] or {TABLE: HASH}, "stacks": [],
-        "holds": []}
+        "holds": [], "folders": [] that go with the role, and what is in them}
 {"action": "bring", "networks": {STACK: [NETWORK]}} for the stacks that run, with all that "place" and "record" take
 {"action": "leave", "stacks": [STACK]} or with "declared": [STACK] instead: every other one that the manifest lists
 {"action": "agent", "wake": false, "renew": [STACK]}
@@ -171,6 +171,7 @@ def states(entries: dict[str, dict[str, Any]], every: list[dict[str, Any]]) -> d
             "tables": {name: table_state(name) for name in entry.get("tables", ())},
             "stacks": {name: projects.get(name, {}) for name in entry.get("stacks", ())},
             **({"holds": {name: name in holds for name in entry["holds"]}} if entry.get("holds") else {}),
+            **({"folders": list(entry["folders"])} if entry.get("folders") else {}),
         }
         for key, entry in entries.items()
     }
@@ -257,7 +258,7 @@ def there(manifest: dict[str, Any], every: list[dict[str, Any]]) -> dict[str, An
     }
 
 
-OWN_SECRETS = ("agent", "machine")  # of the folder with secrets: no stack's
+OWN_SECRETS = ("agent", "backup", "machine")  # of the folder with secrets: no stack's
 
 
 def plain(text: str) -> str:
@@ -546,7 +547,9 @@ def ours_alone(entry: dict[str, Any]) -> bool:
 
 
 def retire(entry: dict[str, Any]) -> None:
-    """Stops the units of a role and removes its files, and its folder when that is empty then."""
+    """Stops the units of a role and removes its files and folders, and theirs where one is empty then."""
+    import shutil
+
     units, files = list(entry.get("units", ())), list(entry.get("files", ()))
     stop(units)
     if names := [name for name in entry.get("holds", ()) if name in held()]:
@@ -556,6 +559,9 @@ def retire(entry: dict[str, Any]) -> None:
         folder = os.path.dirname(path)
         if os.path.dirname(folder) == CONFIGURATION and not os.listdir(folder):
             os.rmdir(folder)
+    for path in entry.get("folders", ()):
+        if os.path.isdir(path) and not os.path.islink(path):
+            shutil.rmtree(path)
     if units:
         subprocess.run(["systemctl", "daemon-reload"], stdout=sys.stderr, check=True)
     if any(path.startswith(TRUST) for path in files):

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 
+from .. import copying
 from ..derive import node_of
 from ..families import family_of
 from ..hub import HubFile
 from ..resolved import Instance
+from ..stack import COPIES
 from ..target import Target
 from ..types import format_size
 
@@ -78,6 +80,7 @@ def _alone(instances: Iterable[Instance]) -> Iterator[str]:
 
 
 def _copies(instances: Iterable[Instance]) -> Iterator[str]:
-    kept = [i.name for i in instances if any(data.backup != "none" for data in i.stack.data)]
-    if kept:
-        yield f"no copies are made yet of the data of {', '.join(kept)}: make your own"
+    every = tuple(instances)
+    kept = [one.name for one in every if copying.copied(one)]
+    if kept and not any(COPIES in one.stack.gives for one in every):
+        yield f"no copies are made of the data of {', '.join(kept)}: add a stack that gives {COPIES}, or make your own"

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
-from ..findings import Finding
+from .. import copying
+from ..findings import Finding, Place
 from ..resolved import MACHINE, RECONCILE, VERIFY
-from ..stack import HTTP, METRICS, MODELS, NEVER, Need, Offer, SecretSpec, Stack
+from ..stack import COPIES, HTTP, METRICS, MODELS, NEVER, Data, Need, Offer, SecretSpec, Stack
 from . import not_yet, routes
 
 TAKEN = {
@@ -14,6 +15,7 @@ TAKEN = {
     "door": "what answers HTTPS",
     "firewall": "what keeps others out",
     MACHINE: "the machine itself",
+    copying.NAME: "what makes copies",
 }
 TLS = "tls"
 """What the certificate that an instance serves with is called."""
@@ -49,7 +51,7 @@ def _name(stack: Stack) -> Iterator[Finding]:
 def _behind(stack: Stack) -> Iterator[Finding]:
     """What only the door of its guest can do."""
     for key, port in stack.gives.items():
-        for word in ("inside", "client", "paths") if key != HTTP else ():
+        for word in ("inside", "client", "own", "paths") if key != HTTP else ():
             if getattr(port, word) != type(port).model_fields[word].get_default(call_default_factory=True):
                 text = f"only `{HTTP}` stands behind its guest's door, and {key} does not: remove this"
                 yield Finding(("gives", key, word), text, at_key=True)
@@ -111,13 +113,20 @@ def _incomplete(kind: str, offer: Offer, stack: Stack) -> Iterator[tuple[str, st
         yield "api", f"only {MODELS} on the port of {HTTP} are asked as OpenAI's API is: remove this"
     if kind == MODELS and not offer.api:
         yield "port", "whoever uses models asks as OpenAI's API is asked, and no `api:` says below which path, like /v1"
+    if offer.own and offer.client != "required":
+        yield "own", "whoever shows no certificate has no name: add `client: required`, or remove this"
+    if kind == COPIES and (offer.strategy != "certificate" or not offer.listing or not offer.reads):
+        yield "port", f"who keeps copies has `strategy: certificate`, a `listing` and `reads: [{copying.PASSWORD}]`"
+    if kind != COPIES and (offer.listing or offer.reads):
+        yield "listing" if offer.listing else "reads", f"only `{COPIES}` has that: remove this"
     if offer.files and not offer.passwords:
         yield "files", "files are for consumers with a password; host, port and name are variables in any case"
-    if (offer.dump is None) != (offer.restore is None):
-        there, lacking = ("dump", "restore") if offer.dump else ("restore", "dump")
-        yield there, f"one is worth nothing without the other, and there is no `{lacking}:`"
+    programs = {"dump": offer.dump, "restore": offer.restore, "clear": offer.clear}
+    there, lacking = ([key for key, value in programs.items() if bool(value) is want] for want in (True, False))
+    if there and lacking:
+        yield there[0], f"one is worth nothing without the others, and there is no `{lacking[0]}:`"
     elif offer.dump and offer.strategy is None:
-        yield "dump", "nobody logs in here, so there is nothing of a consumer to dump: remove both"
+        yield "dump", "nobody logs in here, so there is nothing of a consumer to dump: remove all three"
     if offer.passwords and offer.files and not any("{password}" in text for text in offer.files.values()):
         yield "files", "no file has the {password}"
 
@@ -195,8 +204,23 @@ def _data(stack: Stack) -> Iterator[Finding]:
         if data.volume in seen:
             yield Finding(("data", index, "volume"), f'volume "{data.volume}" is in the list already')
         seen.add(data.volume)
-        if data.backup == "none" and (data.before or data.after or data.restore):
-            yield Finding(("data", index), "a volume that is not kept has no before, after or restore")
+        yield from _copied(stack, ("data", index), data)
+
+
+def _copied(stack: Stack, place: Place, data: Data) -> Iterator[Finding]:
+    """Each way to copy a volume has what it rests on."""
+    if (data.backup == "live") != (data.because is not None):
+        text = "only a live copy has a reason: remove this"
+        if data.because is None:
+            text = "a live copy may be torn: say `because:` why it is whole, or take stopped"
+        yield Finding((*place, "because" if data.because else "backup"), text, at_key=data.because is not None)
+    if data.backup == "dump" and not any(offer.dump for offer in stack.gives.values()):
+        yield Finding((*place, "backup"), "nothing that it gives has a `dump`: take stopped, or live with a reason")
+    if (data.backup == "snapshot") != (stack.office == "secrets") and data.backup in ("snapshot", *copying.FILES):
+        text = "only the store of secrets is asked for a snapshot: take stopped, or live with a reason"
+        if stack.office == "secrets":
+            text = "the store's data is copied by its own snapshot: take snapshot, or none"
+        yield Finding((*place, "backup"), text)
 
 
 def _logs(stack: Stack) -> Iterator[Finding]:

@@ -151,8 +151,7 @@ def changes(
 
 def paths(hub: Hub, guest: str) -> list[str]:
     """The entries that a guest reads."""
-    here = {instance.name for instance in hub.on(guest)}
-    return [ref.path for ref in hub.secrets if ref.instance in here]
+    return list(dict.fromkeys(ref.path for instance in hub.told(guest) for ref in hub.read(instance)))
 
 
 def first(hub: Hub, guest: str) -> Change:
@@ -166,5 +165,5 @@ def _change(guest: str, summary: str, entries: Collection[str] = (), *, restart:
 
 
 def _restarts(hub: Hub, guest: str, entries: Collection[str]) -> bool:
-    here = {instance.name for instance in hub.on(guest)}
-    return any(ref.path in entries and ref.instance in here and ref.on_change == "restart" for ref in hub.secrets)
+    told = [ref for instance in hub.told(guest) for ref in hub.read(instance)]
+    return any(ref.path in entries and ref.on_change == "restart" for ref in told)

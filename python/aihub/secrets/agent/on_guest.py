@@ -6,6 +6,8 @@
 `hub-agent unwrap` takes two lines on standard input, the token of a wrapped secret-id and the role-id that goes with
                    it; unwraps it once, proves both by a login and keeps them. Exit code 3 is an alarm: somebody else
                    has unwrapped it, or it was made for something else.
+`hub-agent snapshot` logs in as the guest and writes the store's own snapshot to standard output, where its policy
+                   lets it.
 
 Each file is replaced by a rename; what must be read together (a user and its password, a key and its certificate) is
 one file. Vault away or sealed: what is there stays, and status.json says so. No value is ever printed or put into
@@ -20,6 +22,7 @@ import http.client
 import json
 import os
 import re
+import shutil
 import signal
 import socket
 import ssl
@@ -29,7 +32,7 @@ import sys
 import time
 from collections.abc import Iterable
 from datetime import datetime, timezone
-from typing import Any
+from typing import Any, BinaryIO
 from urllib.parse import urlsplit
 
 CONFIG = os.environ.get("HUB_AGENT_CONFIG", "/etc/hub/agent.json")
@@ -104,6 +107,21 @@ class VaultSession:
             )
         return found
 
+    def download(self, path: str, target: BinaryIO) -> None:
+        """Writes an answer as it comes. Raises Away and RequestRefused, also for one that is cut off."""
+        try:
+            self._connection.request("GET", f"/v1/{path}", None, {"X-Vault-Token": self.token})
+            answer = self._connection.getresponse()
+            if answer.status != 200:
+                raise RequestRefused(answer.status, f"{path}: {answer.status}")
+            shutil.copyfileobj(answer, target)
+            if answer.length:
+                raise Away(f"{path}: the answer was cut off")
+        except (OSError, http.client.HTTPException) as error:
+            raise Away(f"{path}: {error}") from error
+        finally:
+            self._connection.close()
+
     def end(self, token: str) -> None:
         """Ends a token of ours: a copy is worth nothing then. Fine where it has ended, or ends later by its age."""
         with contextlib.suppress(RequestRefused, Away):
@@ -151,6 +169,14 @@ class Agent:
         self.status["errors"] = errors
         self.save()
         return not errors
+
+    def snapshot(self, target: BinaryIO) -> None:
+        """Writes the store's snapshot, with a login that ends with it. Raises Away and RequestRefused."""
+        self._login()
+        try:
+            self.vault.download("sys/storage/raft/snapshot", target)
+        finally:
+            self.vault.end(self.vault.token)
 
     def _login(self) -> None:
         if self.vault.token and time.monotonic() < self.login_again:
@@ -474,6 +500,13 @@ def main() -> int:
         except (Away, RequestRefused) as error:
             sys.stderr.write(f"{error}\n")
             return 1
+    if sys.argv[1:] == ["snapshot"]:
+        try:
+            Agent(config).snapshot(sys.stdout.buffer)
+        except (Away, RequestRefused) as error:
+            sys.stderr.write(f"{error}\n")
+            return 1
+        return 0
     os.umask(0o077)
     require_memory(os.path.realpath(RUN))
     run(config)

@@ -248,7 +248,7 @@ SHARED = (
     "postgres@db holds data of zone private, which has no way out (app@tools), and zone public gets in there, too "
     "(app@web): a guest of zone private with postgres would keep them apart"
 )
-COPIES = "no copies are made yet of the data of postgres@db: make your own"
+COPIES = "no copies are made of the data of postgres@db: add a stack that gives restic, or make your own"
 
 
 @pytest.mark.parametrize(

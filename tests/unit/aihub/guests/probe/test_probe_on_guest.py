@@ -166,6 +166,16 @@ def test_packages_are_no_longer_held_when_their_role_goes(
     assert ran == ["apt-mark unhold driver"]
 
 
+def test_a_role_s_folders_go_with_it(manifest: Path, ran: list[str], tmp_path: Path) -> None:
+    folder, link = tmp_path / "state", tmp_path / "link"
+    (folder / "inner").mkdir(parents=True)
+    link.symlink_to(tmp_path)
+    record({"restic": "1"}, {"restic": {"folders": [str(folder), str(link), str(tmp_path / "none")]}})
+    assert record({}, {})
+    assert not folder.exists()
+    assert link.is_symlink()
+
+
 def test_docker_stays_while_a_container_runs_that_is_nobodys(
     manifest: Path, ran: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
