@@ -43,7 +43,7 @@ TOKENS = [
             says=(REFUSED,),
             check=wrote if code == 1 else wrote_nothing,
         )
-        # The first change is about the thirtieth request, a few later on a busy machine: until then it is refused, from then on it has failed.
+        # About the thirtieth request, later on a busy machine, is the first change: refused before it, failed after it.
         for count, code in ((20, 4), (38, 1), (48, 1))
     ),
     Case(

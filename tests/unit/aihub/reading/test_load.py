@@ -58,7 +58,7 @@ def test_the_default_hub_is_right_and_has_what_the_readme_says() -> None:
         "postgres@db", "redis@cache", "egress@cache", "vault@security", "ollama@private-ai", "chroma@private-ai",
         "canary@monitoring", "canary@private-ai", "canary@public-ai", "postgres@private-data", "redis@private-data",
         "litellm@private-ai", "litellm@public-ai", "open-webui@private-ai", "open-webui@public-ai", "vllm@public-ai",
-        "embeddings@private-ai", "embeddings@public-ai", "qdrant@public-ai",
+        "embeddings@private-ai", "embeddings@public-ai", "qdrant@public-ai", "restic-server@backup",
     }  # fmt: skip
     assert hub.models["qwen2.5-32b"].weights == "qwen2.5:32b-instruct-q4_K_M"
 

@@ -148,7 +148,7 @@ def test_another_flow_concerns_role_firewall_of_its_guest_only(hub: Hub, state: 
 def test_only_guests_with_stacks_get_docker(hub: Hub, state: State) -> None:
     found = render.inventory(hub, state)
     assert set(found["containers"]["hosts"]) == {i.guest.name for i in hub.instances}
-    assert "docker" not in render.desired(hub, state)["backup"]
+    assert "docker" not in render.desired(hub, state)["cicd"]
 
 
 def test_every_guest_gets_an_agent_that_knows_nobody_elses_secrets(hub: Hub, state: State) -> None:
@@ -170,7 +170,7 @@ def test_every_guest_gets_an_agent_that_knows_nobody_elses_secrets(hub: Hub, sta
 
 def test_guests_whose_instances_answer_http_have_a_door(hub: Hub, state: State) -> None:
     found = render.inventory(hub, state)
-    assert found["doors"]["hosts"] == ["private-ai", "public-ai"]
+    assert found["doors"]["hosts"] == ["backup", "private-ai", "public-ai"]
     values = render.hostvars(hub, state)["private-ai"]
     assert values["door_name"] == "private-ai.hub.home.arpa"
     assert [(one["instance"], one["port"], one["inside"]) for one in values["door_openings"]] == [
@@ -183,7 +183,7 @@ def test_guests_whose_instances_answer_http_have_a_door(hub: Hub, state: State) 
     assert "caddy" in values["base_upcoming_packages"]
     assert values["vault_agent_config"]["instances"][0]["units"] == ["hub-door.service"]
     desired = render.desired(hub, state)
-    assert {guest for guest in hub.guests if "door" in desired[guest]} == {"private-ai", "public-ai"}
+    assert {guest for guest in hub.guests if "door" in desired[guest]} == {"backup", "private-ai", "public-ai"}
 
 
 def test_dockers_network_overlaps_no_zone(hub: Hub) -> None:
