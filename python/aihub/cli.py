@@ -99,7 +99,7 @@ GIVEN = {
     "at": _option(
         str, "", "The newest copy at this time, like 2026-11-29 or 2026-11-29T03:00.", "--at", metavar="TIME"
     ),
-    "no_backup": _flag("Do not copy first what is there now.", "--no-backup"),
+    "no_backup": _flag("Do not copy first what is there now: it is not worth it, or can't be read.", "--no-backup"),
     "restored": _argument(list[str], ..., "Instances, or guests with all theirs.", metavar="GUEST|STACK@GUEST..."),
     "lines": _option(int, 100, "How many lines to show.", "--lines", "-n", min=1, max=100_000),
     "follow": _flag("Go on with new lines, for a day at most.", "--follow", "-f"),
@@ -165,6 +165,10 @@ VERBS = {
     "restore": (
         "restored at no_backup hub target lab yes debug",
         "Put copies back: what an instance keeps becomes what it was.",
+    ),
+    "rebuild": (
+        "guest no_backup hub target lab yes allow_gpu_reset debug",
+        "Copy a guest, destroy it, make it anew, and put back what lay on it. The next run finishes a killed one.",
     ),
     "models.list": (
         "model hub target lab as_json debug",

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from datetime import datetime, time
 
 from aihub import report
@@ -13,6 +13,7 @@ from ..errors import DONE, InvalidInput, PreconditionFailed
 from ..options import Options
 from ..owners.run import Run, find_target, opened, perform, take_lease
 from ..plan import Change
+from ..screen import Progress
 
 
 def run(options: Options) -> int:
@@ -27,13 +28,18 @@ def run(options: Options) -> int:
         _agree(found, restoring.disturbed(found.hub, chosen))
         perform(found, (take_lease,))
         with report.progress("restore") as progress:
-
-            def make_anew(instance: str) -> None:
-                services.apply(found.hub, found.state, found.store, [instance], _refuse_losses, progress)
-
             aside = not options.no_backup
-            restoring.restore(found.hub, found.state, chosen, make_anew, progress, aside=aside)
+            restoring.restore(found.hub, found.state, chosen, making_anew(found, progress), progress, aside=aside)
     return DONE
+
+
+def making_anew(run: Run, progress: Progress) -> Callable[[str], None]:
+    """What makes at an instance what its consumers' logins need there and is gone; nothing is removed by it."""
+
+    def make_anew(instance: str) -> None:
+        services.apply(run.hub, run.state, run.store, [instance], _refuse_losses, progress)
+
+    return make_anew
 
 
 def _moment(text: str) -> datetime | None:

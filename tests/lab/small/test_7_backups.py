@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import os
+import signal
 from datetime import UTC, datetime
 
 import pytest
@@ -94,6 +96,29 @@ def test_an_earlier_time_can_be_asked_for_and_what_was_there_is_copied_first(hub
     early = hub("restore", "notes@app", "--at", "2020-01-01")
     assert early.returncode == 4
     assert "there is no copy from before 2020-01-0" in early.stderr
+
+
+def test_a_guest_is_made_anew_and_has_what_lay_on_it_killed_once_on_the_way(hub: Cli, written: str) -> None:
+    before = hub.on("app", "cat /etc/machine-id")
+    hub.on("app", f"echo five > {DATA}/a")
+    running = hub.start("rebuild", "app")
+    for line in running.stdout or ():
+        if "app: being created" in line:
+            os.killpg(running.pid, signal.SIGKILL)
+            break
+    running.wait(60)
+    assert running.returncode == -signal.SIGKILL, "it was killed after the guest was destroyed"
+    again = hub("rebuild", "app")
+    assert again.returncode == 0, again.stderr[-3000:] + again.stdout[-3000:]
+    assert hub.on("app", "cat /etc/machine-id") != before
+    assert hub.on("app", f"cat {DATA}/a") == "five"
+    hub.on("app", f"echo one > {DATA}/a")
+    assert hub.on("app", TREE) == written
+    assert not (hub.directory / "rebuild" / "app.json").exists()
+    for name, why in {"security": "the copies lie on it", "nobody": "there is no guest nobody"}.items():
+        refused = hub("rebuild", name)
+        assert refused.returncode in (2, 4)
+        assert why in refused.stderr
 
 
 def test_an_empty_volume_that_had_data_is_an_alarm_and_no_copy(hub: Cli, written: str) -> None:
