@@ -55,7 +55,7 @@ class Repository:
     def need(self) -> None:
         """Makes the repository where there is none, and removes locks that nobody holds any more. Raises Failed."""
         found = self.run("cat", "config")
-        if found.returncode == NO_REPOSITORY:
+        if is_missing(found):
             checked("make the repository", self.run("init"))
         elif found.returncode:
             checked("open the repository", found)
@@ -109,7 +109,7 @@ class Copier:
     def look(self) -> None:
         """Raises Failed where the repository can't be opened; one that is still to be made is fine."""
         found = self._repository.run("--no-lock", "cat", "config")
-        if found.returncode != NO_REPOSITORY:
+        if not is_missing(found):
             checked("open the repository", found)
 
     def mark(self, tag: str) -> None:
@@ -195,6 +195,11 @@ class Copier:
             if dump["role"] == role:
                 return dict(dump)
         raise Failed(f"{role} keeps nothing at {stack} that is copied")
+
+
+def is_missing(found: subprocess.CompletedProcess[bytes]) -> bool:
+    """Whether restic says that there is no repository; before 0.17 it has no exit code of its own for that."""
+    return found.returncode == NO_REPOSITORY or b"Is there a repository at the following location" in found.stderr
 
 
 def from_command(name: str, command: list[str]) -> list[str]:

@@ -18,7 +18,7 @@ SUMMARY = '{"message_type": "summary", "snapshot_id": "abc", "total_files_proces
 RESTIC = f"""#!/bin/sh
 echo "restic $*" >> "$LOG"
 case "$*" in
-  *" cat config") exit "${{CONFIG_CODE:-0}}" ;;
+  *" cat config") echo "${{CONFIG_SAYS:-}}" >&2; exit "${{CONFIG_CODE:-0}}" ;;
   *" backup "*) [ "${{BACKUP_CODE:-0}}" = 0 ] || {{ echo "no room" >&2; exit "$BACKUP_CODE"; }}; echo '{SUMMARY}' ;;
 esac
 """
@@ -129,6 +129,12 @@ def test_a_dump_comes_from_its_command_so_that_a_failed_one_is_no_snapshot(place
 def test_a_repository_is_made_only_where_there_is_none(place: Path, run: Run, code: str, made: bool) -> None:
     assert (run("run", "sql", CONFIG_CODE=code).returncode == 0) is made
     assert any(line.endswith(" init") for line in log(place)) is made
+
+
+def test_an_older_restic_says_in_words_that_there_is_no_repository(place: Path, run: Run) -> None:
+    says = "Fatal: unable to open config file: 404\nIs there a repository at the following location?"
+    assert run("run", "sql", CONFIG_CODE="1", CONFIG_SAYS=says).returncode == 0
+    assert any(line.endswith(" init") for line in log(place))
 
 
 def test_a_wrong_name_is_an_error(run: Run) -> None:
