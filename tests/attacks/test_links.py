@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 from aihub.guests.hidden import on_guest as hidden
-from aihub.guests.probe import on_guest as probe
+from aihub.guests.probe.parts import files, placing
 from aihub.secrets.agent import on_guest as agent
 
 ME = f"{os.geteuid()}:{os.getegid()}"
@@ -45,7 +45,7 @@ def untouched(path: Path) -> None:
 
 def place(path: Path, mode: str = "0400", **more: object) -> None:
     """Places something as roles and the controller do."""
-    probe.place({"wanted": [{"path": str(path), "mode": mode, "owner": ME, **more}]})
+    placing.place({"wanted": [{"path": str(path), "mode": mode, "owner": ME, **more}]})
 
 
 def test_the_name_under_which_a_file_is_made_may_be_a_link(elsewhere: Path, volume: Path) -> None:
@@ -80,7 +80,7 @@ def test_a_directory_that_is_to_be_made_may_be_a_link(elsewhere: Path, volume: P
 def test_a_file_that_is_to_go_may_lie_behind_a_link(elsewhere: Path, volume: Path) -> None:
     (volume / "old").symlink_to(elsewhere.parent)
     with pytest.raises(OSError, match="following what is not root's"):
-        probe.remove(str(volume / "old" / "shadow"))
+        files.remove(str(volume / "old" / "shadow"))
     untouched(elsewhere)
 
 
@@ -91,7 +91,7 @@ def test_where_nobody_plants_a_file_is_made_changed_and_removed(volume: Path) ->
     place(path, content="two\n")
     assert (path.read_text(), path.stat().st_mode & 0o777) == ("two\n", 0o400)
     assert [one.name for one in path.parent.iterdir()] == ["listener.key"]
-    probe.remove(str(path))
+    files.remove(str(path))
     assert not path.exists()
 
 
@@ -113,5 +113,5 @@ def test_nobody_waits_for_a_pipe_and_no_link_is_read_as_a_secret(
     (volume / "password").symlink_to(elsewhere)
     (volume / "own").write_text("a long password\n")
     assert hidden.secrets(volume.name) == {b"a long password": b"own"}
-    assert probe.file_state(str(volume / "password")) != probe.file_state(str(elsewhere))
-    assert probe.lines(str(volume / "password")) is None
+    assert files.file_state(str(volume / "password")) != files.file_state(str(elsewhere))
+    assert files.lines(str(volume / "password")) is None

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from aihub import names
+from aihub.bundle import bundle
 from aihub.errors import PreconditionFailed
 from aihub.model.resolved import Guest, Hub, Instance
 from aihub.state.directory import State
@@ -20,6 +21,7 @@ from . import agent, containers, copying, parts
 from .sources import packages, role_hash
 from .stacks import logrotate, no_proxy, proxy, stack_files, unit_file
 
+PROGRAM = Path(__file__).parents[1] / "guests" / "probe" / "on_guest.py"
 LAB_CA = "lab-ca.pem"  # in the state directory: the CA of the lab's registry
 _POOLS = ("172.30.0.0/16", "172.29.0.0/16", "10.199.0.0/16", "192.168.224.0/19")
 _MACHINE = ("base", "ssh", "firewall")
@@ -41,7 +43,9 @@ def inventory(hub: Hub, state: State) -> dict[str, Any]:
             groups["containers"].append(guest.name)
     every = made_from(hub, state)
     found = {n: _as_data({**values, "manifest_made_from": every[n]}) for n, values in hostvars(hub, state).items()}
-    return {"_meta": {"hostvars": found}, **{name: {"hosts": hosts} for name, hosts in groups.items()}}
+    shared = _as_data({"program_text": bundle(PROGRAM).decode()})
+    named = {name: {"hosts": hosts} for name, hosts in groups.items()}
+    return {"_meta": {"hostvars": found}, "all": {"vars": shared}, **named}
 
 
 def hostvars(hub: Hub, state: State) -> dict[str, dict[str, Any]]:

@@ -2,16 +2,12 @@
 
 The machine may be anybody's by now, so its answer is data: bounded in bytes, values and time, strict JSON, and of the
 shape that was asked for. Anything else is that machine's error and nobody else's.
-
-A program uses the standard library, and parts that other programs use, too: it imports them as modules of aihub, which
-there is none of on a guest, so they are sent before it.
 """
 
 from __future__ import annotations
 
 import json
 import math
-import re
 from collections.abc import Hashable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import cache
@@ -21,8 +17,8 @@ from typing import Any, TypeVar, cast
 from pydantic import TypeAdapter, ValidationError
 
 from aihub import capture, words
+from aihub.bundle import bundle
 from aihub.errors import BadAnswer
-from aihub.paths import ROOT
 from aihub.state.directory import State
 
 from . import connection
@@ -72,7 +68,7 @@ def stream(
 
 
 def _sent(program: Path, request: Mapping[str, Any], arguments: Sequence[str]) -> tuple[list[str], bytes]:
-    text = whole(program)
+    text = bundle(program)
     first = _text(Path(__file__).with_name("from_stdin.py")).decode()
     return ["python3", "-c", first, str(len(text)), *arguments], text + json.dumps(request).encode()
 
@@ -118,33 +114,6 @@ def _number(text: str) -> float:
 @cache
 def _adapter(shape: Any) -> TypeAdapter[Any]:
     return TypeAdapter(shape)
-
-
-@cache
-def whole(program: Path) -> bytes:
-    """A program with the parts that it imports, each of which becomes a module under its own name."""
-    parts = _parts(program.read_text())
-    if not parts:
-        return _text(program)
-    told = [_AS_MODULE, *(f"_module({name!r}, {text!a})\n" for name, text in parts.items())]
-    return "".join([*told, f"_module('__main__', {program.read_text()!a})\n"]).encode()
-
-
-_PART = re.compile(r"^from (aihub(?:\.\w+)+) import ", re.MULTILINE)
-_AS_MODULE = """import sys, types
-def _module(name, text):
-    module = sys.modules[name] = types.ModuleType(name)
-    exec(compile(text, name, "exec"), module.__dict__)
-"""
-
-
-def _parts(text: str) -> dict[str, str]:
-    """The modules of ours that a text imports, by name; what one of them needs comes before it."""
-    found: dict[str, str] = {}
-    for name in _PART.findall(text):
-        part = (ROOT / "python" / name.replace(".", "/")).with_suffix(".py").read_text()
-        found |= {**_parts(part), name: part}
-    return found
 
 
 @cache

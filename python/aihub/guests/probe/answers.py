@@ -14,7 +14,7 @@ from typing_extensions import TypedDict
 from aihub.errors import BadAnswer
 from aihub.model.types import NAME
 
-from .on_guest import MOST
+from .parts.undeclared import MOST
 
 _ROLE = r"^(stack/)?[a-z][a-z0-9_-]{0,63}$"
 _LINE = r"^[^\p{C}\p{Zl}\p{Zp}]*$"

@@ -9,7 +9,8 @@ from typing import Any
 from aihub import words
 from aihub.plan import Change, Difference, Undeclared
 
-from .on_guest import UNFINISHED, is_used, ours_alone
+from .parts.leaving import is_used, ours_alone
+from .parts.manifest import UNFINISHED
 
 STACK = "stack/"
 TEXTS = "texts"  # in the details of a change: what it says of each part

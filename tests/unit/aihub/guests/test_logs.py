@@ -14,10 +14,11 @@ from typing import Any
 
 import pytest
 from aihub import capture
+from aihub.bundle import bundle
 from aihub.errors import BadAnswer, Unreachable
 from aihub.guests import logs
 from aihub.guests.logs import on_guest
-from aihub.ssh import connection, programs
+from aihub.ssh import connection
 from aihub.state.directory import State
 
 PASSWORD = "Tr0ub4dor-and-3"
@@ -44,7 +45,7 @@ class Guest:
 
     def start(self, **request: Any) -> subprocess.Popen[bytes]:
         """The program, started with a request."""
-        text = programs.whole(PROGRAM).decode().replace('"/run/hub"', f'"{self.folder}/run"')
+        text = bundle(PROGRAM).decode().replace('"/run/hub"', f'"{self.folder}/run"')
         (self.folder / "program.py").write_text(text)
         child = subprocess.Popen(
             [sys.executable, "-I", "-S", str(self.folder / "program.py")],

@@ -10,7 +10,7 @@ from types import MappingProxyType
 
 import pytest
 from aihub import paths, render
-from aihub.guests.probe import on_guest
+from aihub.guests.probe.parts import bringing
 from aihub.model.resolved import Hub
 from aihub.reading import load
 from aihub.render import containers, parts, sources, stacks
@@ -59,7 +59,7 @@ def test_an_image_under_the_same_name_is_told_by_what_it_is_built_from(folder: P
     assert {part: text for part, text in made.items() if part.endswith(parts.BUILT)} == {
         f"image {image} built from": "0123456789abcdef"
     }
-    assert parts.BUILT == on_guest.BUILT, "the program on a guest fetches it again by this"
+    assert parts.BUILT == bringing.BUILT, "the program on a guest fetches it again by this"
 
 
 EDITS = {

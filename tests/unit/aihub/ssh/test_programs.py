@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 from aihub import paths, ssh
+from aihub.bundle import bundle
 from aihub.errors import BadAnswer, TaskFailed, Unreachable
 from aihub.ssh import programs
 from aihub.state.directory import State
@@ -46,7 +47,7 @@ def state(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> State:
 @pytest.fixture
 def program(tmp_path: Path):
     def write(text: str) -> Path:
-        programs.whole.cache_clear()
+        bundle.cache_clear()
         programs._text.cache_clear()
         path = tmp_path / "program.py"
         path.write_text(text)
@@ -112,7 +113,7 @@ def test_the_way_over_stdin_is_written_once() -> None:
 @pytest.mark.parametrize("name", ["logs", "last_words"])
 def test_a_program_takes_its_parts_along_and_needs_nothing_else_there(tmp_path: Path, name: str) -> None:
     """On a guest there is no aihub: the same text runs where nothing but Python is."""
-    text = programs.whole(paths.ROOT / "python" / "aihub" / "guests" / name / "on_guest.py")
+    text = bundle(paths.ROOT / "python" / "aihub" / "guests" / name / "on_guest.py")
     assert text.isascii()
     assert text.count(b"def no_link") == 1
     first = (paths.ROOT / "python" / "aihub" / "ssh" / "from_stdin.py").read_text()
@@ -130,4 +131,4 @@ def test_a_program_takes_its_parts_along_and_needs_nothing_else_there(tmp_path: 
 def test_a_program_without_parts_is_sent_as_it_is(tmp_path: Path) -> None:
     program = tmp_path / "alone.py"
     program.write_text("import json\n")
-    assert programs.whole(program) == b"import json\n"
+    assert bundle(program) == b"import json\n"

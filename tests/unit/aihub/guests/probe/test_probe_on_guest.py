@@ -11,11 +11,14 @@ from typing import Any
 
 import pytest
 from aihub import paths
-from aihub.guests.probe import on_guest
+from aihub.bundle import bundle
 from aihub.guests.probe.answers import Placed
 from aihub.ssh.programs import answer
 
+from tests.unit.aihub.guests.probe.program import Program
+
 ME = f"{os.geteuid()}:{os.getegid()}"
+on_guest = Program()
 
 
 def place(path: Path, **wanted: Any) -> list[str]:
@@ -75,9 +78,9 @@ def test_a_secrets_state_says_nothing_of_its_content(tmp_path: Path) -> None:
 @pytest.fixture
 def manifest(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     path = tmp_path / "manifest.json"
-    monkeypatch.setattr(on_guest, "MANIFEST", str(path))
-    monkeypatch.setattr(on_guest, "adopt", lambda *_: None)
-    monkeypatch.setattr(on_guest, "every_container", lambda: [])
+    on_guest.put(monkeypatch, "MANIFEST", str(path))
+    on_guest.put(monkeypatch, "adopt", lambda *_: None)
+    on_guest.put(monkeypatch, "every_container", lambda: [])
     return path
 
 
@@ -108,13 +111,11 @@ def ran(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> list[str]:
         return really(["true"], **options)
 
     monkeypatch.setattr(on_guest.subprocess, "run", run)
-    monkeypatch.setattr(
-        on_guest, "unit_states", lambda names: {n: {"boot": "static", "active": "inactive"} for n in names}
-    )
-    monkeypatch.setattr(on_guest, "every_container", lambda: [])
-    monkeypatch.setattr(on_guest, "clear_after_docker", lambda: None)
-    monkeypatch.setattr(on_guest, "UNITS", f"{tmp_path}/units/")
-    monkeypatch.setattr(on_guest, "CONFIGURATION", str(tmp_path / "etc"))
+    on_guest.put(monkeypatch, "unit_states", lambda names: {n: {"boot": "static", "active": "inactive"} for n in names})
+    on_guest.put(monkeypatch, "every_container", lambda: [])
+    on_guest.put(monkeypatch, "clear_after_docker", lambda: None)
+    on_guest.put(monkeypatch, "UNITS", f"{tmp_path}/units/")
+    on_guest.put(monkeypatch, "CONFIGURATION", str(tmp_path / "etc"))
     for folder in ("units", "etc/door"):
         (tmp_path / folder).mkdir(parents=True)
     return asked
@@ -146,8 +147,8 @@ def test_what_a_package_brought_stops_when_its_role_goes_and_its_files_go(
     record(
         {"docker": "1"}, {"docker": {"files": [str(config)], "units": ["docker.service"], "boot_units": ["x.timer"]}}
     )
-    monkeypatch.setattr(
-        on_guest, "unit_states", lambda names: {n: {"boot": "disabled", "active": "inactive"} for n in names}
+    on_guest.put(
+        monkeypatch, "unit_states", lambda names: {n: {"boot": "disabled", "active": "inactive"} for n in names}
     )
     assert record({}, {})
     assert ran[0] == "systemctl disable --now docker.service"
@@ -159,7 +160,7 @@ def test_what_a_package_brought_stops_when_its_role_goes_and_its_files_go(
 def test_packages_are_no_longer_held_when_their_role_goes(
     manifest: Path, ran: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(on_guest, "held", lambda: {"driver", "somebodys"})
+    on_guest.put(monkeypatch, "held", lambda: {"driver", "somebodys"})
     record({"nvidia": "1"}, {"nvidia": {"holds": ["driver", "other"]}})
     assert json.loads(manifest.read_text())["entries"]["nvidia"]["holds"] == {"driver": True, "other": False}
     assert record({}, {})
@@ -179,7 +180,7 @@ def test_a_role_s_folders_go_with_it(manifest: Path, ran: list[str], tmp_path: P
 def test_docker_stays_while_a_container_runs_that_is_nobodys(
     manifest: Path, ran: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(on_guest, "every_container", lambda: [container("probe")])
+    on_guest.put(monkeypatch, "every_container", lambda: [container("probe")])
     record({"docker": "1"}, {"docker": {"units": ["docker.service"]}})
     record({"ssh": "1"}, {"ssh": {}})
     assert ran == []
@@ -205,9 +206,9 @@ def guest(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A guest's folders, in the test's own."""
     for name, place in {"UNITS": "units/", "HOME": "opt", "SECRETS": "run"}.items():
         (tmp_path / place).mkdir(exist_ok=True)
-        monkeypatch.setattr(on_guest, name, f"{tmp_path}/{place}")
-    monkeypatch.setattr(on_guest, "in_docker", lambda: [])
-    monkeypatch.setattr(on_guest, "strange_tables", lambda listed, docker: [])
+        on_guest.put(monkeypatch, name, f"{tmp_path}/{place}")
+    on_guest.put(monkeypatch, "in_docker", lambda: [])
+    on_guest.put(monkeypatch, "strange_tables", lambda listed, docker: [])
     return tmp_path
 
 
@@ -268,10 +269,10 @@ def test_what_compose_ran_once_is_no_service_of_its_stack(guest: Path) -> None:
 
 
 def test_networks_volumes_and_tables_that_are_nobodys_are_seen(guest: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(on_guest, "DOCKER_SOCKET", str(guest))
+    on_guest.put(monkeypatch, "DOCKER_SOCKET", str(guest))
     here = [("network", "hub-notes", "notes"), ("network", "mine", ""), ("volume", "left", "notes")]
-    monkeypatch.setattr(on_guest, "in_docker", lambda: here)
-    monkeypatch.setattr(on_guest, "strange_tables", lambda listed, docker: [*listed, str(docker)])
+    on_guest.put(monkeypatch, "in_docker", lambda: here)
+    on_guest.put(monkeypatch, "strange_tables", lambda listed, docker: [*listed, str(docker)])
     found = on_guest.there(listed(docker={"units": ["docker.service"], "tables": ["inet hub"]}), [])
     assert found["stacks"] == {"notes": ["network hub-notes"]}
     assert [(one["kind"], one["name"]) for one in found["others"]] == [
@@ -304,15 +305,15 @@ def test_a_stack_leaves_with_all_that_is_its_own_whatever_is_missing(
         return subprocess.CompletedProcess(argv, 0, b"", b"")
 
     monkeypatch.setattr(on_guest.subprocess, "run", run)
-    monkeypatch.setattr(on_guest, "unit_states", lambda names: {n: {"active": "inactive"} for n in names})
+    on_guest.put(monkeypatch, "unit_states", lambda names: {n: {"active": "inactive"} for n in names})
     monkeypatch.setattr("shutil.which", lambda name: f"/usr/bin/{name}")
-    monkeypatch.setattr(on_guest, "DOCKER_SOCKET", str(guest))
-    monkeypatch.setattr(on_guest, "LOGROTATE", f"{guest}/logrotate-")
+    on_guest.put(monkeypatch, "DOCKER_SOCKET", str(guest))
+    on_guest.put(monkeypatch, "LOGROTATE", f"{guest}/logrotate-")
     every = [container("notes-1", "notes", f"{guest}/opt/notes"), container("other-1", "notes", "/home/me/notes")]
     networks = [{"Id": "n1", "Labels": {on_guest.PROJECT: "notes"}}, {"Id": "n2", "Labels": None}]
     every[0]["Mounts"] = [{"Type": "volume", "Name": "a" * 64}, {"Type": "bind"}, {"Type": "volume", "Name": "mine"}]
     dangling = [{"Volumes": [{"Name": "a" * 64}, {"Name": "b" * 64}, {"Name": "mine"}]}]
-    monkeypatch.setattr(on_guest, "ask_docker", lambda *paths: [every, networks] if len(paths) == 2 else dangling)
+    on_guest.put(monkeypatch, "ask_docker", lambda *paths: [every, networks] if len(paths) == 2 else dangling)
     unit(guest, "hub-notes.service", "notes: written by aihub, changes are undone")
     (guest / "run" / "notes").mkdir()
     assert on_guest.leave({"stacks": ["notes"], "check": True}) == {"left": ["notes"]}
@@ -333,7 +334,7 @@ def test_without_names_those_leave_that_the_manifest_lists_and_nobody_declares(
     manifest: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     left: list[str] = []
-    monkeypatch.setattr(on_guest, "leave_one", left.append)
+    on_guest.put(monkeypatch, "leave_one", left.append)
     record({"ssh": "1", "stack/a": "1", "stack/b": "1"}, {"ssh": {}, "stack/a": {}, "stack/b": {}})
     assert on_guest.leave({"declared": ["a"]}) == {"left": ["b"]}
     assert left == ["b"]
@@ -413,7 +414,7 @@ def test_a_file_that_an_entry_no_longer_has_is_removed(manifest: Path, tmp_path:
 
 
 def test_it_runs_from_stdin_as_it_does_on_a_guest() -> None:
-    program = Path(on_guest.__file__).read_bytes()
+    program = bundle(Path(on_guest.__file__))
     assert program.isascii()
     command = [sys.executable, "-c", (paths.ROOT / "python/aihub/ssh/from_stdin.py").read_text(), str(len(program))]
     request = json.dumps({"action": "place", "wanted": []}).encode()
@@ -460,7 +461,7 @@ def test_what_was_placed_for_others_waits_for_its_record(manifest: Path, tmp_pat
 
 
 def test_rules_are_recorded_as_they_were_loaded(manifest: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(on_guest, "table_state", lambda name: "by hand")
+    on_guest.put(monkeypatch, "table_state", lambda name: "by hand")
     record({"firewall": "1"}, {"firewall": {"tables": {"inet hub": "loaded"}}})
     assert json.loads(manifest.read_text())["entries"]["firewall"]["tables"] == {"inet hub": "loaded"}
     record({"firewall": "1"}, {"firewall": {"tables": {"inet hub": ""}}})
@@ -471,7 +472,7 @@ def test_a_unit_that_a_hand_took_from_boot_stays_drift_until_its_definition_is_a
     manifest: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     boot = {"x.service": {"boot": "enabled", "active": "active"}}
-    monkeypatch.setattr(on_guest, "unit_states", lambda names: {name: dict(boot[name]) for name in names})
+    on_guest.put(monkeypatch, "unit_states", lambda names: {name: dict(boot[name]) for name in names})
     entries = {"ssh": {"units": ["x.service"]}}
     record({"ssh": "1"}, entries)
     boot["x.service"]["boot"] = "disabled"
@@ -501,9 +502,9 @@ class Machine:
 def machine(manifest: Path, guest: Path, monkeypatch: pytest.MonkeyPatch) -> Machine:
     found = Machine()
     monkeypatch.setattr(on_guest.subprocess, "run", found.run)
-    monkeypatch.setattr(on_guest, "unit_states", lambda names: {name: dict(found.state) for name in names})
+    on_guest.put(monkeypatch, "unit_states", lambda names: {name: dict(found.state) for name in names})
     networks, volumes = [{"Name": "hub-old", "Labels": {on_guest.PROJECT: "a"}}], {"Volumes": found.dangling}
-    monkeypatch.setattr(on_guest, "ask_docker", lambda path: [networks if path == "/networks" else volumes])
+    on_guest.put(monkeypatch, "ask_docker", lambda path: [networks if path == "/networks" else volumes])
     return found
 
 
@@ -577,13 +578,13 @@ def test_a_volume_without_a_name_goes_with_the_container_that_a_hand_removed(
     """Nobody can tell by the volume whose it was: it is remembered while its container is there."""
     old, strange = "a" * 64, "b" * 64
     one = {**container("a-1", "a", f"{guest}/opt/a"), "Mounts": [{"Type": "volume", "Name": old}, {"Type": "bind"}]}
-    monkeypatch.setattr(on_guest, "every_container", lambda: [one])
+    on_guest.put(monkeypatch, "every_container", lambda: [one])
     bring("a")
     assert json.loads(manifest.read_text())["volumes"] == {"a": [old]}
-    monkeypatch.setattr(on_guest, "every_container", lambda: [])
+    on_guest.put(monkeypatch, "every_container", lambda: [])
     record({"ssh": "1", "stack/a": "1"}, {"ssh": {}})
-    monkeypatch.setattr(on_guest, "DOCKER_SOCKET", str(guest))
-    monkeypatch.setattr(on_guest, "in_docker", lambda: [("volume", old, ""), ("volume", strange, "")])
+    on_guest.put(monkeypatch, "DOCKER_SOCKET", str(guest))
+    on_guest.put(monkeypatch, "in_docker", lambda: [("volume", old, ""), ("volume", strange, "")])
     seen = on_guest.there(on_guest.read_manifest(), [])
     assert seen == {"stacks": {"a": [f"volume {old}"]}, "others": [{"kind": "volume", "name": strange}]}
 
