@@ -135,7 +135,7 @@ VERBS = {
     "verify": ("hub target lab only as_json debug", "Run every check. Exit code 7 when one fails."),
     "status": ("hub target lab as_json debug", "Show which guests run, and their addresses."),
     "down": (
-        "hub target lab yes allow_destroy debug",
+        "hub target lab yes allow_destroy allow_gpu_reset debug",
         "Remove the hub; in the lab, the lab as well.",
     ),
     "rename": ("old new hub target debug", "Rename a guest in hub.yml; it keeps its VMID, data and secrets."),

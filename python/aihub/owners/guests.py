@@ -132,9 +132,9 @@ def removal(run: Run, patience: float) -> Plan:
     px = run.proxmox()
     with run.screen.progress("what an earlier run left") as progress:
         provision.recover(px, run.hub, run.journal, progress, patience=patience)
-    actual = px.read(run.hub)
-    found = provision.down_plan(run.hub, actual)
-    provision.require_possible(px, found, actual)
+    run.guests = px.read(run.hub)
+    found = provision.down_plan(run.hub, run.guests)
+    provision.require_possible(px, found, run.guests)
     return found
 
 

@@ -7,7 +7,7 @@ from dataclasses import replace
 
 from aihub.errors import PreconditionFailed
 from aihub.model.cards import BAD_RESET
-from aihub.plan import Change
+from aihub.plan import Change, Plan
 from aihub.proxmox.errors import RefusedByProxmox
 from aihub.proxmox.guests import owned
 from aihub.proxmox.properties import parse
@@ -40,6 +40,12 @@ def refuse_power(run: Run, name: str, action: str) -> None:
         inside = f"from inside it restarts without a reset: aihub ssh {name} -- systemctl reboot; "
         again = f"if that is meant: aihub {action} {name} {FLAG}"
         raise PreconditionFailed("\n".join(found), hint=(inside if action == "restart" else "") + again)
+
+
+def refuse_removal(run: Run, removal: Plan) -> None:
+    """As `refuse`, for a hub that goes down."""
+    if not run.options.allow_gpu_reset and (found := list(_at_risk(run, _stopping(removal.changes)))):
+        raise PreconditionFailed("\n".join(found), hint=f"if that is meant: the same command with {FLAG}")
 
 
 def _stopping(changes: Iterable[Change]) -> Iterator[int]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from .. import report
 from ..errors import DONE, PreconditionFailed
 from ..options import Options
-from ..owners import guests, hub, node
+from ..owners import guests, hub, node, resets
 from ..owners.run import Run, close_connections, find_target, opened, perform, take_lease
 from ..plan import Plan
 from ..targets.lab import Lab
@@ -40,6 +40,7 @@ def _on_a_node(run: Run) -> None:
             f"the data of {', '.join(missing)} would be lost",
             hint=f"aihub down{run.hub.target.option} {' '.join(f'--allow-destroy {n}' for n in names)}",
         )
+    resets.refuse_removal(run, plan)
     if plan.changes and not run.options.yes and not report.confirm("Remove all this?"):
         raise PreconditionFailed("not confirmed: nothing was changed")
     perform(run, (take_lease, lambda run: remove(run, plan)))

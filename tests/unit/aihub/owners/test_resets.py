@@ -58,6 +58,15 @@ def test_a_restart_of_it_is_told_and_refused_unless_allowed(run: Run) -> None:
     resets.refuse(allowed(run))
 
 
+def test_so_is_its_removal_with_the_hub(run: Run) -> None:
+    gone = Plan((replace(RESTART, action="delete", restart=False),))
+    with pytest.raises(PreconditionFailed, match="runs with card big") as raised:
+        resets.refuse_removal(run, gone)
+    assert raised.value.hint == "if that is meant: the same command with --allow-gpu-reset"
+    resets.refuse_removal(allowed(run), gone)
+    resets.refuse_removal(run, Plan())
+
+
 def test_so_are_stop_and_restart_by_name(run: Run) -> None:
     for action, inside in (("stop", False), ("restart", True)):
         with pytest.raises(PreconditionFailed) as raised:
