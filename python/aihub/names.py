@@ -141,6 +141,10 @@ def guard_volume(hub: str) -> str:
     return f"{SNIPPETS_STORAGE}:{SNIPPETS.rstrip('/').rpartition('/')[2]}/{guard(hub)}"
 
 
+CARD_NODES = ("/dev/nvidia0", "/dev/nvidiactl", "/dev/nvidia-uvm", "/dev/nvidia-uvm-tools")
+"""By what a container reaches the card that its node's NVIDIA driver has; of several cards it would be the first."""
+
+
 @dataclass(frozen=True)
 class Layout:
     """The files and units of one hub on the node."""
@@ -266,10 +270,44 @@ class Layout:
         return f"{self.folder}/snippets"  # that the storage holds snippets since we asked for it
 
     @property
+    def driver_source(self) -> str:
+        return f"/etc/apt/sources.list.d/hub-{self.hub}.nvidia.sources"
+
+    @property
+    def driver_key(self) -> str:
+        return f"/etc/apt/keyrings/hub-{self.hub}.nvidia.asc"
+
+    @property
+    def driver_pin(self) -> str:
+        return f"/etc/apt/preferences.d/hub-{self.hub}.nvidia.pref"
+
+    @property
+    def driver_options(self) -> str:
+        return f"/etc/modprobe.d/hub-nvidia-{self.hub}.conf"
+
+    @property
+    def driver_unit(self) -> str:
+        return f"hub-driver-{self.hub}.service"
+
+    @property
+    def driver_packages(self) -> str:
+        return f"{self.folder}/driver.packages"  # those that the node had not before
+
+    @property
+    def driver_done(self) -> str:
+        return f"{self.folder}/driver.done"  # with which options the initramfs was made
+
+    @property
+    def driver(self) -> tuple[str, ...]:
+        """What keeps the node's own driver of a card that containers share; the record of its packages last."""
+        sources = (self.driver_source, self.driver_key, self.driver_pin)
+        return (*sources, self.driver_options, unit_file(self.driver_unit), self.driver_done, self.driver_packages)
+
+    @property
     def cards(self) -> tuple[str, ...]:
         """Everything that is there for cards alone."""
         boot = (*self.binding, self.binding_done, self.grub, self.flags, self.flags_done, self.kernel)
-        return (*boot, self.guard, self.snippets)
+        return (*boot, self.guard, self.snippets, *self.driver)
 
     @property
     def files(self) -> tuple[str, ...]:
@@ -293,7 +331,7 @@ class Layout:
     @property
     def units(self) -> tuple[str, ...]:
         """Every unit that metal starts."""
-        return (self.walls_unit, self.dns_unit, self.unseal_unit, "chrony.service")
+        return (self.walls_unit, self.dns_unit, self.unseal_unit, "chrony.service", self.driver_unit)
 
 
 def unit_file(unit: str) -> str:

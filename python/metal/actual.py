@@ -69,6 +69,7 @@ class ActualNode:
     values: dict[str, str] = field(default_factory=dict)
     limits: dict[str, int] = field(default_factory=dict)  # of the kernel, by their place below /proc/sys
     packages: set[str] = field(default_factory=set)
+    kept_back: set[str] = field(default_factory=set)  # packages that no upgrade changes
     resolvers: list[str] = field(default_factory=list)  # as resolv.conf names them: not all may be addresses
     routes: list[dict[str, Any]] = field(default_factory=list)
     interfaces: dict[str, list[str]] = field(default_factory=lambda: {"old": [], "new": []})
@@ -99,6 +100,7 @@ def script(desired: Desired) -> str:
         queries["subscription"] = [f"/nodes/{desired.node}/subscription"]
     if desired.cards:
         queries["status"] = [f"/nodes/{desired.node}/status"]
+    driver = (*desired.driver.packages, *desired.driver.headers) if desired.driver else ()
     calls = "\n".join(f"ask {name} {shlex.join(path)} &" for name, path in queries.items())
     return _SCRIPT.format(
         node=shlex.quote(desired.node),
@@ -107,7 +109,7 @@ def script(desired: Desired) -> str:
         names=" ".join((*queries, hardware.MAPPINGS)),
         files=f"{shlex.join(layout.files)} {layout.link('*')}",
         units=shlex.join(layout.units),
-        packages=" ".join(PACKAGES),
+        packages=" ".join((*PACKAGES, *driver)),
         tables="; ".join(f"nft -s list table {family} {desired.table}" for family in FAMILIES),
         walls=shlex.quote(layout.walls),
         hardware=hardware.reading(desired),
@@ -184,6 +186,8 @@ def parse(lines: list[str]) -> ActualNode:
             found.files[rest[1]] = replace(found.files[rest[1]], sha256=rest[0])
         elif kind == "package" and rest[1] == "installed":
             found.packages.add(rest[0])
+        elif kind == "held":
+            found.kept_back.add(rest[0])
         elif kind == "unit":
             found.units[rest[0]] = Unit(rest[1], rest[2], int(rest[3]))
         elif kind == "api":

@@ -20,7 +20,9 @@ from .refusal import RefusedByNode
 from .steps import Step
 
 VFIO = "vfio-pci"
-BOOT = frozenset({"flags", "binding"})  # the kinds of steps that count from the next boot on
+NVIDIA = "nvidia"
+"""The node's own driver of a card that containers share."""
+BOOT = frozenset({"flags", "binding", "driver"})  # the kinds of steps that count from the next boot on
 _OFF = re.compile(r"\b(intel_iommu|amd_iommu|iommu)=off\b")
 _ALWAYS_ON = (6, 8)  # the first kernel that uses an Intel IOMMU without being told
 
@@ -56,6 +58,11 @@ def find(desired: Desired, actual: ActualNode) -> list[Found]:
     if wrong:
         raise RefusedByNode("precondition", "\n".join(wrong), "; ".join(dict.fromkeys(hints)))
     return found
+
+
+def passed(found: Sequence[Found]) -> list[Found]:
+    """Those of them that a VM has alone."""
+    return [one for one in found if not one.card.shared]
 
 
 def _one(node: str, card: Card, devices: Sequence[Device]) -> Found | tuple[str, str]:
@@ -101,6 +108,8 @@ def _equal(node: str, card: Card, matching: Sequence[Device]) -> tuple[str, str]
 
 def _unfit(node: str, found: Found, actual: ActualNode) -> tuple[str, str] | None:
     """Why a card that is there can't be passed on, whatever is set on the node; None where it can."""
+    if found.card.shared:
+        return None
     if not any(device.group is not None for device in actual.devices):
         return _no_iommu(node, actual)
     group = [d for d in actual.devices if d.group is not None and d.group == found.main.group]
@@ -157,8 +166,9 @@ def waits_for_boot(desired: Desired, actual: ActualNode, found: Sequence[Found],
 
     Raises RefusedByNode where a boot has come and did not help.
     """
-    held = list(_held(found, actual))
-    off = bool(found) and not any(device.group is not None for device in actual.devices)
+    alone = passed(found)
+    held = [*_held(alone, actual), *_in_the_way(found)]
+    off = bool(alone) and not any(device.group is not None for device in actual.devices)
     if not held and not off:
         return ""
     text = "; ".join(held) if held else "its IOMMU is off"
@@ -170,8 +180,8 @@ def waits_for_boot(desired: Desired, actual: ActualNode, found: Sequence[Found],
     raise RefusedByNode(
         "precondition",
         f"node {desired.node} was rebooted, and {text}",
-        "something loads that driver before vfio-pci: look in /etc/modprobe.d and /etc/modules-load.d of the node for "
-        "lines of others, then update-initramfs -u -k all and reboot",
+        "something else takes it first: look in /etc/modprobe.d and /etc/modules-load.d of the node for lines of "
+        "others, then update-initramfs -u -k all and reboot; where a VM of others has had it since, a reboot is enough",
     )
 
 
@@ -183,9 +193,26 @@ def _held(found: Sequence[Found], actual: ActualNode) -> Iterator[str]:
                 yield f"card {one.card.name} at {device.address} is held by the node's driver {device.driver}"
 
 
+def _in_the_way(found: Sequence[Found]) -> Iterator[str]:
+    """What keeps the node's driver from a card that containers share, or would let it take a VM's."""
+    shared = [one for one in found if one.card.shared]
+    for one in shared:
+        if one.main.driver not in ("", NVIDIA):
+            yield f"card {one.card.name} at {one.main.address}, which containers share, is held by {one.main.driver}"
+    for one in passed(found) if shared else ():
+        if not one.main.driver:
+            yield f"card {one.card.name} at {one.main.address} is not {VFIO}'s yet, and the node's driver would take it"
+
+
+def loads(found: Sequence[Found]) -> bool:
+    """Whether the node's driver, loaded now, gets the card that containers share, and no VM's."""
+    return not any(_in_the_way(found)) and all(one.main.driver == VFIO for one in passed(found))
+
+
 def _late(desired: Desired, actual: ActualNode) -> bool:
     """Whether what we have set was set after the node's last boot."""
     layout = Layout(desired.hub)
     since = int(actual.values.get("boot") or 0)
-    stamps = [actual.files[path] for path in (layout.flags_done, layout.binding_done) if path in actual.files]
+    done = (layout.flags_done, layout.binding_done, layout.driver_done)
+    stamps = [actual.files[path] for path in done if path in actual.files]
     return any(stamp.changed >= since for stamp in stamps)

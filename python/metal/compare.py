@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from . import boot, cards, collisions, guard, mappings, network, nics, objects, repositories, services, storages
+from . import boot, cards, collisions, driver, guard, mappings, network, nics, objects, repositories, services, storages
 from .actual import ActualNode
 from .desired import Desired
 from .refusal import RefusedByNode
@@ -21,10 +21,11 @@ def steps(desired: Desired, actual: ActualNode) -> list[Step]:
         gone = network.removal(desired, actual)
         without = [*mappings.removal(desired, actual), *boot.removal(desired, actual)]
         without += repositories.removal(desired, actual)
-        without += guard.removal(desired, actual)
+        without += [*driver.removal(desired, actual), *guard.removal(desired, actual)]
         return [*gone, *without, *services.removal(desired, actual), *objects.removal(desired, actual)]
     _refuse_lacking(desired, actual)
     found = cards.find(desired, actual)
+    passed = cards.passed(found)
     return [
         *repositories.steps(desired, actual),
         services.packages(desired, actual),
@@ -38,9 +39,10 @@ def steps(desired: Desired, actual: ActualNode) -> list[Step]:
         services.time(desired, actual),
         services.unseal(desired, actual),
         # What a mapping's removal leaves undone, the files of its card remind of.
-        *mappings.steps(desired, actual, found),
-        *boot.preparation(desired, actual, found),
-        guard.step(desired, actual, found),
+        *mappings.steps(desired, actual, passed),
+        *boot.preparation(desired, actual, passed),
+        *driver.steps(desired, actual, found),
+        guard.step(desired, actual, passed),
         *storages.steps(desired, actual),
         *objects.pve(desired, actual),
     ]
@@ -49,7 +51,7 @@ def steps(desired: Desired, actual: ActualNode) -> list[Step]:
 def notes(desired: Desired, actual: ActualNode) -> tuple[str, ...]:
     """What is not ours to change and worth a word."""
     shared = collisions.overlaps(desired, actual, network.ours(desired, actual))
-    found = [] if desired.removed else cards.find(desired, actual)
+    found = [] if desired.removed else cards.passed(cards.find(desired, actual))
     closed = (f"node {desired.node}: {network.why_closed(actual, name)}" for name in network.closed(desired, actual))
     return (
         *strangers(desired, actual),

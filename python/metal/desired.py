@@ -87,6 +87,23 @@ class Card:
     name: str
     id: str  # VENDOR:DEVICE
     subsystem: str = ""  # VENDOR:DEVICE of who made the board; empty: any
+    shared: bool = False  # among containers, by the node's own driver; else it is one VM's alone
+
+
+@dataclass(frozen=True)
+class Driver:
+    """NVIDIA's driver for the node itself: its packages, of one branch, from a source that is trusted for one key.
+
+    Without a key the source is trusted as it is: a lab's, whose packages stand in. `headers` are packages that its
+    module is built with, beside those of the running kernel; empty where the node has no kernel of its own.
+    """
+
+    url: str
+    key: str
+    fingerprint: str
+    branch: str
+    packages: tuple[str, ...]
+    headers: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -117,12 +134,12 @@ class Desired:
 
     `lan` are flows out of zones into the LAN, `outside` addresses that count as internet although they are not
     public: only a lab has some. `names` are outside names that the node answers itself (the lab's registry).
-    `storages` hold guests, `images` holds templates; `mirrors` are those that are made. `cards` are those that
-    guests get; `held` names mappings that guests are configured with at this moment; `memory` is what all guests
-    have, in bytes; `packages` says where Proxmox's own come from (empty: as it is). `kept` tells which value of the
-    token the controller holds; empty: none. With `removed` all of ours goes. `leaving` are the VMIDs of guests that
-    will have left a bridge that goes; `staying` are bridges of zones that are gone that guests of ours are
-    configured with.
+    `storages` hold guests, `images` holds templates; `mirrors` are those that are made. `cards` are those that guests
+    get, with `driver` where containers share one; `held` names mappings that guests are configured with at this
+    moment, `sharing` says that one has the device nodes of the driver; `memory` is what all guests have, in bytes;
+    `packages` says where Proxmox's own come from (empty: as it is). `kept` tells which value of the token the
+    controller holds; empty: none. With `removed` all of ours goes. `leaving` are the VMIDs of guests that will have
+    left a bridge that goes; `staying` are bridges of zones that are gone that guests of ours are configured with.
     """
 
     hub: str
@@ -140,7 +157,9 @@ class Desired:
     outside: tuple[str, ...] = ()
     mirrors: tuple[Mirror, ...] = ()
     cards: tuple[Card, ...] = ()
+    driver: Driver | None = None
     held: tuple[str, ...] = ()
+    sharing: bool = False
     memory: int = 0
     packages: str = ""
     kept: str = ""
@@ -204,6 +223,11 @@ def from_data(data: Mapping[str, Any]) -> Desired:
         "held": tuple(data["held"]),
         "leaving": tuple(data["leaving"]),
         "staying": tuple(data["staying"]),
+        "driver": _driver(data["driver"]),
         "vault": VaultServer(**data["vault"]) if data.get("vault") else None,
     }
     return Desired(**{**data, **parts})
+
+
+def _driver(data: Mapping[str, Any] | None) -> Driver | None:
+    return Driver(**{**data, "packages": tuple(data["packages"]), "headers": tuple(data["headers"])}) if data else None

@@ -6,7 +6,7 @@ import shlex
 from collections.abc import Collection, Iterable
 from dataclasses import dataclass
 
-from aihub.names import Layout
+from aihub.names import CARD_NODES, Layout
 
 from .desired import Desired
 
@@ -77,6 +77,8 @@ def reading(desired: Desired) -> str:
         flags=shlex.quote(layout.flags),
         kernel=shlex.quote(layout.kernel),
         links=layout.link("*"),
+        driver=shlex.quote(layout.driver_packages),
+        nodes=shlex.join(CARD_NODES),
     )
 
 
@@ -99,6 +101,9 @@ if {wanted}; then
  printf 'value\tadded flags\t%s\n' "$(head -n 1 {flags} 2>/dev/null)"
  grep -HE '^[[:blank:]]*options[[:blank:]]+(vfio-pci|vfio_pci|zfs)[[:blank:]]' /etc/modprobe.d/*.conf 2>/dev/null |
   sed 's/^\([^:]*\):/option\t\1\t/' | plain
+ printf 'value\tdriver packages\t%s\n' "$(head -n 1 {driver} 2>/dev/null)"
+ printf 'value\tcard nodes\t%s\n' "$(for n in {nodes}; do [ -c "$n" ] && printf '%s ' "$n"; done)"
+ apt-mark showhold 2>/dev/null | sed 's/^/held\t/' | plain
  for k in /sys/class/net/*/device; do
   i=${{k%/device}}; i=${{i##*/}}
   case "$(readlink -f "$k/subsystem")" in */pci) ;; *) continue ;; esac

@@ -59,7 +59,7 @@ def _mapping(desired: Desired, actual: ActualNode, found: Found) -> Step:
 
 
 def _gone(desired: Desired, actual: ActualNode) -> list[Step]:
-    kept = {card.name for card in desired.cards} | {*desired.held}
+    kept = {card.name for card in desired.cards if not card.shared} | {*desired.held}
     return [_removed(name) for name in _ours(desired, actual) if name not in kept]
 
 

@@ -61,7 +61,11 @@ def grants(desired: Desired, closed: tuple[str, ...] = ()) -> tuple[Grant, ...]:
         Grant(f"/nodes/{desired.node}", "HubNode"),
         Grant(f"/storage/{desired.images}", "HubImages"),
         *(Grant(f"/storage/{name}", "HubDisk") for name in desired.storages if name != desired.images),
-        *(Grant(f"/mapping/pci/{name}", MAPPING_USER) for name in (*(c.name for c in desired.cards), *desired.held)),
+        *(Grant(f"/mapping/pci/{name}", MAPPING_USER) for name in _mappings(desired)),
         *(Grant(f"/sdn/zones/localnetwork/{name}", "HubNet") for name in (*bridges, *closed)),
     }
     return tuple(sorted(found))
+
+
+def _mappings(desired: Desired) -> tuple[str, ...]:
+    return (*(card.name for card in desired.cards if not card.shared), *desired.held)

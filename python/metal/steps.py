@@ -9,7 +9,7 @@ from typing import Literal
 Action = Literal["create", "update", "delete", "configure"]
 Kind = Literal[
     "repositories", "packages", "limits", "routing", "walls", "bridge", "interfaces", "dns", "time", "unsealing",
-    "storage", "flags", "binding", "kernel", "guard", "mapping", "pool", "role", "user", "token", "rights",
+    "storage", "flags", "binding", "kernel", "driver", "guard", "mapping", "pool", "role", "user", "token", "rights",
 ]  # fmt: skip
 
 

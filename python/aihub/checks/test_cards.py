@@ -12,6 +12,8 @@ from aihub import names
 from aihub.model.resolved import Guest, Hub, Instance
 from aihub.render import containers
 
+from .context import NODE
+
 LEAST_DRIVER = 580  # what NVIDIA's container images and GeForce 50 need
 LEAST_SHARE = 0.95  # of the memory that hub.yml says: a driver keeps some for itself
 MIB = 1 << 20
@@ -22,6 +24,16 @@ NOTHING_COMPUTES = "lab: a simulated card, engines compute on the processor"
 def with_card(hub: Hub) -> Iterator[Guest]:
     """The guests that hub.yml gives a card."""
     return (guest for guest in hub.guests.values() if guest.gpu)
+
+
+def with_their_own(hub: Hub) -> Iterator[Guest]:
+    """Those of them that drive their card themselves."""
+    return (guest for guest in with_card(hub) if guest.kind == "vm")
+
+
+def that_share_one(hub: Hub) -> Iterator[Guest]:
+    """Those of them that share one with others, by their node's driver."""
+    return (guest for guest in with_card(hub) if guest.kind == "lxc")
 
 
 def that_use_one(hub: Hub) -> Iterator[Instance]:
@@ -56,7 +68,7 @@ def test_card(host: Any, guest: Guest, hub: Hub) -> None:
 
 @pytest.mark.among(who=with_card)
 @pytest.mark.usefixtures("labelled")
-def test_driver(host: Any) -> None:
+def test_driver(host: Any, guest: Guest) -> None:
     """its driver's module is an open one, new enough, and of the same version as its libraries"""
     said = host.check_output("cat /proc/driver/nvidia/version")
     module = re.search(r"Open Kernel Module.*?\s(\d+(?:\.\d+)+)", said)
@@ -65,7 +77,8 @@ def test_driver(host: Any) -> None:
     library = re.search(r"NVML (?:library )?version\s*: (\d+(?:\.\d+)+)", answer.stdout)
     assert library, f"nvidia-smi: {answer.stdout.strip() or answer.stderr.strip()}"
     same = f"{module[1]}.".startswith(f"{library[1]}.")
-    assert same, f"the loaded module is {module[1]}, the libraries are {library[1]}: reboot the guest from inside"
+    way = "reboot the guest from inside" if guest.kind == "vm" else f"aihub up --full {guest.name}"
+    assert same, f"the loaded module is {module[1]}, the libraries are {library[1]}: {way}"
     assert int(module[1].partition(".")[0]) >= LEAST_DRIVER, f"it is {module[1]}"
     assert ask(host, "driver_version") == [module[1]]
 
@@ -80,9 +93,30 @@ def test_offered(host: Any) -> None:
     )
 
 
-@pytest.mark.among(who=with_card)
+@pytest.mark.among(who=that_share_one)
+@pytest.mark.usefixtures("labelled")
+def test_device_nodes(host: Any, guest: Guest) -> None:
+    """it has the device nodes of its node's driver, and whoever asks may use them"""
+    lost = [path for path in names.CARD_NODES if host.run("test -c %s", path).rc]
+    assert not lost, f"without {', '.join(lost)}: aihub restart {guest.name}"
+    modes = {path: int(host.check_output("stat --format=%%a %s", path), 8) for path in names.CARD_NODES}
+    closed = [path for path, mode in modes.items() if mode & 0o006 != 0o006]
+    assert not closed, f"for root alone: {', '.join(closed)}"
+
+
+@pytest.mark.among(who=with_their_own)
 def test_errors(host: Any, hub: Hub) -> None:
     """its kernel has seen no error of the card since it booted"""
+    _require_no_errors(host, hub)
+
+
+@pytest.mark.among(who=that_share_one)
+def test_errors_on_the_node(host_of: Callable[[str], Any], hub: Hub) -> None:
+    """its node's kernel has seen no error of the card since it booted"""
+    _require_no_errors(host_of(NODE), hub)
+
+
+def _require_no_errors(host: Any, hub: Hub) -> None:
     if not hub.target.vm_owns_kernel:
         pytest.skip("lab: the kernel is this machine's own, and no card is in it")
     assert not host.run("journalctl --dmesg --quiet --no-pager --grep 'NVRM: Xid'").stdout.strip()

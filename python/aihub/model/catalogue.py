@@ -87,6 +87,6 @@ CATALOGUE: Mapping[ImageName, Image] = {
 }
 
 
-def usual(gpu: str | None) -> ImageName:
-    """What a guest is made from where hub.yml does not say."""
-    return WITH_CARD if gpu else USUAL
+def usual(kind: str, gpu: str | None) -> ImageName:
+    """What a guest is made from where hub.yml does not say; one that shares its node's driver has the node's system."""
+    return WITH_CARD if gpu and kind == "vm" else USUAL

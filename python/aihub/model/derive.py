@@ -60,7 +60,7 @@ def guest(file: HubFile, name: str, spec: GuestSpec) -> Guest | None:
         internet=zone.internet == "outbound",
         stacks=tuple(placement.name for placement in spec.stacks),
         vlan=zone.vlan,
-        image=spec.image or usual(spec.gpu),
+        image=spec.image or usual(spec.kind, spec.gpu),
     )
 
 

@@ -116,6 +116,11 @@ class GpuCard(Strict):
 
     id: str = Field(pattern=PCI_ID, description="Vendor and device as `lspci -nn` prints them.", examples=["10de:2b85"])
     vram: Size = Field(description="The card's memory.", examples=["32GiB"])
+    mode: Literal["passthrough", "lxc"] = Field(
+        default="passthrough",
+        description="passthrough: one VM has it, and the node lets go of it. lxc: the node's own NVIDIA driver keeps "
+        "it, and containers share it. Another mode needs a reboot of the node.",
+    )
     subsystem: str | None = Field(
         None,
         pattern=PCI_ID,
@@ -299,7 +304,11 @@ class GuestSpec(Strict):
     node: NodeName | None = Field(
         None, description="The node it runs on; needed only where there are several.", examples=["pve"]
     )
-    gpu: CardName | None = Field(None, description="A card of its node, passed to this VM alone.", examples=["rtx5090"])
+    gpu: CardName | None = Field(
+        None,
+        description="A card of its node: passed to this VM alone, or in mode lxc shared to this container.",
+        examples=["rtx5090"],
+    )
     stacks: Annotated[
         list[Placement],
         BeforeValidator(as_list, json_schema_input_type=list[Placement] | Placement),

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from metal.desired import Card, Desired, Flow, Mirror, Port, Record, VaultServer, Zone
+from metal.desired import Card, Desired, Driver, Flow, Mirror, Port, Record, VaultServer, Zone
 
+from aihub import render
 from aihub.errors import PreconditionFailed
+from aihub.model.hub import GpuCard
 from aihub.model.resolved import Hub
 from aihub.state.directory import State
 
@@ -56,12 +58,23 @@ def desired(
             for use in spec.storage.values()
             if use.create is not None
         ),
-        cards=tuple(Card(name, spec.gpus[name].id, spec.gpus[name].subsystem or "") for name in given),
+        cards=tuple(_card(name, spec.gpus[name]) for name in given),
+        driver=_driver(hub) if any(spec.gpus[name].mode == "lxc" for name in given) else None,
         memory=sum(guest.memory for guest in hub.guests.values()),
         packages=spec.packages or "",
         kept="" if renew else token.mark(state),
         vault=_vault(hub, state),
     )
+
+
+def _card(name: str, card: GpuCard) -> Card:
+    return Card(name, card.id, card.subsystem or "", shared=card.mode == "lxc")
+
+
+def _driver(hub: Hub) -> Driver:
+    """A node that shares this machine's kernel has no module built for it: its cards are simulated, too."""
+    found = render.driver(simulated=hub.target.has_stand_ins)
+    return Driver(**{**found, "headers": found["headers"] if hub.target.vm_owns_kernel else ()})
 
 
 def _vault(hub: Hub, state: State) -> VaultServer | None:

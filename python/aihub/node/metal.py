@@ -34,6 +34,7 @@ _WHAT: dict[Kind, str] = {
     "flags": "kernel command line, by which devices are kept apart",
     "binding": "vfio-pci takes the hub's cards at boot; ZFS leaves guests their memory, network cards keep their names",
     "kernel": "the kernel that the node boots, known to work with its cards",
+    "driver": "NVIDIA's driver, which keeps the card that containers share, and its device nodes",
     "guard": "hook script that keeps a guest whose card is dead from being started",
     "mapping": "the card that a guest gets, by what it is",
     "storage": "a ZFS pool of empty disks, and Proxmox's storage of its name",

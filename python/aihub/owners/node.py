@@ -6,11 +6,12 @@ What guests need is made before they are, and what they held goes after them: on
 from __future__ import annotations
 
 import time
-from collections.abc import Collection, Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import replace
 from ipaddress import ip_address, ip_network
 
 from metal.desired import Desired
+from metal.driver import SUBJECT as DRIVER
 
 from aihub import node
 from aihub.errors import PreconditionFailed
@@ -44,10 +45,13 @@ def settled(run: Run, first: Plan, guests: Plan) -> Plan:
     leaving = [guest.vmid for guest in _ours(run) if guest.vmid in going and _bridges(guest) & {*run.closed}]
     staying = set[str]().union(*(_bridges(guest) for guest in _ours(run) if guest.vmid not in going))
     run.staying = tuple(sorted(staying))
-    run.holding = _held(guest for guest in _ours(run) if guest.vmid not in going)
+    _refuse_new_modes(run)
+    kept = [guest for guest in _ours(run) if guest.vmid not in going]
+    run.holding, run.sharing = _held(kept), _share(kept)
     taken = {change.subject.rpartition(" ")[2] for change in first.of("node") if change.action == "delete"}
     first = replace(first, warnings=(*first.warnings, *reboot.warning(run)))
-    if not leaving and not (staying | {*run.holding}) & taken:
+    ends = run.sharing and any(c.action == "delete" and c.subject.endswith(DRIVER) for c in first.of("node"))
+    if not leaving and not ends and not (staying | {*run.holding}) & taken:
         return first
     second = node.plan(run.state, replace(_wanted(run), leaving=tuple(sorted(leaving))))
     return replace(second, warnings=(*second.warnings, *reboot.warning(run)))
@@ -61,7 +65,7 @@ def apply(run: Run, agreed: Plan) -> None:
     waits = bool(run.reboot and agreed.of("guests"))
     if waits and reboot.allowed(run):
         reboot.require_possible(run)
-    _apply(run, agreed, _held(_ours(run)))
+    _apply(run, agreed, _ours(run))
     if not (run.reboot and agreed.of("guests")):
         return
     name = reboot.node_name(run)
@@ -79,7 +83,8 @@ def apply(run: Run, agreed: Plan) -> None:
 
 def _look_after_boot(run: Run) -> None:
     """The boot has brought what it was for. Raises PreconditionFailed with what is in the way else."""
-    wanted, limit = replace(_wanted(run), held=_held(_ours(run))), time.monotonic() + SETTLE_TIME
+    wanted = replace(_wanted(run), held=_held(_ours(run)), sharing=_share(_ours(run)))
+    limit = time.monotonic() + SETTLE_TIME
     while (found := node.look(run.state, wanted)).plan.changes and time.monotonic() < limit:
         time.sleep(2)
     run.reboot = found.reboot
@@ -91,15 +96,19 @@ def _look_after_boot(run: Run) -> None:
 def finish(run: Run, agreed: Plan) -> None:
     """What guests held until now goes off the node."""
     if _takes_away(agreed):
-        _apply(run, agreed, run.holding)
+        _apply(run, agreed)
 
 
-def _apply(run: Run, agreed: Plan, held: tuple[str, ...]) -> None:
+def _apply(run: Run, agreed: Plan, holders: Sequence[ActualGuest] | None = None) -> None:
+    """What `holders` have of the node's cards stays; without them what guests have that stay as they are."""
     if not (changes := agreed.of("node")):
         return
+    wanted = _wanted(run)
+    if holders is not None:
+        wanted = replace(wanted, held=_held(holders), sharing=_share(holders))
     with run.screen.progress("node") as progress:
         progress("node", f"{len(changes)} changes")
-        done = node.apply(run.hub, run.state, replace(_wanted(run), held=held), agreed)
+        done = node.apply(run.hub, run.state, wanted, agreed)
         run.changed |= bool(done.changes)
         run.reboot = done.reboot
         run.token_refused &= not done.renewed
@@ -119,13 +128,33 @@ def remove(run: Run, agreed: Plan) -> None:
 
 def _wanted(run: Run) -> Desired:
     wanted = node.desired(run.hub, run.state, run.target.names, renew=run.token_refused)
-    return replace(wanted, staying=run.staying, held=run.holding)
+    return replace(wanted, staying=run.staying, held=run.holding, sharing=run.sharing)
 
 
 def _held(guests: Iterable[ActualGuest]) -> tuple[str, ...]:
     """The PCI mappings that guests are configured with, or still run with."""
     every = (config for guest in guests for config in (guest.config or {}, guest.in_force))
     return tuple(sorted(frozenset[str]().union(*map(owned.mappings, every))))
+
+
+def _share(guests: Iterable[ActualGuest]) -> bool:
+    """Whether a container is configured with the device nodes of the node's own driver, or still runs with them."""
+    return any(owned.shares_card(config) for guest in guests for config in (guest.config or {}, guest.in_force))
+
+
+def _refuse_new_modes(run: Run) -> None:
+    """A card changes its mode with a boot, for which nobody has it: a guest that did would not come back from that."""
+    cards = {name: card for spec in run.hub.nodes.values() for name, card in spec.gpus.items()}
+    shared = {guest.gpu for guest in run.hub.guests.values() if guest.gpu and cards[guest.gpu].mode == "lxc"}
+    lines = []
+    for guest in _ours(run):
+        if late := sorted(shared & {*_held([guest])}):
+            lines.append(f"guest {guest.name} has card {', '.join(late)} passed to it, and hub.yml says `mode: lxc`")
+        elif run.reboot and not shared and _share([guest]):
+            lines.append(f"guest {guest.name} shares a card of the node's own driver, and hub.yml passes it to a VM")
+    if lines:
+        hint = "a card changes its mode while nobody has it: put the mode back, take `gpu:` off, `aihub up`, then go on"
+        raise PreconditionFailed("\n".join(lines), where=run.hub.path, hint=hint)
 
 
 def _takes_away(found: Plan) -> bool:

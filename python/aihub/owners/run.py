@@ -79,6 +79,7 @@ class Run:
     closed: tuple[str, ...] = ()  # bridges of zones that are gone that somebody is still on
     staying: tuple[str, ...] = ()  # bridges of such zones that guests that stay are configured with
     holding: tuple[str, ...] = ()  # PCI mappings that guests that stay as they are have
+    sharing: bool = False  # whether one of them has the device nodes of the node's own driver
     cards: Mapping[str, str] = field(default_factory=dict)  # the slots of the node's cards, by name
     reboot: str = ""  # why the node has to boot before a guest can have its card
     unreached: dict[str, HubError] = field(default_factory=dict)  # guests that were not met, and why

@@ -11,7 +11,8 @@ MODELS = frozenset({
 })  # fmt: skip
 # What a value without a name is, by the key without its number.
 DEFAULTS = {
-    "agent": "enabled", "cpu": "cputype", "hostpci": "host", "machine": "type", "net": "model", "vga": "type",
+    "agent": "enabled", "cpu": "cputype", "dev": "path", "hostpci": "host", "machine": "type", "net": "model",
+    "vga": "type",
     **dict.fromkeys(("efidisk", "rootfs", "mp", "unused", "scsi", "virtio", "sata", "ide"), "volume"),
 }  # fmt: skip
 

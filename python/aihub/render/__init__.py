@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from .parts import RESTARTING, images
-from .sources import flavour_of, hosts, masked, packages
+from .sources import driver, flavour_of, hosts, masked, packages
 from .stacks import allowed_file, secret_files, stack_files
 from .variables import LAB_CA, desired, hostvars, inventory, made_from
 
@@ -12,6 +12,7 @@ __all__ = [
     "RESTARTING",
     "allowed_file",
     "desired",
+    "driver",
     "flavour_of",
     "hosts",
     "hostvars",

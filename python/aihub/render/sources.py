@@ -32,6 +32,21 @@ def hosts(role: str) -> list[str]:
     return sorted({str(host) for name, values in _defaults(role) for host in values.get(f"{name}_hosts", ())})
 
 
+def driver(*, simulated: bool) -> Mapping[str, Any]:
+    """What the role `nvidia` says of the driver, for a node that has it itself: source, branch, packages, headers."""
+    said = {**document.read(ROLES / "nvidia" / "defaults" / "main.yml").data}
+    said |= document.read(ROLES / "nvidia" / "vars" / "main.yml").data
+    source = said["nvidia_simulated_source" if simulated else "nvidia_driver_source"]
+    return {
+        "url": source["url"],
+        "key": source["key"],
+        "fingerprint": source.get("fingerprint", ""),
+        "branch": said["nvidia_branch"],
+        "packages": tuple(said["nvidia_node_packages"]),
+        "headers": tuple(said["nvidia_node_headers"]),
+    }
+
+
 def masked() -> list[str]:
     """Units of those packages that must not run: the lists ROLE_masked."""
     return sorted({unit for name, values in _defaults("*") for unit in values.get(f"{name}_masked", ())})

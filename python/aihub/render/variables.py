@@ -145,7 +145,8 @@ def _door(hub: Hub, guest: Guest) -> dict[str, Any]:
 def _card(hub: Hub, guest: Guest) -> dict[str, Any]:
     return {
         "nvidia_simulated": hub.target.has_stand_ins,
-        "nvidia_owns_kernel": hub.target.vm_owns_kernel,
+        "nvidia_owns_kernel": hub.target.vm_owns_kernel and guest.kind == "vm",
+        "nvidia_shared": guest.kind == "lxc",
         "nvidia_proxy": proxy(hub, guest),
         "docker_cdi": True,
     }

@@ -45,7 +45,17 @@ PARTS = {
     "edits": Part(
         tuple(
             f"tests/lab/small/long_{name}.py"
-            for name in ("addresses", "backups", "cards", "halfway", "machines", "node", "providers", "stacks")
+            for name in (
+                "addresses",
+                "backups",
+                "cards",
+                "halfway",
+                "machines",
+                "node",
+                "providers",
+                "shared_cards",
+                "stacks",
+            )
         ),
         {},
         root=True,

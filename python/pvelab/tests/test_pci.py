@@ -180,10 +180,27 @@ def test_the_nodes_lspci_shows_the_drivers_that_it_was_booted_with() -> None:
     assert "IOMMUGroup" not in lspci.block({**device, "group": -1}, ids, barred)
 
 
+def test_the_nodes_lspci_shows_what_its_own_driver_has_unless_vfio_took_it_at_boot() -> None:
+    device = {"revision": "a1", **CARD[0]}
+    driven = [device["address"]]
+    assert "Driver:\tnvidia\n" in lspci.block(device, set(), {"nouveau"}, driven)
+    assert "Driver:\tvfio-pci\n" in lspci.block(device, {"10de:2b85"}, set(), driven)
+
+
+def test_a_boot_loads_no_driver_by_itself(node: Path) -> None:
+    kept = node / "driver" / "proc" / "nvidia"
+    kept.mkdir(parents=True)
+    (kept / "version").write_text("580")
+    (node / "driver" / "module").write_text("580")
+    assert boot_tools.boot() == 0
+    assert [path for path in (node / "driver").rglob("*") if path.is_file()] == []
+    assert kept.is_dir(), "containers have it mounted"
+
+
 @pytest.fixture
 def node(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A root of a node for the boot tools."""
-    for name in ("ASIDE", "BOOTED", "MODPROBE", "CMDLINE", "GRUB", "UUIDS", "PIN"):
+    for name in ("ASIDE", "BOOTED", "DRIVER", "MODPROBE", "CMDLINE", "GRUB", "UUIDS", "PIN"):
         monkeypatch.setattr(boot_tools, name, tmp_path / name.lower())
     (tmp_path / "modprobe").mkdir()
     return tmp_path

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 from pvelab.backend import Card
-from pvelab.world import cards, driver_packages, lab, lxc
+from pvelab.world import cards, driver_packages, lab, lxc, properties
 from pvelab.world.lab import Lab
 from pvelab.world.lxc import Machine
 
@@ -107,3 +107,40 @@ def test_the_packages_say_what_they_are(tmp_path: Path) -> None:
     (deb,) = (tmp_path / "packages").glob("nvidia-driver-cuda_*.deb")
     listed = subprocess.run(["dpkg-deb", "-c", str(deb)], capture_output=True, text=True, check=True).stdout
     assert "-rwxr-xr-x root/root" in listed and "./usr/bin/nvidia-smi" in listed
+
+
+NODES = ["/dev/nvidia0", "/dev/nvidiactl"]
+
+
+def driven(here: Lab, *places: str) -> None:
+    """The node, whose driver has these cards."""
+    cards.prepare_node(here)
+    (here.containers / "node" / "cards" / "driver" / "cards").write_text("".join(f"{place}\n" for place in places))
+
+
+def test_a_container_sees_the_card_of_its_device_node_by_the_nodes_driver(here: Lab) -> None:
+    driven(here, OTHER.place, BIG.place)
+    entries = cards.share(here, 311, [BIG, OTHER], NODES)
+    assert seen(here, OTHER.place)["name"] == "NVIDIA 10de:ffff (simulated)"
+    assert not (here.containers / "311" / "cards" / "seen" / BIG.place).exists()
+    assert [entry.split()[:2] for entry in entries[1:3]] == [
+        ["/dev/null", "dev/nvidia0"], ["/dev/null", "dev/nvidiactl"],
+    ]  # fmt: skip
+    assert "dev/lab-driver none bind,ro,create=dir" in entries[3]
+    assert "proc/driver none bind,ro" in entries[4]
+    cards.lose(here, 311, [BIG])
+    assert smi(here, "-L")[0] == 15
+
+
+def test_a_container_that_gave_up_its_device_nodes_sees_no_card(here: Lab) -> None:
+    driven(here, BIG.place)
+    assert cards.share(here, 311, [BIG], []) == [], "it never had one"
+    cards.share(here, 311, [BIG], NODES)
+    entries = cards.share(here, 311, [BIG], [])
+    assert len(entries) == 1, "the packages stay, as those of other sources do"
+    assert not (here.containers / "311" / "cards" / "seen" / BIG.place).exists()
+
+
+def test_the_devices_of_a_container_in_their_order() -> None:
+    config = {"dev1": "path=/dev/nvidiactl,mode=0666", "dev0": "/dev//nvidia0,gid=44", "devices": "no", "net0": "x"}
+    assert properties.devices(config) == NODES

@@ -27,6 +27,12 @@ INSIDE = (
 """All that a card brings into a guest but packages; with the instance that uses it, whether there is a card or not."""
 RESET = "--allow-gpu-reset"
 LISTED = "systemctl daemon-reload; docker exec cruncher-cruncher-1 nvidia-smi -L"
+LOSE = (
+    "python3 -c 'import ctypes, os, sys; libc = ctypes.CDLL(None); os.setns(os.open(sys.argv[1], 0)); "
+    'sys.exit(libc.umount2(b"/dev/nvidiactl", 2))\' '
+    "/proc/$(docker inspect -f '{{.State.Pid}}' cruncher-cruncher-1)/ns/mnt"
+)
+"""Takes a device node away from a container that runs, whose image has no program for that."""
 NETWORK_CARD = {
     "address": "0000:02:00.0",
     "kind": "020000",
@@ -70,9 +76,9 @@ def kept(hub: Cli) -> list[str]:
     return [*(looks[name] for name in ("files", "rights", "pools", "units")), hub.on("node", BOOT)]
 
 
-def checked(hub: Cli) -> tuple[int, list[str]]:
+def checked(hub: Cli, *names: str) -> tuple[int, list[str]]:
     """How `verify` of the guest and of what uses its card ends, and what failed, each on one line."""
-    done = hub("verify", "app", "cruncher@app", "--json")
+    done = hub("verify", *(names or ("app", "cruncher@app")), "--json")
     assert done.returncode in (0, 7), done.stderr
     failed = [one for one in json.loads(done.stdout)["checks"] if one["outcome"] == "failed"]
     return done.returncode, [" ".join(one["message"].split()) for one in failed]
@@ -131,6 +137,10 @@ def test_a_card_is_put_in_moves_and_is_taken_out(hub: Cli, files: Files, card: l
 
 def test_what_is_broken_inside_is_seen_and_mended(hub: Cli, card: list[str]) -> None:
     come_true(hub, "app", "node pve")
+    assert checked(hub) == (0, [])
+    hub.on("app", LOSE)
+    assert any("in its container: NVIDIA-SMI has failed" in text for text in checked(hub)[1])
+    hub.ok("restart", "cruncher@app")
     assert checked(hub) == (0, [])
     hub.on("app", "rm /run/cdi/nvidia.yaml")
     assert "it offers none" in checked(hub)[1][0]

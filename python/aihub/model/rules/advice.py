@@ -20,7 +20,7 @@ NODE_ITSELF = 8 << 30
 def warnings(file: HubFile, instances: Iterable[Instance], target: Target) -> tuple[str, ...]:
     """One sentence each."""
     every = tuple(instances)
-    found = (*_cards(file, every), *_shared(file, every), *_alone(every), *_copies(every))
+    found = (*_cards(file, every), *_mixed(file), *_shared(file, every), *_alone(every), *_copies(every))
     return (*_storages(file), *_memory(file, target), *found)
 
 
@@ -48,6 +48,18 @@ def _cards(file: HubFile, instances: Iterable[Instance]) -> Iterator[str]:
     for instance in instances:
         if instance.stack.gpu.need != "none" and instance.guest.gpu is None:
             yield f"{instance.name} has no card: it computes on the processor, slowly"
+
+
+def _mixed(file: HubFile) -> Iterator[str]:
+    """A card that guests of several zones share."""
+    users: dict[tuple[str | None, str], dict[str, str]] = {}  # of each card a guest of each zone
+    for guest, spec in file.guests.items():
+        if spec.gpu:
+            users.setdefault((node_of(file, spec), spec.gpu), {}).setdefault(spec.zone, guest)
+    for (_, card), zones in users.items():
+        if len(zones) > 1:
+            both = " and ".join(f"{guest} of {zone}" for zone, guest in zones.items())
+            yield f"{both} share card {card}: the node's driver alone keeps what they have in its memory apart"
 
 
 def _shared(file: HubFile, instances: Iterable[Instance]) -> Iterator[str]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
+from ..catalogue import USUAL
 from ..derive import node_of
 from ..findings import Finding, did_you_mean
 from ..hub import GuestSpec, HubFile
@@ -90,11 +91,21 @@ def _node(file: HubFile, name: str, spec: GuestSpec, declared: Mapping[str, set[
         yield Finding(place, f'node {found} has no storage "{spec.storage}"{did_you_mean(spec.storage, node.storage)}')
     if spec.gpu is None:
         return
-    if spec.kind == "lxc":
-        yield Finding(("guests", name, "gpu"), "a card is passed to a VM, and this guest is an LXC container: kind: vm")
     if spec.gpu not in node.gpus:
         text = f'node {found} has no gpu "{spec.gpu}"{did_you_mean(spec.gpu, node.gpus)}'
         yield Finding(("guests", name, "gpu"), text)
+        return
+    card = f"nodes.{found}.gpus.{spec.gpu}"
+    mode = node.gpus[spec.gpu].mode
+    if spec.kind == "lxc" and mode != "lxc":
+        text = f"card {spec.gpu} is passed to a VM, and this guest is an LXC container: kind: vm here, or `mode: lxc`"
+        yield Finding(("guests", name, "gpu"), f"{text} at {card}, which shares it among containers")
+    if spec.kind == "vm" and mode == "lxc":
+        text = f"card {spec.gpu} is shared among containers, and this guest is a VM: kind: lxc here, or no"
+        yield Finding(("guests", name, "gpu"), f"{text} `mode: lxc` at {card}")
+    if spec.kind == "lxc" and spec.image not in (None, USUAL):
+        text = f"a container with a card is made from {USUAL}: the libraries of {spec.image} are of another version"
+        yield Finding(("guests", name, "image"), f"{text} than the node's driver")
 
 
 def _twice(file: HubFile, key: str, value: Callable[[GuestSpec], Any], shown: str) -> Iterator[Finding]:

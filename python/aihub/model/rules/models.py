@@ -26,11 +26,14 @@ def check(file: HubFile, stacks: Mapping[str, Stack], declared: Mapping[str, set
             placed[name] = model
             yield from _unable(file, name, model, _engine(stacks, model))
     yield from _together(placed)
-    on_card = [name for name, model in placed.items() if stacks[model.engine].gpu.need != "none"]
-    for guest in sorted({placed[name].guest for name in on_card}):
-        card = card_of(file, guest)
-        if card:
-            yield from _too_large(file, stacks, [name for name in on_card if placed[name].guest == guest], card)
+    by_card: dict[tuple[str | None, str], list[str]] = {}  # containers of several guests may share one
+    for name, model in placed.items():
+        spec = file.guests[model.guest]
+        if stacks[model.engine].gpu.need != "none" and spec.gpu:
+            by_card.setdefault((node_of(file, spec), spec.gpu), []).append(name)
+    for names in by_card.values():
+        if card := card_of(file, placed[names[0]].guest):
+            yield from _too_large(file, stacks, names, card)
 
 
 def _counted(file: HubFile, stacks: Mapping[str, Stack]) -> Iterator[Finding]:

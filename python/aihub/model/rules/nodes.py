@@ -13,6 +13,7 @@ from ..types import format_size
 
 _TAKEN = re.compile(r"(?:mirror|raidz|draid|spare)|(?:log|rpool|bpool)$|c[0-9]")
 """What ZFS itself calls other things, and the pools that systems start from."""
+NVIDIA = "10de:"
 
 
 def check(file: HubFile, target: Target) -> Iterator[Finding]:
@@ -40,6 +41,23 @@ def _cards(name: str, node: Node) -> Iterator[Finding]:
             yield Finding(("nodes", name, "gpus", card, "id"), text)
             break
         seen.setdefault(value.id, []).append(card)
+    yield from _shared(name, node)
+
+
+def _shared(name: str, node: Node) -> Iterator[Finding]:
+    """One card in mode lxc: the driver numbers those that it has, and containers name theirs by that number."""
+    shared = [card for card, value in node.gpus.items() if value.mode == "lxc"]
+    for card in shared:
+        if not node.gpus[card].id.startswith(NVIDIA):
+            text = f"{node.gpus[card].id} is no NVIDIA card, and only those are shared among containers"
+            yield Finding(("nodes", name, "gpus", card, "mode"), text)
+        for other, value in node.gpus.items():
+            if value.mode != "lxc" and value.id == node.gpus[card].id:
+                text = f"{other} has the same id, by which a card is kept for VMs: pass both to VMs"
+                yield Finding(("nodes", name, "gpus", card, "mode"), text)
+    for card in shared[1:]:
+        text = f"{shared[0]} is in mode lxc already, and a node shares one card: pass this one to a VM"
+        yield Finding(("nodes", name, "gpus", card, "mode"), text)
 
 
 def _made(name: str, node: Node) -> Iterator[Finding]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Container, Iterable, Iterator, Mapping
 
+from ..derive import node_of
 from ..findings import Finding, Place
 from ..hub import GuestSpec, HubFile
 from ..resolved import MACHINE_MEMORY
@@ -29,6 +30,7 @@ def check(file: HubFile, stacks: Mapping[str, Stack], declared: Mapping[str, set
                 yield from _beside(name, stack, seen, place)
                 seen[stack.name] = stack
         yield from _memory(name, spec, seen.values())
+    yield from _whole(file, stacks)
     yield from _ids(file, stacks)
     yield from _doors(file, stacks)
     sound = len(file.guests) == len(declared.get("guests", ()))
@@ -93,6 +95,22 @@ def _beside(name: str, stack: Stack, seen: Mapping[str, Stack], place: Place) ->
         if "whole" in needs and "none" not in needs:
             text = f"{stack.name} and {other.name} can't share the card of guest {name}: one needs it whole"
             yield Finding(place, text)
+
+
+def _whole(file: HubFile, stacks: Mapping[str, Stack]) -> Iterator[Finding]:
+    """A card that guests share is nobody's alone: who needs it whole has no other beside him, on any guest."""
+    users: dict[tuple[str | None, str], list[tuple[str, Stack]]] = {}
+    for name, spec in file.guests.items():
+        for index, placement in enumerate(spec.stacks if spec.gpu else ()):
+            stack = stacks.get(placement.name)
+            if stack is None or stack.gpu.need == "none":
+                continue
+            others = users.setdefault((node_of(file, spec), str(spec.gpu)), [])
+            for guest, other in others:
+                if guest != name and "whole" in (stack.gpu.need, other.gpu.need):
+                    text = f"{stack.name}@{name} and {other.name}@{guest} can't share card {spec.gpu}"
+                    yield Finding(("guests", name, "stacks", index), f"{text}: one needs it whole")
+            others.append((name, stack))
 
 
 def _ports(stack: Stack) -> dict[int, str]:

@@ -93,6 +93,7 @@ def start(site: Site, want: Wanted) -> None:
         return
     _refuse_locked(have)
     site.progress(want.guest.name, "being resumed" if have.asleep else "being started")
+    pinned = want.guest.gpu and have.kind == "vm"  # all of its memory is, first
 
     def landed() -> Landed | None:
         return Landed() if site.ours(want).running else None
@@ -103,7 +104,7 @@ def start(site: Site, want: Wanted) -> None:
             f"{have.path}/status/{'resume' if have.asleep else 'start'}",
             {},
             landed,
-            patience=start_time(want.guest) + 60 if want.guest.gpu else 0,  # all of its memory is pinned first
+            patience=start_time(want.guest) + 60 if pinned else 0,
         )
     except (RefusedByProxmox, TaskFailed) as error:
         if "already running" not in error.what:

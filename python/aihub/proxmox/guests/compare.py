@@ -72,7 +72,7 @@ def deviation(want: Wanted, have: ActualGuest, *, lose: bool = False) -> Deviati
             edit = edits[_writer(want, key, config.get(key))]
             edit.put[key] = merged(key, config.get(key), value)
             edit.differences += differences
-    if want.guest.gpu and FIRMWARE_DISK not in config:
+    if want.guest.gpu and have.kind == "vm" and FIRMWARE_DISK not in config:
         edits["token"].put[FIRMWARE_DISK] = firmware_disk(want.guest)
         edits["token"].differences.append(Difference(FIRMWARE_DISK, None, f"on {want.guest.storage}"))
     unused = {key: value for key, value in config.items() if stem(key) == "unused"}
@@ -86,7 +86,7 @@ def deviation(want: Wanted, have: ActualGuest, *, lose: bool = False) -> Deviati
     grow, refused = _disk(want, have, edits["token"].differences)
     asks = keys | {d.field.partition(".")[0] for d in waiting}
     volumes = {key: config[key] for key in edits["token"].delete if owned.keeps_data(key, config[key])}
-    at_boot = have.kind == "vm" and any(stem(key) in owned.AT_BOOT for key in keys)
+    at_boot = any(stem(key) in owned.AT_BOOT[have.kind] for key in keys)
     cold = have.running and (at_boot or bool(volumes.keys() - unused.keys()))
     return Deviation(
         edits=edits,

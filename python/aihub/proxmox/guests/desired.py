@@ -9,7 +9,7 @@ from urllib.parse import quote
 
 from aihub.model.catalogue import CATALOGUE, Source
 from aihub.model.resolved import Guest, Hub
-from aihub.names import TAG, Marker, guard_volume, image_line, pool
+from aihub.names import CARD_NODES, TAG, Marker, guard_volume, image_line, pool
 from aihub.proxmox.properties import join
 
 GUARD = "hookscript"
@@ -78,7 +78,13 @@ def wanted(hub: Hub, guest: Guest, keys: Sequence[str]) -> Wanted:
     cards = frozenset(card for node in hub.nodes.values() for card in node.gpus)
     guarded = {GUARD: guard_volume(hub.name)}
     initial |= {"pool": pool(hub.name)}
-    return Wanted(guest, marker, config, initial, bridges, cards, guarded if guest.gpu else {}, guarded)
+    roots = _shared_card() if guest.kind == "lxc" else guarded
+    return Wanted(guest, marker, config, initial, bridges, cards, roots if guest.gpu else {}, guarded)
+
+
+def _shared_card() -> dict[str, str]:
+    """The device nodes of its node's driver; whoever asks in the container may use them, as on the node."""
+    return {f"dev{number}": f"{path},mode=0666" for number, path in enumerate(CARD_NODES)}
 
 
 def _container(guest: Guest, keys: str) -> tuple[dict[str, str], dict[str, Any]]:
@@ -144,7 +150,7 @@ def start_time(guest: Guest) -> float:
     """Seconds that Proxmox itself waits for a start: with a card all memory is taken first, four times as long."""
     mib = guest.memory // MIB
     least = 30.0 if mib <= 30_720 else mib / 1024
-    return least * (4 if guest.gpu else 1) + 5
+    return least * (4 if guest.gpu and guest.kind == "vm" else 1) + 5
 
 
 def _with_card(card: str) -> dict[str, str]:

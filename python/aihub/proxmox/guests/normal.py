@@ -6,6 +6,7 @@ import re
 from collections.abc import Callable, Mapping
 
 from aihub.model.types import format_size
+from aihub.proxmox.properties import parse, stem
 
 from .desired import MIB
 
@@ -28,12 +29,14 @@ DEFAULTS = {
 
 def normal(key: str, value: str) -> str:
     """One spelling for all that mean the same."""
+    if stem(key) == "dev":
+        return ",".join(f"{name}={part}" for name, part in sorted(parse(key, value).items()))
     return _NORMAL.get(key, str.strip)(value)
 
 
 def shown(key: str, value: str) -> str:
     """The value as a person reads it: memory and swap with a unit."""
-    text = normal(key, value)
+    text = value if stem(key) == "dev" else normal(key, value)
     sized = key in ("memory", "swap") and text.isdigit() and text != "0"
     return format_size(int(text) * MIB) if sized else text
 

@@ -47,11 +47,12 @@ AT_RESTART = {
         "serial", "boot", "name", "sata", "ide", "hostpci", "parallel", "virtiofs", "args", "vcpus", *FOR_CARDS,
     }),
 }  # fmt: skip
-# Proxmox takes a VM's address at once and shows nothing pending, while the guest learns it at its next boot.
-AT_BOOT = frozenset({"ipconfig"})
+# Proxmox takes a VM's address at once and shows nothing pending, while the guest learns it at its next boot; so does a
+# container of device nodes, of which its services ask when they start.
+AT_BOOT = {"lxc": frozenset({"dev"}), "vm": frozenset({"ipconfig"})}
 # A VM whose cloud-init settings change takes itself for a new one at its next boot and makes new host keys. Its name is
 # one of them and is in force at once, so the boot comes now, while a new key is expected.
-NEW_HOST_KEYS = AT_BOOT | {"nameserver", "searchdomain", "name"}
+NEW_HOST_KEYS = AT_BOOT["vm"] | {"nameserver", "searchdomain", "name"}
 # What is passed through from the node is root's to give and to take.
 ROOTS = frozenset({"dev", "hostpci", "usb", "parallel", "virtiofs", "args"})
 
@@ -65,6 +66,12 @@ def mappings(config: Mapping[str, str]) -> frozenset[str]:
     """The PCI mappings that a VM's config names."""
     found = (parse(key, value).get("mapping", "") for key, value in config.items() if stem(key) == "hostpci")
     return frozenset(filter(None, found))
+
+
+def shares_card(config: Mapping[str, str]) -> bool:
+    """Whether a container's config gives it device nodes of its node's NVIDIA driver."""
+    paths = (parse(key, value).get("path", "") for key, value in config.items() if stem(key) == "dev")
+    return any(path.startswith("/dev/nvidia") for path in paths)
 
 
 def slots(config: Mapping[str, str]) -> frozenset[str]:

@@ -152,7 +152,7 @@ def _privileges(hub: Hub, guests: list[Guest], new: list[Guest], facts: Facts) -
         bridge = f"/sdn/zones/localnetwork/{guest.bridge}" + (f"/{guest.vlan}" if guest.vlan else "")
         if not facts.allows(bridge, "SDN.Use"):
             yield f"the token lacks SDN.Use on {bridge}"
-        if guest.gpu and not facts.allows(f"/mapping/pci/{guest.gpu}", "Mapping.Use"):
+        if guest.gpu and guest.kind == "vm" and not facts.allows(f"/mapping/pci/{guest.gpu}", "Mapping.Use"):
             yield f"the token lacks Mapping.Use on /mapping/pci/{guest.gpu}"
         if not facts.allows(f"/storage/{guest.storage}", "Datastore.AllocateSpace"):
             yield f"the token lacks Datastore.AllocateSpace on /storage/{guest.storage}"

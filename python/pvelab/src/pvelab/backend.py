@@ -36,7 +36,7 @@ class GuestSpec:
     vmid: int
     kind: Literal["lxc", "qemu"]
     config: Mapping[str, str]
-    cards: tuple[Card, ...] = ()  # of the node's bus as it is now
+    cards: tuple[Card, ...] = ()  # of the node's bus as it is now; for a container all that the node has
 
 
 @dataclass(frozen=True)

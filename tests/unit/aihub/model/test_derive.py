@@ -274,6 +274,25 @@ def test_what_is_allowed_and_unwise_is_worth_one_sentence(
     assert warnings == (KEYS, *expected)
 
 
+def test_zones_that_share_a_card_are_worth_a_sentence(tmp_path: Path) -> None:
+    text = (cases.CASES / "hub" / "valid" / "shared-card.yml").read_text()
+    path, told = tmp_path / "hub.yml", "ai of private and far of infra share card big"
+    far = (
+        "  far: {vmid: 130, kind: lxc, zone: infra, address: 10.10.10.20, cores: 1, memory: 1GiB, disk: 8GiB, gpu: big}"
+    )
+    for more in ("", f"{far}\n"):
+        path.write_text(text.replace("models:", f"{more}models:"))
+        warnings = load.load(path, cases.STACKS, target="lab").warnings
+        assert any(one.startswith(told) for one in warnings) == bool(more), warnings
+
+
+def test_a_container_with_a_card_has_its_nodes_system(tmp_path: Path) -> None:
+    hub = load.load(cases.CASES / "hub" / "valid" / "shared-card.yml", cases.STACKS, target="lab")
+    assert {name: guest.image for name, guest in hub.guests.items()} == {
+        "db": "debian-13", "ai": "debian-13", "also": "debian-13", "web": "ubuntu-24.04",
+    }  # fmt: skip
+
+
 def test_zones_may_share_a_server_where_none_is_closed(tmp_path: Path) -> None:
     path = tmp_path / "hub.yml"
     assert "internet: none" in EVERYTHING

@@ -16,6 +16,7 @@ from metal.exchange import Order
 from tests.unit.aihub.hubs import FILE, small
 
 ROOT = Path(__file__).resolve().parents[4]
+REAL_KEY = "https://developer.download.nvidia.com/compute/cuda/repos/debian13/x86_64/8793F200.pub"
 NAMES = {"quay.io": "10.255.255.2", "ghcr.io": "10.255.255.2"}
 
 
@@ -35,6 +36,19 @@ def test_it_holds_what_the_hub_says(state):
 @pytest.mark.parametrize("target", [LAB, PVE])
 def test_a_guest_with_a_gpu_needs_its_card_wherever_the_hub_is(state, target):
     assert desired(small(target), state, {}).cards == (Card("rtx5090", "10de:2b85"),)
+
+
+@pytest.mark.parametrize(("target", "key", "headers"), [(LAB, "", ()), (PVE, REAL_KEY, ("proxmox-default-headers",))])
+def test_a_card_that_containers_share_needs_the_driver_of_the_role(state, target, key, headers):
+    node = FILE["nodes"]["pve"]
+    card = {"rtx5090": {**node["gpus"]["rtx5090"], "mode": "lxc"}}
+    wanted = desired(small(target, nodes={"pve": {**node, "gpus": card}}), state, {})
+    assert wanted.cards == (Card("rtx5090", "10de:2b85", shared=True),)
+    assert wanted.driver
+    assert (wanted.driver.branch, wanted.driver.key, wanted.driver.headers) == ("580", key, headers)
+    assert "nvidia-driver-cuda" in wanted.driver.packages
+    assert Order.read(Order(wanted).as_json()).desired == wanted
+    assert desired(small(target), state, {}).driver is None
 
 
 def test_unsealing_is_wanted_before_the_hub_has_a_root_certificate(state):

@@ -210,6 +210,17 @@ def test_the_packages_own_services_that_nobody_wants_are_named() -> None:
     assert render.masked() == ["caddy-api.service", "caddy.service"]
 
 
+def test_a_container_shares_the_driver_of_its_node(hub: Hub, state: State) -> None:
+    shared = replace(hub.guests["db"], gpu="rtx5090")
+    values = render.hostvars(replace(hub, guests={**hub.guests, "db": shared}), state)
+    assert (values["db"]["nvidia_shared"], values["private-ai"]["nvidia_shared"]) == (True, False)
+    real = replace(hub, target=PVE, guests={**hub.guests, "db": shared})
+    owns = {
+        name: one["nvidia_owns_kernel"] for name, one in render.hostvars(real, state).items() if "nvidia_shared" in one
+    }
+    assert (owns["db"], owns["private-ai"]) == (False, True)
+
+
 def test_a_guest_with_a_card_gets_its_driver_and_no_other_does(hub: Hub, state: State) -> None:
     found = render.inventory(hub, state)
     assert found["cards"]["hosts"] == ["private-ai", "public-ai"]

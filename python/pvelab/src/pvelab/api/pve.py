@@ -230,7 +230,8 @@ class Pve:
 
     def spec(self, conf: GuestConf) -> GuestSpec:
         """A guest as the backend wants to know it."""
-        cards = tuple(device.as_card() for device in self.passed(conf) if device.is_display)
+        seen = self.devices if conf.kind == "lxc" else self.passed(conf)  # a container asks for device nodes by name
+        cards = tuple(device.as_card() for device in seen if device.is_display)
         return GuestSpec(conf.vmid, "lxc" if conf.kind == "lxc" else "qemu", conf.values, cards)
 
     def passed(self, conf: GuestConf) -> list[Device]:

@@ -7,7 +7,7 @@ import os
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from functools import wraps
+from functools import partial, wraps
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -15,8 +15,8 @@ from ..backend import BackendError, Card, ExecResult, GuestSpec, Interface, Log,
 from . import accounts, bridges, cards, cgroups, cloudinit, identity, measures, node, properties, rootfs
 from .errors import LabError
 from .lab import Lab
-from .lxc import Lxc, Machine
-from .process import run, start_time
+from .lxc import HANDED_OUT, Lxc, Machine
+from .process import run, start_time, wait_for
 from .root import Root
 from .shift import OFFSET, shift
 
@@ -165,9 +165,27 @@ class LxcBackend:
                 raise BackendError(f"bridge '{link.bridge}' does not exist")
         if guest.kind == "qemu":
             cards.give(self.lab, guest.vmid, guest.cards)
-        self.lxc.write(self._machine(guest))
+            mounts = cards.mounts(self.lab, guest.vmid)
+        else:
+            mounts = self._devices(guest, log)
+        self.lxc.write(self._machine(guest, mounts))
         pid = self.lxc.start(str(guest.vmid))
         log(f"container {guest.vmid} runs, init has pid {pid}")
+
+    def _devices(self, guest: GuestSpec, log: Log) -> list[str]:
+        """The device nodes of a container: those of the node's own driver once that has made them, and a few others."""
+        paths = properties.devices(guest.config)
+        nvidia = [path for path in paths if path.startswith("/dev/nvidia")]
+        for path in nvidia:
+            if not wait_for(partial(self._node_has, path), 20, 0.5):  # a unit of the node's may be about to make it
+                raise BackendError(f"Device {path} does not exist")
+        for path in sorted({*paths} - {*nvidia} - HANDED_OUT):
+            log(f"{path}: guests of a lab get no such device")
+        plain = [f"{path} {path[1:]} none bind,create=file 0 0" for path in paths if path in HANDED_OUT]
+        return [*plain, *cards.share(self.lab, guest.vmid, guest.cards, nvidia)]
+
+    def _node_has(self, path: str) -> bool:
+        return self.lxc.execute(node.NAME, ["test", "-c", path]).returncode == 0
 
     @_translated
     def stop(self, guest: GuestSpec, log: Log) -> None:
@@ -277,7 +295,7 @@ class LxcBackend:
 
     # -- how a guest's config becomes a container
 
-    def _machine(self, guest: GuestSpec) -> Machine:
+    def _machine(self, guest: GuestSpec, mounts: Sequence[str]) -> Machine:
         config = guest.config
         return Machine(
             name=str(guest.vmid),
@@ -287,7 +305,7 @@ class LxcBackend:
             nesting=guest.kind == "qemu" or properties.split(config.get("features", "")).get("nesting") == "1",
             links=properties.links(guest.kind, guest.vmid, config),
             limits=self._limits(guest),
-            mounts=cards.mounts(self.lab, guest.vmid) if guest.kind == "qemu" else (),
+            mounts=mounts,
         )
 
     def _limits(self, guest: GuestSpec) -> cgroups.Limits:

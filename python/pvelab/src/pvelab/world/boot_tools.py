@@ -17,6 +17,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 ASIDE, BOOTED = Path("/var/lib/lab-boot"), Path("/run/lab-boot")
+DRIVER = Path("/dev/lab-driver")
 MODPROBE = Path("/etc/modprobe.d")
 CMDLINE = Path("/etc/kernel/cmdline")
 GRUB = Path("/etc/default/grub")
@@ -89,6 +90,8 @@ def boot_tool(words: Sequence[str]) -> int:
 def boot() -> int:
     """What the node was booted with, from now on."""
     shutil.rmtree(BOOTED, ignore_errors=True)
+    for file in (path for path in DRIVER.rglob("*") if path.is_file()):  # no module is loaded yet
+        file.unlink()
     if ASIDE.is_dir():
         shutil.copytree(ASIDE, BOOTED)
     return 0

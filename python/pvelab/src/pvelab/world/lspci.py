@@ -2,19 +2,21 @@
 """The lab's `lspci`: shows the PCI bus that this lab's node pretends. Not the program of pciutils.
 
 A device has the driver that the node was booted with: `lab-boot.service` keeps what the lab's own update-initramfs
-had put aside by then.
+had put aside by then. What the stand-in for NVIDIA's driver has loaded since has its cards.
 """
 
 from __future__ import annotations
 
 import json
 import sys
+from collections.abc import Collection
 from importlib.machinery import SourceFileLoader
 from importlib.util import module_from_spec, spec_from_loader
 from pathlib import Path
 from typing import Any
 
 PVESH = "/usr/bin/pvesh"
+DRIVEN = Path("/dev/lab-driver/cards")
 BOOTED = Path("/run/lab-boot/modprobe.json")
 
 
@@ -26,9 +28,11 @@ def claimed(lines: list[str]) -> tuple[set[str], set[str]]:
     return {ident for text in ids for ident in text.lower().split(",")}, {w[1] for w in words if w[:1] == ["blacklist"]}
 
 
-def block(device: dict[str, Any], ids: set[str], barred: set[str]) -> str:
-    """One device as `lspci -Dvmmnk` prints it."""
+def block(device: dict[str, Any], ids: set[str], barred: set[str], driven: Collection[str] = ()) -> str:
+    """One device as `lspci -Dvmmnk` prints it; `driven` are the cards that the node's own driver has."""
     driver = "" if device["driver"] in barred else device["driver"]
+    if device["address"] in driven:
+        driver = "nvidia"
     if f"{device['vendor']}:{device['device']}" in ids:
         driver = "vfio-pci"
     lines = [
@@ -61,8 +65,9 @@ def main() -> int:
         return 1
     lines = json.loads(BOOTED.read_text()) if BOOTED.exists() else []
     ids, barred = claimed(lines)
+    driven = DRIVEN.read_text().split() if DRIVEN.exists() else []
     for device in _api().call("GET", "/pvelab/pci"):
-        sys.stdout.write(block(device, ids, barred))
+        sys.stdout.write(block(device, ids, barred, driven))
     return 0
 
 

@@ -19,6 +19,10 @@ _DEVICES = (
     "c *:* m", "b *:* m", "c 1:3 rwm", "c 1:5 rwm", "c 1:7 rwm", "c 1:8 rwm", "c 1:9 rwm", "c 5:0 rwm",
     "c 5:1 rwm", "c 5:2 rwm", "c 136:* rwm", "c 10:200 rwm", "c 10:229 rwm",
 )  # fmt: skip
+HANDED_OUT = frozenset(
+    f"/dev/{name}" for name in ("null", "zero", "full", "random", "urandom", "tty", "fuse", "net/tun")
+)
+"""What of it a container gets that asks for it by name."""
 # What no machine of a lab needs: the clock, modules, ports and memory of the hardware, the kernel's log, its wake-ups,
 # audit and accounting, policies of security modules. Container engines hand on the rest to what they run.
 _DROPPED = (

@@ -6,7 +6,7 @@ from functools import partial
 from importlib.resources import files
 from pathlib import Path
 
-from . import hostlimits, identity, namespace, rootfs
+from . import cards, hostlimits, identity, namespace, rootfs
 from .errors import LabError
 from .lab import Config, Lab
 from .lxc import Lxc, Machine
@@ -106,9 +106,9 @@ def start(lab: Lab, config: Config) -> None:
     """Starts the node unless it runs, and waits until its sshd answers."""
     lxc = containers(lab)
     if lxc.pid(NAME) is None:
-        machine = Machine(
-            NAME, lab.seen_rootfs(NAME), config.node_name, links=None, mounts=[*hostlimits.mounts(), _snippets(lab)]
-        )
+        cards.prepare_node(lab)
+        mounts = [*hostlimits.mounts(), _snippets(lab), *cards.node_mounts(lab)]
+        machine = Machine(NAME, lab.seen_rootfs(NAME), config.node_name, links=None, mounts=mounts)
         lxc.write(machine)
         lxc.start(NAME)
     if not wait_for(lambda: answers(lab, config.node_address, 22), 60, 0.2):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from urllib.parse import unquote
 
@@ -54,6 +55,13 @@ def links(kind: str, vmid: int, config: Mapping[str, str]) -> list[Link]:
     """All network cards of a guest, in order."""
     indices = sorted(int(key[3:]) for key in config if key.startswith("net") and key[3:].isdigit())
     return [link(kind, vmid, index, config[f"net{index}"]) for index in indices]
+
+
+def devices(config: Mapping[str, str]) -> list[str]:
+    """The device nodes that a container is given, in order."""
+    indices = sorted(int(key[3:]) for key in config if key.startswith("dev") and key[3:].isdigit())
+    found = (split(config[f"dev{index}"], "path").get("path", "") for index in indices)
+    return [re.sub("/+", "/", path) for path in found if path]
 
 
 def addresses(kind: str, config: Mapping[str, str]) -> dict[str, dict[str, str]]:

@@ -332,3 +332,31 @@ def test_an_address_of_a_running_machine_is_written_while_it_is_off(hub, have):
     assert look(hub, have("ai", moved)).cold
     assert not look(hub, have("ai", moved, status="stopped")).cold
     assert not look(hub, have("ai", {"memory": "1024"})).cold
+
+
+SHARED = {"vram: 32GiB}": "vram: 32GiB, mode: lxc}", ", gpu: card": "", "disk: 64GiB}": "disk: 64GiB, gpu: card}"}
+DEVICES = ["/dev/nvidia0", "/dev/nvidiactl", "/dev/nvidia-uvm", "/dev/nvidia-uvm-tools"]
+
+
+def test_a_container_that_shares_a_card_gets_device_nodes_from_root(make_hub, have):
+    found = look(make_hub(SHARED), have("db"))
+    assert found.edits["root@node"].put == {f"dev{n}": f"{path},mode=0666" for n, path in enumerate(DEVICES)}
+    assert not found.edits["token"]
+    assert found.restart
+    assert found.cold, "Proxmox would plug them in unsaid"
+
+
+def test_device_nodes_are_compared_by_what_they_mean(make_hub, have):
+    hub = make_hub(SHARED)
+    given = {f"dev{n}": f"mode=0666,path={path}" for n, path in enumerate(DEVICES)}
+    assert not look(hub, have("db", given))
+    narrow = look(hub, have("db", {**given, "dev0": "/dev/nvidia0,mode=0660"}))
+    assert narrow.differences == (Difference("dev0", "/dev/nvidia0,mode=0660", "/dev/nvidia0,mode=0666"),)
+    assert narrow.edits["root@node"].put == {"dev0": "/dev/nvidia0,mode=0666"}
+
+
+def test_a_card_that_is_shared_no_more_leaves_its_container(hub, have):
+    given = {f"dev{n}": f"{path},mode=0666" for n, path in enumerate(DEVICES)}
+    found = look(hub, have("db", given))
+    assert found.edits["root@node"].delete == ["dev0", "dev1", "dev2", "dev3"]
+    assert found.restart

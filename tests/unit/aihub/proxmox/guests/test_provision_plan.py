@@ -35,6 +35,15 @@ def test_an_empty_node_gets_every_guest(hub):
     ]
 
 
+def test_a_new_container_has_its_share_of_a_card_before_it_starts(make_hub):
+    hub = make_hub(
+        {"vram: 32GiB}": "vram: 32GiB, mode: lxc}", ", gpu: card": "", "disk: 64GiB}": "disk: 64GiB, gpu: card}"}
+    )
+    mine = [c for c in plan(hub, ActualGuests({})).changes if c.subject == "db"]
+    assert [(c.action, c.identity) for c in mine] == [("create", "token"), ("update", "root@node"), ("start", "token")]
+    assert [d.field for d in mine[1].differences] == ["dev0", "dev1", "dev2", "dev3"]
+
+
 def test_a_stopped_guest_is_started_and_a_changed_one_updated(hub, world, have):
     found = plan(hub, world(db=have("db", status="stopped"), cache=have("cache", {"memory": "1024"})))
     assert actions(found) == [("db", "start"), ("cache", "update")]
