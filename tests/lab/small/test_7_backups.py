@@ -101,12 +101,11 @@ def test_an_earlier_time_can_be_asked_for_and_what_was_there_is_copied_first(hub
 def test_a_guest_is_made_anew_and_has_what_lay_on_it_killed_once_on_the_way(hub: Cli, written: str) -> None:
     before = hub.on("app", "cat /etc/machine-id")
     hub.on("app", f"echo five > {DATA}/a")
-    running = hub.start("rebuild", "app")
-    for line in running.stdout or ():
-        if "app: being created" in line:
-            os.killpg(running.pid, signal.SIGKILL)
-            break
-    running.wait(60)
+    with hub.start("rebuild", "app") as running:
+        for line in running.stdout or ():
+            if "app: being created" in line:
+                os.killpg(running.pid, signal.SIGKILL)
+                break
     assert running.returncode == -signal.SIGKILL, "it was killed after the guest was destroyed"
     again = hub("rebuild", "app")
     assert again.returncode == 0, again.stderr[-3000:] + again.stdout[-3000:]
