@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
-from typing import Annotated
+from typing import Annotated, Required
 
 from pydantic import ConfigDict, Field
 from typing_extensions import TypedDict
 
-from aihub import names, parallel, ssh, words
+from aihub import parallel, ssh, words
 from aihub.errors import HubError, PreconditionFailed
 from aihub.model.resolved import Consumer, Hub
+from aihub.render import copying
 from aihub.state.directory import State
 
 from .parts import Part
@@ -33,7 +34,7 @@ class _Size(TypedDict, total=False):
 class _Snapshot(TypedDict, total=False):
     __pydantic_config__ = ConfigDict(extra="ignore")  # type: ignore[misc]
 
-    id: Annotated[str, Field(pattern="^[0-9a-f]{64}$")]
+    id: Required[Annotated[str, Field(pattern="^[0-9a-f]{64}$")]]
     time: _Text
     hostname: _Text
     tags: list[_Text]
@@ -114,8 +115,7 @@ def _command(hub: Hub, own: Consumer) -> list[str]:
     program, stack = hub.offer(own).listing, hub.instance(own.provider).stack.name
     if program is None:
         raise HubError("nothing says how copies are listed", where=f"stacks/{stack}/stack.yml")
-    compose = ["docker", "compose", "--project-directory", names.home(stack), "exec", "-T"]
-    return [*compose, program.service, *program.exec, own.role]
+    return copying.command(hub, own, program)
 
 
 def _copies(hub: Hub, part: Part, found: _Listed | HubError) -> Copies:
@@ -131,16 +131,14 @@ def _copies(hub: Hub, part: Part, found: _Listed | HubError) -> Copies:
     return Copies(part, ordered, words.line(found["removal"]), words.line(found["reading"]))
 
 
-def _copy(one: Mapping[str, object]) -> Copy:
-    size = one.get("summary")
-    counts = size if isinstance(size, dict) else {}
-    tags = one.get("tags")
+def _copy(one: _Snapshot) -> Copy:
+    counts = one.get("summary", _Size())
     return Copy(
-        str(one["id"]),
-        _moment(str(one.get("time", ""))),
-        int(counts.get("total_bytes_processed", 0)),
-        int(counts.get("total_files_processed", 0)),
-        isinstance(tags, list) and ASIDE in tags,
+        one["id"],
+        _moment(one.get("time", "")),
+        counts.get("total_bytes_processed", 0),
+        counts.get("total_files_processed", 0),
+        ASIDE in one.get("tags", ()),
     )
 
 

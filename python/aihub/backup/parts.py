@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from aihub.errors import InvalidInput, PreconditionFailed
 from aihub.model import copying
-from aihub.model.resolved import VERIFY, Consumer, Hub, Instance
+from aihub.model.resolved import Consumer, Hub, Instance
 
 FILES, SNAPSHOT = "files", "snapshot"
 
@@ -52,10 +52,9 @@ def parts(hub: Hub) -> tuple[Part, ...]:
 
 def _of(hub: Hub, instance: Instance) -> Iterator[Part]:
     for one in copying.dumped(instance, hub.consumers):
-        if one.consumer != VERIFY:
-            sort = f"dump:{one.kind}:{one.role}"
-            yield Part(one.consumer, hub.instance(one.consumer).id, sort, instance.name, one)
-    if any(one.backup == SNAPSHOT for one in instance.stack.data):
+        sort = f"dump:{one.kind}:{one.role}"
+        yield Part(one.consumer, hub.instance(one.consumer).id, sort, instance.name, one)
+    if copying.snapshot(instance):
         yield Part(instance.name, instance.id, SNAPSHOT, instance.name)
     if copying.volumes(instance):
         yield Part(instance.name, instance.id, FILES, instance.name)

@@ -6,9 +6,8 @@ So its repository, its key, its certificate and its way there are derived as eve
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from typing import Literal
 
-from .resolved import Consumer, Guest, Instance
+from .resolved import VERIFY, Consumer, Guest, Instance
 from .stack import COPIES, NEVER, Data, Needs, Stack
 
 NAME = "backup"
@@ -16,8 +15,6 @@ NAME = "backup"
 OWN, PASSWORD = "own", "password"
 """What it calls its repository, and the key of that: it encrypts all copies, so that nothing replaces it by itself."""
 FILES = ("stopped", "live")
-
-Sort = Literal["files", "dump", "snapshot"]
 
 _STACK = Stack.model_construct(
     name=NAME,
@@ -62,8 +59,14 @@ def stopped(instance: Instance) -> bool:
     return any(one.backup == "stopped" for one in instance.stack.data)
 
 
+def snapshot(instance: Instance) -> bool:
+    """Whether what an instance gives as its own snapshot is copied."""
+    return any(one.backup == "snapshot" for one in instance.stack.data)
+
+
 def dumped(instance: Instance, consumers: Iterable[Consumer]) -> Iterator[Consumer]:
-    """Those who keep something at an instance that its programs dump."""
+    """Those who keep something at an instance that its programs dump; what the checks write there is nobody's."""
     for one in consumers:
-        if one.provider == instance.name and one.strategy and instance.stack.gives[one.kind].dump:
+        known = one.provider == instance.name and one.consumer != VERIFY and one.strategy
+        if known and instance.stack.gives[one.kind].dump:
             yield one

@@ -6,8 +6,8 @@ from typing import Any
 
 from aihub import names
 from aihub.model import copying
-from aihub.model.resolved import VERIFY, Consumer, Hub, Instance
-from aihub.model.stack import COPIES
+from aihub.model.resolved import Consumer, Hub, Instance
+from aihub.model.stack import COPIES, Program
 
 
 def config(hub: Hub, guest: str) -> dict[str, Any]:
@@ -40,19 +40,25 @@ def _instance(hub: Hub, instance: Instance) -> dict[str, Any]:
         "unit": names.unit(instance.stack.name),
         "stopped": copying.stopped(instance),
         "volumes": [f"{data}/{volume}" for volume in copying.volumes(instance)],
-        "snapshot": any(one.backup == "snapshot" for one in instance.stack.data),
-        "dumps": [_dump(hub, one) for one in copying.dumped(instance, hub.consumers) if one.consumer != VERIFY],
+        "snapshot": copying.snapshot(instance),
+        "dumps": [_dump(hub, one) for one in copying.dumped(instance, hub.consumers)],
     }
 
 
 def _dump(hub: Hub, one: Consumer) -> dict[str, Any]:
     """The programs of the provider, for what one consumer keeps there."""
-    offer, home = hub.offer(one), names.home(hub.instance(one.provider).stack.name)
-    compose = ["docker", "compose", "--project-directory", home, "exec", "-T"]
+    offer = hub.offer(one)
     programs = {"dump": offer.dump, "restore": offer.restore, "clear": offer.clear}
     return {
         "id": hub.instance(one.consumer).id,
         "kind": one.kind,
         "role": one.role,
-        **{what: [*compose, p.service, *p.exec, one.role] for what, p in programs.items() if p},
+        **{what: command(hub, one, program) for what, program in programs.items() if program},
     }
+
+
+def command(hub: Hub, consumer: Consumer, program: Program) -> list[str]:
+    """How a program of a consumer's provider is run for it, on the provider's guest."""
+    home = names.home(hub.instance(consumer.provider).stack.name)
+    compose = ["docker", "compose", "--project-directory", home, "exec", "-T"]
+    return [*compose, program.service, *program.exec, consumer.role]

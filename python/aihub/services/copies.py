@@ -8,9 +8,10 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Literal
 
-from aihub import names, ssh
+from aihub import ssh
 from aihub.errors import HubError
 from aihub.model.resolved import Consumer, Hub
+from aihub.render import copying
 from aihub.state.directory import State
 
 What = Literal["dump", "restore"]
@@ -22,9 +23,7 @@ def command(hub: Hub, consumer: Consumer, what: What) -> list[str]:
     if program is None:
         text = f"nothing says how what consumers of {consumer.kind} keep there is copied"
         raise HubError(text, where=f"stacks/{hub.instance(consumer.provider).stack.name}/stack.yml")
-    home = names.home(hub.instance(consumer.provider).stack.name)
-    compose = ["docker", "compose", "--project-directory", home, "exec", "-T"]
-    return [*compose, program.service, *program.exec, consumer.role]
+    return copying.command(hub, consumer, program)
 
 
 def dump(hub: Hub, state: State, consumer: Consumer, target: Path) -> None:

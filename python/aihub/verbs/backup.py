@@ -11,7 +11,7 @@ from ..owners.run import find_target, opened, perform, take_lease
 
 
 def run(options: Options) -> int:
-    """Says who is stopped for its copy; ends with the first failure when everybody else was copied."""
+    """Each by its own unit; ends with the first failure when everybody else was copied."""
     with opened(options, "backup", report, locked=True) as found:
         wanted = parts.chosen(found.hub, options.only)
         perform(found, (find_target, take_lease))

@@ -34,7 +34,7 @@ from .power import disturbed
 class Note:
     """What a killed rebuild has to know: which copies come back, and whether the guest was destroyed already."""
 
-    copies: dict[str, dict[str, object]]  # by KEEPER/SORT
+    copies: dict[str, dict[str, object]]  # by KEEPER/TAG/SORT
     destroyed: bool = False
 
 

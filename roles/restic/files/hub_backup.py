@@ -57,7 +57,7 @@ class Repository:
         found = self.run("cat", "config")
         if is_missing(found):
             checked("make the repository", self.run("init"))
-        elif found.returncode:
+        else:
             checked("open the repository", found)
         checked("remove stale locks", self.run("unlock"))
 
@@ -65,8 +65,7 @@ class Repository:
         """Makes a snapshot, and gives its id, files and bytes. Raises Failed."""
         tags = [word for tag in (whose, sort, *self.tags) for word in ("--tag", tag)] + ["--host", self._host]
         done = self.run("--json", "--retry-lock", LOCKED, "backup", *tags, *what, cwd=folder)
-        if done.returncode:
-            checked(f"copy {sort}", done)
+        checked(f"copy {sort}", done)
         for line in done.stdout.splitlines()[::-1]:
             with contextlib.suppress(ValueError):
                 said = json.loads(line)

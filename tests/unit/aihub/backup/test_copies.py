@@ -94,7 +94,10 @@ def test_of_what_is_listed_counts_what_has_the_tags_of_the_part(hub: Hub, monkey
     assert found.newest == Copy("a" * 64, datetime(2026, 11, 29, 3, 0, 0, 123456, UTC), 10, 2, aside=False)
 
 
-@pytest.mark.parametrize("wrong", [snapshot(id="../x"), snapshot(tags="all"), snapshot(summary=[1])])
+NAMELESS = {key: value for key, value in snapshot().items() if key != "id"}
+
+
+@pytest.mark.parametrize("wrong", [snapshot(id="../x"), snapshot(tags="all"), snapshot(summary=[1]), NAMELESS])
 def test_what_is_no_list_of_snapshots_is_an_error_of_its_parts(
     hub: Hub, monkeypatch: pytest.MonkeyPatch, wrong: dict[str, Any]
 ) -> None:
