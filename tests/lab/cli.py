@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import subprocess
 import sys
 import time
@@ -23,9 +24,9 @@ BIN = Path(sys.executable).parent
 
 def told(what: str, done: subprocess.CompletedProcess[str]) -> str:
     """How a run ended: its failed checks and its error in the first line, which is all that a summary shows."""
-    failed = [line for line in done.stdout.partition("\nfailed:")[2].splitlines() if line.startswith("✘")]
+    failed = re.findall(r"^✘ (\S+)  (.{,40}).*\n\s+(.{,120})", done.stdout, re.MULTILINE)
     errors = [line for line in done.stderr.splitlines() if line.startswith("error:")]
-    why = "; ".join((*failed, *errors))[:600]
+    why = "; ".join((*(f"{subject} {claim}: {reason}" for subject, claim, reason in failed), *errors))[:900]
     return f"{what} ended with {done.returncode}: {why}\n{done.stdout[-8000:]}\n{done.stderr[-8000:]}"
 
 

@@ -25,7 +25,7 @@ from .on_guest import FEED, OVERLAP, PART, Row, Search, rows
 BUDGET = 96 << 20  # bytes that a guest hands over
 SECONDS = 20.0  # for which it does
 DEEP = 8 << 30, 1800.0  # the same, of a scan that leaves nothing out
-_LATER = 10.0  # seconds more until it counts as silent
+_LATER = 100.0  # seconds more until it counts as silent: what it had begun may take long on a busy machine
 _TOGETHER = 2 << 20  # bytes that are searched at a time
 _PLACES = 20_000  # parts that are searched at a time
 _PARTS = 500_000

@@ -232,7 +232,7 @@ class Scan:
         containers = _output("docker", "ps", "--all", "--quiet").split()
         images = _output("docker", "image", "ls", "--all", "--quiet").split()
         names = sorted({*map(bytes.decode, containers), *map(bytes.decode, images)})
-        self._pieces(medium, ((f"docker inspect {name}", _output("docker", "inspect", name)) for name in names))
+        self._pieces(medium, _definitions(names))
         recent = [] if self.request["deep"] else ["--since", "24h"]
         for name in map(bytes.decode, containers):
             self._stream(medium, f"docker logs {name}", ["docker", "logs", *recent, name])
@@ -433,6 +433,17 @@ def _unpacked(path: str) -> bytes:
 
 def _there(program: str) -> bool:
     return any(os.access(f"{folder}/{program}", os.X_OK) for folder in os.environ["PATH"].split(":"))
+
+
+def _definitions(names: list[str]) -> Iterator[tuple[str, bytes]]:
+    """Definitions of containers and images, all asked for at once; those that are gone by now are passed over."""
+    for batch in _batches(names):
+        done = subprocess.run(["docker", "inspect", "--format", "{{json .}}", *batch], capture_output=True, check=False)
+        problems = done.stderr.decode(errors="replace").strip().splitlines() if done.returncode else []
+        if others := [problem for problem in problems if "no such object" not in problem.lower()]:
+            raise RuntimeError(f"docker inspect: {others[0]}")
+        for line in done.stdout.splitlines():
+            yield f"docker inspect {str(json.loads(line)['Id']).removeprefix('sha256:')[:12]}", line
 
 
 def _off(unit: str) -> bool:

@@ -56,11 +56,13 @@ class Machine:
         self.root, self.bin, self.told, self.private = (home / name for name in ("root", "bin", "told", "private"))
         for folder in (self.root, self.bin, self.told, self.private):
             folder.mkdir()
-        self.say("inspect-c1", b'[{"Id": "c1"}]')
-        self.say("inspect-i1", b'[{"Id": "i1"}]')
+        self.say("inspect-c1", b'{"Id": "c1"}\n')
+        self.say("inspect-i1", b'{"Id": "sha256:i1"}\n')
         self.say("logs", b"ready\n")
         self.say("journal", b"_MACHINE_ID=" + Path("/etc/machine-id").read_bytes())
-        cases = ("ps) echo c1", "image) echo i1", f"inspect) cat {self.told}/inspect-$2", f"*) cat {self.told}/logs")
+        each = 'test -e "inspect-$name" || { echo "error: no such object: $name" >&2; gone=1; continue; }'
+        inspect = f'inspect) shift 3; cd {self.told}; for name; do {each}; cat "inspect-$name"; done; exit $gone'
+        cases = ("ps) echo c1", "image) echo i1 i9", inspect, f"*) cat {self.told}/logs")
         self._program("docker", f'case "$1" in {";; ".join(cases)};; esac')
         self._program("journalctl", f"cat {self.told}/journal")
 
@@ -126,8 +128,8 @@ def planted(machine: Machine, tmp_path: Path) -> Iterator[dict[tuple[str, str], 
     for number, (encoding, encode) in enumerate(ENCODED.items()):
         machine.write(f"etc/{number}.conf", b"key = " + encode(VALUE) + b"\nend\n")
         found["files", encoding] = f"etc/{number}.conf"
-    machine.say("inspect-c1", json.dumps({"Env": [f"KEY={VALUE}"]}).encode())
-    machine.say("inspect-i1", json.dumps({"Env": [f"KEY={PLAIN}"]}).encode())
+    machine.say("inspect-c1", json.dumps({"Id": "c1", "Env": [f"KEY={VALUE}"]}).encode() + b"\n")
+    machine.say("inspect-i1", json.dumps({"Id": "sha256:i1", "Env": [f"KEY={PLAIN}"]}).encode() + b"\n")
     found["docker", "JSON"] = "inspect c1"
     found["docker", "raw"] = "inspect i1"
     machine.say("journal", b"MESSAGE\n" + (40).to_bytes(8, "little") + PLAIN.encode() + b"\n")
