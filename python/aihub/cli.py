@@ -99,7 +99,9 @@ GIVEN = {
     "at": _option(
         str, "", "The newest copy at this time, like 2026-11-29 or 2026-11-29T03:00.", "--at", metavar="TIME"
     ),
-    "no_backup": _flag("Do not copy first what is there now: it is not worth it, or can't be read.", "--no-backup"),
+    "no_backup": _flag(
+        "Do not copy first what is there now or goes: it is not worth it, or can't be read.", "--no-backup"
+    ),
     "restored": _argument(list[str], ..., "Instances, or guests with all theirs.", metavar="GUEST|STACK@GUEST..."),
     "lines": _option(int, 100, "How many lines to show.", "--lines", "-n", min=1, max=100_000),
     "follow": _flag("Go on with new lines, for a day at most.", "--follow", "-f"),
@@ -129,7 +131,7 @@ VERBS = {
     ),
     "up": (
         "only hub target lab scope yes full no_verify stock allow_destroy allow_move allow_reboot "
-        "allow_gpu_reset kit_proof as_json debug",
+        "allow_gpu_reset no_backup kit_proof as_json debug",
         "Build the hub, or change it to what the file says, and verify it.",
     ),
     "verify": ("hub target lab only as_json debug", "Run every check. Exit code 7 when one fails."),

@@ -57,6 +57,11 @@ def secrets(left: Iterable[Left]) -> Iterator[Kept]:
         yield Kept(one.instance, f"secret {one.path.rpartition('/')[2]} ({one.keep})", f"entry {one.path}")
 
 
+def owner(hub: Hub, name: str) -> str:
+    """The instance, by its id, whose an object at a provider would be; empty where nobody's."""
+    return _owners(hub).get(name, "")
+
+
 def removal(found: Kept) -> Change:
     """The end of volumes that somebody named."""
     lost = f"{found.what} {found.where}"

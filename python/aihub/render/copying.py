@@ -59,6 +59,11 @@ def _dump(hub: Hub, one: Consumer) -> dict[str, Any]:
 
 def command(hub: Hub, consumer: Consumer, program: Program) -> list[str]:
     """How a program of a consumer's provider is run for it, on the provider's guest."""
-    home = names.home(hub.instance(consumer.provider).stack.name)
+    return run_for(hub.instance(consumer.provider), program, consumer.role)
+
+
+def run_for(provider: Instance, program: Program, role: str) -> list[str]:
+    """How a program of a provider is run for a role, on its guest."""
+    home = names.home(provider.stack.name)
     compose = ["docker", "compose", "--project-directory", home, "exec", "-T"]
-    return [*compose, program.service, *program.exec, consumer.role]
+    return [*compose, program.service, *program.exec, role]

@@ -34,14 +34,17 @@ def run(
     check: bool = True,
     most: int = MOST,
     patience: capture.Patience | None = None,
+    way: Sequence[str] = (),
 ) -> process.Result:
     """Runs a command on a guest or the node: a list is quoted, a text is given to the remote shell as it is.
 
+    `way` is the start of an ssh command line to one that has no alias, with the options that lead there.
     Secrets and long scripts belong into `stdin`: a command line can be read by everyone on both machines.
     """
     text = command if isinstance(command, str) else shlex.join(command)
     try:
-        command = [*config.argv(state, alias, "-T"), "--", text]
+        ssh, *rest = way or config.argv(state, alias)
+        command = [ssh, "-T", *rest, "--", text]
         result = process.run(command, stdin=stdin, timeout=timeout, check=False, most=most, patience=patience)
     except BadAnswer as error:
         raise BadAnswer(f"its answer is not to be used: {error.what}", where=alias, hint=error.hint) from error

@@ -10,7 +10,6 @@ import sys
 from typing import NoReturn
 
 from aihub import report, ssh
-from aihub.proxmox.properties import addresses
 from aihub.proxmox.state import ActualGuest, ActualGuests
 from aihub.reading import load
 from aihub.state.directory import State
@@ -18,6 +17,7 @@ from aihub.state.directory import State
 from ..errors import Conflict, InvalidInput, PreconditionFailed
 from ..model.resolved import Hub
 from ..options import Options
+from ..owners import undeclared as gone
 from ..owners.run import find_target, opened, perform
 
 
@@ -41,10 +41,7 @@ def run(options: Options) -> int:
         _become(ssh.argv(state, by_number[name]), command)
     if guest is None:
         raise _nobody(hub, name)
-    if ssh.pinned(state, pin := _pinned_as(guest)) is None:
-        hint = f"as root on {guest.node}: {'pct enter' if guest.kind == 'lxc' else 'qm terminal'} {guest.vmid}"
-        raise PreconditionFailed(f"no host key of {pin} is pinned here", where=name, hint=hint)
-    _become(ssh.argv_of_undeclared(state, guest.name, address(guest), pin), command)
+    _become(gone.argv(state, guest), command)
 
 
 def undeclared(hub: Hub, actual: ActualGuests, name: str) -> ActualGuest | None:
@@ -53,7 +50,7 @@ def undeclared(hub: Hub, actual: ActualGuests, name: str) -> ActualGuest | None:
     Raises Conflict when the only one is somebody else's, and InvalidInput when there are several of ours.
     """
     declared = {guest.vmid for guest in hub.guests.values()}
-    found = [one for one in actual.guests.values() if name in (str(one.vmid), one.name, _pinned_as(one))]
+    found = [one for one in actual.guests.values() if name in (str(one.vmid), one.name, gone.pinned_as(one))]
     ours = [one for one in found if one.belongs_to(hub.id)]
     others = [one for one in ours if one.vmid not in declared]
     if len(others) > 1:
@@ -67,24 +64,6 @@ def undeclared(hub: Hub, actual: ActualGuests, name: str) -> ActualGuest | None:
             hint="log in as you do without aihub: no key of the hub is on it",
         )
     return others[0] if others else None
-
-
-def address(guest: ActualGuest) -> str:
-    """Where Proxmox's own config says that a guest is. Raises PreconditionFailed for one that is nowhere."""
-    if not guest.running:
-        order = "pct start" if guest.kind == "lxc" else "qm start"
-        hint = f"as root on {guest.node}: {order} {guest.vmid}"
-        raise PreconditionFailed(f"the guest is {guest.status}", where=guest.name, hint=hint)
-    found = sorted(addresses(guest.in_force))
-    if len(found) != 1:
-        text = f"its config names {len(found)} addresses{': ' if found else ''}{', '.join(found)}"
-        raise PreconditionFailed(text, where=guest.name, hint=f"as root on {guest.node}, over its console")
-    return found[0]
-
-
-def _pinned_as(guest: ActualGuest) -> str:
-    """The id of a guest, under which its host key is kept."""
-    return guest.marker.guest if guest.marker else ""
 
 
 def _nobody(hub: Hub, name: str) -> InvalidInput:

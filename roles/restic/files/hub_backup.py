@@ -4,6 +4,8 @@
 `hub-backup all`            every instance of backup.json, each by its own unit
 `hub-backup run STACK`      one of them; what it says in the end lies in STATE/STACK.json, too
 `hub-backup aside STACK`     the same before something is put back: such a snapshot has the tag `aside`
+`hub-backup last STACK`      the same before its data goes, also of one that backup.json has no more: what of it there
+                           is to copy stands on standard input
 `hub-backup look`           whether the repository can be opened, or is still to be made
 `hub-backup end STACK`      starts it again where a copy that was killed has left it stopped
 `hub-backup put STACK ID`   the volumes of a stopped instance become those of a snapshot
@@ -122,11 +124,32 @@ class Copier:
                 return dict(one)
         raise Failed(f"{stack} keeps nothing here that is copied")
 
+    def last(self, stack: str, left: dict[str, Any]) -> None:
+        """Copies what is about to go: as ever where it is declared, else what `left` says. Raises Failed."""
+        if left["folder"] and any(one["stack"] == stack for one in self._config["instances"]):
+            errors = self.run(stack)["errors"]
+        else:
+            volumes = [path for path in folders(left["folder"]) if os.path.basename(path) not in left["skip"]]
+            here = {"id": left["id"], "volumes": volumes, "stopped": False, "snapshot": False, "dumps": left["dumps"]}
+            errors = self._copied(here, {}, [])
+        if errors:
+            raise Failed("; ".join(errors))
+
     def run(self, stack: str) -> dict[str, Any]:
         """Copies all that an instance keeps; raises nothing, what went wrong stands in the result."""
-        began, made, errors = time.time(), [], []
-        one = self.instance(stack)
+        began = time.time()
+        made: list[dict[str, Any]] = []
         before = last(stack)
+        errors = self._copied(self.instance(stack), before, made)
+        result = {"began": began, "ended": time.time(), "errors": errors, "made": made}
+        # What is right now and what was right last: an empty volume is only told from a full one by it.
+        whole = before.get("whole", {}) if errors else {"at": began, "files": sum(m["files"] for m in made)}
+        save(stack, {**result, "whole": whole})
+        return result
+
+    def _copied(self, one: dict[str, Any], before: dict[str, Any], made: list[dict[str, Any]]) -> list[str]:
+        """Copies what there is of one instance, adds to `made`, and gives the errors."""
+        errors: list[str] = []
         try:
             self._repository.need()
             for dump in one["dumps"]:
@@ -142,11 +165,7 @@ class Copier:
                     made.append(self._files(one, before))
         except Failed as error:
             errors.append(str(error))
-        result = {"began": began, "ended": time.time(), "errors": errors, "made": made}
-        # What is right now and what was right last: an empty volume is only told from a full one by it.
-        whole = before.get("whole", {}) if errors else {"at": began, "files": sum(m["files"] for m in made)}
-        save(stack, {**result, "whole": whole})
-        return result
+        return errors
 
     def _dump(self, dump: dict[str, Any]) -> dict[str, Any]:
         sort = f"dump:{dump['kind']}:{dump['role']}"
@@ -194,6 +213,12 @@ class Copier:
             if dump["role"] == role:
                 return dict(dump)
         raise Failed(f"{role} keeps nothing at {stack} that is copied")
+
+
+def folders(path: str) -> list[str]:
+    """The volumes in an instance's folder; none where no folder is asked about, or there is none."""
+    found = sorted(os.scandir(path), key=lambda one: one.name) if os.path.isdir(path) else []
+    return [one.path for one in found if one.is_dir(follow_symlinks=False) and not one.name.startswith(".")]
 
 
 def is_missing(found: subprocess.CompletedProcess[bytes]) -> bool:
@@ -305,6 +330,8 @@ def main() -> int:
                     copier.mark(verb)
                 if errors := copier.run(words[0])["errors"]:
                     raise Failed("; ".join(errors))
+            if verb == "last":
+                copier.last(words[0], json.load(sys.stdin))
             if verb == "end":
                 end(copier.instance(words[0]))
             elif verb == "put":
@@ -313,7 +340,7 @@ def main() -> int:
                 copier.clear(*words)
             elif verb == "load":
                 copier.load(*words)
-    except Failed as error:
+    except (Failed, OSError) as error:
         sys.stderr.write(f"{error}\n")
         return 1
     return 0

@@ -186,3 +186,28 @@ def test_a_flipped_bit_is_found_and_told(hub: Cli, written: str) -> None:
         hub.on("security", f"cp -p /root/whole {file}; rm /root/whole")
     look_after(hub)
     assert hub("backups").returncode == 0
+
+
+def test_what_goes_with_its_data_is_copied_right_before_and_stays_where_that_fails(hub: Cli, written: str) -> None:
+    text = hub.hub.read_text()
+    hub.on("app", f"echo last > {DATA}/a")
+    hub.hub.write_text(text.replace("stacks: [client, notes]", "stacks: [client]"))
+    gone = ("up", "--no-verify", "--allow-destroy", "notes@app")
+    try:
+        hub.on("app", "mv /usr/bin/restic /usr/bin/restic.away")
+        refused = hub(*gone)
+        hub.on("app", "mv /usr/bin/restic.away /usr/bin/restic")
+        assert refused.returncode == 4, refused.stderr
+        assert "no last copy could be made, so nothing was removed" in refused.stderr
+        assert "--no-backup" in refused.stderr
+        assert hub.on("app", f"cat {DATA}/a; systemctl is-active hub-notes") == "last\nactive"
+        hub.ok(*gone)
+        assert hub.on("app", "ls -d /var/lib/hub/notes 2>&1 || true").endswith("No such file or directory")
+    finally:
+        hub.hub.write_text(text)
+    hub.ok("up", "--no-verify")
+    hub.ok("restore", "notes@app", "--no-backup")
+    assert hub.on("app", f"cat {DATA}/a") == "last"
+    hub.on("app", f"echo one > {DATA}/a")
+    assert hub.on("app", TREE) == written
+    hub.settles()

@@ -56,10 +56,11 @@ def run(place: Path) -> Iterator[Run]:
     places = {"HUB_BACKUP_CONFIG": "backup.json", "HUB_BACKUP_STATE": "state", "HUB_BACKUP_CACHE": "cache"}
     env = {**{key: str(place / name) for key, name in places.items()}, "LOG": str(place / "log")}
 
-    def start(*words: str, **changes: str) -> subprocess.CompletedProcess[str]:
+    def start(*words: str, stdin: str = "", **changes: str) -> subprocess.CompletedProcess[str]:
         path = {"PATH": f"{place / 'bin'}:{os.environ['PATH']}"}
         command = [sys.executable, "-I", str(PROGRAM), *words]
-        return subprocess.run(command, env={**env, **path, **changes}, capture_output=True, text=True, check=False)
+        env_now = {**env, **path, **changes}
+        return subprocess.run(command, env=env_now, input=stdin, capture_output=True, text=True, check=False)
 
     yield start
 
@@ -141,3 +142,19 @@ def test_a_wrong_name_is_an_error(run: Run) -> None:
     done = run("run", "nobody")
     assert done.returncode == 1
     assert "nobody keeps nothing here" in done.stderr
+
+
+def test_the_last_copy_is_of_what_is_declared_as_ever_and_else_of_what_is_there(run: Run, place: Path) -> None:
+    folder = place / "left"
+    (folder / "data").mkdir(parents=True)
+    (folder / "models").mkdir()
+    (folder / ".restored").mkdir()
+    left = {"id": "gone@app", "folder": str(folder), "skip": ["models"], "dumps": []}
+    assert run("last", "gone", stdin=json.dumps(left)).returncode == 0
+    (made,) = [line for line in (place / "log").read_text().splitlines() if " backup " in line]
+    assert made.endswith(f"--tag gone@app --tag files --host app {folder}/data")
+    assert not (place / "state" / "gone.json").exists()
+    assert run("last", "notes", stdin=json.dumps(left)).returncode == 0
+    assert "stop hub-notes.service" in (place / "log").read_text(), "it is stopped for it as every night"
+    failed = run("last", "gone", stdin=json.dumps(left), BACKUP_CODE="3")
+    assert (failed.returncode, "no room" in failed.stderr) == (1, True)

@@ -6,6 +6,7 @@ import pytest
 from aihub.errors import Conflict, InvalidInput, PreconditionFailed
 from aihub.names import Marker
 from aihub.proxmox.state import ActualGuest, ActualGuests
+from aihub.owners import undeclared
 from aihub.verbs import ssh
 
 from tests.unit.aihub.hubs import small
@@ -28,7 +29,7 @@ def there(*guests: ActualGuest) -> ActualGuests:
 def test_a_guest_of_ours_is_found_by_its_number_its_name_and_its_id(name: str) -> None:
     old = guest(130, "front", id="app")
     assert ssh.undeclared(HUB, there(old), name) is old
-    assert ssh.address(old) == "10.10.10.30"
+    assert undeclared.address(old) == "10.10.10.30"
 
 
 def test_one_that_has_the_name_of_a_declared_one_is_found_by_its_number() -> None:
@@ -71,4 +72,4 @@ def test_what_nobody_knows_is_no_guest() -> None:
 )
 def test_one_that_cannot_be_reached_is_refused_in_words(found: ActualGuest, said: str) -> None:
     with pytest.raises(PreconditionFailed, match=said):
-        ssh.address(found)
+        undeclared.address(found)
