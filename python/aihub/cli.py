@@ -81,7 +81,7 @@ GIVEN = {
         NAMES, None, "A guest or instance whose data may be deleted; may be repeated.", metavar="NAME"
     ),
     "allow_move": _option(
-        NAMES, None, "An instance that may start empty at another provider; may be repeated.", metavar="NAME"
+        NAMES, None, "An instance that may begin empty on another guest or provider; may be repeated.", metavar="NAME"
     ),
     "allow_reboot": _option(NAMES, None, "A node that may be rebooted where its cards need that.", metavar="NODE"),
     "allow_gpu_reset": _flag(
@@ -99,9 +99,8 @@ GIVEN = {
     "at": _option(
         str, "", "The newest copy at this time, like 2026-11-29 or 2026-11-29T03:00.", "--at", metavar="TIME"
     ),
-    "no_backup": _flag(
-        "Do not copy first what is there now or goes: it is not worth it, or can't be read.", "--no-backup"
-    ),
+    "with_data": _flag("Take along what the instances of --allow-move keep where they stood.", "--with-data"),
+    "no_backup": _flag("Do not copy first what goes or is replaced: not worth it, or it can't be read.", "--no-backup"),
     "restored": _argument(list[str], ..., "Instances, or guests with all theirs.", metavar="GUEST|STACK@GUEST..."),
     "lines": _option(int, 100, "How many lines to show.", "--lines", "-n", min=1, max=100_000),
     "follow": _flag("Go on with new lines, for a day at most.", "--follow", "-f"),
@@ -130,8 +129,8 @@ VERBS = {
         "Show what `up` would change. Exit code 3 when changes are pending.",
     ),
     "up": (
-        "only hub target lab scope yes full no_verify stock allow_destroy allow_move allow_reboot "
-        "allow_gpu_reset no_backup kit_proof as_json debug",
+        "only hub target lab scope yes full no_verify stock allow_destroy allow_move with_data "
+        "allow_reboot allow_gpu_reset no_backup kit_proof as_json debug",
         "Build the hub, or change it to what the file says, and verify it.",
     ),
     "verify": ("hub target lab only as_json debug", "Run every check. Exit code 7 when one fails."),

@@ -26,6 +26,7 @@ class Options:
     stock: bool = False
     allow_destroy: frozenset[str] = field(default_factory=frozenset)
     allow_move: frozenset[str] = field(default_factory=frozenset)
+    with_data: bool = False
     allow_reboot: frozenset[str] = field(default_factory=frozenset)
     allow_gpu_reset: bool = False
     debug: bool = False

@@ -12,7 +12,8 @@ from typing_extensions import TypedDict
 
 from aihub import parallel, ssh, words
 from aihub.errors import HubError, PreconditionFailed
-from aihub.model.resolved import Consumer, Hub
+from aihub.model.resolved import Hub, Instance
+from aihub.model.stack import COPIES
 from aihub.render import copying
 from aihub.state.directory import State
 
@@ -35,13 +36,15 @@ class _Snapshot(TypedDict, total=False):
     __pydantic_config__ = ConfigDict(extra="ignore")  # type: ignore[misc]
 
     id: Required[Annotated[str, Field(pattern="^[0-9a-f]{64}$")]]
+    original: Annotated[str, Field(pattern="^[0-9a-f]{64}$")]
     time: _Text
-    hostname: _Text
     tags: list[_Text]
     summary: _Size
 
 
-class _Listed(TypedDict):
+class Listed(TypedDict):
+    """What who keeps copies says of a guest's."""
+
     __pydantic_config__ = ConfigDict(extra="forbid")  # type: ignore[misc]
 
     snapshots: list[_Snapshot]
@@ -58,6 +61,7 @@ class Copy:
     size: int  # bytes, before what is equal is kept once
     files: int
     aside: bool  # made before something was put back over it
+    original: str = ""  # the id of which it is a copy that was taken over
 
 
 @dataclass(frozen=True)
@@ -101,32 +105,28 @@ def look(hub: Hub, state: State, wanted: Sequence[Part]) -> tuple[Copies, ...]:
     """The copies of these parts; a repository that can't be looked into is told as the error of its parts."""
     guests = list(dict.fromkeys(part.guest for part in wanted))
     found = parallel.on_each(guests, lambda guest: _listed(hub, state, guest))
-    return tuple(_copies(hub, part, found[part.guest]) for part in wanted)
+    return tuple(copies(part, found[part.guest]) for part in wanted)
 
 
-def _listed(hub: Hub, state: State, guest: str) -> _Listed:
+def _listed(hub: Hub, state: State, guest: str) -> Listed:
     (own,) = hub.uses(hub.copiers[guest])
-    keeper = hub.instance(own.provider).guest.name
-    output = ssh.run(state, keeper, _command(hub, own), timeout=120).stdout
-    return ssh.answer(keeper, output, _Listed)
+    return listed(state, hub.instance(own.provider), own.role)
 
 
-def _command(hub: Hub, own: Consumer) -> list[str]:
-    program, stack = hub.offer(own).listing, hub.instance(own.provider).stack.name
+def listed(state: State, keeper: Instance, role: str) -> Listed:
+    """The copies of a guest, by what it is called by who keeps them."""
+    program, guest = keeper.stack.gives[COPIES].listing, keeper.guest.name
     if program is None:
-        raise HubError("nothing says how copies are listed", where=f"stacks/{stack}/stack.yml")
-    return copying.command(hub, own, program)
+        raise HubError("nothing says how copies are listed", where=f"stacks/{keeper.stack.name}/stack.yml")
+    output = ssh.run(state, guest, copying.run_for(keeper, program, role), timeout=120).stdout
+    return ssh.answer(guest, output, Listed)
 
 
-def _copies(hub: Hub, part: Part, found: _Listed | HubError) -> Copies:
+def copies(part: Part, found: Listed | HubError) -> Copies:
+    """Those of a part among them."""
     if isinstance(found, HubError):
         return Copies(part, error=words.line(found.what))
-    host = hub.guests[part.guest].id
-    made = [
-        _copy(one)
-        for one in found["snapshots"]
-        if one.get("hostname") == host and {part.tag, part.sort} <= set(one.get("tags", ()))
-    ]
+    made = [_copy(one) for one in found["snapshots"] if {part.tag, part.sort} <= set(one.get("tags", ()))]
     ordered = tuple(sorted(made, key=lambda one: one.at, reverse=True))
     return Copies(part, ordered, words.line(found["removal"]), words.line(found["reading"]))
 
@@ -139,6 +139,7 @@ def _copy(one: _Snapshot) -> Copy:
         counts.get("total_bytes_processed", 0),
         counts.get("total_files_processed", 0),
         ASIDE in one.get("tags", ()),
+        one.get("original", ""),
     )
 
 

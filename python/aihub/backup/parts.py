@@ -33,6 +33,11 @@ class Part:
         return self.keeper.rpartition("@")[0]
 
     @property
+    def key(self) -> str:
+        """What its copies are called, wherever it lies."""
+        return f"{self.tag}/{self.sort}"
+
+    @property
     def what(self) -> str:
         """It as a person reads it."""
         return f"{self.consumer.kind} at {self.keeper}" if self.consumer else self.sort

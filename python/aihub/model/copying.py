@@ -39,9 +39,12 @@ def copiers(guests: Iterable[Guest], instances: Iterable[Instance]) -> list[Inst
     every = tuple(instances)
     if not any(COPIES in one.stack.gives for one in every):
         return []
-    return [
-        Instance(_STACK, guest) for guest in guests if any(copied(one) for one in every if one.guest.name == guest.name)
-    ]
+    return [copier(guest) for guest in guests if any(copied(one) for one in every if one.guest.name == guest.name)]
+
+
+def copier(guest: Guest) -> Instance:
+    """What makes copies on a guest, whether something lies there or not."""
+    return Instance(_STACK, guest)
 
 
 def copied(instance: Instance) -> tuple[Data, ...]:

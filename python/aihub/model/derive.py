@@ -74,7 +74,7 @@ def consumers(instances: Iterable[Instance]) -> tuple[Consumer, ...]:
                 continue
             role, strategy = instance.object_name(need.key), provider.stack.gives[need.kind].strategy
             who = (provider.name, instance.name, need.kind, need.key, role)
-            shows = _shown(instance, role, need.kind) if strategy == "certificate" else ""
+            shows = shown(instance, role, need.kind) if strategy == "certificate" else ""
             found.append(Consumer(*who, strategy, need.options, need.later, shows))
         kinds = [kind for kind, offer in instance.stack.gives.items() if offer.passwords]
         for kind in kinds:
@@ -83,8 +83,8 @@ def consumers(instances: Iterable[Instance]) -> tuple[Consumer, ...]:
     return tuple(found)
 
 
-def _shown(instance: Instance, role: str, kind: str) -> str:
-    """A host name that no host has."""
+def shown(instance: Instance, role: str, kind: str) -> str:
+    """The name in a consumer's certificate: a host name that no host has."""
     labels = (re.sub("[_-]+", "-", one).strip("-") for one in (role, kind))
     return ".".join((*labels, instance.guest.fqdn.partition(".")[2]))
 

@@ -255,6 +255,11 @@ class Offer(Strict):
     listing: Program | None = Field(
         None, description="For `restic`: what writes the snapshots of one consumer to stdout, as restic lists them."
     )
+    transfer: Program | None = Field(
+        None,
+        description="For `restic`: what takes copies over from another consumer's repository into one consumer's: its "
+        "standard input names the other repository, then its key, then a snapshot in each line.",
+    )
     reads: list[Key] = Field(
         default_factory=list,
         description="Secrets of its consumers that it is handed, too: file KIND_NAME_SECRET, NAME as in `consumers`.",

@@ -17,7 +17,7 @@ from aihub.model.types import NAME
 from aihub.plan import Change, Plan, Undeclared, require_agreed
 from aihub.screen import Progress
 
-from . import choice, kept
+from . import choice, data_moves, kept
 from .run import Run
 from .waiting import waiting
 
@@ -36,7 +36,7 @@ def look(run: Run) -> Plan:
     secrets = probe.undelivered(run.hub, run.made, run.waiting)
     warnings, left = (*_unheard(run), *_left_behind(run)), tuple(kept.volumes(run))
     named = [kept.removal(one) for one in left if one.holder in run.options.allow_destroy]
-    changes = (*new, *stopped, *found.changes, *secrets, *named)
+    changes = (*new, *stopped, *found.changes, *secrets, *named, *data_moves.look(run, undeclared(run)))
     return Plan(changes, found.unknown, warnings, run.waiting, left, _strange(run))
 
 

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import replace
 
 from aihub import words
-from aihub.errors import HubError, TaskFailed, Unreachable
+from aihub.errors import HubError, PreconditionFailed, TaskFailed, Unreachable
 from aihub.model.resolved import Instance
 from aihub.plan import Change, Plan, require_agreed
 from aihub.screen import Progress
@@ -95,3 +95,16 @@ def apply(run: Run, agreed: Plan, instance: Instance, progress: Progress) -> Non
         run.changed = run.changed or bool(changes)
 
     services.apply(run.hub, run.state, run.store, [instance.name], agree, progress, kept.forgotten(run))
+
+
+def making_anew(run: Run, progress: Progress) -> Callable[[str], None]:
+    """What makes at an instance what its consumers' logins need there and is gone; nothing is removed by it."""
+
+    def refuse(changes: Sequence[Change]) -> None:
+        if lost := [one.subject for one in changes if one.action == "delete" or one.data_at_risk]:
+            raise PreconditionFailed(f"it has what nobody declares: {', '.join(lost)}", hint="aihub up")
+
+    def make_anew(instance: str) -> None:
+        services.apply(run.hub, run.state, run.store, [instance], refuse, progress)
+
+    return make_anew

@@ -14,7 +14,8 @@ def run(options: Options) -> int:
     instance, guest = options.only
     edit.move(options.hub, instance, guest, target=options.target)
     report.say(
-        f"{options.hub}: {instance} stands on {guest}; its secrets and what it has at providers go with it. "
-        f"Its volumes do not yet: copy them by hand after `aihub up`. Next: aihub plan"
+        f"{options.hub}: {instance} stands on {guest}; its secrets and what it has at providers go with it, and what "
+        f"it keeps itself with `aihub up --allow-move {instance.partition('@')[0]}@{guest} --with-data`. "
+        "Next: aihub plan"
     )
     return DONE

@@ -23,10 +23,10 @@ from aihub.state import statefile
 
 from ..errors import DONE, InvalidInput, PreconditionFailed, TaskFailed
 from ..options import Options
-from ..owners import guests, kept, resets
+from ..owners import guests, kept, resets, services
 from ..owners.run import Run, find_target, opened, perform, take_lease
 from ..plan import Plan
-from . import restore, up
+from . import up
 from .power import disturbed
 
 
@@ -125,7 +125,7 @@ def _copies(run: Run, wanted: Sequence[Part]) -> dict[str, dict[str, object]]:
 
 
 def _key(part: Part) -> str:
-    return f"{part.keeper}/{part.tag}/{part.sort}"
+    return f"{part.keeper}/{part.key}"
 
 
 def _destroyed(run: Run, guest: str, note: Note) -> None:
@@ -152,7 +152,7 @@ def _put_back(run: Run, guest: str) -> None:
     chosen = [Restored(known[key], _copy(made)) for key, made in note.copies.items() if key in known]
     if chosen:
         with report.progress("restore") as progress:
-            restoring.restore(run.hub, run.state, chosen, restore.making_anew(run, progress), progress, aside=False)
+            restoring.restore(run.hub, run.state, chosen, services.making_anew(run, progress), progress, aside=False)
 
 
 def _noted(path: Path) -> Note | None:

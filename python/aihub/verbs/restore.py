@@ -2,18 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
 from datetime import datetime, time
 
 from aihub import report
 from aihub.backup import listing, parts, restoring
-from aihub.services import service as services
 
 from ..errors import DONE, InvalidInput, PreconditionFailed
 from ..options import Options
+from ..owners import services
 from ..owners.run import Run, find_target, opened, perform, take_lease
-from ..plan import Change
-from ..screen import Progress
 
 
 def run(options: Options) -> int:
@@ -29,17 +26,10 @@ def run(options: Options) -> int:
         perform(found, (take_lease,))
         with report.progress("restore") as progress:
             aside = not options.no_backup
-            restoring.restore(found.hub, found.state, chosen, making_anew(found, progress), progress, aside=aside)
+            restoring.restore(
+                found.hub, found.state, chosen, services.making_anew(found, progress), progress, aside=aside
+            )
     return DONE
-
-
-def making_anew(run: Run, progress: Progress) -> Callable[[str], None]:
-    """What makes at an instance what its consumers' logins need there and is gone; nothing is removed by it."""
-
-    def make_anew(instance: str) -> None:
-        services.apply(run.hub, run.state, run.store, [instance], _refuse_losses, progress)
-
-    return make_anew
 
 
 def _moment(text: str) -> datetime | None:
@@ -58,9 +48,3 @@ def _agree(run: Run, stopped: tuple[str, ...]) -> None:
         report.say(f"stopped meanwhile: {', '.join(stopped)}")
     if run.hub.target.needs_people and not run.options.yes and not report.confirm("Put these copies back?"):
         raise PreconditionFailed("not confirmed: nothing was changed", hint="the same command with --yes")
-
-
-def _refuse_losses(changes: Sequence[Change]) -> None:
-    """Only what is missing is made here: the rest waits for `aihub up`."""
-    if lost := [one.subject for one in changes if one.action == "delete" or one.data_at_risk]:
-        raise PreconditionFailed(f"it has what nobody declares: {', '.join(lost)}", hint="aihub up")

@@ -7,16 +7,17 @@ from typing import Any
 from .. import report
 from ..errors import DONE, HubError
 from ..options import Options
-from ..owners import choice, hub, last_copies, moves, resets, vault
+from ..owners import choice, data_moves, hub, last_copies, moves, resets, vault
 from ..owners.run import Run, Step, end_lease, keep_identity, make_target, opened, perform, take_lease
 from . import proving
 
 LOOK: tuple[Step, ...] = (vault.authority, hub.look, hub.show_plan)
 AGREE: tuple[Step, ...] = (
-    *(hub.refuse_losses, moves.refuse, resets.refuse, hub.confirm, take_lease, keep_identity, last_copies.make),
+    *(hub.refuse_losses, moves.refuse, data_moves.refuse, resets.refuse, hub.confirm, take_lease, keep_identity),
+    *(last_copies.make, data_moves.copy),
 )
 API: tuple[Step, ...] = (hub.begin_images, vault.follow, hub.apply_node, hub.apply_guests, hub.finish_node)
-INSIDE: tuple[Step, ...] = (hub.apply_inside,)
+INSIDE: tuple[Step, ...] = (hub.apply_inside, data_moves.put_back)
 
 
 def run(options: Options) -> int:

@@ -6,6 +6,7 @@
 `hub-backup aside STACK`     the same before something is put back: such a snapshot has the tag `aside`
 `hub-backup last STACK`      the same before its data goes, also of one that backup.json has no more: what of it there
                            is to copy stands on standard input
+`hub-backup need`           makes the repository where there is none
 `hub-backup look`           whether the repository can be opened, or is still to be made
 `hub-backup end STACK`      starts it again where a copy that was killed has left it stopped
 `hub-backup put STACK ID`   the volumes of a stopped instance become those of a snapshot
@@ -106,6 +107,10 @@ class Copier:
     def __init__(self, config: dict[str, Any]) -> None:
         self._config = config
         self._repository = Repository(config)
+
+    def need(self) -> None:
+        """Makes the repository where there is none. Raises Failed."""
+        self._repository.need()
 
     def look(self) -> None:
         """Raises Failed where the repository can't be opened; one that is still to be made is fine."""
@@ -321,8 +326,8 @@ def main() -> int:
     try:
         if verb == "all":
             return everything(config)
-        if verb == "look":
-            copier.look()
+        if verb in ("look", "need"):
+            (copier.look if verb == "look" else copier.need)()
             return 0
         with alone(words[0]):
             if verb in ("run", "aside"):

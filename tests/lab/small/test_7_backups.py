@@ -211,3 +211,36 @@ def test_what_goes_with_its_data_is_copied_right_before_and_stays_where_that_fai
     hub.on("app", f"echo one > {DATA}/a")
     assert hub.on("app", TREE) == written
     hub.settles()
+
+
+def test_an_instance_takes_its_data_to_another_guest_killed_once_on_the_way_and_back(hub: Cli, written: str) -> None:
+    text = hub.hub.read_text()
+    hub.on("app", f"echo moved > {DATA}/a")
+    hub.ok("move", "notes@app", "security")
+    refused = hub("up", "--no-verify")
+    assert refused.returncode == 4
+    assert "--allow-move notes@security --with-data" in refused.stderr
+    assert hub.on("app", "systemctl is-active hub-notes") == "active", "nothing was touched"
+    with hub.start("up", "--no-verify", "--allow-move", "notes@security", "--with-data") as running:
+        for line in running.stdout or ():
+            if "notes@security: copied on app" in line:
+                os.killpg(running.pid, signal.SIGKILL)
+                break
+    assert running.returncode == -signal.SIGKILL
+    assert "put back from the copy of" in json.dumps(hub.plan()[1]["changes"])
+    hub.ok("up", "--no-verify", "--allow-move", "notes@security")
+    assert hub.on("security", f"cat {DATA}/a") == "moved"
+    hub.on("security", f"echo one > {DATA}/a")
+    assert hub.on("security", TREE) == written
+    assert hub.plan()[0] == 0
+    assert copies(hub)["notes@security", "files"]["copies"], "its copies moved, too"
+    hub.ok("move", "notes@security", "app")
+    hub.on("security", f"echo back > {DATA}/a")
+    hub.ok("up", "--no-verify", "--allow-move", "notes@app", "--with-data")
+    assert hub.on("app", f"cat {DATA}/a") == "back"
+    hub.on("app", f"echo one > {DATA}/a")
+    assert hub.on("app", TREE) == written
+    assert ("notes@security", "volumes") in {(one["holder"], one["what"]) for one in hub.plan()[1]["kept"]}
+    hub.ok("up", "--no-verify", "--allow-destroy", "notes@security")
+    hub.hub.write_text(text)
+    hub.settles()

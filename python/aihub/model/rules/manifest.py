@@ -115,10 +115,12 @@ def _incomplete(kind: str, offer: Offer, stack: Stack) -> Iterator[tuple[str, st
         yield "port", "whoever uses models asks as OpenAI's API is asked, and no `api:` says below which path, like /v1"
     if offer.own and offer.client != "required":
         yield "own", "whoever shows no certificate has no name: add `client: required`, or remove this"
-    if kind == COPIES and (offer.strategy != "certificate" or not offer.listing or not offer.reads):
-        yield "port", f"who keeps copies has `strategy: certificate`, a `listing` and `reads: [{copying.PASSWORD}]`"
-    if kind != COPIES and (offer.listing or offer.reads):
-        yield "listing" if offer.listing else "reads", f"only `{COPIES}` has that: remove this"
+    keeps = {"listing": offer.listing, "transfer": offer.transfer, "reads": offer.reads}
+    if kind == COPIES and (offer.strategy != "certificate" or not all(keeps.values())):
+        text = "who keeps copies has `strategy: certificate`, `listing`, `transfer` and"
+        yield "port", f"{text} `reads: [{copying.PASSWORD}]`"
+    if kind != COPIES:
+        yield from ((key, f"only `{COPIES}` has that: remove this") for key, value in keeps.items() if value)
     if offer.files and not offer.passwords:
         yield "files", "files are for consumers with a password; host, port and name are variables in any case"
     programs = {"dump": offer.dump, "restore": offer.restore, "clear": offer.clear}

@@ -85,11 +85,10 @@ def test_of_what_is_listed_counts_what_has_the_tags_of_the_part(hub: Hub, monkey
     others = (
         snapshot(id="c" * 64, tags=["chroma@public-ai", "files"]),
         snapshot(id="d" * 64, tags=[]),
-        snapshot(id="e" * 64, hostname="elsewhere"),
         snapshot(id="f" * 64, tags=["chroma@private-ai", "files", "aside"], time="2026-11-29T05:00:00Z"),
     )
     others[1].pop("tags")
-    found = listed(monkeypatch, hub, *others, snapshot())
+    found = listed(monkeypatch, hub, *others, snapshot(hostname="where it stood before"))
     assert [one.id[0] for one in found.copies] == ["f", "a"]
     assert found.newest == Copy("a" * 64, datetime(2026, 11, 29, 3, 0, 0, 123456, UTC), 10, 2, aside=False)
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 from aihub.errors import Conflict, InvalidInput, PreconditionFailed
 from aihub.names import Marker
-from aihub.proxmox.state import ActualGuest, ActualGuests
 from aihub.owners import undeclared
+from aihub.proxmox.state import ActualGuest, ActualGuests
 from aihub.verbs import ssh
 
 from tests.unit.aihub.hubs import small
