@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from datetime import UTC, datetime
 
 from aihub import report, ssh
+from aihub.backup import listing, parts
 from aihub.proxmox.properties import addresses
 from aihub.proxmox.state import ActualGuests
 
@@ -21,7 +23,7 @@ def run(options: Options) -> int:
         px, left = found.proxmox(), leftovers.look(found)
         # What the look has read is enough; one that was refused before it came so far has read nothing.
         rows = _rows(found, found.guests if found.guests.guests else px.read(found.hub))
-        notes = [*found.target.notes, *left]
+        notes = [*found.target.notes, *left, *_copies(found)]
         if options.as_json:
             labels = dict(found.target.labels(found.hub))
             machines = [r.as_json() for r in rows]
@@ -46,6 +48,22 @@ def _rows(run: Run, actual: ActualGuests) -> list[report.StatusRow]:
             )
         )
     return [*rows, *_undeclared(run, actual)]
+
+
+def _copies(run: Run) -> Iterator[str]:
+    """What of the copies is late, not whole, or not known; nothing for a hub that keeps none."""
+    if not run.hub.copiers:
+        return
+    found, now = listing.look(run.hub, run.state, parts.parts(run.hub)), datetime.now(UTC)
+    for error in dict.fromkeys(one.error for one in found if one.error):
+        yield f"how old copies are is not known: {error}"
+    for wrong in dict.fromkeys(f"{one.part.guest}: {one.wrong}" for one in found if one.wrong):
+        yield f"the copies of {wrong}"
+    known = [one for one in found if not one.error]
+    if never := [one.part.name for one in known if not one.newest]:
+        yield f"not copied yet: {', '.join(never)}. Now: aihub backup"
+    if late := [one.part.name for one in known if one.newest and one.late(now)]:
+        yield f"late is the copy of {', '.join(late)}: aihub backups"
 
 
 def _undeclared(run: Run, actual: ActualGuests) -> Iterator[report.StatusRow]:
