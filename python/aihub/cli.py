@@ -101,6 +101,7 @@ GIVEN = {
     ),
     "with_data": _flag("Take along what the instances of --allow-move keep where they stood.", "--with-data"),
     "no_backup": _flag("Do not copy first what goes or is replaced: not worth it, or it can't be read.", "--no-backup"),
+    "updated": _argument(NAMES, None, "Instances; default all whose images differ.", metavar="STACK@GUEST"),
     "restored": _argument(list[str], ..., "Instances, or guests with all theirs.", metavar="GUEST|STACK@GUEST..."),
     "lines": _option(int, 100, "How many lines to show.", "--lines", "-n", min=1, max=100_000),
     "follow": _flag("Go on with new lines, for a day at most.", "--follow", "-f"),
@@ -170,6 +171,10 @@ VERBS = {
     "rebuild": (
         "guest no_backup hub target lab yes allow_gpu_reset debug",
         "Copy a guest, destroy it, make it anew, and put back what lay on it. The next run finishes a killed one.",
+    ),
+    "update": (
+        "updated no_backup hub target lab yes allow_gpu_reset debug",
+        "Run new versions of instances; one that does not do well comes back at its former version, with its data.",
     ),
     "models.list": (
         "model hub target lab as_json debug",

@@ -10,7 +10,7 @@ from dataclasses import replace
 
 from aihub import render, ssh
 from aihub.errors import BadAnswer, HubError, TaskFailed, Unreachable
-from aihub.guests import ansible, last_words, probe
+from aihub.guests import ansible, held, last_words, probe
 from aihub.jobs import Ended
 from aihub.model.resolved import Instance
 from aihub.model.types import NAME
@@ -34,7 +34,7 @@ def look(run: Run) -> Plan:
     new = [_whole(run, name, "all roles, once it runs") for name in run.made]
     stopped = [_later(name) for name in (*run.started, *found.unknown)]
     secrets = probe.undelivered(run.hub, run.made, run.waiting)
-    warnings, left = (*_unheard(run), *_left_behind(run)), tuple(kept.volumes(run))
+    warnings, left = (*_unheard(run), *_left_behind(run), *_held(run)), tuple(kept.volumes(run))
     named = [kept.removal(one) for one in left if one.holder in run.options.allow_destroy]
     changes = (*new, *stopped, *found.changes, *secrets, *named, *data_moves.look(run, undeclared(run)))
     return Plan(changes, found.unknown, warnings, run.waiting, left, _strange(run))
@@ -50,6 +50,15 @@ def _unheard(run: Run) -> Iterator[str]:
     for name, inside in run.insides.items():
         if inside.error:
             yield f"{name} could not be looked into: {inside.error}"
+
+
+def _held(run: Run) -> Iterator[str]:
+    """Who runs its former version, since an update failed."""
+    for name, one in held.in_force(run.hub, run.state).items():
+        yield (
+            f"{name} is held at its former version, and is not compared: its update of {one.at} failed: {one.why}. "
+            f"It is tried again by aihub update {name}, and once its folder changes"
+        )
 
 
 def _left_behind(run: Run) -> Iterator[str]:
@@ -123,6 +132,8 @@ class Work:
         found = tuple(choice.only(found, run.choice))
         self._silent = {name: error for name, error in {**silent, **run.unreached}.items() if name in run.choice}
         require_agreed(run.plan, found)
+        if run.options.full:
+            held.release(run.state)  # all of everything is asked for
         self._wanted = _roles(run, found)
         run.changed = run.changed or bool(self._wanted)
 

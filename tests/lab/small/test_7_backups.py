@@ -5,13 +5,15 @@ from __future__ import annotations
 import json
 import os
 import signal
+import time
 from datetime import UTC, datetime
 
 import pytest
 
 from tests.lab.cli import Cli
-from tests.lab.small.test_2_edits import come_true
+from tests.lab.small.test_2_edits import Files, come_true, files
 
+__all__ = ["files"]
 pytestmark = pytest.mark.lab
 DATA = "/var/lib/hub/notes/data"
 VALKEY = """
@@ -244,3 +246,36 @@ def test_an_instance_takes_its_data_to_another_guest_killed_once_on_the_way_and_
     hub.ok("up", "--no-verify", "--allow-destroy", "notes@security")
     hub.hub.write_text(text)
     hub.settles()
+
+
+BAD = "use strict;\nopen(my $spoilt, '>', '/data/a'); print $spoilt 'spoilt'; close $spoilt; exit 1;\n"
+
+
+def test_an_update_that_does_not_do_well_comes_back_with_its_data_and_a_good_one_stays(
+    hub: Cli, files: Files, written: str
+) -> None:
+    starts = hub.on("app", f"cat {DATA}/starts")
+    files.edit("stacks/notes/config/serve.pl", "use strict;\n", BAD)
+    began = time.monotonic()
+    bad = hub("update", "notes@app")
+    print(f"a bad update was back on the old version after {time.monotonic() - began:.0f} s")
+    assert bad.returncode == 1, bad.stderr
+    assert "it is back at its former version" in bad.stderr
+    assert hub.on("app", f"cat {DATA}/a; ls -A /var/lib/hub") == "one\nnotes"
+    assert hub.on("app", TREE) == written
+    assert hub.on("app", f"cat {DATA}/starts") == str(int(starts) + 1), "it started once more"
+    code, plan = hub.plan()
+    assert code == 0, plan["changes"]
+    assert any("notes@app is held at its former version" in one for one in plan["warnings"])
+    assert hub("verify", "app").returncode == 0
+    hub.ok("up", "--no-verify")
+    assert "spoilt" not in hub.on("app", "cat /opt/hub/notes/config/serve.pl")
+    files.edit("stacks/notes/config/serve.pl", BAD, "use strict;\n# anew\n")
+    assert hub.plan()[0] == 3, "what is declared now is another version"
+    hub.ok("update", "notes@app")
+    assert "# anew" in hub.on("app", "cat /opt/hub/notes/config/serve.pl; ls -A /var/lib/hub")
+    assert hub.on("app", TREE) == written
+    files.put_back(hub)
+    hub.ok("up", "--no-verify")
+    hub.settles()
+    assert not (hub.directory / "held.json").exists()

@@ -24,6 +24,7 @@ from aihub.plan import Change, Difference, Undeclared
 from aihub.render import RESTARTING, allowed_file, desired, made_from, secret_files
 from aihub.state.directory import State
 
+from .. import held
 from . import answers
 from .compare import STACK, Found, Wanted, configuration_changes, leaving, list_differences, secret_changes
 from .compare import undeclared as strange
@@ -163,12 +164,13 @@ def undeclared(
 def _wanted(
     hub: Hub, state: State, waiting: Collection[str], parts: Mapping[str, Mapping[str, Mapping[str, str]]] | None = None
 ) -> dict[str, Wanted]:
-    """What each guest is to be made of."""
+    """What each guest is to be made of; who waits, or is held at its former version, is left as it is."""
+    left = {*waiting, *held.in_force(hub, state)}
     return {
         name: Wanted(
             hashes,
             (parts or {}).get(name, {}),
-            [STACK + i.stack.name for i in hub.on(name) if i.name in waiting],
+            [STACK + i.stack.name for i in hub.on(name) if i.name in left],
             RESTARTING,
         )
         for name, hashes in desired(hub, state).items()

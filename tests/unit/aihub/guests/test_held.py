@@ -1,0 +1,66 @@
+"""Who is held at its former version is left as it is, until what is declared of it changes."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+from aihub import paths
+from aihub.guests import held, probe
+from aihub.guests.probe import Inside
+from aihub.model.resolved import Hub
+from aihub.reading import load
+from aihub.state.directory import State
+
+HUB = load.load(paths.DEFAULT_HUB, target="lab")
+NAME = "chroma@private-ai"
+
+
+@pytest.fixture
+def content(monkeypatch: pytest.MonkeyPatch) -> dict[str, dict[str, str]]:
+    """What guests are to be made of, changed by the tests."""
+    found = {guest: {f"stack/{one.stack.name}": "1" for one in HUB.on(guest)} for guest in HUB.guests}
+
+    def desired(_hub: Hub, _state: State) -> Any:
+        return found
+
+    monkeypatch.setattr(held, "desired", desired)
+    monkeypatch.setattr(probe, "desired", desired)
+    monkeypatch.setattr(probe, "made_from", lambda *_: {})
+    return found
+
+
+def differing(state: State) -> list[str]:
+    """The parts that the plan changes where every stack is of another version."""
+    insides = {
+        guest: Inside(guest, manifest={"desired": {f"stack/{one.stack.name}": "0" for one in HUB.on(guest)}})
+        for guest in ("private-ai",)
+    }
+    changes, _ = probe.plan(HUB, state, insides)
+    return [part for change in changes if change.owner == "insides" for part in change.parts]
+
+
+def test_it_is_not_compared_while_its_folder_has_what_failed(
+    tmp_path: Path, content: dict[str, dict[str, str]]
+) -> None:
+    state = State(tmp_path)
+    assert "stack/chroma" in differing(state)
+    held.hold(HUB, state, HUB.instance(NAME), "it did not start", "now")
+    assert held.in_force(HUB, state)[NAME].why == "it did not start"
+    assert "stack/chroma" not in differing(state)
+    assert "stack/litellm" in differing(state)
+    content["private-ai"]["stack/chroma"] = "2"
+    assert not held.in_force(HUB, state)
+    assert "stack/chroma" in differing(state)
+
+
+def test_it_is_released_by_name_or_with_all_others(tmp_path: Path, content: dict[str, dict[str, str]]) -> None:
+    state = State(tmp_path)
+    for name in (NAME, "postgres@db"):
+        held.hold(HUB, state, HUB.instance(name), "why", "now")
+    held.release(state, NAME)
+    assert list(held.in_force(HUB, state)) == ["postgres@db"]
+    held.release(state)
+    assert not held.in_force(HUB, state)
+    assert not list(tmp_path.iterdir())
