@@ -15,7 +15,7 @@ from aihub.model.resolved import Instance
 from aihub.plan import Change, Plan, require_agreed
 from aihub.render import images
 from aihub.screen import Progress
-from aihub.secrets import kits, rotation
+from aihub.secrets import copies, kits, rotation
 from aihub.secrets.kept import Left
 from aihub.secrets.kept import left as undeclared
 from aihub.vault import bringup, pending, setup
@@ -50,6 +50,8 @@ def look(run: Run) -> Plan:
     _refuse_older(run, vault)
     warnings = (*given_up.warnings, *setup.warnings(vault))
     stale = kits.stale(run.hub, run.state, kits.recipients(run.hub, run.state))
+    if not stale and copies.differ(run.hub, run.state, vault):
+        stale = "it lacks keys of copies, or has some that are gone"
     kit = [_kit(instance, stale)] if stale else []
     left = undeclared(run.hub, vault)
     changes = (*_differences(run, instance, vault, left), *moves.look(run.hub, instance, left), *kit)
@@ -177,6 +179,7 @@ def apply(run: Run, agreed: Plan, progress: Progress) -> None:
     run.opened_vault = vault
     _stop(run, entries.moved(now))
     entries.apply(run.hub, vault, now, say)
+    copies.keep(run.hub, run.state, vault)
     keep_kit(run, progress)
 
 

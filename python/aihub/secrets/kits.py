@@ -33,7 +33,10 @@ from . import age
 
 FORMAT = 1
 LAB_KEY = "lab-identity"
-HOW = "jq -r .blobs.root FILE | age -d -i KEY   (shares and the authority's key); .blobs.hub: hub file, keys, logins"
+HOW = (
+    "jq -r .blobs.root FILE | age -d -i KEY   (shares and the authority's key); "
+    ".blobs.hub: hub file, keys, logins; in vault/copies.json the keys of the repositories with all copies"
+)
 _CODE = "ABCDEFGHJKMNPQRSTUVWXYZ23456789"  # nothing that reads like something else
 
 
@@ -211,7 +214,7 @@ def contents(hub: Hub, state: State) -> dict[str, bytes]:
 
 def _places(state: State) -> dict[str, Path]:
     paths = [state.key, state.key.with_suffix(".pub"), state.known_hosts, state.token, state.certificate]
-    return {str(p.relative_to(state.directory)): p for p in (*paths, state.ca, state.vault_login)}
+    return {str(p.relative_to(state.directory)): p for p in (*paths, state.ca, state.vault_login, state.copies)}
 
 
 def _versions(hub: Hub) -> bytes:

@@ -98,6 +98,11 @@ class State:
         return self.vault / "operator.json"
 
     @property
+    def copies(self) -> Path:
+        """The keys of the repositories with all copies, for the recovery kit."""
+        return self.vault / "copies.json"
+
+    @property
     def vault_pending(self) -> Path:
         """Shares, root token and the authority's key, while they are on their way into the recovery kit."""
         return self.vault / "pending.json"

@@ -9,6 +9,7 @@ import time
 from datetime import UTC, datetime
 
 import pytest
+from aihub.secrets import kits
 
 from tests.lab.cli import Cli
 from tests.lab.small.test_2_edits import Files, come_true, files
@@ -188,6 +189,16 @@ def test_a_flipped_bit_is_found_and_told(hub: Cli, written: str) -> None:
         hub.on("security", f"cp -p /root/whole {file}; rm /root/whole")
     look_after(hub)
     assert hub("backups").returncode == 0
+
+
+def test_the_recovery_kit_opens_the_copies_without_the_store(hub: Cli, written: str) -> None:
+    (kit,) = (hub.directory / "kit").glob("*.kit")
+    _, files = kits.opened(kit, hub.directory / "kit" / "lab-identity")
+    keys = {one["repository"]: one["key"] for one in json.loads(files["vault/copies.json"]).values()}
+    assert set(keys) == {f"backup-{guest}-own.restic.small.home.arpa" for guest in ("app", "security")}
+    name = REPOSITORY.rpartition("/")[2]
+    restic = f"restic --repo /data/repositories/{name} --password-file /dev/stdin --no-cache --json snapshots"
+    assert "notes@app" in hub.on("security", f"docker exec -i restic-server-keeper-1 {restic}", keys[name])
 
 
 def test_what_goes_with_its_data_is_copied_right_before_and_stays_where_that_fails(hub: Cli, written: str) -> None:

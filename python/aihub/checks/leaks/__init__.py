@@ -23,6 +23,7 @@ from aihub import names, process, ssh, words
 from aihub.model.resolved import MACHINE, Hub, SecretRef
 from aihub.parallel import Answers, results, threads
 from aihub.paths import ROOT
+from aihub.secrets import copies
 from aihub.state.directory import State
 from aihub.vault.calls import certain
 from aihub.vault.client import Vault, operator
@@ -192,7 +193,9 @@ def node(state: State, known: Known, *, deep: bool = False) -> Found:
 
 def controller(state: State, known: Known, *, lab: str = "", deep: bool = False) -> Found:
     """Scans what aihub leaves on this machine: state, Ansible's files, the checkout, temporary files, the lab's own."""
-    allowed = {str(state.token): (TOKEN,), str(state.key): (KEY,), str(state.vault_login): (LOGIN,)}
+    allowed: dict[str, Collection[str]] = {str(state.token): (TOKEN,)}
+    allowed |= {str(state.key): (KEY,), str(state.vault_login): (LOGIN,)}
+    allowed[str(state.copies)] = tuple(f"{path}#value" for path in copies.paths(state))
     roots = [_root(state.directory), _root(Path.home() / ".ansible"), _root(ROOT / ".ansible")]
     roots.append(_root(Path(tempfile.gettempdir()), known.since, mine=True))
     skip: list[str] = []

@@ -27,6 +27,8 @@ def looked(monkeypatch: pytest.MonkeyPatch, change: Change) -> Plan:
     monkeypatch.setattr(insides.probe, "undelivered", lambda hub, names, waiting: [])
     monkeypatch.setattr(insides, "waiting", lambda run: {})
     monkeypatch.setattr(insides, "_compared", lambda run: Plan())
+    monkeypatch.setattr(insides.held, "in_force", lambda hub, state: {})
+    monkeypatch.setattr(insides.data_moves, "look", lambda run, undeclared: ())
     return Plan((*guests.look(run).changes, *insides.look(run).changes))
 
 
