@@ -254,8 +254,8 @@ def test_an_instance_takes_its_data_to_another_guest_killed_once_on_the_way_and_
     hub.on("app", f"echo one > {DATA}/a")
     assert hub.on("app", TREE) == written
     assert ("notes@security", "volumes") in {(one["holder"], one["what"]) for one in hub.plan()[1]["kept"]}
-    hub.ok("up", "--no-verify", "--allow-destroy", "notes@security")
     hub.hub.write_text(text)
+    hub.ok("up", "--no-verify", "--allow-destroy", "notes@security")
     hub.settles()
 
 
