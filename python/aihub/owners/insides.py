@@ -67,7 +67,8 @@ def _left_behind(run: Run) -> Iterator[str]:
         for stack in left:
             known = f"{stack}@{run.hub.guests[guest].id}"
             for one in run.hub.instances:
-                if one.stack.name == stack and one.id != known and run.standing(one) == "new":
+                another = one.stack.name == stack and one.id != known and "id" not in one.options
+                if another and run.standing(one) == "new":
                     yield (
                         f"{one.name} begins empty, and what {stack}@{guest} has stays behind. "
                         f"If it is meant to move: aihub move {stack}@{guest} {one.guest.name}"

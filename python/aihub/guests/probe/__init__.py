@@ -10,7 +10,7 @@ import re
 import threading
 import time
 from collections.abc import Callable, Collection, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar
@@ -135,14 +135,17 @@ def plan(
 ) -> tuple[tuple[Change, ...], tuple[str, ...]]:
     """What differs on the guests that were looked at, and the names of those that did not answer.
 
-    Instances that are `waiting` are left as they are, there or not.
+    Instances that are `waiting` are left as they are, there or not; and so are those that are there and held.
     """
     changes: list[Change] = []
+    still = held.in_force(hub, state)
     for name, wanted in _wanted(hub, state, waiting, made_from(hub, state)).items():
         actual = actuals.get(name)
         if actual and not actual.error:
+            former = [part for i in hub.on(name) if i.name in still and actual.has(part := STACK + i.stack.name)]
+            compared = replace(wanted, left=[*wanted.left, *former])
             hosts = allowed_changes(hub, name, actual.allowed)
-            changes += configuration_changes(name, wanted, actual.found, hosts)
+            changes += configuration_changes(name, compared, actual.found, hosts)
             changes += secret_changes(secret_paths(hub, name, waiting), actual.secrets)
     return tuple(changes), tuple(name for name, actual in actuals.items() if actual.error)
 
@@ -164,13 +167,12 @@ def undeclared(
 def _wanted(
     hub: Hub, state: State, waiting: Collection[str], parts: Mapping[str, Mapping[str, Mapping[str, str]]] | None = None
 ) -> dict[str, Wanted]:
-    """What each guest is to be made of; who waits, or is held at its former version, is left as it is."""
-    left = {*waiting, *held.in_force(hub, state)}
+    """What each guest is to be made of."""
     return {
         name: Wanted(
             hashes,
             (parts or {}).get(name, {}),
-            [STACK + i.stack.name for i in hub.on(name) if i.name in left],
+            [STACK + i.stack.name for i in hub.on(name) if i.name in waiting],
             RESTARTING,
         )
         for name, hashes in desired(hub, state).items()
