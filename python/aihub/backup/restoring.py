@@ -15,6 +15,7 @@ from aihub.model.resolved import Hub
 from aihub.screen import Progress
 from aihub.state.directory import State
 
+from . import versions
 from .listing import Copies, Copy
 from .parts import SNAPSHOT, Part
 
@@ -42,6 +43,17 @@ def choose(found: Sequence[Copies], moment: datetime | None) -> tuple[Restored, 
         if one.error:
             raise TaskFailed(one.error, where=one.part.name)
     return tuple(Restored(one.part, one.at(moment)) for one in found)
+
+
+def refuse_newer(hub: Hub, state: State, wanted: Sequence[Restored]) -> None:
+    """Raises PreconditionFailed for a copy that a newer program wrote than the one that is to read it."""
+    for one in wanted:
+        if found := versions.newer(state, hub.instance(one.part.keeper), one.copy.at):
+            raise PreconditionFailed(
+                f"its copy of {_when(one.copy)} was written by {found[0]}, and {found[1]} is to read it",
+                where=one.part.name,
+                hint="put the newer version into its compose.yml first, or choose an earlier copy by --at",
+            )
 
 
 def disturbed(hub: Hub, wanted: Sequence[Restored]) -> tuple[str, ...]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import threading
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -11,6 +12,8 @@ from aihub.model.resolved import Hub, Instance
 from aihub.render import desired
 from aihub.state import statefile
 from aihub.state.directory import State
+
+_turn = threading.Lock()  # instances of several guests start at the same time
 
 
 @dataclass(frozen=True)
@@ -29,12 +32,14 @@ def hold(hub: Hub, state: State, instance: Instance, why: str, at: str) -> None:
 
 
 def release(state: State, *names: str) -> None:
-    """These are compared again; all of them where none is named."""
-    found = {name: asdict(one) for name, one in _read(state).items() if names and name not in names}
-    if found:
-        statefile.replace(_path(state), json.dumps(found))
-    else:
-        statefile.unlink(_path(state))
+    """These are compared again."""
+    with _turn:
+        known = _read(state)
+        left = {name: asdict(one) for name, one in known.items() if name not in names}
+        if left and len(left) < len(known):
+            statefile.replace(_path(state), json.dumps(left))
+        elif not left:
+            statefile.unlink(_path(state))
 
 
 def in_force(hub: Hub, state: State) -> Mapping[str, Held]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -36,8 +37,11 @@ def keep(hub: Hub, state: State) -> None:
 
 
 def forget(state: State) -> None:
-    """Nothing of the hub is left anywhere."""
-    state.names.unlink(missing_ok=True)
+    """Nothing of the hub is left anywhere: what was begun with it is not gone on with, and what it ran is no matter."""
+    for path in (state.names, state.copies, *(state.directory / name for name in ("held.json", "versions.json"))):
+        path.unlink(missing_ok=True)
+    for folder in ("moves", "rebuild", "updates"):
+        shutil.rmtree(state.directory / folder, ignore_errors=True)
 
 
 def require_name(hub: Hub, state: State, place: Place) -> None:

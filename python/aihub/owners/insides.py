@@ -7,8 +7,10 @@ import threading
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
+from datetime import UTC, datetime
 
 from aihub import render, ssh
+from aihub.backup import versions
 from aihub.errors import BadAnswer, HubError, TaskFailed, Unreachable
 from aihub.guests import ansible, held, last_words, probe
 from aihub.jobs import Ended
@@ -133,8 +135,6 @@ class Work:
         found = tuple(choice.only(found, run.choice))
         self._silent = {name: error for name, error in {**silent, **run.unreached}.items() if name in run.choice}
         require_agreed(run.plan, found)
-        if run.options.full:
-            held.release(run.state)  # all of everything is asked for
         self._wanted = _roles(run, found)
         run.changed = run.changed or bool(self._wanted)
 
@@ -191,6 +191,9 @@ class Work:
 
         def through(guest: str, failed: Mapping[str, HubError]) -> None:
             if guest in here and not failed.keys() & {guest, *here[guest]}:
+                began = [one for one in map(run.hub.instance, here[guest]) if self.starts(one)]
+                versions.record(run.state, began, datetime.now(UTC))
+                held.release(run.state, *(one.name for one in began))
                 for name in here.pop(guest):
                     told.add(name)
                     ended(name, None)

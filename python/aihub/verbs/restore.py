@@ -20,6 +20,7 @@ def run(options: Options) -> int:
         wanted = parts.chosen(found.hub, options.only)
         perform(found, (find_target,))
         chosen = restoring.choose(listing.look(found.hub, found.state, wanted), moment)
+        restoring.refuse_newer(found.hub, found.state, chosen)
         for one in chosen:
             report.say(f"{one.part.name}: as it was {one.copy.at.astimezone():%Y-%m-%d %H:%M}")
         _agree(found, restoring.disturbed(found.hub, chosen))

@@ -14,7 +14,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from aihub import names, report, ssh, words
-from aihub.backup import listing, making, parts, restoring
+from aihub.backup import listing, making, parts, restoring, versions
 from aihub.backup.listing import Copies
 from aihub.backup.parts import Part
 from aihub.backup.restoring import Restored
@@ -37,6 +37,7 @@ _START = 1800.0  # seconds until an instance is healthy
 class Note:
     """Where the update of an instance is."""
 
+    began: str
     copies: dict[str, str]  # of what it keeps elsewhere, by KEEPER/TAG/SORT: the snapshots that come back
     failed: str = ""  # why the former version comes back
 
@@ -119,7 +120,7 @@ def _set_aside(run: Run, instance: Instance) -> Note:
         progress(name, "its version is set aside")
         former.keep(state, instance)
         try:
-            note = Note(_copies(run, elsewhere))
+            note = Note(datetime.now(UTC).isoformat(), _copies(run, elsewhere))
             statefile.replace(_path(run, name), json.dumps(asdict(note)))
         except BaseException:
             _start(run, instance)
@@ -178,8 +179,9 @@ def _return(run: Run, instance: Instance, note: Note) -> None:
     with report.progress("the way back") as progress:
         progress(name, "its former version comes back")
         former.put_back(state, instance)
-        now = f"{datetime.now(UTC).astimezone():%Y-%m-%d %H:%M}"
-        held.hold(run.hub, state, instance, words.line(note.failed, 200), now)
+        now = datetime.now(UTC)
+        held.hold(run.hub, state, instance, words.line(note.failed, 200), f"{now.astimezone():%Y-%m-%d %H:%M}")
+        versions.take_back(state, instance, datetime.fromisoformat(note.began))
         if note.copies:
             wanted = _elsewhere(run, instance)
             chosen = [_former(one, note) for one in listing.look(run.hub, state, wanted)]

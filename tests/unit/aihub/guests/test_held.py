@@ -54,12 +54,12 @@ def test_it_is_not_compared_while_its_folder_has_what_failed(
     assert "stack/chroma" in differing(state)
 
 
-def test_it_is_released_by_name_or_with_all_others(tmp_path: Path, content: dict[str, dict[str, str]]) -> None:
+def test_it_is_released_by_name(tmp_path: Path, content: dict[str, dict[str, str]]) -> None:
     state = State(tmp_path)
     for name in (NAME, "postgres@db"):
         held.hold(HUB, state, HUB.instance(name), "why", "now")
     held.release(state, NAME)
     assert list(held.in_force(HUB, state)) == ["postgres@db"]
-    held.release(state)
+    held.release(state, "postgres@db")
     assert not held.in_force(HUB, state)
     assert not list(tmp_path.iterdir())

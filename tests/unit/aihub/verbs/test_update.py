@@ -110,7 +110,8 @@ def test_what_is_refused_before_anything_starts_again_and_is_not_held(place: Pla
 def test_one_that_was_killed_is_finished_first_and_by_name(place: Place) -> None:
     folder = place.run.state.directory / "updates"
     folder.mkdir()
-    (folder / "chroma@private-ai.json").write_text('{"copies": {}, "failed": "it did not start"}')
+    note = folder / "chroma@private-ai.json"
+    note.write_text('{"began": "2026-11-29T03:00:00+00:00", "copies": {}, "failed": "it did not start"}')
     with pytest.raises(PreconditionFailed, match="an update of chroma@private-ai is not finished"):
         chosen(place, "canary@private-ai")
     with pytest.raises(TaskFailed, match="it did not start"):
