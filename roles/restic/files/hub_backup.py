@@ -8,7 +8,7 @@
                            is to copy stands on standard input
 `hub-backup need`           makes the repository where there is none
 `hub-backup look`           whether the repository can be opened, or is still to be made
-`hub-backup end STACK`      starts it again where a copy that was killed has left it stopped
+`hub-backup end STACK`      starts it again where a copy that was killed has left it stopped, and removes its lock
 `hub-backup put STACK ID`   the volumes of a stopped instance become those of a snapshot
 `hub-backup clear STACK ROLE`    what a consumer keeps at an instance is removed
 `hub-backup load STACK ROLE ID`  it becomes that of a snapshot, where nothing is
@@ -111,6 +111,12 @@ class Copier:
     def need(self) -> None:
         """Makes the repository where there is none. Raises Failed."""
         self._repository.need()
+
+    def end(self, stack: str) -> None:
+        """After a run: what it left stopped starts, and what was killed holds nobody up for half an hour. Raises Failed."""
+        end(self.instance(stack))
+        if os.environ.get("SERVICE_RESULT") in ("signal", "core-dump", "oom-kill", "timeout", "watchdog"):
+            self._repository.run("unlock")
 
     def look(self) -> None:
         """Raises Failed where the repository can't be opened; one that is still to be made is fine."""
@@ -338,7 +344,7 @@ def main() -> int:
             if verb == "last":
                 copier.last(words[0], json.load(sys.stdin))
             if verb == "end":
-                end(copier.instance(words[0]))
+                copier.end(words[0])
             elif verb == "put":
                 copier.put(*words)
             elif verb == "clear":

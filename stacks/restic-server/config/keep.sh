@@ -14,18 +14,28 @@ newest() {
     { read -r when || when='1970-01-01 00:00:00'; date -u -d "$when" +%s; }
 }
 
+# Waits for who is at work; the lock of one who died is old enough to be removed after half an hour.
+patient() {
+  for _ in 1 2 3 4 5 6 7 8; do
+    ask unlock > /dev/null 2>&1
+    ask --retry-lock 5m "$@"
+    code=$?
+    [ "$code" = 11 ] || return "$code" # it is locked
+  done
+  return 11
+}
+
 keep() {
-  ask unlock > /dev/null 2>&1
   if [ "$(newest)" -gt $(($(date -u +%s) + 93600)) ]; then
     told removal 'refused: a snapshot says that it is of the future'
-  elif ask --retry-lock 30m forget --quiet --group-by host,tags --prune --max-unused 10% \
+  elif patient forget --quiet --group-by host,tags --prune --max-unused 10% \
       --keep-within 30d --keep-within-weekly 90d --keep-within-monthly 2y > "/tmp/$role" 2>&1; then
     told removal done
   else
     told removal "failed: $(tail -n 1 "/tmp/$role")"
   fi
   part=$(($(date -u +%s) / 86400 % 30 + 1))
-  if ask --retry-lock 30m check --quiet --read-data-subset="$part/30" > "/tmp/$role" 2>&1; then
+  if patient check --quiet --read-data-subset="$part/30" > "/tmp/$role" 2>&1; then
     told reading "done: part $part of 30"
   else
     told reading "failed: $(grep -v '^$' "/tmp/$role" | tail -n 1)"

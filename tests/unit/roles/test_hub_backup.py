@@ -158,3 +158,10 @@ def test_the_last_copy_is_of_what_is_declared_as_ever_and_else_of_what_is_there(
     assert "stop hub-notes.service" in (place / "log").read_text(), "it is stopped for it as every night"
     failed = run("last", "gone", stdin=json.dumps(left), BACKUP_CODE="3")
     assert (failed.returncode, "no room" in failed.stderr) == (1, True)
+
+
+def test_what_was_killed_leaves_no_lock_and_what_failed_leaves_it_to_the_next(run: Run, place: Path) -> None:
+    assert run("end", "notes", SERVICE_RESULT="exit-code").returncode == 0
+    assert not (place / "log").exists()
+    assert run("end", "notes", SERVICE_RESULT="signal").returncode == 0
+    assert [line.split()[-1] for line in log(place) if line.startswith("restic")] == ["unlock"]
