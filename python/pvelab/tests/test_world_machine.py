@@ -4,18 +4,17 @@ from __future__ import annotations
 
 import os
 import signal
-import struct
 import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from pvelab.world import lab, monitors, mounts, process, shift
+from pvelab.world import lab, monitors, mounts, process
 from pvelab.world.errors import LabError
 from pvelab.world.lab import Lab
 from pvelab.world.process import Process, wait_for
 
-root = pytest.mark.skipif(os.geteuid() != 0, reason="gives files to others")
+root = pytest.mark.skipif(os.geteuid() != 0, reason="looks for processes of root")
 
 
 @pytest.fixture
@@ -27,24 +26,11 @@ def sleeper() -> Iterator[subprocess.Popen[bytes]]:
     held.wait()
 
 
-def test_a_folder_of_a_former_version_is_closed(tmp_path: Path) -> None:
+def test_a_folder_that_others_could_pass_is_closed(tmp_path: Path) -> None:
     kept = tmp_path / "kept"
     kept.mkdir(mode=0o755)
     for folder in (kept, tmp_path / "fresh"):
         assert lab.private(folder).stat().st_mode & 0o777 == 0o700
-
-
-def test_what_a_lab_of_a_former_version_left_is_closed_unless_it_runs(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(lab, "STATES", tmp_path / "states")
-    monkeypatch.setattr(lab, "RUNTIME", tmp_path / "run")
-    idle, runs = tmp_path / "states" / "idle", tmp_path / "states" / "runs"
-    for folder in (idle, runs, tmp_path / "run" / "runs"):
-        folder.mkdir(parents=True)
-        folder.chmod(0o711)
-    lab.close_idle()
-    assert (idle.stat().st_mode & 0o777, runs.stat().st_mode & 0o777) == (0o700, 0o711)
 
 
 def test_a_signal_reaches_the_process_that_was_listed_and_no_other(sleeper: subprocess.Popen[bytes]) -> None:
@@ -69,26 +55,6 @@ def test_what_is_remembered_of_another_process_is_nothing(tmp_path: Path, sleepe
 def test_mounts_are_read_as_the_kernel_writes_them() -> None:
     line = r"976 27 254:0 /x /var/lib/a\040b rw,nosuid,nodev,relatime shared:1 - ext4 /dev/vda rw"
     assert mounts.mounted(f"{line}\n") == ["/var/lib/a b"]
-
-
-@root
-def test_a_root_file_system_is_shifted_once_and_keeps_its_modes(tmp_path: Path) -> None:
-    folder = tmp_path / "root"
-    (folder / "bin").mkdir(parents=True)
-    su, link = folder / "bin" / "su", folder / "link"
-    su.write_text("x")
-    os.chown(su, 0, 42)
-    su.chmod(0o4750)
-    capability = struct.pack("<5I", 0x02000001, 1 << 13, 0, 0, 0)
-    os.setxattr(su, "security.capability", capability)
-    link.symlink_to("/etc/passwd")
-    for _ in range(2):
-        shift.shift(folder)
-        assert (su.stat().st_uid, su.stat().st_gid, su.stat().st_mode & 0o7777) == (100_000, 100_042, 0o4750)
-        assert link.lstat().st_uid == folder.stat().st_uid == 100_000
-    # The kernel shows it in the old form to the root of the map alone; here it is seen whole.
-    assert os.getxattr(su, "security.capability") == shift.namespaced(capability)
-    assert Path("/etc/passwd").stat().st_uid == 0
 
 
 @root

@@ -14,8 +14,7 @@ from .lab import Lab
 from .lxc import Link, Machine
 from .process import run
 from .root import Root
-from .rootfs import Recipe
-from .shift import OFFSET, shift
+from .rootfs import OFFSET, Recipe
 from .uplink import LINK
 
 NETWORK = IPv4Network("10.255.255.0/24")
@@ -112,8 +111,6 @@ def ensure(lab: Lab, appliance: Appliance, resolver: str) -> bool:
         part.parent.mkdir(parents=True, exist_ok=True)
         rootfs.unpack(archive, part, shifted=appliance.mapped)
         part.rename(target)
-    if appliance.mapped:
-        shift(target)
     root = Root(target, OFFSET if appliance.mapped else 0)
     identity.set_machine_id(root)
     identity.set_hostname(root, appliance.name, appliance.address, "")

@@ -18,7 +18,7 @@ from .lab import Lab
 from .lxc import HANDED_OUT, Lxc, Machine
 from .process import run, start_time, wait_for
 from .root import Root
-from .shift import OFFSET, shift
+from .rootfs import OFFSET
 
 _Function = TypeVar("_Function", bound=Callable[..., Any])
 _TICKS = os.sysconf("SC_CLK_TCK")
@@ -86,15 +86,6 @@ class LxcBackend:
         if guest.config.get("password"):
             accounts.set_password(root, "root", guest.config["password"])
 
-    def _mapped(self, guest: GuestSpec) -> Path:
-        """The guest's root file system, with the owners of the uid map; a VM's of a former version had others."""
-        path = self._path(guest)
-        if path.is_dir() and path.stat().st_uid < OFFSET:
-            if self.lxc.pid(str(guest.vmid)) is not None:
-                raise BackendError(f"guest {guest.vmid} was started by a former version of the lab: stop it first")
-            shift(path)
-        return path
-
     @_translated
     def destroy(self, guest: GuestSpec, log: Log) -> None:
         if self.lxc.pid(str(guest.vmid)):
@@ -109,7 +100,7 @@ class LxcBackend:
         folder = self._path(target).parent
         folder.mkdir(parents=True, exist_ok=True)
         folder.chmod(0o711)
-        rootfs.copy(self._mapped(source), self._path(target))
+        rootfs.copy(self._path(source), self._path(target))
         root = self._root(target)
         root.write("etc/machine-id", "")
         identity.set_machine_id(root)
@@ -125,7 +116,7 @@ class LxcBackend:
         target = self._snapshot(guest, name)
         target.parent.mkdir(parents=True, exist_ok=True)
         with self._frozen(guest):
-            rootfs.copy(self._mapped(guest), target)
+            rootfs.copy(self._path(guest), target)
         log(f"snapshot '{name}' holds a copy of the root file system")
 
     @_translated
@@ -150,13 +141,13 @@ class LxcBackend:
     def export(self, guest: GuestSpec, archive: Path, log: Log) -> None:
         archive.parent.mkdir(parents=True, exist_ok=True)
         log(f"creating archive '{archive}'")
-        rootfs.pack_guest(self._mapped(guest), archive)
+        rootfs.pack_guest(self._path(guest), archive)
 
     # -- running
 
     @_translated
     def start(self, guest: GuestSpec, log: Log) -> None:
-        init = self._mapped(guest) / "sbin/init"
+        init = self._path(guest) / "sbin/init"
         if not init.is_symlink() and not init.exists():
             raise BackendError(f"guest {guest.vmid} has no root file system that could boot")
         self._settle(guest)

@@ -16,8 +16,7 @@ from .errors import LabError
 from .lab import Config, Lab
 from .process import say, tail
 from .root import Root
-from .rootfs import Recipe
-from .shift import OFFSET
+from .rootfs import OFFSET, Recipe
 
 NAME = "builder"
 ADDRESS = str(NETWORK[3])

@@ -51,7 +51,6 @@ def up(name: str, config: Mapping[str, Any]) -> dict[str, Any]:
     scale = _scale(settings)
     way_out = uplink.choose([settings.node_subnet, appliance.NETWORK, *settings.subnets])
     with lab.locked():
-        labs.close_idle()
         monitors.refuse_strays(lab)
         lab.make()
         hostlimits.raise_limits()

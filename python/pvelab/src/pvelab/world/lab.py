@@ -28,7 +28,7 @@ def cache() -> Path:
 
 
 def private(folder: Path) -> Path:
-    """Makes a directory that no other user of the machine can pass, one of a former version too.
+    """Makes a directory that no other user of the machine can pass, whoever made it before.
 
     Below it lie root file systems: a program in one that is setuid must be out of everybody's reach.
     """
@@ -42,13 +42,6 @@ def names() -> list[str]:
     """All labs that have state or runtime files on this machine."""
     every = (path for base in (STATES, RUNTIME) if base.is_dir() for path in base.iterdir() if path.is_dir())
     return sorted({path.name for path in every if not path.name.startswith(".")})  # a dot: half removed
-
-
-def close_idle() -> None:
-    """Closes the states of labs that are down: a former version left roots there that anybody could pass to."""
-    for state in STATES.iterdir() if STATES.is_dir() else ():
-        if state.is_dir() and not (RUNTIME / state.name).exists():
-            private(state)
 
 
 @dataclass(frozen=True)

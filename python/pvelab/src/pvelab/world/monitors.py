@@ -61,7 +61,7 @@ def refuse_strays(lab: Lab) -> None:
     strays = sorted(m.name for m in of(lab) if m.namespace != here or m.directory != str(lab.seen))
     if strays:
         raise LabError(
-            f"started by a former version, or in a namespace that lost its name: {', '.join(strays)} of lab {lab.name}",
+            f"in a namespace that lost its name: {', '.join(strays)} of lab {lab.name}",
             hint=f"pvelab down {lab.name}",
         )
 

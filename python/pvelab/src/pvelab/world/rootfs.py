@@ -20,7 +20,8 @@ RECIPE = 4
 _BASE_PACKAGES = ("ca-certificates", "iproute2", "systemd-sysv", "dbus", "netbase", "procps", "passwd")
 # Both fail in every container, and a failed unit would hide a real one.
 _MASKED = ("sys-kernel-debug.mount", "systemd-modules-load.service")
-IDMAP = ("-m", "u:0:100000:65536", "-m", "g:0:100000:65536")
+OFFSET = 100_000  # of the owners of a guest's files, by its uid map
+IDMAP = ("-m", f"u:0:{OFFSET}:65536", "-m", f"g:0:{OFFSET}:65536")
 
 
 @dataclass(frozen=True)
@@ -122,7 +123,7 @@ def unpack(archive: Path, root: Path, *, shifted: bool) -> None:
     tar = ["tar", "--numeric-owner", "--xattrs", "--xattrs-include=*", "-x", "--exclude=./dev/*"]
     if shifted:
         # Inside the map tar cannot write wrong owners, and file capabilities get the map's own form.
-        os.chown(root, 100_000, 100_000)
+        os.chown(root, OFFSET, OFFSET)
         tar = ["lxc-usernsexec", *IDMAP, "--", *tar]
     # In the directory and not by its name: the map's root could not pass those above.
     pipe(["zstd", "-q", "-d", "-c", "--force", str(archive.absolute())], tar, cwd=root)
