@@ -1,19 +1,18 @@
 """What is always answered the same: directories, what a fresh node has nothing of, what it refuses (answers.json).
 
-`{name}` in a text is a parameter of the call, `{node}` the node, `{address}` its address. A path may end with the
-parameter that it is for.
+`{name}` in a text is a parameter of the call, `{node}` the node, `{address}` its address, `{gateway}` its way out.
+A path may end with the parameter that it is for.
 """
 
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
 from functools import cache
 from pathlib import Path
 from typing import Any
 
 from .errors import ApiError, bad, failure
-from .registry import Call, route
+from .registry import Call, Handler, find, route
 from .words import template
 
 
@@ -30,12 +29,12 @@ def register() -> None:
         route("GET", path)(_constant(_index(text)))
     for path, text in found["indexes of guests"].items():
         route("GET", path)(_of_guest(_index(text), "lxc" if "/lxc/" in path else "qemu"))
-    plain = {path: value for path, value in found["answers"].items() if "?" not in path}
-    for path, value in plain.items():
-        others = {key.partition("?")[2]: other for key, other in found["answers"].items() if key.startswith(f"{path}?")}
-        route("GET", path)(_constant(value, others))
     for name, said in found["refusals"].items():
         route(*name.split(" ", 1))(_refusal(said))
+    for text, value in found["answers"].items():
+        path, _, asked = text.partition("?")
+        usual = find("GET", path)
+        route("GET", path)(_when(asked, value, usual[0].handler) if asked and usual else _constant(value))
 
 
 def _index(text: str) -> list[dict[str, str]]:
@@ -43,18 +42,17 @@ def _index(text: str) -> list[dict[str, str]]:
     return [{key: name} for name in names.split()]
 
 
-def _constant(value: Any, others: dict[str, Any] | None = None) -> Callable[[Call], Any]:
-    def answer(call: Call) -> Any:
-        for asked, other in (others or {}).items():
-            name, _, wanted = asked.partition("=")
-            if call.get(name) == wanted:
-                return _filled(other, call)
-        return _filled(value, call)
-
-    return answer
+def _constant(value: Any) -> Handler:
+    return lambda call: _filled(value, call)
 
 
-def _of_guest(names: list[dict[str, str]], kind: str) -> Callable[[Call], Any]:
+def _when(asked: str, value: Any, otherwise: Handler) -> Handler:
+    """Another answer where a parameter has a certain value."""
+    name, _, wanted = asked.partition("=")
+    return lambda call: _filled(value, call) if call.get(name) == wanted else otherwise(call)
+
+
+def _of_guest(names: list[dict[str, str]], kind: str) -> Handler:
     def answer(call: Call) -> list[dict[str, str]]:
         call.pve.conf(call.vmid, kind)
         return names
@@ -62,7 +60,7 @@ def _of_guest(names: list[dict[str, str]], kind: str) -> Callable[[Call], Any]:
     return answer
 
 
-def _refusal(said: Any) -> Callable[[Call], Any]:
+def _refusal(said: Any) -> Handler:
     """A text is a 500; a pair has another status; texts by field are a 400."""
 
     def answer(call: Call) -> Any:
@@ -76,7 +74,9 @@ def _refusal(said: Any) -> Callable[[Call], Any]:
 
 def _filled(value: Any, call: Call) -> Any:
     if isinstance(value, str):
-        return template(value, {**call.params, "node": call.pve.node.name, "address": call.pve.node.address})
+        node = call.pve.node
+        known = {"node": node.name, "address": node.address, "gateway": node.gateway or "192.168.1.1"}
+        return template(value, {**call.params, **known})
     if isinstance(value, list):
         return [_filled(item, call) for item in value]
     return {key: _filled(item, call) for key, item in value.items()} if isinstance(value, dict) else value

@@ -116,11 +116,7 @@ def is_template(conf: GuestConf) -> bool:
 
 def set_lock(pve: Pve, vmid: int, lock: str | None) -> None:
     """Writes the `lock` of a container's config, or takes it away."""
-    conf = pve.conf(vmid, "lxc").copy()
-    conf.values.pop("lock", None)
-    if lock:
-        conf.values["lock"] = lock
-    pve.guests.save(conf)
+    pve.guests.set(pve.conf(vmid, "lxc"), {"lock": lock})
 
 
 def check_lock(conf: GuestConf) -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 from . import common, ha, volume_features, volumes
 from .errors import failure
 from .guestconf import GuestConf
@@ -14,9 +16,7 @@ def remove(call: Call, conf: GuestConf, log: Log) -> None:
     """Removes a stopped guest of either kind with its own disks and all that names it."""
     pve, vmid = call.pve, conf.vmid
     own = _own_volumes(pve, conf, log)
-    locked = conf.copy()
-    locked.values["lock"] = "destroyed"
-    pve.guests.save(locked)
+    pve.guests.set(conf, {"lock": "destroyed"})
     pve.backend.destroy(pve.spec(conf), log)
     if call.flag("destroy-unreferenced-disks"):
         own += [volid for volid in volumes.owned(pve, vmid) if not volume_features.base_in_use(pve, volid)]
@@ -25,6 +25,14 @@ def remove(call: Call, conf: GuestConf, log: Log) -> None:
     if call.flag("purge"):
         _purge(call, conf, log)
     pve.guests.remove(conf)
+
+
+def discard(pve: Pve, conf: GuestConf, fresh: Iterable[str], log: Log) -> None:
+    """Undoes a guest that was being made: no disks, no configuration."""
+    volumes.release(pve, *fresh)
+    pve.backend.destroy(pve.spec(conf), log)
+    if found := pve.guests.get(conf.vmid):
+        pve.guests.remove(found)
 
 
 def _own_volumes(pve: Pve, conf: GuestConf, log: Log) -> list[str]:

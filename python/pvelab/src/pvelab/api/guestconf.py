@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from urllib.parse import quote, unquote
@@ -194,7 +195,7 @@ class Guests:
         self._all[conf.vmid] = stored
         return stored
 
-    def set(self, conf: GuestConf, values: dict[str, str | None]) -> GuestConf:
+    def set(self, conf: GuestConf, values: Mapping[str, str | None]) -> GuestConf:
         """Stores a configuration with other values; None takes one away."""
         fresh = conf.copy()
         fresh.values = {k: v for k, v in {**conf.values, **values}.items() if v is not None}

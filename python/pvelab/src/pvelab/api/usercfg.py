@@ -25,11 +25,8 @@ EMPTY: dict[str, Any] = {
     "acl": {},
     "secrets": {},
     "passwords": {},
-    "realms": {
-        "pam": {"type": "pam", "comment": "Linux PAM standard authentication"},
-        "pve": {"type": "pve", "comment": "Proxmox VE authentication server"},
-    },
 }
+REALMS = ("pam", "pve")  # those of every node; each is of the type that it is named after
 VALID_PATH = re.compile(
     r"/|/access|/access/groups(/[\w.\-]+)?|/access/realm(/[\w.\-]+)?|/nodes(/[\w.\-]+)?"
     r"|/pool(/[A-Za-z0-9.\-_]+){0,3}|/sdn|/sdn/controllers(/[\w\-]+)?|/sdn/dns(/[A-Za-z0-9]+)?"

@@ -151,6 +151,17 @@ def exists(pve: Pve, volid: str) -> bool:
     return volid in pve.volumes.data or file_path(pve, volid).is_file()
 
 
+def archive_file(pve: Pve, text: str) -> Path:
+    """The file of an archive that is named by its volume id or its path, or PVE's refusal of one that is not there."""
+    if VOLUME_ID.fullmatch(text):
+        path = file_path(pve, text)
+        refuse_if(not path.is_file(), f"volume '{text}' does not exist")
+        return path
+    path = Path(text)
+    refuse_if(not path.is_absolute() or not path.is_file(), f"can't find file '{text}'")
+    return path
+
+
 def activate(pve: Pve, *volids: str) -> None:
     """Raises unless the volumes are all there, as PVE does before it works with them."""
     for volid in volids:

@@ -23,6 +23,6 @@ def _environment(**values: str) -> Iterator[None]:
 
 # Its import makes the client's TLS contexts: reading the system's certificates is a sixth of our start.
 with _environment(SSL_CERT_FILE=os.devnull, SSL_CERT_DIR=os.devnull):
-    from aiohttp import hdrs, web
+    from aiohttp import BodyPartReader, hdrs, web
 
-__all__ = ["hdrs", "web"]
+__all__ = ["BodyPartReader", "hdrs", "web"]

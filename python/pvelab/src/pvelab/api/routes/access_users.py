@@ -7,7 +7,7 @@ from typing import Any
 
 from ..errors import bad, bad_field, existing, failure, refuse_if
 from ..registry import Call, route
-from ..usercfg import hash_password
+from ..usercfg import REALMS, hash_password
 from ..words import truth
 
 FIELDS = ("enable", "expire", "firstname", "lastname", "email", "comment", "keys")
@@ -54,9 +54,8 @@ def listing(call: Call) -> list[dict[str, Any]]:
             found["groups"] = ",".join(found["groups"])
             if found["tokens"]:
                 found["tokens"] = [{"tokenid": t, **v} for t, v in sorted(found["tokens"].items())]
-        realm = users.data["realms"].get(name.rpartition("@")[2])
-        if realm:
-            found["realm-type"] = realm["type"]
+        if (realm := name.rpartition("@")[2]) in REALMS:
+            found["realm-type"] = realm
         result.append({**found, "userid": name})
     return result
 
@@ -106,10 +105,9 @@ def _typed(given: dict[str, Any]) -> dict[str, Any]:
 def check_storable(call: Call, name: str, prefix: str = "") -> None:
     """Raises unless the realm of a user keeps passwords of its own; the lab's pam knows root alone."""
     user, _, realm = name.rpartition("@")
-    known = existing(call.pve.users.data["realms"].get(realm), f"{prefix}auth domain '{realm}' does not exist")
-    if known["type"] == "pam" and user != "root":
+    refuse_if(realm not in REALMS, f"{prefix}auth domain '{realm}' does not exist")
+    if realm == "pam" and user != "root":
         raise failure(f"{prefix}change password failed: user '{user}' does not exist")
-    refuse_if(known["type"] not in ("pam", "pve"), f"{prefix}can't set password on auth type '{known['type']}'")
 
 
 @route("GET", "/access/users/{userid}")

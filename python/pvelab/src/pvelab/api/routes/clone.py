@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
-from .. import common, lxc_config, qemu_access, qemu_config, volume_features, volumes
+from .. import common, guest_removal, lxc_config, qemu_access, qemu_config, volume_features, volumes
 from ..errors import FAILURES, bad, existing, failure, refuse_if
 from ..guestconf import GuestConf, Values
 from ..qemu_checks import check_exists
@@ -70,11 +70,8 @@ def _undone(call: Call, new: GuestConf, log: Log) -> Iterator[list[str]]:
         call.pve.guests.save(new)
         common.add_to_pool(call.pve, new.vmid, call.get("pool"))
     except FAILURES as error:
-        call.pve.backend.destroy(call.pve.spec(new), log)
-        volumes.release(call.pve, *fresh)
+        guest_removal.discard(call.pve, new, fresh, log)
         common.forget_access(call.pve, new.vmid)
-        if found := call.pve.guests.get(new.vmid):
-            call.pve.guests.remove(found)
         raise failure(f"clone failed: {error}") from error
 
 

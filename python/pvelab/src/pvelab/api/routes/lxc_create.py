@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from ...backend import GuestSpec
-from .. import backups, common, lxc_config, lxc_update, templates, volume_features, volumes
+from .. import backups, common, guest_removal, lxc_config, lxc_update, templates, volume_features, volumes
 from ..errors import FAILURES, bad, denied, failure, refuse_if
 from ..guestconf import GuestConf, Values
 from ..pve import Pve
@@ -118,21 +118,16 @@ def reserve(pve: Pve, vmid: int, kind: str, old: GuestConf | None, prefix: str) 
             raise failure(f"{prefix} {common.WORD[kind]} {vmid} already exists on node '{pve.node.name}'")
         if old is not None and old.values.get("lock"):
             raise failure(f"{prefix} {common.WORD[kind]} is locked ({old.values['lock']})")
-        conf = old.copy() if old else GuestConf(vmid, kind)
-        conf.values["lock"] = "create"
-        pve.guests.save(conf)
+        pve.guests.set(old or GuestConf(vmid, kind), {"lock": "create"})
 
 
 def roll_back(asked: Creation, log: Log) -> None:
     """Undoes a failed creation: no disks, no configuration."""
-    volumes.release(asked.pve, *asked.fresh)
-    if asked.old is not None:
-        asked.pve.guests.save(asked.old)
+    if asked.old is None:
+        guest_removal.discard(asked.pve, asked.conf, asked.fresh, log)
         return
-    asked.pve.backend.destroy(asked.pve.spec(asked.conf), log)
-    found = asked.pve.guests.get(asked.vmid)
-    if found:
-        asked.pve.guests.remove(found)
+    volumes.release(asked.pve, *asked.fresh)
+    asked.pve.guests.save(asked.old)
 
 
 def _create(asked: Creation, log: Log) -> None:
@@ -140,14 +135,14 @@ def _create(asked: Creation, log: Log) -> None:
     saved: Values = {}
     if asked.restore:
         log(f"recovering backed-up configuration from '{asked.archive}'")
-        saved = _take_backup(asked, template_path(asked))
+        saved = _take_backup(asked, volumes.archive_file(pve, asked.archive))
     elif "rootfs" not in asked.disks:
         asked.disks["rootfs"] = f"{asked.storage}:4"
     _make_disks(asked, log)
     lxc_update.check_volumes(pve, conf)
     if asked.restore:
         clear_away(asked, log)
-    archive = template_path(asked)
+    archive = volumes.archive_file(pve, asked.archive)
     found = templates.look(archive, asked.archive)
     conf.values.setdefault("ostype", found.system)
     conf.values.setdefault("hostname", f"CT{asked.vmid}")
@@ -200,17 +195,6 @@ def clear_away(asked: Creation, log: Log) -> None:
         gone = [v for v in volume_features.referenced(asked.old) if v not in asked.fresh]
         volumes.release(asked.pve, *gone)
         asked.old = None
-
-
-def template_path(asked: Creation) -> Path:
-    """The archive's file, or the error that ends the task."""
-    if volumes.VOLUME_ID.fullmatch(asked.archive):
-        path = volumes.file_path(asked.pve, asked.archive)
-        refuse_if(not path.is_file(), f"volume '{asked.archive}' does not exist")
-        return path
-    path = Path(asked.archive)
-    refuse_if(not path.is_absolute() or not path.is_file(), f"can't find file '{asked.archive}'")
-    return path
 
 
 def _with_keys(asked: Creation) -> Mapping[str, str]:

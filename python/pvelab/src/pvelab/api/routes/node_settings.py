@@ -19,12 +19,6 @@ def clock(call: Call) -> dict[str, Any]:
     return {"timezone": "UTC", "time": now, "localtime": now}
 
 
-@route("GET", ONE + "/dns")
-def dns(call: Call) -> dict[str, Any]:
-    """The node's resolver and search domain."""
-    return {"search": "home.arpa", "dns1": call.pve.node.gateway or "192.168.1.1"}
-
-
 @route("GET", ONE + "/hosts")
 def hosts(call: Call) -> dict[str, str]:
     """The text of /etc/hosts."""

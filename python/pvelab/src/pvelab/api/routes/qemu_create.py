@@ -5,10 +5,9 @@ from __future__ import annotations
 import re
 import time
 import uuid
-from pathlib import Path
 from typing import Any
 
-from .. import backups, common, qemu_access, qemu_config, qemu_disks, volume_features, volumes
+from .. import backups, common, guest_removal, qemu_access, qemu_config, qemu_disks, volume_features, volumes
 from ..errors import FAILURES, bad_field, failure, refuse_if
 from ..guestconf import GuestConf
 from ..qemu_checks import check_machine, check_vga
@@ -53,10 +52,7 @@ class Creation:
         refuse_if(self.archive == "-", "pipe requires cli environment")
         volid = str(self.archive)
         volumes.check_access(self.call, self.vmid, volid, "backup")
-        if not volumes.VOLUME_ID.fullmatch(volid):
-            refuse_if(not volid.startswith("/") or not Path(volid).is_file(), f"can't find file '{volid}'")
-        elif not volumes.file_path(self.pve, volid).is_file():
-            raise failure(f"volume '{volid}' does not exist")
+        volumes.archive_file(self.pve, volid)
 
     def _check_options(self) -> None:
         call, vmid, pool = self.call, self.vmid, self.pool
@@ -88,7 +84,7 @@ def create(call: Call) -> str:
             if asked.archive:
                 _leave(asked, fresh, log)
                 raise failure(str(error)) from error
-            _roll_back(asked, fresh, log)
+            guest_removal.discard(asked.pve, GuestConf(asked.vmid, "qemu", asked.new), fresh, log)
             raise failure(f"{prefix} {error}") from error
         after_create(call, "qemu", asked.vmid, log, bool(asked.archive))
 
@@ -100,9 +96,7 @@ def _leave(asked: Creation, fresh: list[str], log: Log) -> None:
     volumes.release(asked.pve, *fresh)
     found = asked.pve.guests.get(asked.vmid)
     if found:
-        conf = found.copy()
-        conf.values.pop("lock", None)
-        asked.pve.guests.save(conf)
+        asked.pve.guests.set(found, {"lock": None})
     log(
         "error before or during data restore, some or all disks were not completely restored."
         f" VM {asked.vmid} state is NOT cleaned up."
@@ -124,14 +118,6 @@ def _check_overwritten(asked: Creation, prefix: str) -> None:
     if asked.old is not None:
         common.check_protection(asked.old, prefix)
         refuse_if(asked.pve.running(asked.vmid), f"{prefix} vm is running")
-
-
-def _roll_back(asked: Creation, fresh: list[str], log: Log) -> None:
-    volumes.release(asked.pve, *fresh)
-    asked.pve.backend.destroy(asked.pve.spec(GuestConf(asked.vmid, "qemu", asked.new)), log)
-    found = asked.pve.guests.get(asked.vmid)
-    if found:
-        asked.pve.guests.remove(found)
 
 
 def _create(asked: Creation, fresh: list[str], log: Log) -> None:
@@ -159,8 +145,7 @@ def _create(asked: Creation, fresh: list[str], log: Log) -> None:
 
 def _restore(asked: Creation, fresh: list[str], log: Log) -> None:
     call, volid = asked.call, str(asked.archive)
-    archive = Path(volid) if volid.startswith("/") else volumes.file_path(asked.pve, volid)
-    refuse_if(not archive.is_file(), f"volume '{volid}' does not exist")
+    archive = volumes.archive_file(asked.pve, volid)
     saved = backups.read_config(asked.pve, archive, asked.vmid, "qemu")
     conf = GuestConf(asked.vmid, "qemu")
     log(f"restore vma archive: {archive.name}")

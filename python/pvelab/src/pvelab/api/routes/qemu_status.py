@@ -72,11 +72,8 @@ def start_machine(call: Call, conf: GuestConf, log: Log) -> None:
     pve.backend.start(pve.spec(conf), log)
     hooks.run(call, conf, "post-start", log)
     if conf.values.get("vmstate"):
-        fresh = conf.copy()
-        volume_features.free(pve, fresh.values["vmstate"])
-        for key in (*STATE_KEYS, "lock"):
-            fresh.values.pop(key, None)
-        pve.guests.save(fresh)
+        volume_features.free(pve, conf.values["vmstate"])
+        pve.guests.set(conf, dict.fromkeys((*STATE_KEYS, "lock")))
         log("Resumed VM, removing state")
 
 

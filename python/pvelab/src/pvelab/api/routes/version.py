@@ -85,7 +85,5 @@ def clear_requests(call: Call) -> None:
 def unlock(call: Call) -> None:
     """What `pct unlock` and `qm unlock` do on the node."""
     found = call.pve.guests.get(call.vmid)
-    if found and "lock" in found.values:
-        conf = found.copy()
-        del conf.values["lock"]
-        call.pve.guests.save(conf)
+    if found:
+        call.pve.guests.set(found, {"lock": None})
