@@ -289,58 +289,6 @@ def test_storages(pve: Server) -> None:
     run(pve, "/storage", [("DELETE", "/d1", {}, 200), ("DELETE", "/n1", {}, 200)])
 
 
-def test_firewall_details(pve: Server) -> None:
-    base = "/cluster/firewall"
-    rule = {"type": "in", "action": "ACCEPT"}
-    run(
-        pve,
-        base,
-        [
-            ("POST", "/aliases", {"name": "Host1", "cidr": "10.0.0.1"}, 200),
-            ("POST", "/ipset", {"name": "set1"}, 200),
-            ("POST", "/ipset/set1", {"cidr": "nothing"}, "no such alias 'nothing'"),
-            ("POST", "/ipset/set1", {"cidr": "host1"}, 200),
-            ("POST", "/ipset/set1", {"cidr": "0.0.0.0/0"}, {"cidr": "a zero prefix is not allowed in ipset entries"}),
-            (
-                "POST",
-                "/rules",
-                {**rule, "source": "10.0.0.0/8", "dest": "fe80::1"},
-                {"dest": "detected mixed ipv4/ipv6 addresses in rule"},
-            ),
-            ("POST", "/rules", {**rule, "source": "+set1", "dest": "host1", "digest": OLD}, 200),
-            (
-                "POST",
-                "/rules",
-                {**rule, "macro": "ssh", "proto": "udp"},
-                {"proto": "parameter 'proto' already define in macro (value = 'tcp')"},
-            ),
-            ("PUT", "/rules/0", {"delete": "nope"}, {"delete": "no such property ('nope')"}),
-            ("PUT", "/rules/0", {"delete": "type"}, {"delete": "unable to delete required property 'type'"}),
-        ],
-    )
-    assert kinds(pve.get(f"{base}/rules/0")) == {
-        "type": "str",
-        "action": "str",
-        "source": "str",
-        "dest": "str",
-        "enable": "int",
-        "ipversion": "int",
-        "pos": "str",
-        "digest": "str",
-    }
-    assert {r["ref"] for r in pve.get(f"{base}/refs") if r["name"] in ("host1", "set1")} == {"host1", "+set1"}
-    run(
-        pve,
-        base,
-        [
-            ("DELETE", "/rules/0", {}, 200),
-            ("DELETE", "/ipset/set1", {"force": 1}, 200),
-            ("DELETE", "/aliases/Host1", {}, 200),
-        ],
-    )
-    assert len(pve.get(f"{base}/macros")) == 86
-
-
 def test_a_pool_names_itself(pve: Server) -> None:
     pve.call("POST", "/pools", {"poolid": "self", "comment": "c"})
     assert pve.get("/pools/self") == {"poolid": "self", "comment": "c", "members": []}

@@ -290,20 +290,6 @@ def test_full_clones_keep_or_change_the_format(pve: Server) -> None:
     assert config(pve, QEMU, plain)["onboot"] == 1
 
 
-def test_a_clone_takes_the_firewall_along(pve: Server) -> None:
-    vmid, newid = pve.container(), next(pve.vmids)
-    assert pve.call("PUT", f"{LXC}/{vmid}/firewall/options", {"enable": 1}).status == 200
-    ran(pve, "POST", f"{LXC}/{vmid}/clone", newid=newid)
-    assert pve.get(f"{LXC}/{newid}/firewall/options")["enable"] == 1
-
-
-def test_a_guests_firewall_needs_no_guest(pve: Server) -> None:
-    """The file of rules stands alone: reading and writing it works for a VMID without a guest."""
-    assert set(pve.get(f"{QEMU}/994/firewall/options")) == {"digest"}
-    assert pve.get(f"{LXC}/994/firewall/rules") == []
-    assert pve.call("GET", f"{LXC}/994/firewall/log").json["data"] == [{"n": 1, "t": "no content"}]
-
-
 def test_disks_move_between_storages_and_formats(pve: Server) -> None:
     pve.call(
         "POST", "/storage", {"storage": "second", "type": "dir", "path": "/mnt/second", "content": "images,rootdir"}

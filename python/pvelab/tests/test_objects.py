@@ -1,4 +1,4 @@
-"""Storages, network, firewall, backup jobs, high availability, tasks."""
+"""Storages, network, backup jobs, high availability, tasks."""
 
 from __future__ import annotations
 
@@ -46,19 +46,6 @@ def test_a_file_is_uploaded_and_deleted(pve: Server) -> None:
     assert pve.done(pve.call("DELETE", f"{base}/content/local:iso/a_b.iso")) == "OK"
     bad = pve.call("POST", f"{base}/download-url", {"content": "iso", "filename": "x.exe", "url": "https://h/x"})
     assert bad.errors == {"filename": "wrong file extension"}
-
-
-def test_firewall_rules_are_inserted_at_the_top(pve: Server) -> None:
-    base = "/cluster/firewall/groups"
-    assert pve.call("POST", base, {"group": "web"}).status == 200
-    assert pve.call("POST", base, {"group": "web"}).errors == {"group": "Security group 'web' already exists"}
-    for port in ("80", "443"):
-        rule = {"type": "in", "action": "ACCEPT", "proto": "tcp", "dport": port}
-        assert pve.call("POST", f"{base}/web", rule).status == 200
-    rules = pve.get(f"{base}/web")
-    assert [(r["pos"], r["dport"], r["enable"]) for r in rules] == [(0, "443", 0), (1, "80", 0)]
-    assert pve.call("DELETE", f"{base}/web").message == "Security group 'web' is not empty"
-    assert pve.call("DELETE", f"{base}/web/5").message == "no rule at position 5"
 
 
 def test_backup_jobs(pve: Server) -> None:
@@ -109,6 +96,10 @@ def test_what_the_lab_has_not_is_said(pve: Server) -> None:
         ("POST", "/nodes/pve/apt/update"),
         ("GET", "/nodes/pve/services/pveproxy/state"),
         ("GET", "/nodes/pve/firewall/log"),
+        ("GET", "/cluster/firewall/rules"),
+        ("PUT", "/nodes/pve/firewall/options"),
+        ("GET", "/nodes/pve/lxc/999/firewall/aliases"),
+        ("GET", "/nodes/pve/qemu/999/firewall/ipset"),
     ],
 )
 def test_what_has_no_effect_here_is_not_taken(pve: Server, method: str, path: str) -> None:

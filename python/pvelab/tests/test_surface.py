@@ -12,6 +12,9 @@ from typing import Any
 
 import pvelab
 import pytest
+from pvelab.api import endpoints, registry
+from pvelab.api.formats import FORMATS
+from pvelab.api.tables import table
 
 PROJECT = Path(pvelab.__file__).parents[2]
 SURFACE = Path(pvelab.__file__).with_name("api") / "surface.json"
@@ -107,3 +110,38 @@ def test_what_the_schema_leaves_open_is_listed(refresh: ModuleType, surface: dic
 def test_another_file_is_refused(refresh: ModuleType, text: str) -> None:
     with pytest.raises(ValueError, match=r"apidoc\.js"):
         refresh.read(text)
+
+
+def formats_of(found: Any) -> Iterator[str]:
+    """The names of all formats in some facts, also those of the single items of lists."""
+    for text in texts_of(found, "format"):
+        yield text
+        yield re.sub(r"-(list|opt)$", "", text)
+
+
+def texts_of(found: Any, wanted: str) -> Iterator[str]:
+    if isinstance(found, dict):
+        for key, value in found.items():
+            if key == wanted and isinstance(value, str):
+                yield value
+            yield from texts_of(value, wanted)
+    elif isinstance(found, list):
+        for value in found:
+            yield from texts_of(value, wanted)
+
+
+def test_only_what_nobody_answers_takes_a_text_that_nobody_looks_into(surface: dict[str, Any]) -> None:
+    endpoints.load()
+    answered, every = set[str](), set[str]()
+    for name, about in surface["methods"].items():
+        route, _ = registry.find(*name.split(" ", 1)) or (None, None)
+        assert route is not None, name
+        taken = set(formats_of([surface["types"][index] for index in about["params"].values()]))
+        every |= taken
+        if route.handler is not endpoints.missing:
+            answered |= taken
+    looked_into = (FORMATS.keys() | surface["formats"].keys()) - set(table("unchecked formats").split())
+    assert answered - {"string", "string-list"} <= looked_into | {f"{name}-list" for name in looked_into} | {
+        f"{name}-opt" for name in looked_into
+    }
+    assert every - {f"{n}-{e}" for n in FORMATS for e in ("list", "opt")} <= FORMATS.keys() | surface["formats"].keys()

@@ -165,9 +165,6 @@ def forget_access(pve: Pve, vmid: int) -> None:
                 before = True
         if before:
             pve.users.save()
-    with pve.firewall.lock:
-        if pve.firewall.data.pop(f"guest/{vmid}", None) is not None:
-            pve.firewall.save()
 
 
 def size_field(text: str | None) -> str | None:

@@ -79,15 +79,11 @@ def is_cidr(text: str, version: int) -> bool:
     return is_ipv4(address) if version == 4 else is_ipv6(address)
 
 
-def identifier(kind: str) -> Check:
+def storage_id(value: str) -> None:
     """An id of at least two characters that starts with a letter."""
-
-    def check(value: str) -> None:
-        refuse_if(len(value) < 2, ValueError(f"{kind} ID '{value}' cannot be shorter than 2 characters"))
-        if not re.fullmatch(r"[a-z][a-z0-9\-_.]*[a-z0-9]", value, re.I):
-            raise ValueError(f"{kind} ID '{value}' contains illegal characters")
-
-    return check
+    refuse_if(len(value) < 2, ValueError(f"storage ID '{value}' cannot be shorter than 2 characters"))
+    if not re.fullmatch(r"[a-z][a-z0-9\-_.]*[a-z0-9]", value, re.I):
+        raise ValueError(f"storage ID '{value}' contains illegal characters")
 
 
 def pool_id(value: str) -> None:
@@ -153,34 +149,14 @@ def dir_override(value: str) -> None:
     content_type(kind)
 
 
-def ip_or_cidr(value: str) -> None:
-    """An address, with or without a length."""
-    address, slash, length = value.partition("/")
-    if not (is_ipv4(address) or is_ipv6(address)) or (slash and not length.isdigit()):
-        raise ValueError("value does not look like a valid IP address or CIDR network")
-    if slash and int(length) > (32 if is_ipv4(address) else 128):
-        longest = 32 if is_ipv4(address) else 128
-        raise ValueError(f"Prefix length {length} is longer than IP address ({longest})")
-
-
-def ip_cidr_or_alias(value: str) -> None:
-    """An address, a network, or the name of an alias."""
-    if not re.fullmatch(r"(dc/|guest/)?[A-Za-z][A-Za-z0-9\-_]+", bare(value)):
-        ip_or_cidr(value)
-
-
-def pair(check: Check) -> Check:
+def storage_pair(value: str) -> None:
     """SOURCE:TARGET, one id, or 1."""
-
-    def verify(value: str) -> None:
-        found = re.fullmatch(r"([^:]+):([^:]+)", value)
-        for part in found.groups() if found else () if value in ("0", "1") else (value,):
-            try:
-                check(part)
-            except ValueError as error:
-                raise ValueError(f"entry '{value}' contains invalid ID - {error}\n\n") from None
-
-    return verify
+    found = re.fullmatch(r"([^:]+):([^:]+)", value)
+    for part in found.groups() if found else () if value in ("0", "1") else (value,):
+        try:
+            storage_id(part)
+        except ValueError as error:
+            raise ValueError(f"entry '{value}' contains invalid ID - {error}\n\n") from None
 
 
 volume = matching(r"[a-z][a-z0-9\-_.]*[a-z0-9]:.+", "unable to parse volume ID '{}'", "i")
@@ -188,7 +164,6 @@ content_type = demand(CONTENT_TYPES.__contains__, "invalid content type '{}'", e
 dns_name = demand(lambda v: bool(DNS_NAME.fullmatch(v)), "value does not look like a valid DNS name")
 iface = matching(r"[a-z][a-z0-9_]{1,20}([:.]\d+)?", "invalid network interface name '{}'", "iz")
 ip_address = demand(lambda v: is_ipv4(v) or is_ipv6(v), "value does not look like a valid IP address")
-storage_id = identifier("storage")
 bridge_id = matching(r"[-_.\w\d]+", "invalid bridge ID '{}'")
 
 
@@ -271,12 +246,10 @@ def link_local_or_ip(value: str) -> None:
 
 
 FORMATS: dict[str, Check] = {
-    "string": lambda value: None,
+    **dict.fromkeys(table("unchecked formats").split(), lambda value: None),
     "pve-storage-id": storage_id,
     "pve-bridge-id": bridge_id,
-    "acme-plugin-id": identifier("ACME plugin"),
-    "storage-pair": pair(storage_id),
-    "bridge-pair": pair(bridge_id),
+    "storage-pair": storage_pair,
     "ipv4": demand(is_ipv4, "value does not look like a valid IPv4 address"),
     "ipv6": demand(is_ipv6, "value does not look like a valid IPv6 address"),
     "ip": ip_address,
@@ -288,8 +261,6 @@ FORMATS: dict[str, Check] = {
     "CIDRv4": demand(lambda v: is_cidr(v, 4), "value does not look like a valid IPv4 CIDR network"),
     "CIDRv6": demand(lambda v: is_cidr(v, 6), "value does not look like a valid IPv6 CIDR network"),
     "CIDR": demand(lambda v: is_cidr(v, 4) or is_cidr(v, 6), "value does not look like a valid CIDR network"),
-    "IPorCIDR": ip_or_cidr,
-    "IPorCIDRorAlias": ip_cidr_or_alias,
     "pve-ipv4-config": demand(
         lambda v: v in ("dhcp", "manual") or is_cidr(v, 4),
         "value does not look like a valid ipv4 network configuration",
@@ -333,7 +304,6 @@ FORMATS: dict[str, Check] = {
         lambda v: bool(TOKEN.fullmatch(v)), "value '{}' does not look like a valid token ID", exact=True
     ),
     "pve-calendar-event": calendarevent.check,
-    "pve-command-batch": lambda value: None,
     "pve-replication-job-id": replication_id,
 }
 for _name, (_pattern, _text, *_how) in table("patterns").items():

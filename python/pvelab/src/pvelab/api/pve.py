@@ -165,7 +165,6 @@ class Pve:
         self.volumes = Document(state / "volumes.json", {})
         self.network = Document(state / "network.json", {"active": initial_network(node), "pending": None})
         self.cluster = Document(state / "cluster.json", {})
-        self.firewall = Document(state / "firewall.json", {})
         self.runtime = Runtime(backend)
         self.broadcast = Broadcast()
         self.rows: dict[tuple[str, str], Rows] = defaultdict(Rows)  # by list and kind

@@ -12,7 +12,6 @@ from typing import Any
 from . import cpu_models
 from .errors import VERIFICATION, ApiError, refuse_if
 from .formats import FORMATS, bare
-from .fw_formats import FIREWALL_FORMATS
 from .surface import named_format
 from .words import INTEGER, NUMBER, boolean, split_list, truth
 
@@ -212,7 +211,7 @@ VALIDATORS: dict[str, Callable[[dict[str, Any]], None]] = {
 
 
 def _named(name: str) -> Any:
-    return FIREWALL_FORMATS[name] if name.startswith("pve-fw-") else FORMATS[name]
+    return FORMATS[name]
 
 
 class FormatError(ValueError):

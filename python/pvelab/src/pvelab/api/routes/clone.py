@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 import re
 import uuid
 from collections.abc import Iterator
@@ -51,15 +50,6 @@ def _check_storage(call: Call, volid: str) -> None:
     call.check(f"/storage/{sid}", "Datastore.AllocateSpace")
 
 
-def _reserve(call: Call, new: GuestConf) -> None:
-    """Takes the VMID by a configuration that holds only a lock and what is no disk."""
-    call.pve.guests.save(new)
-    with call.pve.firewall.changed() as data:
-        found = data.get(f"guest/{call.vmid}")
-        if found is not None:
-            data[f"guest/{new.vmid}"] = copy.deepcopy(found)
-
-
 @contextmanager
 def _undone(call: Call, new: GuestConf, log: Log) -> Iterator[list[str]]:
     """Gives a list for new volumes; where the work fails they go with all else that is new."""
@@ -86,7 +76,7 @@ def clone_container(call: Call) -> str:
     new, disks = _container_copy(call, values, newid, full)
     with call.locked():
         common.set_lock(pve, vmid, "disk")
-    _reserve(call, new)
+    pve.guests.save(new)  # takes the VMID: it holds only a lock and what is no disk
 
     def work(log: Log) -> None:
         log(f"creating a clone of container {vmid} with ID {newid}")
@@ -168,7 +158,7 @@ def clone_machine(call: Call) -> str:
     refuse_if(pve.guests.get(newid), f"unable to create VM {newid}: config file already exists")
     _check_disks(call, disks, full)
     new = _machine_copy(call, values, newid)
-    _reserve(call, new)
+    pve.guests.save(new)  # takes the VMID: it holds only a lock and what is no disk
 
     def work(log: Log) -> None:
         with _undone(call, new, log) as fresh:
