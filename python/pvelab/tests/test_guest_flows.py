@@ -312,21 +312,6 @@ def test_disks_move_between_storages_and_formats(pve: Server) -> None:
     assert (found["mp0"], "lock" in found) == (f"second:{container}/vm-{container}-disk-0.raw,mp=/data,size=1G", False)
 
 
-def test_disks_change_their_owner(pve: Server) -> None:
-    one, other = pve.machine(scsi1="local:2", boot="order=scsi0;scsi1"), pve.machine()
-    task = pve.call("POST", f"{QEMU}/{one}/move_disk", {"disk": "scsi1", "target-vmid": other, "target-disk": "sata2"})
-    assert pve.done(task) == "OK"
-    assert f":qmmove:{one}-scsi1>{other}-sata2:" in task.data
-    assert config(pve, QEMU, other)["sata2"] == f"local:{other}/vm-{other}-disk-1.raw,size=2G"
-    found = config(pve, QEMU, one)
-    assert ("scsi1" in found, found["boot"]) == (False, "order=scsi0")
-    first, second = pve.container(mp0="local:1,mp=/data"), pve.container()
-    task = pve.call("POST", f"{LXC}/{first}/move_volume", {"volume": "mp0", "target-vmid": second})
-    assert pve.done(task) == "OK"
-    assert config(pve, LXC, second)["mp0"] == f"local:{second}/vm-{second}-disk-1.raw,mp=/data,size=1G"
-    assert "mp0" not in config(pve, LXC, first)
-
-
 # --- snapshots
 
 

@@ -98,15 +98,6 @@ def test_only_what_is_sent_to_its_node_asks_for_it(pve: Server) -> None:
     assert answer.reason.startswith("hostname lookup 'other' failed")
 
 
-def test_the_version_names_the_console(pve: Server) -> None:
-    assert "console" not in pve.get("/version")
-    try:
-        assert pve.call("PUT", "/cluster/options", {"console": "html5"}).status == 200
-        assert pve.get("/version")["console"] == "html5"
-    finally:
-        pve.call("PUT", "/cluster/options", {"delete": "console"})
-
-
 @pytest.mark.parametrize(
     ("method", "path", "params", "field"),
     [

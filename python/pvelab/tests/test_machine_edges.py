@@ -171,14 +171,6 @@ def test_options_that_fit(pve: Server, m: int) -> None:
 def test_drives_by_path(pve: Server, m: int) -> None:
     text = {"scsi1": "unable to associate path '/tmp/x' to any storage"}
     assert put(pve, m, scsi1="/tmp/x") == (400, BAD, text)
-    iso = pve.state / "storage" / "local" / "template" / "iso" / "edge.iso"
-    iso.parent.mkdir(parents=True, exist_ok=True)
-    iso.write_bytes(b"x" * 1024)
-    path = "/var/lib/vz/template/iso/edge.iso"
-    assert put(pve, m, ide2=f"{path},media=disk") == (400, BAD, {"ide2": "unexpected media type (iso != images)"})
-    assert put(pve, m, ide2=path)[0] == 200
-    assert config(pve, m)["ide2"] == "local:iso/edge.iso,media=cdrom,size=1K"
-    assert put(pve, m, delete="ide2")[0] == 200
 
 
 def test_limits_of_drives(pve: Server, m: int) -> None:

@@ -101,14 +101,12 @@ def test_what_ran_in_one_machine_is_not_told_by_another(pve: Server, machine: in
     assert status(pve, machine, pid).status == 200
 
 
-def test_nothing_is_said_to_be_done_that_was_not(pve: Server, machine: int) -> None:
-    base = f"{QEMU}/{machine}/agent"
-    off = pve.call("POST", f"{base}/shutdown", {})
-    assert (off.status, off.message.splitlines()[0]) == (500, f"Agent error: {NOTICE.strip()}")
+@pytest.mark.parametrize(("method", "command"), [("POST", "shutdown"), ("POST", "file-write"), ("GET", "get-osinfo")])
+def test_nothing_is_said_to_be_done_that_was_not(pve: Server, machine: int, method: str, command: str) -> None:
+    params = {"file": "/x", "content": "y"} if command == "file-write" else {}
+    path = f"{QEMU}/{machine}/agent/{command}"
+    assert pve.call(method, path, params).message == f"Method '{method} {path}' not implemented"
     assert pve.get(f"{QEMU}/{machine}/status/current")["status"] == "running"
-    assert pve.call("POST", f"{base}/file-write", {"file": "/x", "content": "y"}).status == 500
-    assert pve.call("POST", f"{base}/set-user-password", {"username": "a", "password": "secret"}).status == 500
-    assert "simulated" in pve.get(f"{base}/get-osinfo")["result"]["pretty-name"]
 
 
 def test_it_is_silent_while_the_machine_is_paused_or_down(pve: Server) -> None:

@@ -3,10 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-import http.server
 import re
-import threading
-from collections.abc import Iterator
 
 import pytest
 from pve_server import Answer, Server
@@ -72,74 +69,6 @@ def test_an_upload_that_is_refused(pve: Server, parts: tuple[Part, ...], status:
     answer = upload(pve, *parts)
     assert (answer.status, text in answer.text) == (status, True)
     assert not list((pve.state / "upload").iterdir())
-
-
-@pytest.mark.parametrize(
-    ("kind", "name", "data", "text"),
-    [
-        ("import", "a.qcow2", DATA, "qemu-img: Could not open '{}': Image is not in qcow2 format"),
-        ("import", "a.ova", DATA, "command 'tar -t -f {}' failed: exit code 2"),
-        ("iso", "a.iso", b"QFI\xfb\0\0\0\3" + b"\0" * 7 + b"\1" + bytes(200),
-         "backing file not allowed for untrusted image '{}'!"),
-    ],
-)  # fmt: skip
-def test_an_image_that_cannot_be_trusted(pve: Server, kind: str, name: str, data: bytes, text: str) -> None:
-    sent = upload(pve, field("content", kind), file(name, data))
-    shown = pve.done(sent)
-    temporary = pve.log(sent.data)[0].rpartition(" ")[2]
-    assert shown == text.format(temporary)
-
-
-@pytest.fixture(scope="module")
-def web() -> Iterator[str]:
-    """A web server on the loopback that has one file."""
-
-    class Handler(http.server.BaseHTTPRequestHandler):
-        def do_GET(self) -> None:
-            found = self.path == "/a.iso"
-            self.send_response(200 if found else 404)
-            self.send_header("Content-Length", str(len(DATA) if found else 0))
-            self.end_headers()
-            if found:
-                self.wfile.write(DATA)
-
-        do_HEAD = do_GET
-
-        def log_message(self, *_: object) -> None:
-            """Says nothing."""
-
-    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-    thread = threading.Thread(target=server.serve_forever, daemon=True)
-    thread.start()
-    yield f"http://127.0.0.1:{server.server_port}"
-    server.shutdown()
-    server.server_close()
-    thread.join()
-
-
-def test_a_download_and_all_that_can_go_wrong(pve: Server, web: str) -> None:
-    def ended(url: str, name: str = "d.iso", kind: str = "iso", **more: object) -> tuple[str, list[str]]:
-        params = {"content": kind, "filename": name, "url": url, **more}
-        sent = pve.call("POST", f"{LOCAL}/download-url", params)
-        return pve.done(sent), pve.log(sent.data)
-
-    shown = "/var/lib/vz/template/iso/d.iso"
-    status, log = ended(f"{web}/a.iso")
-    assert (status, log[0]) == ("OK", f"downloading {web}/a.iso to {shown}")
-    assert log[-2] == f"download of '{web}/a.iso' to '{shown}' finished"
-    assert ended(f"{web}/a.iso")[0] == f"refusing to override existing file '{shown}'"
-    good = {"checksum": SHA, "checksum-algorithm": "sha256"}
-    assert ended(f"{web}/a.iso", **good)[0] == "OK"
-    bad = {"checksum": "0", "checksum-algorithm": "sha256"}
-    assert ended(f"{web}/a.iso", **bad)[0] == f"checksum mismatch: got '{SHA}' != expect '0', aborting"
-    assert ended(f"{web}/a.iso", "e.iso", **bad)[0] == f"checksum mismatch: got '{SHA}' != expect '0'"
-    assert ended(f"{web}/none", "e.iso")[0] == "download failed: exit code 8"
-    refused = "download failed: Connecting to 127.0.0.1:1... failed: Connection refused."
-    assert ended("http://127.0.0.1:1/x", "e.iso")[0] == refused
-    untrusted = "download failed: ERROR: The certificate of '127.0.0.1' doesn't have a known issuer."
-    assert ended(f"https://127.0.0.1:{pve.port}/x", "e.iso")[0] == untrusted
-    packed = {"compression": "gz"}
-    assert ended(f"{web}/a.iso", "e.tar", "vztmpl", **packed)[0] == "decompression not supported for vztmpl"
 
 
 def test_content_is_listed_as_pve_lists_it(pve: Server) -> None:

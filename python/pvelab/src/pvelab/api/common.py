@@ -19,42 +19,19 @@ KEY = re.compile(r"(ssh-rsa|ssh-dss|ssh-ed25519|ecdsa-sha2-nistp\d+|sk-[\w@.-]+)
 NO_TAGS = " "  # what is read again of the line that PVE writes for tags that were sent without a value
 
 
-def new_mac(pve: Pve) -> str:
-    """A random address below the datacenter's prefix."""
-    prefix = str(pve.table("options").get("mac_prefix", "BC:24:11")).upper()
-    octets = prefix.split(":")
-    tail = secrets.token_bytes(6 - len(octets))
-    return ":".join([*octets, *(f"{b:02X}" for b in tail)])
+def new_mac() -> str:
+    """A random address below the prefix that a datacenter has by itself."""
+    return ":".join(["BC:24:11", *(f"{octet:02X}" for octet in secrets.token_bytes(3))])
 
 
-def unique_tags(pve: Pve, text: str) -> str:
+def unique_tags(text: str) -> str:
     """Tags as PVE keeps them: lower case, sorted, each once."""
-    style = str(pve.table("options").get("tag-style", ""))
-    sensitive = "case-sensitive=1" in style
-    tags = split_list(text)
-    if "ordering=config" not in style:
-        tags.sort(key=lambda t: t if sensitive else t.lower())
-    return ";".join(dict.fromkeys(t if sensitive else t.lower() for t in tags))
+    return ";".join(sorted({tag.lower() for tag in split_list(text)}))
 
 
 def cpu_shares(text: str) -> str:
     """CPU shares as they are kept: never above what cgroups v2 takes."""
     return "10000" if int(text) >= 10000 else text
-
-
-def check_tags(call: Call, vmid: int, old: str | None, new: str | None) -> None:
-    """Whether the caller may change a guest's tags from old to new."""
-    call.check(f"/vms/{vmid}", "VM.Config.Options")
-    if call.allowed("/", "Sys.Modify"):
-        return
-    options = call.pve.table("options")
-    registered = set(split_list(str(options.get("registered-tags", ""))))
-    access = dict(p.partition("=")[::2] for p in str(options.get("user-tag-access", "")).split(",") if "=" in p)
-    mode = access.get("user-allow", "free")
-    listed = set(access.get("user-allow-list", "").split(";")) if mode in ("list", "existing") else set()
-    for tag in sorted(set(split_list(old or "")) ^ set(split_list(new or ""))):
-        if (tag not in listed and mode != "free") or tag in registered:
-            raise denied(f"/, Sys.Modify for modifying tag '{tag}'")
 
 
 def check_vm(call: Call, vmid: int, pool: str | None, *privs: str) -> None:

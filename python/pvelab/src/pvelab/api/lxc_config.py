@@ -38,12 +38,12 @@ def parse_net(text: str) -> Fields:
     return parse_property_string(options()["net0"]["format"], text)
 
 
-def print_net(pve: Pve, text: str, fresh: bool = False) -> str:
+def print_net(text: str, fresh: bool = False) -> str:
     """netN as PVE stores it: with its type and an address of its own, a new one for a copy."""
     fields = parse_net(text)
     fields.setdefault("type", "veth")
     if fresh or not fields.get("hwaddr"):
-        fields["hwaddr"] = common.new_mac(pve)
+        fields["hwaddr"] = common.new_mac()
     return print_property_string(options()["net0"]["format"], fields)
 
 
@@ -153,7 +153,7 @@ def _check_option(
     elif key == "hookscript":
         raise denied("changing the hookscript is only allowed for root@pam")
     elif key == "tags":
-        common.check_tags(call, vmid, before, value)
+        call.check(f"/vms/{vmid}", "VM.Config.Options")
     else:
         common.check_vm(call, vmid, pool, "VM.Config.Options")
 

@@ -80,7 +80,7 @@ def _checked_value(pve: Pve, conf: GuestConf, key: str, value: str) -> str:
     elif key == "unprivileged":
         raise failure(f"unable to modify read-only option: '{key}'")
     elif key == "tags":
-        return common.unique_tags(pve, value) or common.NO_TAGS
+        return common.unique_tags(value) or common.NO_TAGS
     elif re.fullmatch(r"net\d+", key):
         _check_net(pve, key, parse_net(value))
     elif re.fullmatch(r"dev\d+", key):
@@ -185,7 +185,7 @@ def add_unused(conf: GuestConf, volid: str) -> None:
 
 def _settled(call: Call, conf: GuestConf, key: str, value: str) -> str:
     if re.fullmatch(r"net\d+", key):
-        return print_net(call.pve, value)
+        return print_net(value)
     if re.fullmatch(r"mp\d+", key):
         return make_volume(call, conf.vmid, key, value, rescan=True)
     return value

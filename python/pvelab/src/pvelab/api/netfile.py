@@ -1,12 +1,11 @@
 """The node's /etc/network/interfaces: how PVE writes its settings to it and what it reads from it again.
 
-What a client sees is always what was read: that is why a name decides about a type, numbers become texts,
-and defaults appear that nobody set.
+What a client sees is always what was read: that is why numbers become texts, and defaults appear that nobody set.
+The lab makes bridges alone.
 """
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterator
 from typing import Any
 
@@ -16,15 +15,9 @@ from .words import split_list
 
 Iface = dict[str, Any]
 Ifaces = dict[str, Iface]
-PORTS = ("bridge_ports", "ovs_ports", "slaves", "ovs_bonds")
-PHYSICAL = re.compile(r"eth\d+|en[^:.]+|ib[^:.]+|(?:nic|if)\d+")
-ORDER = {"loopback": 1, "dummy": 1, "eth": 2, "bond": 4, "bridge": 5, "vlan": 6, "vxlan": 6}
-RANK = 100_000
 FILE = table("interfaces file")
 ALIASES: dict[str, str] = FILE["aliases"]
-SIMPLE, OWN_LINES, BRIDGE_LINES, BOND_LINES = (
-    set(FILE[name].split()) for name in ("simple", "own lines", "bridge lines", "bond lines")
-)
+SIMPLE, OWN_LINES, BRIDGE_LINES = (set(FILE[name].split()) for name in ("simple", "own lines", "bridge lines"))
 HEAD = "# made by pvelab\n" + "#\n" * 9  # as many lines as PVE writes, so that a diff counts alike
 
 
@@ -37,11 +30,9 @@ def write(ifaces: Ifaces) -> str:
     """The file's text; raises what PVE finds wrong between interfaces."""
     own = {name: _prepared(values) for name, values in ifaces.items()}
     own.setdefault("lo", _prepared({"type": "loopback", "autostart": 1, "method": "loopback", "priority": 1}))
-    _check_bonds(own)
-    _check_vlans(own)
-    _check_bridges(own)
+    _check_ports(own)
     lines = [*HEAD.splitlines(), ""]
-    for name in sorted(own, key=lambda n: (_rank(n, own), n)):
+    for name in sorted(own, key=lambda n: (n != "lo", int(own[n].get("priority") or 50_000), n)):
         values = own[name]
         if str(values.get("autostart") or "0") == "1":
             lines.append(f"auto {name}")
@@ -62,13 +53,6 @@ def _prepared(values: Iface) -> Iface:
     if found["families"] == ["inet6"] and found.get("comments"):
         found["comments6"] = found.pop("comments")
     return found
-
-
-def _rank(name: str, ifaces: Ifaces) -> int:
-    root, *rest = re.split(r"[.:]", name)
-    kind = ifaces.get(root, {}).get("type")
-    base = ORDER.get(str(kind), 0) * RANK + len(rest) if kind != "unknown" else 0
-    return base + int(ifaces[name].get("priority") or 50_000)
 
 
 def _stanza(name: str, values: Iface, family: str, first: bool) -> Iterator[str]:
@@ -103,97 +87,19 @@ def _settings(values: Iface) -> Iterator[str]:
             yield f"\tbridge-vids {values.get('bridge_vids') or '2-4094'}"
         if values.get("mtu"):
             yield f"\tmtu {values['mtu']}"
-    elif values["type"] == "bond":
-        done |= BOND_LINES
-        yield from _bond(values)
     yield from (f"\t{key} {values[key]}" for key in sorted(values) if key not in done and values[key])
-
-
-def _bond(values: Iface) -> Iterator[str]:
-    mode = values.get("bond_mode") or "balance-rr"
-    yield f"\tbond-slaves {_spaced(values.get('slaves')) or 'none'}"
-    yield f"\tbond-miimon {values.get('bond_miimon') or 100}"
-    yield f"\tbond-mode {mode}"
-    if values.get("bond_xmit_hash_policy") and mode in ("balance-xor", "802.3ad"):
-        yield f"\tbond-xmit-hash-policy {values['bond_xmit_hash_policy']}"
-    if values.get("bond-primary") and mode == "active-backup":
-        yield f"\tbond-primary {values['bond-primary']}"
-    if values.get("mtu"):
-        yield f"\tmtu {values['mtu']}"
 
 
 def _spaced(text: object) -> str:
     return " ".join(split_list(str(text or "")))
 
 
-def _mtu(ifaces: Ifaces, parent: str, child: str) -> None:
-    wanted = ifaces[child].get("mtu")
-    if not wanted:
-        return
-    given = ifaces[parent].get("mtu") or (wanted if ifaces[parent]["type"] == "bond" else 1500)
-    refuse_if(int(given) < int(wanted), f"interface '{parent}' - mtu {given} is lower than '{child}' - mtu {wanted}")
-
-
-def _check_bonds(ifaces: Ifaces) -> None:
+def _check_ports(ifaces: Ifaces) -> None:
     for name, values in sorted(ifaces.items()):
-        slaves = split_list(str(values.get("slaves") or "")) if values["type"] == "bond" else []
-        for port in slaves:
-            refuse_if(port not in ifaces, f"bond '{name}' - unable to find slave '{port}'")
-            kind = ifaces[port]["type"]
-            ifaces[port]["autostart"] = 1
-            if kind not in ("eth", "bond"):
-                text = f"wrong interface type on slave '{port}' ('{kind}' != 'eth or bond')"
-                raise failure(f"bond '{name}' - {text}")
-            _mtu(ifaces, name, port)
-        if slaves and values.get("bond-primary") and values["bond-primary"] not in slaves:
-            text = f"bond '{name}' - bond-primary interface is not a slave"
-            raise failure(f"{text} at /usr/share/perl5/PVE/Network/Interfaces.pm line 913.")
-
-
-def _check_vlans(ifaces: Ifaces) -> None:
-    for name, values in sorted(ifaces.items()):
-        if values["type"] != "vlan":
-            continue
-        parent, number = _vlan_of(name, values)
-        refuse_if(int(number) > 4094, f"vlan '{name}' - vlan-id {number} should be <= 4094")
-        refuse_if(parent not in ifaces, f"vlan '{name}' - unable to find parent '{parent}'")
-        kind = ifaces[parent]["type"]
-        if kind not in ("eth", "bridge", "bond", "vlan"):
-            text = f"wrong interface type on parent '{parent}' ('{kind}' != 'eth|bond|bridge|vlan' )"
-            raise failure(f"vlan '{name}' - {text}")
-        _mtu(ifaces, parent, name)
-
-
-def _vlan_of(name: str, values: Iface) -> tuple[str, str]:
-    """The parent and the number of a VLAN, and away with what its name says already."""
-    found = re.fullmatch(r"(\S+)\.(\d+)", name)
-    if found:
-        values.pop("vlan-raw-device", None)
-        values.pop("vlan-id", None)
-        return found[1], found[2]
-    place = "at /usr/share/perl5/PVE/Network/Interfaces.pm line 953."
-    refuse_if(not values.get("vlan-raw-device"), f"missing vlan-raw-device option {place}")
-    found = re.fullmatch(r"vlan(\d+)", name)
-    if found:
-        values.pop("vlan-id", None)
-        return str(values["vlan-raw-device"]), found[1]
-    refuse_if(not values.get("vlan-id"), f"missing vlan-id option {place}")
-    return str(values["vlan-raw-device"]), str(values["vlan-id"])
-
-
-def _check_bridges(ifaces: Ifaces) -> None:
-    known = dict(ifaces)
-    for name, values in sorted(ifaces.items()):
-        for port in split_list(str(values.get("bridge_ports") or "")) if values["type"] == "bridge" else []:
-            if port not in known and re.fullmatch(r"\S+\.\d+", port):
-                known[port] = {"type": "vlan", "method": "manual", "method6": "manual"}
-                parent = port.rpartition(".")[0]
-                if known.get(parent, {}).get("mtu"):
-                    known[port]["mtu"] = known[parent]["mtu"]
-            refuse_if(port not in known, f"bridge '{name}' - unable to find bridge port '{port}'")
-            if "static" in (known[port].get("method"), known[port].get("method6")):
+        for port in split_list(str(values.get("bridge_ports") or "")):
+            refuse_if(port not in ifaces, f"bridge '{name}' - unable to find bridge port '{port}'")
+            if "static" in (ifaces[port].get("method"), ifaces[port].get("method6")):
                 raise failure(f"iface {port} - ip address can't be set on interface if bridged in {name}")
-            _mtu({**known, **ifaces}, port, name)
 
 
 def read(text: str) -> Ifaces:
@@ -217,14 +123,14 @@ def read(text: str) -> Ifaces:
             _take(current, end, *line.strip().split(" ", 1))
         elif not line:
             current = {}
-    return {name: _typed(name, values, ifaces) for name, values in ifaces.items()}
+    return {name: _typed(name, values) for name, values in ifaces.items()}
 
 
 def _take(values: Iface, end: str, name: str, value: str = "") -> None:
     key = ALIASES.get(name, name)
     if key in ("address", "gateway"):
         values[key + end] = value
-    elif key in ("slaves", "bridge_ports"):
+    elif key == "bridge_ports":
         values[key] = " ".join(sorted(port for port in value.split() if port != "none"))
     elif key == "bridge_vlan_aware":
         values[key] = 1
@@ -234,18 +140,8 @@ def _take(values: Iface, end: str, name: str, value: str = "") -> None:
         values.setdefault(f"options{end}", []).append(f"{name} {value}")
 
 
-def _typed(name: str, values: Iface, ifaces: Ifaces) -> Iface:
-    found = {**values, "type": _type(name, values)}
-    if found["type"] == "vlan":
-        dotted = re.fullmatch(r"(\S+)\.(\d+)", name)
-        plain = re.fullmatch(r"vlan(\d+)", name)
-        if dotted:
-            found.setdefault("vlan-raw-device", dotted[1])
-        if dotted or plain:
-            found["vlan-id"] = dotted[2] if dotted else plain[1] if plain else ""
-        found["exists"] = ifaces.get(found["vlan-raw-device"], {}).get("exists")
-    elif found["type"] == "alias":
-        found["exists"] = ifaces.get(name.partition(":")[0], {}).get("exists")
+def _typed(name: str, values: Iface) -> Iface:
+    found = {**values, "type": "loopback" if name == "lo" else "bridge"}
     for end, full in (("", "32"), ("6", "128")):
         if found.get(f"address{end}"):
             address, _, length = str(found[f"address{end}"]).partition("/")
@@ -254,17 +150,3 @@ def _typed(name: str, values: Iface, ifaces: Ifaces) -> Iface:
                 found[f"netmask{end}"] = length
         found.setdefault(f"method{end}", "manual")
     return found
-
-
-def _type(name: str, values: Iface) -> str:
-    if "bridge_ports" in values:
-        return "bridge"
-    if re.fullmatch(r"bond\d+", name):
-        return "bond"
-    if re.fullmatch(r"\S+:\d+", name):
-        return "alias"
-    if re.fullmatch(r"\S+\.\d+", name) or values.get("vlan-raw-device"):
-        return "vlan"
-    if PHYSICAL.fullmatch(name):
-        return "eth"
-    return "loopback" if name == "lo" else "unknown"

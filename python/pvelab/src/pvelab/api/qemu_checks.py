@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from .errors import failure, refuse_if
 from .pve import Pve
-from .qemu_config import option_format
-from .qemu_paths import Fields
+from .qemu_config import Fields, option_format
 from .schema import split_property_string
 
 CLIPBOARDS = ("std", "cirrus", "vmware", "virtio", "qxl")  # how the types begin that VNC's clipboard works with

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import re
 import uuid
+from typing import Any
 from urllib.parse import unquote
 
 from . import common, lxc_config, volumes
 from .errors import ApiError, bad, bad_field, existing, failure, refuse_if
 from .formats import DRIVES
 from .guestconf import GuestConf
-from .qemu_paths import Fields, associate
 from .registry import Call
 from .schema import parse_property_string, print_property_string
 from .surface import Schema, named_format, parameters
@@ -18,6 +18,7 @@ from .tables import table
 from .words import format_size, parse_size, truth
 
 PATH = "/nodes/{node}/qemu/{vmid}/config"
+Fields = dict[str, Any]
 NEW_DISK = re.compile(r"(?:([^/:\s]+):)?(\d+(?:\.\d+)?)")
 CLOUDINIT = re.compile(r".*[:/](?:vm-\d+-)?cloudinit(?:\.(?:raw|qcow2|vmdk))?")
 NOT_OPTIONS = {
@@ -122,11 +123,11 @@ def parse_net(text: str) -> Fields:
     return parse_property_string(option_format("net0"), text)
 
 
-def print_net(call: Call, text: str, fresh: bool = False) -> str:
+def print_net(text: str, fresh: bool = False) -> str:
     """netN as PVE stores it, with an address of its own, a new one for a copy."""
     fields = parse_net(text)
     if fresh or not fields.get("macaddr"):
-        fields["macaddr"] = common.new_mac(call.pve)
+        fields["macaddr"] = common.new_mac()
     return print_property_string(option_format("net0"), fields)
 
 
@@ -150,7 +151,7 @@ def clean(call: Call, new: dict[str, str], create: bool) -> None:
         new[key] = _clean_drive(call, key, new[key])
     for key, value in new.items():
         if re.fullmatch(r"net\d+", key):
-            new[key] = print_net(call, value)
+            new[key] = print_net(value)
         elif key == "cpuunits":
             new[key] = common.cpu_shares(value)
         elif key == "vmgenid" and value == "1":
@@ -174,8 +175,9 @@ def _clean_drive(call: Call, key: str, text: str) -> str:
         for name in required:
             if fields.get(name) is None:
                 raise bad_field(key, f"need to specify '{name}' when using 'import-from'")
-    associate(call, key, fields)
-    file = str(fields["file"])
+    # A path below a storage would be its volume on a node: here that is named by its id alone.
+    unknown = file.startswith("/") and not re.match(r"/dev/.|[^:]+:.", file)
+    refuse_if(unknown, bad_field(key, f"unable to associate path '{file}' to any storage"))
     if file in ("cdrom", "none"):
         fields.setdefault("media", "cdrom")
     found = volumes.VOLUME_ID.fullmatch(file)

@@ -9,8 +9,7 @@ from . import common, lxc_update, volume_features, volumes
 from .errors import ApiError, existing, failure, refuse_if
 from .guestconf import GuestConf
 from .pve import Pve
-from .qemu_config import NEW_DISK, is_cdrom, is_cloudinit, is_drive, parse_drive, print_drive
-from .qemu_paths import Fields
+from .qemu_config import NEW_DISK, Fields, is_cdrom, is_cloudinit, is_drive, parse_drive, print_drive
 from .registry import Call
 from .storage_paths import shown_path
 from .words import truth

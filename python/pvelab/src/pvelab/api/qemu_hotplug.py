@@ -6,8 +6,7 @@ import re
 
 from .formats import DRIVES
 from .guestconf import GuestConf
-from .qemu_config import FASTPLUG, is_cdrom, options, parse_drive, parse_net
-from .qemu_paths import Fields
+from .qemu_config import FASTPLUG, Fields, is_cdrom, options, parse_drive, parse_net
 from .schema import parse_property_string
 from .words import split_list, truth
 

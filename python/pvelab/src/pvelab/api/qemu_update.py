@@ -130,7 +130,7 @@ class Update:
         elif DEVICE.fullmatch(key):
             check_device(self.call, self.vmid, None, key, value, "delete")
         elif key == "tags":
-            common.check_tags(self.call, self.vmid, value, "")
+            self.call.check(f"/vms/{self.vmid}", "VM.Config.Options")
             conf.values.pop(key, None)
             return
         elif re.fullmatch(r"net\d+", key) and key in conf.values:
@@ -148,8 +148,8 @@ class Update:
                 check_device(self.call, self.vmid, None, key, old, "modify")
             check_device(self.call, self.vmid, None, key, value, "modify" if key.startswith("serial") else "set")
         elif key == "tags":
-            common.check_tags(self.call, self.vmid, old, value)
-            value = common.unique_tags(self.call.pve, value) or common.NO_TAGS
+            self.call.check(f"/vms/{self.vmid}", "VM.Config.Options")
+            value = common.unique_tags(value) or common.NO_TAGS
         elif re.fullmatch(r"net\d+", key) and old is not None:
             check_bridges(self.call, {key: old})
         elif key == "cipassword":

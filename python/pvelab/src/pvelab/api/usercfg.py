@@ -1,4 +1,4 @@
-"""Users, groups, roles, tokens, access control lists and pools, and the privileges they add up to."""
+"""Users, roles, tokens, access control lists and pools, and the privileges they add up to."""
 
 from __future__ import annotations
 
@@ -19,7 +19,6 @@ from .store import Document
 Perms = dict[str, int]  # privilege -> propagate
 EMPTY: dict[str, Any] = {
     "users": {"root@pam": {"enable": 1}},
-    "groups": {},
     "roles": {},
     "pools": {},
     "acl": {},
@@ -159,20 +158,9 @@ class UserConfig(Document):
         return found
 
     def _matching(self, entry: dict[str, Any], user: str, final: bool) -> Perms:
-        """Roles given to the user itself win over those given to its groups."""
-        if "!" in user:
-            tables = [entry.get("tokens", {}).get(user, {})]
-        else:
-            groups = [g for g, v in self.data["groups"].items() if user in v.get("users", [])]
-            tables = [
-                entry.get("users", {}).get(user, {}),
-                _united(entry.get("groups", {}).get(group, {}) for group in groups),
-            ]
-        for table in tables:
-            found = {role: flag for role, flag in table.items() if flag or final}
-            if found:
-                return {"NoAccess": found["NoAccess"]} if "NoAccess" in found else found
-        return {}
+        held = entry.get("tokens" if "!" in user else "users", {}).get(user, {})
+        found = {role: flag for role, flag in held.items() if flag or final}
+        return {"NoAccess": found["NoAccess"]} if "NoAccess" in found else found
 
     def _pool_roles(self, user: str, path: str) -> Perms:
         found = re.fullmatch(r"/(vms|storage)/(.+)", path)
@@ -203,14 +191,6 @@ class UserConfig(Document):
             if (priv in held) is any_of:
                 return any_of
         return not any_of
-
-
-def _united(tables: Iterable[Perms]) -> Perms:
-    found: Perms = {}
-    for table in tables:
-        for role, flag in table.items():
-            found[role] = found.get(role) or flag
-    return found
 
 
 def _ancestors(path: str) -> list[str]:

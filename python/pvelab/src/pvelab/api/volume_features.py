@@ -136,16 +136,6 @@ def link(pve: Pve, volid: str, vmid: int) -> str:
     return f"{sid}:{own}"
 
 
-def rename(pve: Pve, volid: str, vmid: int) -> str:
-    """Gives a volume to another guest and returns its new id."""
-    sid, name = volumes.split(volid)
-    with pve.volumes.lock:
-        fresh = volumes.split(volumes.name_for(pve, sid, vmid, "", format_of(pve, volid)))[1]
-        depth = 2 if volumes.storage(pve, sid)["type"] in volumes.FILE_BASED else 1
-        base = "/".join(name.split("/")[:-depth])
-        return _replace(pve, volid, f"{sid}:{base + '/' if base else ''}{fresh}", vmid=vmid)
-
-
 def say_copied(size: int, log: Callable[[str], None]) -> None:
     """The lines that end a copy of a disk image."""
     for done, percent in ((0, "0.00"), (size, "100.00")):

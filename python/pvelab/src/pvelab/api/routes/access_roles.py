@@ -1,4 +1,4 @@
-"""Roles and groups."""
+"""Roles."""
 
 from __future__ import annotations
 
@@ -7,10 +7,8 @@ from typing import Any
 from ..errors import bad, existing, refuse_if
 from ..privileges import BUILTIN_ROLES, PRIVILEGES
 from ..registry import Call, route
-from ..words import commented
 
-ROLES, GROUPS = "/access/roles", "/access/groups"
-VISIBLE = ("User.Modify", "Sys.Audit", "Group.Allocate")
+ROLES = "/access/roles"
 
 
 @route("GET", ROLES)
@@ -62,56 +60,3 @@ def delete_role(call: Call) -> None:
     """Removes a role."""
     with call.pve.users.changed() as data:
         del data["roles"][_own_role(call, data["roles"], "delete")]
-
-
-# --- groups
-
-
-@route("GET", GROUPS)
-def groups(call: Call) -> list[dict[str, Any]]:
-    """Groups, as far as the caller may see them."""
-    return [
-        commented({"groupid": name, "users": ",".join(sorted(entry["users"]))}, entry)
-        for name, entry in sorted(call.pve.users.data["groups"].items())
-        if call.allowed(f"{GROUPS}/{name}", *VISIBLE, any_of=True)
-    ]
-
-
-@route("GET", GROUPS + "/{groupid}")
-def group(call: Call) -> dict[str, Any]:
-    """One group and its members."""
-    entry = _group(call, "")
-    return commented({"members": list(entry["users"])}, entry)
-
-
-def _group(call: Call, prefix: str) -> dict[str, Any]:
-    found: dict[str, Any] | None = call.pve.users.data["groups"].get(call["groupid"])
-    return existing(found, f"{prefix}group '{call['groupid']}' does not exist")
-
-
-@route("POST", GROUPS)
-def create_group(call: Call) -> None:
-    """Makes a group."""
-    name = str(call["groupid"])
-    with call.pve.users.changed() as data:
-        refuse_if(name in data["groups"], f"create group failed: group '{name}' already exists")
-        data["groups"][name] = commented({"users": []}, call.params)
-
-
-@route("PUT", GROUPS + "/{groupid}")
-def update_group(call: Call) -> None:
-    """Changes a group's comment."""
-    with call.pve.users.changed():
-        entry = _group(call, "update group failed: ")
-        if call.has("comment"):
-            entry["comment"] = call["comment"]
-
-
-@route("DELETE", GROUPS + "/{groupid}")
-def delete_group(call: Call) -> None:
-    """Removes a group and what was granted to it."""
-    with call.pve.users.changed() as data:
-        _group(call, "delete group failed: ")
-        del data["groups"][call["groupid"]]
-        for entry in data["acl"].values():
-            entry.get("groups", {}).pop(call["groupid"], None)

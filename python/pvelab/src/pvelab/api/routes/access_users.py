@@ -21,16 +21,14 @@ def _user(call: Call, prefix: str = "") -> User:
     return found
 
 
-def _shown(call: Call, name: str, entry: User, full: bool) -> dict[str, Any]:
+def _shown(entry: User, full: bool) -> dict[str, Any]:
     found: dict[str, Any] = {k: entry[k] for k in FIELDS if entry.get(k) not in (None, "")}
     found.setdefault("expire", 0)
     if "comment" in found or "keys" in found:
         found.setdefault("email", "")  # user.cfg keeps empty fields between others
     if full:
-        groups = call.pve.users.data["groups"]
-        found["groups"] = sorted(g for g, v in groups.items() if name in v["users"])
-        tokens = {t: _shown_token(v) for t, v in entry.get("tokens", {}).items()}
-        found["tokens"] = tokens or None
+        found["groups"] = []
+        found["tokens"] = {t: _shown_token(v) for t, v in entry.get("tokens", {}).items()} or None
     return found
 
 
@@ -43,15 +41,16 @@ def listing(call: Call) -> list[dict[str, Any]]:
     """Users, as far as the caller may see them."""
     result = []
     users = call.pve.users
+    visible = call.allowed("/access/groups", "User.Modify", "Sys.Audit", any_of=True)
     for name, entry in sorted(users.data["users"].items()):
-        if not _visible(call, name):
+        if name != call.user and not visible:
             continue
         enabled = truth(entry.get("enable"))
         if call.has("enabled") and enabled != call.flag("enabled"):
             continue
-        found = _shown(call, name, entry, call.flag("full"))
+        found = _shown(entry, call.flag("full"))
         if "groups" in found:
-            found["groups"] = ",".join(found["groups"])
+            found["groups"] = ""
             if found["tokens"]:
                 found["tokens"] = [{"tokenid": t, **v} for t, v in sorted(found["tokens"].items())]
         if (realm := name.rpartition("@")[2]) in REALMS:
@@ -60,26 +59,10 @@ def listing(call: Call) -> list[dict[str, Any]]:
     return result
 
 
-def _visible(call: Call, name: str) -> bool:
-    if name == call.user or call.allowed("/access/groups", "User.Modify", "Sys.Audit", any_of=True):
-        return True
-    groups = call.pve.users.data["groups"]
-    return any(
-        name in v["users"] and call.allowed(f"/access/groups/{g}", "User.Modify", "Sys.Audit", any_of=True)
-        for g, v in groups.items()
-    )
-
-
-def _set_groups(call: Call, name: str, prefix: str) -> None:
-    groups = call.pve.users.data["groups"]
-    wanted = call.words("groups")
-    for group in wanted:
-        refuse_if(group not in groups, f"{prefix}no such group '{group}'")
-    for group, entry in groups.items():
-        if not call.flag("append") and group not in wanted and name in entry["users"]:
-            entry["users"].remove(name)
-        if group in wanted and name not in entry["users"]:
-            entry["users"].append(name)
+def _refuse_groups(call: Call, prefix: str) -> None:
+    """A node of the lab has no groups."""
+    for group in call.words("groups"):
+        raise failure(f"{prefix}no such group '{group}'")
 
 
 @route("POST", "/access/users")
@@ -90,8 +73,7 @@ def create(call: Call) -> None:
         refuse_if(name in data["users"], f"{failed}user '{name}' already exists")
         if call.has("password"):
             check_storable(call, name, failed)
-        if call.get("groups"):
-            _set_groups(call, name, failed)
+        _refuse_groups(call, failed)
         given = {key: call[key] for key in FIELDS[1:] if call.get(key) and call[key] != "0"}
         data["users"][name] = {"enable": int(call.flag("enable", default=True)), **_typed(given)}
         if call.has("password"):
@@ -112,8 +94,8 @@ def check_storable(call: Call, name: str, prefix: str = "") -> None:
 
 @route("GET", "/access/users/{userid}")
 def get(call: Call) -> dict[str, Any]:
-    """One user with groups and tokens."""
-    return _shown(call, str(call["userid"]), _user(call), True)
+    """One user with tokens."""
+    return _shown(_user(call), True)
 
 
 @route("PUT", "/access/users/{userid}")
@@ -122,8 +104,7 @@ def update(call: Call) -> None:
     failed = "update user failed: "
     with call.pve.users.changed():
         entry = _user(call, failed)
-        if call.has("groups"):
-            _set_groups(call, str(call["userid"]), failed)
+        _refuse_groups(call, failed)
         entry |= _typed({key: call[key] for key in FIELDS if call.has(key)})
 
 
@@ -138,8 +119,6 @@ def delete(call: Call) -> None:
         data["passwords"].pop(name, None)
         for ident in (name, *(f"{name}!{token}" for token in entry.get("tokens", {}))):
             forget(call, ident)
-        for group in data["groups"].values():
-            group["users"] = [user for user in group["users"] if user != name]
 
 
 def forget(call: Call, ident: str) -> None:

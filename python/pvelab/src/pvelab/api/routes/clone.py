@@ -105,7 +105,7 @@ def _container_copy(call: Call, values: Values, newid: int, full: bool) -> tuple
         elif re.fullmatch(r"net\d+", key):
             net = lxc_config.parse_net(value)
             common.check_bridge(call, net.get("bridge"), net.get("tag"), net.get("trunks"))
-            new.values[key] = lxc_config.print_net(call.pve, value, fresh=True)
+            new.values[key] = lxc_config.print_net(value, fresh=True)
         elif not SKIPPED.fullmatch(key):
             new.values[key] = value
     for key in ("hostname", "description"):
@@ -224,7 +224,7 @@ def _machine_copy(call: Call, values: Values, newid: int) -> GuestConf:
     new = GuestConf(newid, "qemu", {"lock": "clone"})
     for key, value in values.items():
         if re.fullmatch(r"net\d+", key):
-            new.values[key] = qemu_config.print_net(call, value, fresh=True)
+            new.values[key] = qemu_config.print_net(value, fresh=True)
         elif not SKIPPED.fullmatch(key):
             new.values[key] = value
     known = named_format("pve-qm-smbios1") or {}

@@ -8,12 +8,11 @@ from typing import Any
 
 from ...backend import RunState
 from .. import ha, volumes
-from ..errors import bad, failure, refuse_if
+from ..errors import bad, refuse_if
 from ..guestconf import GuestConf
 from ..registry import Call, route
 from ..rows import Entry, JsonText, dumps
 from . import lxc, qemu
-from .cluster_options import option_fields
 
 
 def guest_entry(call: Call, conf: GuestConf, state: RunState | None) -> dict[str, Any]:
@@ -145,9 +144,4 @@ def nextid(call: Call) -> str:
         vmid = str(call["vmid"])
         refuse_if(call.pve.guests.get(int(vmid)), bad(vmid=f"VM {vmid} already exists"))
         return vmid
-    options = option_fields(call.pve.table("options"), "next-id")
-    lower, upper = int(options.get("lower", 100)), int(options.get("upper", 1_000_000))
-    for vmid_number in range(lower, upper):
-        if not call.pve.guests.get(vmid_number):
-            return str(vmid_number)
-    raise failure(f"unable to get any free VMID in range [{lower}, {upper}]")
+    return str(next(number for number in range(100, 1_000_000) if not call.pve.guests.get(number)))

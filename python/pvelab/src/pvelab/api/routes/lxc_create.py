@@ -218,7 +218,7 @@ def _take_backup(asked: Creation, archive: Path) -> Values:
             conf.values.setdefault(key, value)
     if asked.call.flag("unique"):
         for key in [k for k in conf.values if re.fullmatch(r"net\d+", k)]:
-            conf.values[key] = lxc_config.print_net(asked.pve, conf.values[key], fresh=True)
+            conf.values[key] = lxc_config.print_net(conf.values[key], fresh=True)
     if not asked.call.has("unprivileged") and truth(saved.get("unprivileged")):
         conf.values["unprivileged"] = "1"
     was = asked.old.values.get("unprivileged") if asked.old else "1"

@@ -1,21 +1,20 @@
-"""Moving a guest's volumes: to another storage (or format), to another guest."""
+"""Moving a guest's volumes to another storage or format. To another guest they can't be given here."""
 
 from __future__ import annotations
 
 from typing import Any
 
-from .. import common, lxc_config, lxc_update, qemu_config, qemu_update, volume_features, volumes
-from ..digests import CHANGED
-from ..errors import VERIFICATION, ApiError, bad_field, existing, prefixed, refuse_if
+from .. import common, lxc_config, lxc_update, qemu_config, volume_features, volumes
+from ..errors import VERIFICATION, ApiError, bad_field, prefixed, refuse_if
 from ..guestconf import GuestConf
 from ..lxc_update import add_unused
 from ..registry import Call, route
-from ..tables import table
 from ..tasks import Log
 from . import qemu
 
 NEITHER = "both 'storage' and 'target-vmid' missing, either needs to be set"
 BOTH = "either set 'storage' or 'target-vmid', but not both"
+GIVEN = "pvelab does not support giving a volume to another guest"
 Fields = dict[str, Any]
 
 
@@ -26,11 +25,10 @@ def _wrong_target(text: str) -> ApiError:
 
 @route("POST", "/nodes/{node}/lxc/{vmid}/move_volume")
 def move_volume(call: Call) -> str:
-    """Moves a volume of a container to another storage or to another container."""
+    """Moves a volume of a container to another storage."""
     both = call.has("storage") and call.has("target-vmid")
     refuse_if(both, "either set storage or target-vmid, but not both")
-    if call.has("target-vmid"):
-        return _give(call, str(call["volume"]), str(call.get("target-volume", call["volume"])))
+    refuse_if(call.has("target-vmid"), GIVEN)
     refuse_if(not call.has("storage"), _wrong_target(NEITHER))
     pve, vmid, key, sid = call.pve, call.vmid, str(call["volume"]), str(call["storage"])
     call.check(f"/storage/{sid}", "Datastore.AllocateSpace")
@@ -69,10 +67,9 @@ def move_volume(call: Call) -> str:
 
 @route("POST", "/nodes/{node}/qemu/{vmid}/move_disk")
 def move_disk(call: Call) -> str:
-    """Moves a disk of a machine to another storage (or format), or to another machine."""
+    """Moves a disk of a machine to another storage (or format)."""
     refuse_if(call.has("storage") and call.has("target-vmid"), _wrong_target(BOTH))
-    if call.has("target-vmid"):
-        return _give(call, str(call["disk"]), str(call.get("target-disk", call["disk"])))
+    refuse_if(call.has("target-vmid"), GIVEN)
     refuse_if(not call.has("storage"), _wrong_target(NEITHER))
     sid = str(call["storage"])
     call.check(f"/storage/{sid}", "Datastore.AllocateSpace")
@@ -137,71 +134,3 @@ def _copy_disk(call: Call, conf: GuestConf, fields: Fields, sid: str, log: Log) 
     if common.is_template(conf):
         qemu.make_template(pve, conf, key)
     pve.guests.save(conf)
-
-
-def _give(call: Call, key: str, place: str) -> str:
-    """Gives a volume to another guest of the same kind."""
-    pve, vmid, other, kind = call.pve, call.vmid, int(call["target-vmid"]), call.kind
-    say = table("moves")[kind]
-    if not call.is_root:
-        common.check_vm(call, other, None, "VM.Config.Disk")
-    if kind == "qemu" and vmid == other:
-        raise bad_field("target-vmid", "must be different than source VMID to reassign disk")
-    volid = _givable(call, key, place, other)[3]
-    call.check(f"/storage/{volumes.split(volid)[0]}", "Datastore.AllocateSpace")
-
-    def work(log: Log) -> None:
-        source, target, fields, volid = _givable(call, key, place, other)
-        log(say["begun"].format(key=key, vmid=vmid, place=place, other=other))
-        fresh, changed = volume_features.rename(pve, volid, other), source.copy()
-        order = qemu_config.boot_order(changed.values)
-        if key in order:
-            log(f"removing disk '{key}' from boot order config")
-            changed.values["boot"] = qemu_config.print_boot([device for device in order if device != key])
-        del changed.values[key]
-        log(say["removed"].format(key=key, vmid=vmid))
-        saved = pve.guests.save(changed)
-        target = saved if other == vmid else target
-        if kind == "qemu" and not place.startswith("unused"):
-            digest = {"digest": str(call["target-digest"])} if call.has("target-digest") else {}
-            text = qemu_config.print_drive({**fields, "file": fresh})
-            qemu_update.synchronous(call.to_guest(kind, other, **{place: text}, **digest), log)
-            return
-        whole = fresh if place.startswith("unused") else lxc_config.print_volume(place, {**fields, "volume": fresh})
-        pve.guests.set(target, {place: whole})
-        if kind == "lxc":
-            log(f"target container '{other}' updated with '{place}'")
-
-    return call.start(say["task"], f"{vmid}-{key}>{other}-{place}", work)
-
-
-def _givable(call: Call, key: str, place: str, other: int) -> tuple[GuestConf, GuestConf, Fields, str]:
-    pve, vmid, kind = call.pve, call.vmid, call.kind
-    say = table("moves")[kind]
-    if kind == "lxc":
-        refuse_if("rootfs" in (key, place), "Cannot move to/from 'rootfs'")
-        used = key.startswith("unused") and not place.startswith("unused")
-        refuse_if(used, "Moving an unused volume to a used one is not possible")
-    for number, text in ((vmid, say["no source"]), (other, say["no target"])):
-        existing(pve.guests.get(number), f"{text} {number}")
-    source, target = pve.conf(vmid, kind), pve.conf(other, kind)
-    common.check_lock(source)
-    common.check_lock(target)
-    refuse_if(common.is_template(source) or common.is_template(target), say["template"])
-    call.check_digest(source.digest, f"{say['guest']} {vmid}: {CHANGED}")
-    call.check_digest(target.digest, f"{say['guest']} {other}: {CHANGED}", "target-digest")
-    refuse_if(not source.values.get(key), say["missing"].format(key=key, vmid=vmid))
-    refuse_if(target.values.get(place), say["taken"].format(place=place, other=other))
-    if kind == "lxc":
-        fields = lxc_update.disk(source, key)
-        volid = str(fields["volume"])
-    else:
-        fields = _machine_disk(source, key)
-        volid = str(fields["file"])
-        disc = qemu_config.is_cdrom(fields) and not qemu_config.is_cloudinit(fields)
-        refuse_if(disc, "CD drive contents can't be moved to another VM")
-        refuse_if(volid.startswith("/"), f"Volume '{volid}' not managed by PVE")
-    refuse_if(volume_features.in_snapshot(source, volid), say["in snapshot"])
-    refuse_if(not volume_features.has(pve, "rename", volid), say["no rename"])
-    refuse_if(pve.running(vmid) and not key.startswith("unused"), say["running"])
-    return source, target, fields, volid

@@ -9,15 +9,14 @@ import time
 from typing import Any
 
 from .. import netfile
-from ..errors import bad, bad_field, failure, refuse_if
-from ..netfile import PORTS, Ifaces
+from ..errors import bad, bad_field, refuse_if
+from ..netfile import Ifaces
 from ..registry import Call, route
 from ..tasks import Log
 from ..words import split_list
 
 BASE = "/nodes/{node}/network"
 ONE = BASE + "/{iface}"
-BRIDGES = ("bridge", "OVSBridge")
 FILE = "/etc/network/interfaces"
 
 
@@ -33,7 +32,7 @@ def _shown(call: Call) -> Ifaces:
     found = netfile.settle(_effective(call))
     active = call.pve.network.data["active"]
     for name, values in found.items():
-        if name == "lo" or (name in active and values["type"] not in ("eth", "unknown")):
+        if name == "lo" or name in active:
             values["active"] = 1
     return found
 
@@ -47,9 +46,8 @@ def listing(call: Call) -> list[dict[str, Any]]:
     wanted = call.get("type")
     found = []
     for name, values in sorted(_shown(call).items()):
-        bridge = values["type"] in BRIDGES
-        asked = wanted in (None, "include_sdn", values["type"]) or (bridge and str(wanted).startswith("any_"))
-        if name == "lo" or not asked or (bridge and not call.is_root and not _may_use(call, name)):
+        asked = wanted in (None, "include_sdn", "bridge") or str(wanted).startswith("any_")
+        if name == "lo" or not asked or not (call.is_root or _may_use(call, name)):
             continue
         found.append({**values, "iface": name})
     return found
@@ -77,7 +75,7 @@ def _save(call: Call, ifaces: Ifaces) -> None:
 
 
 def _ports(values: dict[str, Any]) -> list[str]:
-    return split_list(" ".join(str(values[key]) for key in PORTS if values.get(key)))
+    return split_list(str(values.get("bridge_ports") or ""))
 
 
 def _check_between(ifaces: Ifaces, name: str, new: dict[str, Any]) -> None:
@@ -90,9 +88,7 @@ def _check_between(ifaces: Ifaces, name: str, new: dict[str, Any]) -> None:
     taken = set(_ports(new))
     for other, values in others.items():
         for port in _ports(values):
-            if port in taken:
-                field = next(key for key in PORTS if new.get(key))
-                raise bad_field(field, f"{port} is already used on interface '{other}'.")
+            refuse_if(port in taken, bad(bridge_ports=f"{port} is already used on interface '{other}'."))
 
 
 def _split_cidr(new: dict[str, Any]) -> None:
@@ -114,6 +110,12 @@ def _check_ipv6(new: dict[str, Any]) -> None:
         refuse_if(holds, bad_field("address", f"{text} with type '{kind}', cannot be used as host IPv6 address."))
 
 
+def _check_kind(new: dict[str, Any]) -> None:
+    kind = str(new["type"])
+    refuse_if(kind.startswith("OVS"), "Open VSwitch is not installed (need package 'openvswitch-switch')")
+    refuse_if(kind != "bridge", f"pvelab makes bridges alone, no interface of type '{kind}'")
+
+
 def _settle_methods(new: dict[str, Any]) -> None:
     new["families"] = [f for f, key in (("inet", "address"), ("inet6", "address6")) if new.get(key)] or ["inet"]
     new["method"] = "static" if new.get("address") else "manual"
@@ -127,12 +129,11 @@ def create(call: Call) -> None:
     with call.pve.network.lock:
         ifaces = _effective(call)
         refuse_if(name in ifaces or name == "lo", bad(iface="interface already exists"))
+        _check_kind(new)
         _check_between(ifaces, name, new)
         _split_cidr(new)
         _check_ipv6(new)
         _settle_methods(new)
-        if str(new["type"]).startswith("OVS"):
-            raise failure("Open VSwitch is not installed (need package 'openvswitch-switch')")
         if new.get("bridge_vids"):
             vids = split_list(str(new["bridge_vids"]))
             refuse_if(not vids, bad(bridge_vids="VLAN list items are empty"))
@@ -154,6 +155,7 @@ def update(call: Call) -> None:
             if key in ("cidr", "cidr6"):
                 values.pop(key.replace("cidr", "address"), None)
                 values.pop(key.replace("cidr", "netmask"), None)
+        _check_kind(new)
         _split_cidr(new)
         _check_between(ifaces, name, new)
         _check_ipv6(new)

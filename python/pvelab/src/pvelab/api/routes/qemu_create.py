@@ -136,8 +136,8 @@ def _create(asked: Creation, fresh: list[str], log: Log) -> None:
         log(f"pinning machine type to '{conf.values['machine'].partition(',')[0]}' for Windows guest OS")
     check_machine(conf.values.get("machine"))
     if "tags" in conf.values:
-        common.check_tags(call, asked.vmid, None, conf.values["tags"])
-        conf.values["tags"] = common.unique_tags(asked.pve, conf.values["tags"])
+        call.check(f"/vms/{asked.vmid}", "VM.Config.Options")
+        conf.values["tags"] = common.unique_tags(conf.values["tags"])
     asked.pve.backend.create(asked.pve.spec(conf), source, log)
     asked.pve.guests.save(conf)
     common.add_to_pool(asked.pve, asked.vmid, asked.pool)
@@ -165,7 +165,7 @@ def _restore(asked: Creation, fresh: list[str], log: Log) -> None:
     if call.flag("unique") and "smbios1" in conf.values:
         conf.values["smbios1"] = re.sub(r"uuid=[^,]*", f"uuid={uuid.uuid4()}", conf.values["smbios1"])
     for key in [k for k in conf.values if re.fullmatch(r"net\d+", k)] if call.flag("unique") else ():
-        conf.values[key] = qemu_config.print_net(call, conf.values[key], fresh=True)
+        conf.values[key] = qemu_config.print_net(conf.values[key], fresh=True)
     conf.values |= asked.new
     if truth(conf.values.get("template")):
         log("Convert to template.")

@@ -13,9 +13,8 @@ from ..tables import table
 
 @route("GET", "/version")
 def version(call: Call) -> dict[str, str]:
-    """The version, and the console that the datacenter prefers."""
-    chosen = call.pve.table("options").get("console")
-    return {**table("version"), **({"console": chosen} if chosen else {})}
+    """The release that the node runs."""
+    return dict(table("version"))
 
 
 @route("GET", "/pvelab", root_only=True)
