@@ -4,21 +4,9 @@ from __future__ import annotations
 
 import re
 
-from . import common, volume_features, volumes
+from . import common, lxc_config, volume_features, volumes
 from .errors import ApiError, bad, failure, refuse_if
 from .guestconf import GuestConf, used_volumes
-from .lxc_config import (
-    VOLUME,
-    Fields,
-    check_device,
-    check_hookscript,
-    check_id_maps,
-    is_option,
-    parse_net,
-    parse_volume,
-    print_net,
-    print_volume,
-)
 from .pve import Pve
 from .registry import Call
 from .words import split_list, truth
@@ -65,16 +53,16 @@ def _mark_deleted(conf: GuestConf, delete: list[str]) -> set[str]:
 
 
 def _checked_value(pve: Pve, conf: GuestConf, key: str, value: str) -> str:
-    if VOLUME.fullmatch(key):
+    if lxc_config.VOLUME.fullmatch(key):
         common.check_protection(conf, f"can't update CT {conf.vmid} drive '{key}'")
-        fields = parse_volume(key, value)
+        fields = lxc_config.parse_volume(key, value)
         if fields["type"] == "volume":
             sid = volumes.split(fields["volume"])[0]
             if "rootdir" not in volumes.contents(volumes.storage(pve, sid)):
                 raise failure(f"storage '{sid}' does not allow content type 'rootdir' (Container)")
-        check_id_maps(fields.get("idmap", "passthrough"))
+        lxc_config.check_id_maps(fields.get("idmap", "passthrough"))
     elif key == "hookscript":
-        check_hookscript(pve, value)
+        lxc_config.check_hookscript(pve, value)
     elif key in ("nameserver", "searchdomain"):
         return " ".join(split_list(value))
     elif key == "unprivileged":
@@ -82,9 +70,9 @@ def _checked_value(pve: Pve, conf: GuestConf, key: str, value: str) -> str:
     elif key == "tags":
         return common.unique_tags(value) or common.NO_TAGS
     elif re.fullmatch(r"net\d+", key):
-        _check_net(pve, key, parse_net(value))
+        _check_net(pve, key, lxc_config.parse_net(value))
     elif re.fullmatch(r"dev\d+", key):
-        check_device(pve.node, value)
+        lxc_config.check_device(pve.node, value)
     elif key == "cpuunits":
         return common.cpu_shares(value)
     elif key == "description" and not value.endswith("\n"):
@@ -92,14 +80,14 @@ def _checked_value(pve: Pve, conf: GuestConf, key: str, value: str) -> str:
     return value
 
 
-def _check_net(pve: Pve, key: str, net: Fields) -> None:
+def _check_net(pve: Pve, key: str, net: lxc_config.Fields) -> None:
     if net.get("mtu"):
         _check_mtu(pve, key, net)
     if truth(net.get("host-managed")) and net.get("ip6") == "auto" and not truth(net.get("link_down")):
         raise failure(f"{key}: SLAAC is not supported for host-managed network configuration.")
 
 
-def _check_mtu(pve: Pve, key: str, net: Fields) -> None:
+def _check_mtu(pve: Pve, key: str, net: lxc_config.Fields) -> None:
     largest = bridge_mtu(pve, str(net.get("bridge", "")))
     if int(net.get("mtu", 0)) > largest:
         raise failure(f"{key}: MTU size '{net['mtu']}' is bigger than bridge MTU '{largest}'")
@@ -116,10 +104,10 @@ def check_built(pve: Pve, conf: GuestConf) -> None:
     if common.is_template(conf):
         return
     for key in sorted(k for k in conf.values if re.fullmatch(r"dev\d+", k)):
-        check_device(pve.node, conf.values[key])
+        lxc_config.check_device(pve.node, conf.values[key])
     refuse_if("rootfs" not in conf.values, "missing 'rootfs' configuration")
     for key in sorted(k for k in conf.values if re.fullmatch(r"net\d+", k)):
-        net = parse_net(conf.values[key])
+        net = lxc_config.parse_net(conf.values[key])
         _check_mtu(pve, key, net)
         if truth(net.get("host-managed")) and net.get("ip6") == "auto" and not truth(net.get("link_down")):
             raise failure(f"{key}: SLAAC is not supported for host-managed network configuration")
@@ -163,7 +151,7 @@ def _drop(call: Call, conf: GuestConf, key: str) -> None:
 def _keep_volume(conf: GuestConf, key: str, old: str | None) -> None:
     """Keeps the volume of a mount point that was taken away or replaced."""
     if old is not None and re.fullmatch(r"mp\d+", key):
-        fields = parse_volume(key, old)
+        fields = lxc_config.parse_volume(key, old)
         if fields["type"] == "volume":
             add_unused(conf, fields["volume"])
 
@@ -185,7 +173,7 @@ def add_unused(conf: GuestConf, volid: str) -> None:
 
 def _settled(call: Call, conf: GuestConf, key: str, value: str) -> str:
     if re.fullmatch(r"net\d+", key):
-        return print_net(value)
+        return lxc_config.print_net(value)
     if re.fullmatch(r"mp\d+", key):
         return make_volume(call, conf.vmid, key, value, rescan=True)
     return value
@@ -193,7 +181,7 @@ def _settled(call: Call, conf: GuestConf, key: str, value: str) -> str:
 
 def make_volume(call: Call, vmid: int, key: str, value: str, rescan: bool = False) -> str:
     """Allocates what `STORAGE:GiB` asks for and prints the mount point as PVE stores it."""
-    fields = parse_volume(key, value)
+    fields = lxc_config.parse_volume(key, value)
     fresh = volumes.NEW_DISK.fullmatch(fields["volume"])
     if fresh and fields["type"] == "volume":
         size = int(float(fresh[2]) * 1024) << 20  # whole MiB
@@ -201,15 +189,15 @@ def make_volume(call: Call, vmid: int, key: str, value: str, rescan: bool = Fals
         fields["size"] = size
     elif rescan and fields["type"] == "volume" and volumes.exists(call.pve, fields["volume"]):
         fields["size"] = volumes.size_of(call.pve, fields["volume"])
-    return print_volume(key, fields)
+    return lxc_config.print_volume(key, fields)
 
 
-def disk(conf: GuestConf, key: str) -> Fields:
+def disk(conf: GuestConf, key: str) -> lxc_config.Fields:
     """The fields of a disk of a container; a missing one is refused as PVE's parser refuses it."""
     if key not in conf.values:
         text = "property is missing and it is not optional"
         raise ApiError(500, "format error\n", {"volume": text, **({"mp": text} if key.startswith("mp") else {})})
-    return parse_volume("mp0" if key.startswith("unused") else key, _with_path(key, conf.values[key]))
+    return lxc_config.parse_volume("mp0" if key.startswith("unused") else key, _with_path(key, conf.values[key]))
 
 
 def _with_path(key: str, text: str) -> str:
@@ -225,7 +213,7 @@ def _hotplug(call: Call, conf: GuestConf, touched: set[str], errors: dict[str, s
     fresh = re.compile(r"(mp|dev)\d+")
     live |= {k for k in candidates if fresh.fullmatch(k) and k not in conf.values and k in conf.pending}
     for key in sorted(k for k in live if k.startswith("net") and k in conf.pending):
-        bridge = parse_net(conf.pending[key]).get("bridge")
+        bridge = lxc_config.parse_net(conf.pending[key]).get("bridge")
         if bridge and bridge not in common.bridges(call.pve):
             errors[key] = f"unable to hotplug {key}: bridge '{bridge}' does not exist\n"
     apply_pending(call, conf, (instant | live) - errors.keys(), errors, running=True)
@@ -238,9 +226,9 @@ def _hotplug(call: Call, conf: GuestConf, touched: set[str], errors: dict[str, s
 def check_sets(new: dict[str, str], delete: list[str], revert: list[str]) -> None:
     """Raises a 400 for unknown or contradicting keys of delete and revert."""
     for key in revert:
-        refuse_if(not is_option(key), bad(revert=f"unknown option '{key}'"))
+        refuse_if(not lxc_config.is_option(key), bad(revert=f"unknown option '{key}'"))
         refuse_if(key in new, bad(revert=f"you can't use '-{key}' and '-revert {key}' at the same time"))
     for key in delete:
-        refuse_if(not is_option(key), bad(delete=f"unknown option '{key}'"))
+        refuse_if(not lxc_config.is_option(key), bad(delete=f"unknown option '{key}'"))
         refuse_if(key in new, bad(delete=f"you can't use '-{key}' and -delete {key}' at the same time"))
         refuse_if(key in revert, bad(delete=f"you can't use '-delete {key}' and '-revert {key}' at the same time"))

@@ -6,28 +6,11 @@ import hashlib
 import re
 from collections.abc import Callable, Iterable
 
-from . import common, qemu_disks
+from . import common, qemu_config, qemu_disks
 from .errors import VERIFICATION, ApiError, bad, failure, refuse_if
 from .guestconf import GuestConf
 from .qemu_access import check_device
 from .qemu_checks import check_machine, check_vga
-from .qemu_config import (
-    NOT_OPTIONS,
-    boot_order,
-    check_bridges,
-    check_drive_change,
-    check_memory,
-    check_modify,
-    check_ssh_keys,
-    check_storage,
-    clean,
-    is_cdrom,
-    is_drive,
-    is_option,
-    parse_drive,
-    print_boot,
-    resolve_cdrom,
-)
 from .qemu_hotplug import windows
 from .qemu_pending import apply_pending
 from .registry import Call
@@ -43,32 +26,32 @@ class Update:
     def __init__(self, call: Call) -> None:
         self.call, self.vmid = call, call.vmid
         refuse_if(call.flag("skiplock") and not call.is_root, bad(skiplock="Only root may use this option."))
-        self.new = {k: str(v) for k, v in call.params.items() if k not in NOT_OPTIONS}
+        self.new = {k: str(v) for k, v in call.params.items() if k not in qemu_config.NOT_OPTIONS}
         delete, revert = call.words("delete"), call.words("revert")
-        check_ssh_keys(self.new)
-        self.empty = {key for key in call.emptied if key not in NOT_OPTIONS and is_option(key)}
+        qemu_config.check_ssh_keys(self.new)
+        self.empty = {key for key in call.emptied if key not in qemu_config.NOT_OPTIONS and qemu_config.is_option(key)}
         refuse_if(not self.new and not self.empty and not delete and not revert, "no options specified")
         for key in sorted(self.empty):
-            refuse_if(is_drive(key), bad(**{key: "unable to parse drive options"}))
-        resolve_cdrom(self.new)
+            refuse_if(qemu_config.is_drive(key), bad(**{key: "unable to parse drive options"}))
+        qemu_config.resolve_cdrom(self.new)
         self.delete = ["ide2" if key == "cdrom" else key for key in delete]
         self.revert = revert
         self._check_sets()
-        clean(call, self.new, create=False)
-        check_modify(call, self.vmid, None, self.delete)
-        check_modify(call, self.vmid, None, [*self.new, *self.empty])
-        check_storage(call, self.vmid, self.new, None)
-        check_bridges(call, self.new)
+        qemu_config.clean(call, self.new, create=False)
+        qemu_config.check_modify(call, self.vmid, None, self.delete)
+        qemu_config.check_modify(call, self.vmid, None, [*self.new, *self.empty])
+        qemu_config.check_storage(call, self.vmid, self.new, None)
+        qemu_config.check_bridges(call, self.new)
 
     def _check_sets(self) -> None:
         for key in self.revert:
-            refuse_if(not is_option(key), bad(revert=f"unknown option '{key}'"))
+            refuse_if(not qemu_config.is_option(key), bad(revert=f"unknown option '{key}'"))
             refuse_if(key in self.new, bad(delete=f"you can't use '-{key}' and -revert {key}' at the same time"))
         for key in self.delete:
             refuse_if(key in self.new, bad(delete=f"you can't use '-{key}' and -delete {key}' at the same time"))
             if key in self.revert:
                 raise bad(revert=f"you can't use '-delete {key}' and -revert {key}' at the same time")
-            refuse_if(not is_option(key), bad(delete=f"unknown option '{key}'"))
+            refuse_if(not qemu_config.is_option(key), bad(delete=f"unknown option '{key}'"))
 
     def check(self) -> GuestConf:
         """The current configuration, if it may be changed."""
@@ -76,7 +59,7 @@ class Update:
         self.call.check_digest(conf.digest, CHANGED)
         if not self.call.flag("skiplock"):
             common.check_lock(conf)
-        check_memory(conf, self.new)
+        qemu_config.check_memory(conf, self.new)
         return conf
 
     def run(self, log: Line) -> None:
@@ -112,9 +95,9 @@ class Update:
             return
         touched.add(key)
         waiting = conf.pending.pop(key, None)
-        order = boot_order(conf.merged)
+        order = qemu_config.boot_order(conf.merged)
         if key in order:
-            conf.pending["boot"] = print_boot([d for d in order if d != key])
+            conf.pending["boot"] = qemu_config.print_boot([d for d in order if d != key])
             touched.add("boot")
         if key.startswith("unused"):
             common.check_protection(conf, f"can't remove unused disk '{value}'")
@@ -122,9 +105,9 @@ class Update:
             qemu_disks.dispose(self.call, conf, key, value.partition(",")[0])
             conf.values.pop(key, None)
             return
-        if is_drive(key):
+        if qemu_config.is_drive(key):
             common.check_protection(conf, f"can't remove drive '{key}'")
-            check_drive_change(self.call, self.vmid, key, value)
+            qemu_config.check_drive_change(self.call, self.vmid, key, value)
             if waiting is not None:
                 qemu_disks.unplug(self.call.pve, conf, key, waiting)
         elif DEVICE.fullmatch(key):
@@ -134,13 +117,13 @@ class Update:
             conf.values.pop(key, None)
             return
         elif re.fullmatch(r"net\d+", key) and key in conf.values:
-            check_bridges(self.call, {key: conf.values[key]})
+            qemu_config.check_bridges(self.call, {key: conf.values[key]})
         if key in conf.values:
             conf.deleted[key] = self.call.flag("force")
 
     def _set(self, conf: GuestConf, key: str, new: dict[str, str], log: Line) -> None:
         value, old = new[key], conf.values.get(key)
-        if is_drive(key):
+        if qemu_config.is_drive(key):
             self._set_drive(conf, key, value, log)
             return
         if DEVICE.fullmatch(key):
@@ -151,7 +134,7 @@ class Update:
             self.call.check(f"/vms/{self.vmid}", "VM.Config.Options")
             value = common.unique_tags(value) or common.NO_TAGS
         elif re.fullmatch(r"net\d+", key) and old is not None:
-            check_bridges(self.call, {key: old})
+            qemu_config.check_bridges(self.call, {key: old})
         elif key == "cipassword":
             conf.values[key] = value if windows(conf.values.get("ostype")) else hashed(value)
             return
@@ -168,26 +151,26 @@ class Update:
         conf.pending[key] = value
 
     def _checked_boot(self, conf: GuestConf, value: str, new: dict[str, str]) -> str:
-        devices = boot_order({"boot": value})
+        devices = qemu_config.boot_order({"boot": value})
         for device in devices:
             if device in self.delete or not (device in conf.merged or device in new):
                 raise failure(f"invalid bootorder: device '{device}' does not exist'")
         if devices and "bootdisk" in conf.values:
             conf.deleted["bootdisk"] = False
-        return print_boot(devices) if devices else value
+        return qemu_config.print_boot(devices) if devices else value
 
     def _set_drive(self, conf: GuestConf, key: str, value: str, log: Line) -> None:
         if key in conf.values:
-            check_drive_change(self.call, self.vmid, key, conf.values[key])
+            qemu_config.check_drive_change(self.call, self.vmid, key, conf.values[key])
             _check_tpm(key, conf.values[key], value)
-        check_drive_change(self.call, self.vmid, key, value)
+        qemu_config.check_drive_change(self.call, self.vmid, key, value)
         if key in conf.pending:
             qemu_disks.unplug(self.call.pve, conf, key, conf.pending[key])
         made, _, _ = qemu_disks.make(self.call, conf, {key: value}, None, log)
         conf.pending |= made
-        order = boot_order(conf.merged)
-        if order and key not in order and is_cdrom(parse_drive(key, made[key]) or {}):
-            conf.pending["boot"] = print_boot([*order, key])
+        order = qemu_config.boot_order(conf.merged)
+        if order and key not in order and qemu_config.is_cdrom(qemu_config.parse_drive(key, made[key]) or {}):
+            conf.pending["boot"] = qemu_config.print_boot([*order, key])
 
 
 def check_values(empty: Iterable[str]) -> None:
@@ -205,7 +188,7 @@ def hashed(password: str) -> str:
 
 
 def _check_tpm(key: str, old: str, new: str) -> None:
-    before, after = parse_drive(key, old) or {}, parse_drive(key, new) or {}
+    before, after = qemu_config.parse_drive(key, old) or {}, qemu_config.parse_drive(key, new) or {}
     versions = {fields.get("version", "v1.2") for fields in (before, after)}
     if key == "tpmstate0" and before.get("file") == after.get("file") and len(versions) > 1:
         raise failure("cannot change TPM state version after creation")

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, TypeVar
 
 from .digests import CHANGED
 from .errors import ApiError, bad_field, failure, refuse_if
@@ -17,6 +17,7 @@ from .words import split_list, truth
 
 REST = {"volume", "cidr"}  # a path variable that takes the rest of the path, slashes too
 Handler = Callable[["Call"], Any]
+T = TypeVar("T")
 
 
 @dataclass(frozen=True)
@@ -109,6 +110,11 @@ class Call:
                 work(log)
 
         return self.start(kind, self.vmid, run)
+
+    def start_checked(self, kind: str, check: Callable[[], T], work: Callable[[T, Log], object]) -> str:
+        """Looks at what could be wrong, then starts such a task, which looks at it once more under the lock."""
+        check()
+        return self.start_locked(kind, lambda log: work(check(), log))
 
     def only_root(self, *names: str) -> None:
         """Raises unless these options are unused or the caller is root@pam by ticket."""

@@ -108,15 +108,13 @@ def destroy(call: Call) -> str:
             refuse_if(pve.running(vmid), f"unable to destroy CT {vmid} - container is running")
         return conf
 
-    def work(log: Log) -> None:
-        conf = check()
+    def work(conf: GuestConf, log: Log) -> None:
         if pve.running(vmid):
             log(f"forced to stop CT {vmid} before destroying!")
             pve.backend.stop(pve.spec(conf), log)
         guest_removal.remove(call, conf, log)
 
-    check()
-    return call.start_locked("vzdestroy", work)
+    return call.start_checked("vzdestroy", check, work)
 
 
 @route("PUT", ONE + "/resize")
@@ -138,8 +136,8 @@ def resize(call: Call) -> str:
         refuse_if(size is None, "disk is already at specified size")
         return conf, fields, size or 0
 
-    def work(log: Log) -> None:
-        conf, fields, size = check()
+    def work(found: tuple[GuestConf, dict[str, Any], int], log: Log) -> None:
+        conf, fields, size = found
         volid = str(fields["volume"])
         common.resize(call, conf, volid, size, log)
         pve.guests.set(conf, {disk: lxc_config.print_volume(disk, {**fields, "size": size})})
@@ -149,8 +147,7 @@ def resize(call: Call) -> str:
             log(f"Resizing the filesystem on {path} to {blocks} (4k) blocks.")
             log(f"The filesystem on {path} is now {blocks} (4k) blocks long.\n")
 
-    check()
-    return call.start_locked("resize", work)
+    return call.start_checked("resize", check, work)
 
 
 @route("POST", ONE + "/template")

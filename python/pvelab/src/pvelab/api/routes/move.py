@@ -74,8 +74,8 @@ def move_disk(call: Call) -> str:
     sid = str(call["storage"])
     call.check(f"/storage/{sid}", "Datastore.AllocateSpace")
 
-    def work(log: Log) -> None:
-        conf, fields = _movable_disk(call, sid)
+    def work(found: tuple[GuestConf, Fields], log: Log) -> None:
+        conf, fields = found
         old = str(fields["file"])
         log(f"copying volume '{old}' from current storage '{volumes.split(old)[0]}' to target storage '{sid}'")
         volumes.activate(call.pve, old)
@@ -85,8 +85,7 @@ def move_disk(call: Call) -> str:
             log(f"removing source volume '{old}' after successful copy")
             volume_features.free(call.pve, old)
 
-    _movable_disk(call, sid)
-    return call.start_locked("qmmove", work)
+    return call.start_checked("qmmove", lambda: _movable_disk(call, sid), work)
 
 
 def _movable_disk(call: Call, sid: str) -> tuple[GuestConf, Fields]:

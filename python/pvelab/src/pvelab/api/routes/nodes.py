@@ -1,4 +1,4 @@
-"""The node: what it is, how it does, and which cards it has."""
+"""The node: what it is, how it does, which cards it has, and what a fresh one says of itself."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import time
 from typing import Any
 
 from ..certificate import fingerprint
+from ..digests import digest
 from ..registry import Call, route
 from ..tables import table
 from ..words import split_list
@@ -56,4 +57,29 @@ def pci(call: Call) -> list[dict[str, Any]]:
     if not call.flag("verbose", default=True):
         brief = ("id", "vendor", "device", "class", "iommugroup")
         return [{key: d[key] for key in brief} for d in found]
+    return found
+
+
+@route("GET", ONE + "/time")
+def clock(call: Call) -> dict[str, Any]:
+    """The node's time: its zone is UTC."""
+    now = int(time.time())
+    return {"timezone": "UTC", "time": now, "localtime": now}
+
+
+@route("GET", ONE + "/hosts")
+def hosts(call: Call) -> dict[str, str]:
+    """The text of /etc/hosts."""
+    node = call.pve.node
+    text = f"127.0.0.1 localhost.localdomain localhost\n{node.address} {node.name}.home.arpa {node.name}\n"
+    return {"data": text, "digest": digest(text)}
+
+
+@route("GET", ONE + "/subscription")
+def subscription(call: Call) -> dict[str, str]:
+    """No subscription."""
+    url = "https://www.proxmox.com/en/proxmox-virtual-environment/pricing"
+    found = {"status": "notfound", "message": "There is no subscription key", "url": url}
+    if call.allowed(f"/nodes/{call['node']}", "Sys.Audit"):
+        found["serverid"] = fingerprint(call.pve.state).replace(":", "")[:32]
     return found

@@ -83,14 +83,12 @@ def destroy(call: Call) -> str:
         refuse_if(pve.running(vmid), f"VM {vmid} is running - destroy failed")
         return conf
 
-    def work(log: Log) -> None:
-        conf = check()
+    def work(conf: GuestConf, log: Log) -> None:
         if not call.flag("skiplock") and conf.values.get("lock") != "suspended":
             common.check_lock(conf)
         guest_removal.remove(call, conf, log)
 
-    check()
-    return call.start_locked("qmdestroy", work)
+    return call.start_checked("qmdestroy", check, work)
 
 
 @route("PUT", ONE + "/resize")
@@ -120,13 +118,6 @@ def resize(call: Call) -> str:
     return call.start_locked("resize", work)
 
 
-@route("PUT", ONE + "/unlink")
-def unlink(call: Call) -> None:
-    """Takes drives away, as `delete` does."""
-    force = {"force": str(call["force"])} if call.has("force") else {}
-    qemu_update.synchronous(call.to_guest("qemu", call.vmid, delete=str(call["idlist"]), **force))
-
-
 @route("POST", ONE + "/template")
 def template(call: Call) -> str:
     """Turns a machine, or one more disk of a template, into a template in a task."""
@@ -141,13 +132,12 @@ def template(call: Call) -> str:
         refuse_if(pve.running(vmid), "you can't convert a VM to template if VM is running")
         return conf
 
-    def work(log: Log) -> None:
-        conf = check().copy()
-        make_template(pve, conf, call.get("disk"))
-        pve.guests.save(conf)
+    def work(conf: GuestConf, log: Log) -> None:
+        fresh = conf.copy()
+        make_template(pve, fresh, call.get("disk"))
+        pve.guests.save(fresh)
 
-    check()
-    return call.start_locked("qmtemplate", work)
+    return call.start_checked("qmtemplate", check, work)
 
 
 def make_template(pve: Pve, conf: GuestConf, disk: str | None = None) -> None:
