@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+import time
 
 import pytest
 
@@ -14,9 +15,9 @@ pytestmark = pytest.mark.lab
 
 
 def test_a_silent_guest_is_made_anew_from_its_last_copies(hub: Cli, written: str) -> None:
-    hub.on(
-        "app", f"echo lost > {DATA}/a; systemctl stop ssh.socket ssh.service 2>/dev/null; systemctl stop ssh || true"
-    )
+    silent = "systemctl stop ssh.socket ssh.service; pkill -KILL sshd"  # connections that are shared end, too
+    hub.on("app", f"echo lost > {DATA}/a; systemd-run --quiet --on-active=2 sh -c '{silent}'")
+    time.sleep(4)
     refused = hub("rebuild", "app")
     assert refused.returncode == 4
     assert "--no-backup" in refused.stderr
