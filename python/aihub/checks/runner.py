@@ -21,7 +21,7 @@ CHECKS = Path(__file__).resolve().parents[1] / "checks"
 PASSED, SOME_FAILED = 0, 1  # of pytest's exit codes, those after which the results count
 NONE_CHOSEN = 5
 TIME_LIMIT = 1800.0
-FEW, PAUSE = 12, 3.0  # failed checks that are tried again, and the seconds before that
+FEW, PAUSE = 60, 3.0  # failed checks that are tried again, and the seconds before that
 WORKERS = 4  # they mostly wait, for networks and for services
 
 Outcome = Literal["passed", "failed", "skipped"]

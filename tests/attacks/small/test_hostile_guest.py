@@ -111,7 +111,7 @@ def test_the_others_are_brought_up_and_verified_all_the_same(hub: Cli) -> None:
         status = hub("status")
         assert status.returncode == 0
         assert f"data is kept on {HOSTILE} is not known" in status.stdout
-        verify = hub("verify", "--json", OTHER, HOSTILE, timeout=180)
+        verify = hub("verify", "--json", OTHER, HOSTILE, timeout=400)
     assert verify.returncode == 7, verify.stdout + verify.stderr
     checks = json.loads(verify.stdout)["checks"]
     failed = [check for check in checks if check["outcome"] == "failed"]
