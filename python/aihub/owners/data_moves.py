@@ -60,7 +60,7 @@ def _moves(run: Run, undeclared: Mapping[str, Sequence[str]]) -> Iterator[Move]:
     """Instances that `aihub move` has given their id along, and that still stand on the guest that they leave."""
     for instance in run.hub.instances:
         stack, guest = instance.stack.name, instance.guest
-        known = copying.copied(instance) and "id" in instance.options
+        known = copying.copied(instance) and instance.options.get("id")
         sources = [name for name, stacks in undeclared.items() if stack in stacks and name != guest.name]
         if known and len(sources) == 1 and run.standing(instance) == "new":
             inside = run.insides.get(guest.name)

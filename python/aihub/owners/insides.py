@@ -69,7 +69,7 @@ def _left_behind(run: Run) -> Iterator[str]:
         for stack in left:
             known = f"{stack}@{run.hub.guests[guest].id}"
             for one in run.hub.instances:
-                another = one.stack.name == stack and one.id != known and "id" not in one.options
+                another = one.stack.name == stack and one.id != known and not one.options.get("id")
                 if another and run.standing(one) == "new":
                     yield (
                         f"{one.name} begins empty, and what {stack}@{guest} has stays behind. "

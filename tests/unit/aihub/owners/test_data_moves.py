@@ -94,6 +94,12 @@ def test_who_begins_anew_elsewhere_or_keeps_nothing_moves_no_data(run: Run) -> N
     assert not list(data_moves.look(run, {"private-ai": ["chroma"], "public-ai": ["chroma"]})), (
         "which of them is unknown"
     )
+    placed = [replace(one, options={**one.options, "id": None}) for one in run.hub.instances]
+    by_hand = replace(run.hub, instances=tuple(placed))
+    own, run.hub = run.hub, by_hand
+    assert not list(data_moves.look(run, OLD)), "put there by hand it is another one"
+    run.hub = own
+    assert list(data_moves.look(run, OLD))
     run.insides["private-data"] = inside("private-data", "chroma")
     assert not list(data_moves.look(run, OLD)), "it stands there already"
 
