@@ -8,7 +8,7 @@ import time
 import pytest
 
 from tests.lab.cli import Cli
-from tests.lab.small.test_7_backups import DATA, REPOSITORY, TREE, kept, look_after, written
+from tests.lab.small.test_7_backups import DATA, REPOSITORY, TREE, copies, kept, look_after, written
 
 __all__ = ["kept", "written"]
 pytestmark = pytest.mark.lab
@@ -53,6 +53,7 @@ def test_copies_that_are_killed_leave_the_repository_sound(hub: Cli, written: st
     print(f"{hit} of {KILLS} kills met a copy on its way; the repository was sound after each")
     assert hit >= KILLS // 2
     look_after(hub)
+    assert all(" done: " in one["reading"] for one in copies(hub).values()), "nobody had to remove a lock"
     hub.ok("backup", "notes@app")
     assert hub("backups").returncode == 0, "what was killed is tidied up without a person"
 
