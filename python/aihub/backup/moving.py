@@ -65,7 +65,7 @@ def kept_by(hub: Hub, instance: Instance) -> tuple[Part, ...]:
     return tuple(part for part in parts.parts(hub) if part.keeper == instance.name)
 
 
-def copied(state: State, hub: Hub, instance: Instance, source: Guest) -> dict[str, list[Copy]]:
+def copied(hub: Hub, state: State, instance: Instance, source: Guest) -> dict[str, list[Copy]]:
     """The copies of what an instance keeps, in the repository of the guest that it leaves; by TAG/SORT.
 
     Raises TaskFailed for a part that has none.

@@ -38,6 +38,11 @@ class Part:
         return f"{self.tag}/{self.sort}"
 
     @property
+    def place(self) -> str:
+        """The same with where it lies."""
+        return f"{self.keeper}/{self.key}"
+
+    @property
     def what(self) -> str:
         """It as a person reads it."""
         return f"{self.consumer.kind} at {self.keeper}" if self.consumer else self.sort

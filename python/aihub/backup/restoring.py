@@ -79,7 +79,7 @@ def restore(
     try:
         for name in reversed(stopped):
             progress(name, "stops")
-            _control(state, "stop", name)
+            control(state, "stop", name)
         if aside:
             _copy_aside(state, wanted, progress)
         for keeper in dict.fromkeys(one.part.keeper for one in wanted if one.part.consumer):
@@ -128,7 +128,8 @@ def _run(state: State, guest: str, *words: str) -> None:
     ssh.run(state, guest, [PROGRAM, *words], timeout=_SECONDS)
 
 
-def _control(state: State, action: str, name: str) -> None:
+def control(state: State, action: str, name: str) -> None:
+    """Stops or starts an instance by its unit, called STACK@GUEST by where it stands."""
     stack, _, guest = name.rpartition("@")
     ssh.run(state, guest, ["systemctl", action, names.unit(stack)], timeout=_UNIT_SECONDS)
 
@@ -139,7 +140,7 @@ def _start(state: State, stopped: Sequence[str], progress: Progress) -> list[Hub
     for name in stopped:
         try:
             progress(name, "starts")
-            _control(state, "start", name)
+            control(state, "start", name)
             progress.done(name, "runs")
         except HubError as error:
             progress.failed(name, error.what)

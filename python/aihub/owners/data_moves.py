@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
-from aihub import names, ssh, words
+from aihub import names, words
 from aihub.backup import making, moving, restoring
 from aihub.backup.moving import Note
 from aihub.backup.parts import SNAPSHOT
@@ -24,7 +24,6 @@ from . import services
 from .run import Run
 
 MOVED = "moved"  # of a change: the instance whose data it is about
-_SECONDS = 1800.0
 
 
 @dataclass(frozen=True)
@@ -130,22 +129,19 @@ def copy(run: Run) -> None:
 def _copied(run: Run, move: Move, progress: Progress) -> Note:
     instance, source = move.instance, move.source.name
     kept, stack = moving.kept_by(run.hub, instance), instance.stack.name
+    standing = f"{stack}@{source}"
     for owner in dict.fromkeys(part.owner for part in kept if part.owner != instance.name):
         progress(owner, "stops")
-        _stop(run, *owner.split("@"))
+        restoring.control(run.state, "stop", owner)
     if not any(part.consumer for part in kept):
-        _stop(run, stack, source)  # its copy needs it not
+        restoring.control(run.state, "stop", standing)  # its copy needs it not
     progress(instance.name, "is copied")
     making.one(run.state, source, stack)
-    _stop(run, stack, source)
-    found = moving.copied(run.state, run.hub, instance, move.source)
+    restoring.control(run.state, "stop", standing)
+    found = moving.copied(run.hub, run.state, instance, move.source)
     newest = max(copies[0].at for copies in found.values())
     ids = {key: [one.id for one in copies] for key, copies in found.items()}
     return Note(instance.name, move.source.id, move.had, ids, f"{newest.astimezone():%Y-%m-%d %H:%M}")
-
-
-def _stop(run: Run, stack: str, guest: str) -> None:
-    ssh.run(run.state, guest, ["systemctl", "stop", names.unit(stack)], timeout=_SECONDS)
 
 
 def put_back(run: Run) -> None:

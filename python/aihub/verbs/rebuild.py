@@ -121,11 +121,7 @@ def _copies(run: Run, wanted: Sequence[Part]) -> dict[str, dict[str, object]]:
                 raise error
     found = listing.look(run.hub, run.state, wanted)
     chosen = restoring.choose(found, None)
-    return {_key(one.part): {**asdict(one.copy), "at": one.copy.at.isoformat()} for one in chosen}
-
-
-def _key(part: Part) -> str:
-    return f"{part.keeper}/{part.key}"
+    return {one.part.place: {**asdict(one.copy), "at": one.copy.at.isoformat()} for one in chosen}
 
 
 def _destroyed(run: Run, guest: str, note: Note) -> None:
@@ -148,7 +144,7 @@ def _put_back(run: Run, guest: str) -> None:
     note = _noted(_path(run, guest))
     if note is None:
         raise TaskFailed("what was to be put back is not known any more", where=guest, hint="aihub restore")
-    known = {_key(part): part for part in _lying(run, guest)}
+    known = {part.place: part for part in _lying(run, guest)}
     chosen = [Restored(known[key], _copy(made)) for key, made in note.copies.items() if key in known]
     if chosen:
         with report.progress("restore") as progress:

@@ -147,11 +147,7 @@ def _copies(run: Run, wanted: list[Part]) -> dict[str, str]:
     with report.progress("backup") as progress:
         for error in making.make(run.state, wanted, progress).values():
             raise error
-    return {_key(one.part): one.copy.id for one in restoring.choose(listing.look(run.hub, run.state, wanted), None)}
-
-
-def _key(part: Part) -> str:
-    return f"{part.keeper}/{part.key}"
+    return {one.part.place: one.copy.id for one in restoring.choose(listing.look(run.hub, run.state, wanted), None)}
 
 
 def _tried(options: Options) -> str:
@@ -195,7 +191,7 @@ def _return(run: Run, instance: Instance, note: Note) -> None:
 def _former(found: Copies, note: Note) -> Restored:
     """The copy of a part that was made before. Raises TaskFailed where it is gone."""
     for copy in found.copies:
-        if copy.id == note.copies.get(_key(found.part)):
+        if copy.id == note.copies.get(found.part.place):
             return Restored(found.part, copy)
     raise TaskFailed(f"the copy that was made before is gone {found.error}".rstrip(), where=found.part.name)
 
